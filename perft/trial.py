@@ -1,0 +1,161 @@
+"""What crosses a process about a trial: its configuration, its reports, its result.
+
+A search space proposes a `TrialConfig`; a worker group turns it into `Report`s, one per rung; the
+search ends each trial with a `TrialResult`. All three are plain data, free of torch and Ray, and
+become flat dictionaries of JSON values.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from perft.config import AdapterConfig, TrainingConfig, adapter_from_flat, training_from_flat
+
+Outcome = Literal["complete", "pruned", "failed"]
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """One point of a search space: which adapter, trained how."""
+
+    adapter: AdapterConfig
+    training: TrainingConfig
+
+    def to_flat(self) -> dict[str, Any]:
+        """All settings in one flat dictionary of JSON values; the two parts share no name."""
+        return {**self.adapter.to_flat(), **self.training.to_flat()}
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any]) -> "TrialConfig":
+        """Rebuilds what `to_flat` wrote.
+
+        Raises:
+            ConfigError: for an unknown or missing setting, or a bad value.
+        """
+        names = {field.name for field in dataclasses.fields(TrainingConfig)}
+        training = {name: value for name, value in flat.items() if name in names}
+        adapter = {name: value for name, value in flat.items() if name not in names}
+        return cls(adapter_from_flat(adapter), training_from_flat(training))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterSize:
+    """Parameters of one adapter (docs/method.md, "Parameter efficiency").
+
+    Attributes:
+        trainable: parameters that are trained and exported.
+        activated: parameters that one token uses.
+        base_activated: parameters of the base, embeddings included, that one token uses.
+    """
+
+    trainable: int
+    activated: int
+    base_activated: int
+
+    @property
+    def trainable_percent(self) -> float:
+        """Trainable parameters in percent of the base's activated ones."""
+        return 100.0 * self.trainable / self.base_activated
+
+    @property
+    def activated_percent(self) -> float:
+        """Activated PEFT parameters in percent of the base's activated ones."""
+        return 100.0 * self.activated / self.base_activated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a trial measures at a rung, after `step` optimiser steps.
+
+    Attributes:
+        step: optimiser steps done.
+        train_loss: mean cross-entropy (nats per answer token) of the steps since the last report.
+        val_loss: cross-entropy (nats per answer token) on the validation split.
+        correct: validation examples answered right by greedy generation.
+        scored: validation examples that were scored.
+        lr: learning rate of the last step.
+        tokens_per_second: the trial's own training tokens over the time since the last report.
+        router_load: share of the tokens that each PEFT expert received, mean over layers and
+            the steps since the last report; empty for variants without a PEFT router.
+        router_entropy: entropy (nats) of the PEFT router's distribution, mean over tokens and
+            layers; None for variants without one.
+    """
+
+    step: int
+    train_loss: float
+    val_loss: float
+    correct: int
+    scored: int
+    lr: float
+    tokens_per_second: float
+    router_load: tuple[float, ...] = ()
+    router_entropy: float | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the scored validation examples that were right, in [0, 1]."""
+        return self.correct / self.scored if self.scored else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a dictionary of JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Report":
+        """Rebuilds what `to_json` wrote."""
+        return cls(**{**value, "router_load": tuple(value["router_load"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """How one trial of a search ended.
+
+    Attributes:
+        number: the trial's number in the search, from 0, the same in Tune, Optuna and MLflow.
+        config: what was trained.
+        outcome: "complete" only for full-length trials, "pruned" for those stopped at a rung,
+            "failed" for an error or a loss that is not finite.
+        reports: one per rung that was reached, by step.
+        size: parameter counts; None when the trial failed before its adapter was built.
+        run_id: the trial's MLflow run; empty when tracking has not recorded it.
+        error: why a failed trial failed; empty otherwise.
+    """
+
+    number: int
+    config: TrialConfig
+    outcome: Outcome
+    reports: tuple[Report, ...] = ()
+    size: AdapterSize | None = None
+    run_id: str = ""
+    error: str = ""
+
+    @property
+    def last(self) -> Report | None:
+        """The last report, or None if no rung was reached."""
+        return self.reports[-1] if self.reports else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as a dictionary of JSON values."""
+        return {
+            "number": self.number,
+            "config": self.config.to_flat(),
+            "outcome": self.outcome,
+            "reports": [report.to_json() for report in self.reports],
+            "size": dataclasses.asdict(self.size) if self.size else None,
+            "run_id": self.run_id,
+            "error": self.error,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "TrialResult":
+        """Rebuilds what `to_json` wrote."""
+        return cls(
+            number=value["number"],
+            config=TrialConfig.from_flat(value["config"]),
+            outcome=value["outcome"],
+            reports=tuple(Report.from_json(report) for report in value["reports"]),
+            size=AdapterSize(**value["size"]) if value["size"] else None,
+            run_id=value["run_id"],
+            error=value["error"],
+        )
