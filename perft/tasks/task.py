@@ -1,0 +1,94 @@
+"""What a task is: examples in three splits, and how an output is scored.
+
+A `TaskSource` is the small description that crosses processes; `perft.tasks.load_task` turns it
+into a `Task`. The search trains on `train` and chooses on `validation`; `tests` are scored once,
+for chosen adapters.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example as text: the base reads `prompt` and should write `completion`.
+
+    Attributes:
+        prompt: everything before the answer, template included.
+        completion: what training teaches to write; end of sequence is added by tokenisation.
+        answer: the label that an extracted answer is compared with.
+    """
+
+    prompt: str
+    completion: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """How a generated completion is judged.
+
+    Attributes:
+        protocol: names the rules, so that scores of different rules are never compared.
+        max_new_tokens: limit of greedy generation.
+        extract: finds the answer in a completion; None when there is none.
+        matches: whether an extracted answer agrees with a label, as `matches(extracted, label)`.
+    """
+
+    protocol: str
+    max_new_tokens: int
+    extract: Callable[[str], str | None]
+    matches: Callable[[str, str], bool]
+
+    def is_correct(self, completion: str, label: str) -> bool:
+        """Whether `completion` holds the right answer; an absent answer is wrong."""
+        extracted = self.extract(completion)
+        return extracted is not None and self.matches(extracted, label)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Named examples with the scorer that judges them."""
+
+    name: str
+    examples: tuple[Example, ...]
+    scorer: Scorer
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task with its data, loaded."""
+
+    name: str
+    train: Split
+    validation: Split
+    tests: tuple[Split, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over every example of every split, in hexadecimal."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.validation, *self.tests):
+            rows = [[e.prompt, e.completion, e.answer] for e in split.examples]
+            digest.update(json.dumps([split.name, split.scorer.protocol, rows]).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSource:
+    """Where a task comes from: enough to load the same task in every process.
+
+    Attributes:
+        name: a task or group of tasks, such as "arithmetic" or "addsub".
+        data: a directory in the LLM-Adapters layout; None means the embedded task.
+        validation_size: examples of the validation split (held out of the training file where
+            the data has no validation split of its own).
+        seed: seeds the hold-out.
+    """
+
+    name: str
+    data: str | None = None
+    validation_size: int = 400
+    seed: int = 0
