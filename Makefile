@@ -1,0 +1,51 @@
+# The commands of this project. `make` alone lists them; ARGS="..." passes more options on.
+
+# A machine without a GPU takes torch from here, so that no CUDA packages are downloaded.
+# A torch wheel that pip finds locally wins; if the index does not answer, pip's own is used.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: help setup search test test-marked test-all check base bench
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+setup: .venv/.ready ## make .venv with everything this project needs
+
+.venv/.ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "perft needs Python 3.11 or newer, with its venv module; found" \
+		"$$(python3 --version 2>&1). Install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@command -v nvidia-smi >/dev/null || [ "$$(uname -s)" != Linux ] \
+		|| $(BIN)/python -c 'import torch' 2>/dev/null \
+		|| $(PIP) -q --no-deps --no-index torch 2>/dev/null \
+		|| $(PIP) -q --no-deps --retries 1 --timeout 15 --index-url $(TORCH_CPU_INDEX) torch 2>/dev/null \
+		|| echo "No CPU build of torch at hand: pip's usual one follows, with its CUDA packages."
+	$(PIP) -e ".[dev]"
+	@touch $@
+
+search: setup ## run a search on the embedded base, ending with the Pareto table
+	$(BIN)/python jobs/search.py --space arithmetic $(ARGS)
+
+test: setup ## run the fast tests
+	$(BIN)/python -m pytest $(ARGS)
+
+test-marked: setup ## run the tests that need Ray, a browser, several ranks or more time
+	$(BIN)/python -m pytest -m "ray or browser or multi_rank or slow" $(ARGS)
+
+test-all: test test-marked ## run every test that needs no GPU
+
+check: setup ## lint, format, types, import layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+base: setup ## rebuild the embedded base from its seeded text
+	$(BIN)/python -m perft.models.build_embedded
+
+bench: setup ## compare one search with the stock way of running it
+	$(BIN)/python benchmarks/search_makespan.py $(ARGS)

@@ -1,0 +1,44 @@
+"""What every test may rely on: no network, no state of the user's, no hardware taken for granted.
+
+A test that was asked for and lacks its hardware or program fails: it never passes silently.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Read when the libraries are imported, hence before any test module is collected.
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+)
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "RAY_ADDRESS"):
+    os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def perft_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder where perft keeps searches and runs by default, new for every test session."""
+    home = tmp_path_factory.mktemp("perft-home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PERFT_HOME", str(home))
+        yield home
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fails a selected test whose hardware or program is not here."""
+    if item.get_closest_marker("gpu"):
+        import torch  # noqa: PLC0415 - only a GPU run pays for it here
+
+        if not torch.cuda.is_available():
+            pytest.fail('this test needs a CUDA device; leave it out with -m "not gpu"')
+    if item.get_closest_marker("browser"):
+        missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+        if missing:
+            pytest.fail(f"this test needs {' and '.join(missing)}; install the Debian packages")
