@@ -22,8 +22,10 @@ def last_number(text: str) -> str | None:
 
 
 def numbers_match(extracted: str, label: str) -> bool:
-    """Whether `extracted` is within 0.001 of `label`; both must be numbers (`is_number`)."""
-    return abs(to_number(extracted) - to_number(label)) <= _TOLERANCE
+    """Whether `extracted` is within 0.001 of `label`; False when either is no finite number."""
+    if not (is_number(extracted) and is_number(label)):
+        return False
+    return abs(_value(extracted) - _value(label)) <= _TOLERANCE
 
 
 def first_option(text: str) -> str | None:
@@ -41,19 +43,10 @@ def options_match(extracted: str, label: str) -> bool:
     return extracted == label
 
 
-def to_number(text: str) -> float:
-    """The value of a number in which commas may separate thousands.
-
-    Raises:
-        ValueError: when `text` is no number.
-    """
-    return float(text.replace(",", ""))
-
-
 def is_number(text: str) -> bool:
-    """Whether `text` can be the label of a numeric task: a finite number."""
+    """Whether `text` can be the label of a numeric task: a finite number, commas allowed."""
     try:
-        return math.isfinite(to_number(text))
+        return math.isfinite(_value(text))
     except ValueError:
         return False
 
@@ -61,3 +54,7 @@ def is_number(text: str) -> bool:
 def is_option(text: str) -> bool:
     """Whether `text` can be the label of AQuA: one capital from A to E."""
     return _OPTION.fullmatch(text) is not None
+
+
+def _value(text: str) -> float:
+    return float(text.replace(",", ""))

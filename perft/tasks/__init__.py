@@ -1,0 +1,63 @@
+"""Tasks: what the adapters are trained on and judged by.
+
+Invariant: the same `TaskSource` gives the same `Task` in every process, and nothing here imports
+torch.
+"""
+
+from perft.errors import ConfigError, unknown
+from perft.tasks import arithmetic, llm_adapters
+from perft.tasks.splits import overlap
+from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
+
+__all__ = [
+    "TASKS",
+    "Example",
+    "Scorer",
+    "Split",
+    "Task",
+    "TaskSource",
+    "check_source",
+    "load_task",
+    "overlap",
+]
+
+TASKS: tuple[str, ...] = (
+    arithmetic.GROUP.name,
+    *(benchmark.name.lower() for benchmark in arithmetic.GROUP.benchmarks),
+)
+"""Every name that `load_task` knows, in lower case; a source may spell it in any case."""
+
+
+def load_task(source: TaskSource) -> Task:
+    """Loads the task that `source` describes.
+
+    Raises:
+        ConfigError: for an unknown task, a task that is not embedded without a data directory,
+            or a validation size below 1.
+        DataError: when the data directory lacks the expected files, or a row cannot be used.
+    """
+    name = source.name.lower()
+    if name not in TASKS:
+        raise ConfigError(unknown("task", source.name, TASKS))
+    if source.validation_size < 1:
+        raise ConfigError(f"validation_size must be at least 1, found {source.validation_size}")
+    if source.data is not None:
+        return llm_adapters.load(arithmetic.GROUP, source)
+    if name != arithmetic.GROUP.name:
+        raise ConfigError(
+            f"task {source.name!r} needs a data directory, found none; name one with --data, or "
+            f"use the embedded task {arithmetic.GROUP.name!r}"
+        )
+    from perft.tasks import word_problems  # noqa: PLC0415 - real data never needs it
+
+    return word_problems.arithmetic(source.validation_size, source.seed)
+
+
+def check_source(source: TaskSource) -> None:
+    """Reads every file and row of `source` once, so that a mistake shows before a worker starts.
+
+    Raises:
+        ConfigError: as `load_task`.
+        DataError: as `load_task`.
+    """
+    load_task(source)

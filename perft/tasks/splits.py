@@ -1,0 +1,63 @@
+"""Which training examples are held out for validation, and which test examples were trained on.
+
+Invariant: two examples that ask the same thing, but for case and whitespace, never stand on both
+sides of a hold-out.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from perft.tasks.task import Example, Task
+
+_LARGEST_SHARE = 5  # at most one eligible example in five is held out
+
+
+def hold_out(
+    examples: Sequence[Example], size: int, seed: int, eligible: Callable[[Example], bool]
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Splits `examples` into the rest, in their order, and a shuffled validation set.
+
+    The shuffle orders the prompts by a hash of seed and prompt, so it depends neither on the order
+    of the file nor on a library version, and any prefix of the result is a fair sample.
+
+    Args:
+        examples: the rows of a training file.
+        size: how many to hold out; never more than a fifth of the eligible ones are.
+        seed: another seed, another choice.
+        eligible: whether validation can score the example.
+    """
+    same: dict[str, list[int]] = defaultdict(list)
+    for index, example in enumerate(examples):
+        same[_normalized(example.prompt)].append(index)
+    limit = min(size, sum(map(eligible, examples)) // _LARGEST_SHARE)
+    held: list[int] = []
+    for prompt in sorted(same, key=lambda prompt: _rank(seed, prompt)):
+        rows = same[prompt]
+        if len(held) + len(rows) <= limit and all(eligible(examples[row]) for row in rows):
+            held += rows
+    held_set = set(held)
+    rest = tuple(example for row, example in enumerate(examples) if row not in held_set)
+    return rest, tuple(examples[row] for row in held)
+
+
+def overlap(task: Task) -> dict[str, int]:
+    """How many examples of each test split also occur in the training data.
+
+    Prompts are compared as a whole, after dropping case and repeated whitespace. The training
+    data is `train` and `validation` together: a choice made on a test example leaks it as well.
+    """
+    seen = {
+        _normalized(e.prompt) for split in (task.train, task.validation) for e in split.examples
+    }
+    return {
+        test.name: sum(_normalized(e.prompt) in seen for e in test.examples) for test in task.tests
+    }
+
+
+def _normalized(prompt: str) -> str:
+    return " ".join(prompt.casefold().split())
+
+
+def _rank(seed: int, prompt: str) -> bytes:
+    return hashlib.sha256(f"{seed} {prompt}".encode()).digest()

@@ -1,0 +1,149 @@
+"""Token rows: what is joined, what is cut, and that generation sees what training saw."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from perft.errors import BaseModelError, ConfigError
+from perft.tasks import Example
+from perft.tasks.tokenize import TokenRows, tokenize, tokenize_prompts
+
+EXAMPLES = (
+    Example("2 + 3 =", " 5", "5"),
+    Example("How many apples has Tom ?", "The answer is 7.", "7"),
+    Example("caf\u00e9 \U0001f34e", "na\u00efve", "1"),
+)
+
+
+def byte_tokenizer(bos: bool, **special: Any) -> PreTrainedTokenizerFast:
+    """One id per byte; with `bos`, the tokenizer puts "<s>" before a text by itself."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: i for i, token in enumerate(["<s>", "</s>", *alphabet])}
+    raw = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    raw.decoder = decoders.ByteLevel()
+    if bos:
+        raw.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", 0)]
+        )
+    names = {"bos_token": "<s>", "eos_token": "</s>"} | special
+    return PreTrainedTokenizerFast(tokenizer_object=raw, **names)
+
+
+BOS, PLAIN = byte_tokenizer(bos=True), byte_tokenizer(bos=False)
+
+
+def size(text: str) -> int:
+    return len(text.encode())
+
+
+def texts(rows: TokenRows, tokenizer: Any) -> list[tuple[str, str]]:
+    """Each row as text: what carries no loss, and what does."""
+    found = []
+    for index in range(len(rows)):
+        ids, prompt = rows.row(index)
+        found.append((tokenizer.decode(ids[:prompt]), tokenizer.decode(ids[prompt:])))
+    return found
+
+
+def test_a_row_is_prompt_completion_and_end() -> None:
+    rows = tokenize(EXAMPLES, PLAIN, max_length=100, loss_on="answer")
+    assert texts(rows, PLAIN) == [(e.prompt, e.completion + "</s>") for e in EXAMPLES]
+    assert (rows.truncated, len(rows)) == (0, 3)
+
+
+def test_the_arrays_are_compact() -> None:
+    rows = tokenize(EXAMPLES, PLAIN, max_length=100, loss_on="answer")
+    assert [rows.ids.dtype, rows.offsets.dtype, rows.prompt_lengths.dtype] == [
+        np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.int32),
+    ]  # fmt: skip
+    lengths = [size(e.prompt + e.completion) + 1 for e in EXAMPLES]
+    assert rows.offsets.tolist() == [0, *np.cumsum(lengths)]
+    assert len(rows.ids) == sum(lengths)
+    assert np.shares_memory(rows.row(1)[0], rows.ids)
+
+
+def test_loss_on_all_frees_no_token_from_loss() -> None:
+    answer, whole = (tokenize(EXAMPLES, PLAIN, 100, loss_on) for loss_on in ("answer", "all"))
+    assert whole.prompt_lengths.tolist() == [0, 0, 0]
+    assert np.array_equal(whole.ids, answer.ids)
+
+
+def test_bos_is_put_first_only_where_the_tokenizer_does() -> None:
+    assert PLAIN.bos_token_id == BOS.bos_token_id == 0
+    assert texts(tokenize(EXAMPLES[:1], BOS, 100, "answer"), BOS) == [("<s>2 + 3 =", " 5</s>")]
+    assert texts(tokenize_prompts(EXAMPLES[:1], BOS, 100), BOS) == [("<s>2 + 3 =", "")]
+    assert texts(tokenize_prompts(EXAMPLES[:1], PLAIN, 100), PLAIN) == [("2 + 3 =", "")]
+
+
+def test_a_long_row_loses_the_beginning_of_its_prompt() -> None:
+    rows = tokenize(EXAMPLES[:1], BOS, max_length=7, loss_on="answer")
+    assert texts(rows, BOS) == [("<s>3 =", " 5</s>")]
+    assert rows.truncated == 1
+
+
+def test_a_long_completion_loses_its_end_and_leaves_a_token_of_the_prompt() -> None:
+    rows = tokenize(EXAMPLES[1:2], BOS, max_length=8, loss_on="answer")
+    assert texts(rows, BOS) == [("<s>?", "The an")]
+    assert rows.truncated == 1
+
+
+@given(
+    prompt=st.text(st.characters(codec="ascii"), max_size=12),
+    completion=st.text(st.characters(codec="ascii"), max_size=12),
+    max_length=st.integers(2, 30),
+)
+def test_what_a_cut_keeps(prompt: str, completion: str, max_length: int) -> None:
+    rows = tokenize([Example(prompt, completion, "")], PLAIN, max_length, "answer")
+    ids, kept = rows.row(0)
+    whole = PLAIN(prompt + completion, add_special_tokens=False)["input_ids"] + [1]
+    assert len(ids) == min(len(whole), max_length)
+    assert rows.truncated == (len(whole) > max_length)
+    start = size(prompt) - kept
+    assert ids.tolist() == whole[start : start + len(ids)]
+    assert kept >= min(1, size(prompt))
+    assert kept <= 1 or ids[-1] == 1  # the answer is whole while the prompt has tokens to give
+
+
+def test_generation_continues_from_the_ids_that_training_saw() -> None:
+    rows = tokenize(EXAMPLES, BOS, 100, "answer")
+    for index, limit in enumerate(rows.prompt_lengths.tolist()):
+        alone = tokenize_prompts(EXAMPLES[index : index + 1], BOS, limit)
+        assert alone.row(0)[0].tolist() == rows.row(index)[0][:limit].tolist()
+        assert (alone.truncated, alone.row(0)[1]) == (0, limit)
+
+
+def test_a_long_prompt_keeps_its_end() -> None:
+    rows = tokenize_prompts(EXAMPLES[:2], BOS, max_prompt_length=8)
+    assert texts(rows, BOS) == [("<s>2 + 3 =", ""), ("<s>s Tom ?", "")]
+    assert rows.truncated == 1
+
+
+def test_many_rows_are_tokenised_as_one_by_one() -> None:
+    many = [Example(f"{i} + {i} =", f" {2 * i}", "") for i in range(5000)]
+    rows = tokenize(many, PLAIN, 50, "answer")
+    assert texts(rows, PLAIN)[4999] == ("4999 + 4999 =", " 9998</s>")
+    alone = tokenize(many[2047:2049], PLAIN, 50, "answer")
+    assert np.array_equal(rows.ids[rows.offsets[2047] : rows.offsets[2049]], alone.ids)
+
+
+def test_no_examples() -> None:
+    rows = tokenize([], PLAIN, 10, "answer")
+    assert (len(rows), rows.offsets.tolist(), len(rows.ids)) == (0, [0], 0)
+
+
+def test_no_room() -> None:
+    with pytest.raises(ConfigError, match="max_length must be at least 3 for this base, found 2"):
+        tokenize(EXAMPLES, BOS, 2, "answer")
+    with pytest.raises(ConfigError, match="max_prompt_length must be at least 2"):
+        tokenize_prompts(EXAMPLES, BOS, 1)
+
+
+def test_a_tokenizer_without_an_end() -> None:
+    with pytest.raises(BaseModelError, match="no end-of-sequence token"):
+        tokenize(EXAMPLES, byte_tokenizer(bos=False, eos_token=None), 10, "answer")
