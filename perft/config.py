@@ -160,7 +160,7 @@ class LoraRouterConfig(AdapterConfig):
             raise ConfigError(f"lora-router has no dropout, found dropout={self.dropout}; set 0")
 
 
-_CONFIG_OF: Mapping[Variant, type[AdapterConfig]] = {
+_CONFIG_OF: Mapping[str, type[AdapterConfig]] = {
     config.variant: config
     for config in (
         RoutedConfig, EmbeddedConfig, DenseConfig, SingleConfig, LoraQVConfig, LoraRouterConfig,

@@ -1,0 +1,53 @@
+"""PEFT variants as pure functions of tensors: one file per variant, reading like its equation.
+
+Nothing here knows a model family. Every variant has `shapes`, `apply` and `activated`; the
+functions below choose the variant by the type of its configuration.
+"""
+
+from types import ModuleType
+
+from torch import Tensor
+
+from perft.adapters import dense, embedded, lora, routed, single
+from perft.adapters.block import BlockGeometry, BlockInput
+from perft.adapters.bottleneck import Shapes, Weights
+from perft.adapters.routing import RouterSums
+from perft.config import AdapterConfig
+
+__all__ = ["Geometry", "Shapes", "activated", "apply_beside_block", "shapes"]
+
+Geometry = BlockGeometry | tuple[int, int]
+
+_VARIANTS: dict[str, ModuleType] = {
+    "perft-r": routed,
+    "perft-e": embedded,
+    "perft-d": dense,
+    "perft-s": single,
+    "lora-qv": lora,
+    "lora-router": lora,
+}
+
+
+def shapes(config: AdapterConfig, geometry: Geometry) -> Shapes:
+    """Shapes of the adapter's tensors at one place, by kind.
+
+    Args:
+        config: the adapter.
+        geometry: of the MoE block (PERFT), or the (O, I) shape of the weight (LoRA).
+    """
+    found: Shapes = _VARIANTS[config.variant].shapes(config, geometry)
+    return found
+
+
+def activated(config: AdapterConfig, geometry: Geometry) -> int:
+    """Parameters of the adapter that one token uses at one place."""
+    number: int = _VARIANTS[config.variant].activated(config, geometry)
+    return number
+
+
+def apply_beside_block(
+    config: AdapterConfig, weights: Weights, block: BlockInput
+) -> tuple[Tensor, RouterSums | None]:
+    """The adapter's output (T, D) beside an MoE block, and its routing sums if it has a router."""
+    out = _VARIANTS[config.variant].apply(config, weights, block)
+    return out if isinstance(out, tuple) else (out, None)

@@ -1,0 +1,34 @@
+"""What an adapter sees of the place it is put on: geometry and the tensors that pass there."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from perft.adapters.bottleneck import Drop
+from perft.adapters.routing import Routing
+
+
+@dataclass(frozen=True)
+class BlockGeometry:
+    """An MoE block's sizes: hidden size D, base experts E, base experts per token K."""
+
+    hidden_size: int
+    num_experts: int
+    top_k: int
+
+
+@dataclass(frozen=True)
+class BlockInput:
+    """One adapter's share of what enters an MoE block.
+
+    Attributes:
+        x_TD: hidden states after the post-attention norm, the block's own input.
+        mask_T: false where a token is padding.
+        drop: dropout of this adapter at this block.
+        routing: the base router's choice for these tokens; None where no adapter asked for it.
+    """
+
+    x_TD: Tensor
+    mask_T: Tensor
+    drop: Drop
+    routing: Routing | None = None

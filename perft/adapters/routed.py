@@ -1,0 +1,33 @@
+"""PERFT-R: y = y0 + sum_{j in TopK(G(x))} G_j(x) D_j(x), with a trainable router G of its own.
+
+G = softmax(W x) over the M PEFT experts in fp32, then top-K. (The authors' OLMoE code multiplies
+by the base router's weights instead; this is the equation of the paper.)
+"""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from perft.adapters.block import BlockGeometry, BlockInput
+from perft.adapters.bottleneck import Shapes, Weights, apply_experts, expert_shapes
+from perft.adapters.routing import RouterSums, sum_router, top_k_gates
+from perft.config import RoutedConfig
+
+
+def shapes(config: RoutedConfig, block: BlockGeometry) -> Shapes:
+    """`perft_down` and `perft_up` (M, R, D), `perft_router` (M, D)."""
+    experts = expert_shapes(config, config.num_experts, block.hidden_size)
+    return {**experts, "perft_router": (config.num_experts, block.hidden_size)}
+
+
+def apply(config: RoutedConfig, weights: Weights, block: BlockInput) -> tuple[Tensor, RouterSums]:
+    """The routed sum, shape (T, D), and this block's routing sums."""
+    router_MD = weights["perft_router"]
+    prob_TM = F.linear(block.x_TD.to(router_MD.dtype), router_MD).softmax(-1)
+    gate_TM = top_k_gates(prob_TM, config.top_k, config.normalize_top_k)
+    y_TD = apply_experts(config, weights, block.x_TD, block.drop, gate_TM)
+    return y_TD, sum_router(prob_TM, gate_TM, block.mask_T)
+
+
+def activated(config: RoutedConfig, block: BlockGeometry) -> int:
+    """Parameters that one token uses per block: K 2Dr + DM."""
+    return block.hidden_size * (config.top_k * 2 * config.rank + config.num_experts)

@@ -1,0 +1,90 @@
+"""Routing weights of PEFT experts, and what is measured and balanced about them.
+
+Shapes: T tokens, M PEFT experts, E base experts, K experts per token.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Routing:
+    """A frozen base router's choice.
+
+    Attributes:
+        weight_TK: weights of the chosen experts, as the base uses them.
+        index_TK: the chosen experts.
+    """
+
+    weight_TK: Tensor
+    index_TK: Tensor
+
+
+@dataclass(frozen=True)
+class RouterSums:
+    """Sums over tokens (and layers) from which a PEFT router's loss and metrics are made.
+
+    Attributes:
+        load_M: tokens that chose each expert, no gradient.
+        prob_M: sum of the router's probabilities, with gradient.
+        entropy: sum of the entropies of the router's distribution, nats, no gradient.
+        tokens: number of tokens counted.
+    """
+
+    load_M: Tensor
+    prob_M: Tensor
+    entropy: Tensor
+    tokens: Tensor
+
+    def __add__(self, other: "RouterSums") -> "RouterSums":
+        return RouterSums(
+            self.load_M + other.load_M,
+            self.prob_M + other.prob_M,
+            self.entropy + other.entropy,
+            self.tokens + other.tokens,
+        )
+
+
+def top_k_gates(prob_TM: Tensor, top_k: int, normalize: bool) -> Tensor:
+    """Keeps the K largest probabilities of each token, zeros elsewhere: softmax, then top-K.
+
+    With `normalize` the kept ones are divided by their sum.
+    """
+    value_TK, index_TK = prob_TM.topk(top_k, dim=-1)
+    if normalize:
+        value_TK = value_TK / value_TK.sum(dim=-1, keepdim=True)
+    return torch.zeros_like(prob_TM).scatter(-1, index_TK, value_TK)
+
+
+def gates_of(routing: Routing, num_experts: int) -> Tensor:
+    """Spreads a base router's K weights per token over all E experts, zeros elsewhere."""
+    weight_TK = routing.weight_TK
+    gate_TE = weight_TK.new_zeros(weight_TK.shape[0], num_experts)
+    return gate_TE.scatter_add(-1, routing.index_TK, weight_TK)
+
+
+def sum_router(prob_TM: Tensor, gate_TM: Tensor, mask_T: Tensor) -> RouterSums:
+    """Sums one layer's routing over the tokens where `mask_T` is true."""
+    keep_T1 = mask_T.to(prob_TM.dtype).unsqueeze(-1)
+    with torch.no_grad():
+        load_M = ((gate_TM > 0) * keep_T1).sum(0)
+        entropy = (torch.special.entr(prob_TM) * keep_T1).sum()
+    return RouterSums(load_M, (prob_TM * keep_T1).sum(0), entropy, keep_T1.sum())
+
+
+def load_balancing_loss(sums: RouterSums, load_M: Tensor, tokens: Tensor) -> Tensor:
+    """Switch-style loss M sum_j f_j P_j, with f_j the load and P_j the mean probability.
+
+    All K choices count in f, so the loss is K when perfectly uniform (as in transformers).
+
+    Args:
+        sums: this process's part, whose probabilities carry the gradient.
+        load_M: tokens per expert over all processes.
+        tokens: tokens over all processes.
+
+    Returns:
+        This process's part of the loss; the parts of all processes add up to it.
+    """
+    return load_M.numel() * (load_M / tokens * (sums.prob_M / tokens)).sum()

@@ -1,0 +1,188 @@
+"""Puts adapters on a base: the one file that joins adapters and model families.
+
+Many named adapters live on one frozen base. `using` says which rows of the batch belong to which
+adapter; `activate` gives all rows to one. Outside both, the base answers alone.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from perft import adapters
+from perft.adapters.init import draw
+from perft.config import AdapterConfig
+from perft.errors import AdapterError, unknown
+from perft.injection.places import Place, places_of
+from perft.injection.rows import RowLayout
+from perft.injection.sites import Site
+from perft.models.blocks import activated_parameters, find_moe_blocks
+from perft.trial import AdapterSize
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class AdapterHost:
+    """Adapters on one base.
+
+    Args:
+        model: a supported MoE base; its own parameters are frozen here. Adapters may be added
+            before or after `fully_shard`.
+
+    Raises:
+        BaseModelError: if the family is not supported or no MoE block is found.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.blocks = find_moe_blocks(model)
+        self.base_activated = activated_parameters(model, self.blocks)
+        self.configs: dict[str, AdapterConfig] = {}
+        self._sites: dict[str, Site] = {}
+        self._known_places: dict[str, tuple[Place, ...]] = {}
+        self._layout: RowLayout | None = None
+        self._active: str | None = None
+        model.requires_grad_(False)
+
+    def add(self, name: str, config: AdapterConfig, *, seed: int = 0) -> None:
+        """Puts a freshly drawn adapter on the base.
+
+        Args:
+            name: letters, digits, "_" and "-".
+            config: which variant, how large.
+            seed: seeds the draw; layers draw one after the other.
+
+        Raises:
+            AdapterError: if the name is taken or not allowed.
+        """
+        self._require_new(name)
+        generator = torch.Generator().manual_seed(seed)
+        for place in self._places(config):
+            tensors = draw(config, adapters.shapes(config, place.geometry), generator)
+            self._site(place).add(name, config, tensors)
+        self.configs[name] = config
+
+    def load(self, name: str, config: AdapterConfig, tensors: Mapping[str, Tensor]) -> None:
+        """Puts an adapter on the base from what `tensors` once returned.
+
+        Raises:
+            AdapterError: if the name is taken, or keys or shapes do not fit this base.
+        """
+        self._require_new(name)
+        places = {place: adapters.shapes(config, place.geometry) for place in self._places(config)}
+        _require_fit(
+            {
+                f"{p.path}.adapters.{kind}": s
+                for p, kinds in places.items()
+                for kind, s in kinds.items()
+            },
+            {key: tuple(tensor.shape) for key, tensor in tensors.items()},
+        )
+        for place, kinds in places.items():
+            weights = {kind: tensors[f"{place.path}.adapters.{kind}"] for kind in kinds}
+            self._site(place).add(name, config, weights)
+        self.configs[name] = config
+
+    def remove(self, name: str) -> None:
+        """Takes an adapter off the base; the last one leaves the base as it was."""
+        self._require(name)
+        for place in self._places(self.configs.pop(name)):
+            site = self._sites[place.path]
+            site.remove(name)
+            if not site.configs:
+                site.detach_from(self.model.get_submodule(place.path))
+                del self._sites[place.path]
+        if self._active == name:
+            self._active = None
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The adapter's own parameters by key, `<path of the base module>.adapters.<kind>`."""
+        self._require(name)
+        return {
+            f"{place.path}.adapters.{kind}": tensor
+            for place in self._places(self.configs[name])
+            for kind, tensor in self._sites[place.path].weights(name).items()
+        }
+
+    def size(self, config: AdapterConfig) -> AdapterSize:
+        """Trainable and activated parameters that an adapter of `config` has on this base."""
+        geometries = [place.geometry for place in self._places(config)]
+        shapes = [s for g in geometries for s in adapters.shapes(config, g).values()]
+        return AdapterSize(
+            trainable=sum(math.prod(shape) for shape in shapes),
+            activated=sum(adapters.activated(config, geometry) for geometry in geometries),
+            base_activated=self.base_activated,
+        )
+
+    def activate(self, name: str | None) -> None:
+        """Gives every row to the adapter `name`; None switches all adapters off."""
+        if name is not None:
+            self._require(name)
+        self._active = name
+
+    @contextmanager
+    def using(self, layout: RowLayout) -> Iterator[RowLayout]:
+        """Forward passes inside follow `layout`, whatever `activate` said."""
+        for segment in layout.segments:
+            if segment.name is not None:
+                self._require(segment.name)
+        before, self._layout = self._layout, layout
+        try:
+            yield layout
+        finally:
+            self._layout = before
+
+    def checkpoint_contexts(
+        self,
+    ) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+        """The `context_fn` of non-reentrant activation checkpointing.
+
+        The backward pass runs the forward pass again; without this it would follow whatever
+        layout is in force by then, and give wrong gradients without a word.
+        """
+        layout = self._layout
+        return nullcontext(), nullcontext() if layout is None else self.using(layout.replay())
+
+    def _current(self) -> RowLayout | str | None:
+        return self._active if self._layout is None else self._layout
+
+    def _places(self, config: AdapterConfig) -> tuple[Place, ...]:
+        if config.variant not in self._known_places:
+            self._known_places[config.variant] = places_of(self.model, self.blocks, config)
+        return self._known_places[config.variant]
+
+    def _site(self, place: Place) -> Site:
+        if place.path not in self._sites:
+            self._sites[place.path] = place.make_site(self._current)
+        return self._sites[place.path]
+
+    def _require(self, name: str) -> None:
+        if name not in self.configs:
+            raise AdapterError(unknown("adapter", name, self.configs))
+
+    def _require_new(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise AdapterError(f"adapter name {name!r}: use letters, digits, '_' and '-'")
+        if name in self.configs:
+            raise AdapterError(f"an adapter named {name!r} is on the base already; remove it first")
+
+
+def _require_fit(
+    wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> None:
+    for key, shape in wanted.items():
+        if key not in found:
+            raise AdapterError(f"the adapter does not fit this base: it has no tensor {key}")
+        if found[key] != tuple(shape):
+            raise AdapterError(
+                f"the adapter does not fit this base: {key} has shape {found[key]}, "
+                f"this base needs {tuple(shape)}"
+            )
+    extra = sorted(set(found) - set(wanted))
+    if extra:
+        raise AdapterError(f"the adapter does not fit this base: it has no place for {extra[0]}")

@@ -1,0 +1,75 @@
+"""Which rows of a batch belong to which adapter, during one forward pass (and its backward).
+
+Rows of one adapter are adjacent. The hooks read the current layout; activation checkpointing
+re-enters the layout of the forward pass it recomputes.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from perft.adapters.dropout import DropKey
+from perft.adapters.routing import RouterSums
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows `start` to `stop` (exclusive) of the batch belong to the adapter `name`.
+
+    Attributes:
+        name: the adapter; None leaves the rows to the base alone.
+        start: first row.
+        stop: row after the last.
+        drop: what the adapter's dropout masks depend on; None switches dropout off.
+    """
+
+    name: str | None
+    start: int
+    stop: int
+    drop: DropKey | None = None
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """The layout of one forward pass.
+
+    Attributes:
+        segments: they cover the batch's rows in order, without gaps.
+        mask_BS: false where a token is padding; None counts every token.
+        sums: filled by the hooks of routed adapters, by adapter; one entry per name, the layers
+            added up.
+    """
+
+    segments: tuple[Segment, ...]
+    mask_BS: Tensor | None = None
+    sums: dict[str, RouterSums] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch."""
+        return self.segments[-1].stop
+
+    def add_sums(self, name: str, sums: RouterSums) -> None:
+        """Adds one layer's routing sums of the adapter `name`."""
+        self.sums[name] = self.sums[name] + sums if name in self.sums else sums
+
+    def replay(self) -> "RowLayout":
+        """The same rows with sums of their own: for a recomputed forward pass."""
+        return dataclasses.replace(self, sums={})
+
+
+def rows_of(
+    counts: Mapping[str | None, int],
+    mask_BS: Tensor | None = None,
+    drops: Mapping[str, DropKey] | None = None,
+) -> RowLayout:
+    """Lays out `counts[name]` rows for each adapter, in the order of the mapping."""
+    segments: list[Segment] = []
+    start = 0
+    for name, count in counts.items():
+        drop = drops.get(name) if drops and name is not None else None
+        segments.append(Segment(name, start, start + count, drop))
+        start += count
+    return RowLayout(tuple(segments), mask_BS)

@@ -1,0 +1,255 @@
+"""Places on a base that carry adapters: an MoE block, a linear layer, a router.
+
+A site is a child module named `adapters` of the base module it serves, so that the base keeps its
+classes, keys and tied weights. It holds one tensor per kind and adapter, `<kind>.<adapter>`, and
+forward hooks add what the adapters say. Nothing is wrapped.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
+
+from perft.adapters import apply_beside_block, lora
+from perft.adapters.block import BlockInput
+from perft.adapters.bottleneck import Drop, Weights, master_dtype
+from perft.adapters.dropout import dropped
+from perft.adapters.routing import Routing
+from perft.config import AdapterConfig, EmbeddedConfig
+from perft.errors import AdapterError
+from perft.injection.rows import RowLayout, Segment, rows_of
+from perft.models.blocks import MoEBlock
+
+CurrentLayout = Callable[[], RowLayout | str | None]
+
+
+class Site(nn.Module):
+    """Adapters of one base module.
+
+    Args:
+        place: number of this site in the model; seeds its dropout.
+        host: the base module.
+        current: gives the layout in force, or the name of the one active adapter, or None.
+    """
+
+    def __init__(self, place: int, host: nn.Module, current: CurrentLayout) -> None:
+        super().__init__()
+        self.place = place
+        self.configs: dict[str, AdapterConfig] = {}
+        self._tensors: dict[str, nn.ParameterDict] = {}
+        self._current = current
+        self._handles: list[RemovableHandle] = []
+        self._reference = next(host.parameters())
+        host.adapters = self
+
+    def add(self, name: str, config: AdapterConfig, weights: Weights) -> None:
+        """Puts an adapter's tensors here, as trainable masters on the base's device."""
+        dtype, device = master_dtype(self._reference.dtype), self._reference.device
+        for kind, tensor in weights.items():
+            if kind not in self._tensors:
+                self._tensors[kind] = nn.ParameterDict()
+                self.add_module(kind, self._tensors[kind])
+            self._tensors[kind][name] = nn.Parameter(tensor.detach().to(device, dtype, copy=True))
+        self.configs[name] = config
+
+    def remove(self, name: str) -> None:
+        """Takes an adapter's tensors away."""
+        for tensors in self._tensors.values():
+            if name in tensors:
+                del tensors[name]
+        del self.configs[name]
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The adapter's tensors here, by kind."""
+        return {kind: tensors[name] for kind, tensors in self._tensors.items() if name in tensors}
+
+    def detach_from(self, host: nn.Module) -> None:
+        """Removes the hooks and this child module."""
+        for handle in self._handles:
+            handle.remove()
+        del host.adapters
+
+    def _layout(self, rows: int) -> RowLayout | None:
+        """The layout in force for a batch of `rows`; None when only the base is wanted."""
+        current = self._current()
+        if isinstance(current, str):
+            return rows_of({current: rows})
+        if current is not None and current.rows != rows:
+            raise AdapterError(
+                f"the row layout has {current.rows} rows and the batch has {rows}; beam search "
+                "and other row-multiplying decoders need a layout of their own rows"
+            )
+        return current
+
+    def _mine(self, layout: RowLayout) -> list[Segment]:
+        return [segment for segment in layout.segments if segment.name in self.configs]
+
+    def _drop(self, segment: Segment, length: int, packed: bool) -> Drop:
+        assert segment.name is not None
+        probability = self.configs[segment.name].dropout
+        if probability and segment.drop is not None:
+            key = segment.drop
+            return lambda x_TD: dropped(x_TD, key, self.place, probability, length)
+        if probability and not packed and self.training:
+            return lambda x_TD: F.dropout(x_TD, probability)
+        return lambda x_TD: x_TD
+
+
+class BlockSite(Site):
+    """PERFT-R, -E, -D and -S beside one MoE block."""
+
+    def __init__(self, place: int, block: MoEBlock, current: CurrentLayout) -> None:
+        super().__init__(place, block.module, current)
+        self._read_routing = block.read_routing
+        self._routing: tuple[Tensor, Tensor] | None = None
+        self._handles = [
+            block.router.register_forward_hook(self._capture),
+            block.module.register_forward_hook(self._add_outputs, with_kwargs=True),
+        ]
+
+    def _capture(self, _router: nn.Module, _args: Any, output: tuple[Tensor, ...]) -> None:
+        if any(isinstance(config, EmbeddedConfig) for config in self.configs.values()):
+            self._routing = self._read_routing(output)
+
+    def _add_outputs(self, _block: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        x_BSD = args[0] if args else kwargs["hidden_states"]
+        routing, self._routing = self._routing, None
+        layout = self._layout(x_BSD.shape[0])
+        if layout is None or not (mine := self._mine(layout)):
+            return None
+        y_BSD = output[0] if isinstance(output, tuple) else output
+        y_BSD = add_rows(y_BSD, [(s, self._output(s, x_BSD, layout, routing)) for s in mine])
+        return (y_BSD, *output[1:]) if isinstance(output, tuple) else y_BSD
+
+    def _output(
+        self,
+        segment: Segment,
+        x_BSD: Tensor,
+        layout: RowLayout,
+        routing: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        assert segment.name is not None
+        name, length = segment.name, x_BSD.shape[1]
+        config = self.configs[name]
+        x_TD = x_BSD[segment.start : segment.stop].flatten(0, 1)
+        tokens = slice(segment.start * length, segment.stop * length)
+        chosen = None
+        if isinstance(config, EmbeddedConfig):
+            assert routing is not None, "the router runs inside the block, before this hook"
+            chosen = Routing(routing[0][tokens], routing[1][tokens])
+        mask_T = (
+            layout.mask_BS[segment.start : segment.stop].flatten()
+            if layout.mask_BS is not None
+            else x_TD.new_ones(len(x_TD), dtype=torch.bool)
+        )
+        drop = self._drop(segment, length, packed=not isinstance(self._current(), str))
+        y_TD, sums = apply_beside_block(
+            config, self.weights(name), BlockInput(x_TD, mask_T, drop, chosen)
+        )
+        if sums is not None:
+            layout.add_sums(name, sums)
+        return y_TD.view(-1, length, y_TD.shape[-1])
+
+
+class LinearSite(Site):
+    """LoRA on one linear layer."""
+
+    def __init__(self, place: int, linear: nn.Linear, current: CurrentLayout) -> None:
+        super().__init__(place, linear, current)
+        self._handles = [linear.register_forward_hook(self._add_outputs)]
+
+    def _add_outputs(self, _linear: nn.Module, args: Any, y_BSO: Tensor) -> Tensor | None:
+        x_BSI = args[0]
+        layout = self._layout(x_BSI.shape[0])
+        if layout is None or not (mine := self._mine(layout)):
+            return None
+        return add_rows(y_BSO, [(s, self._output(s, x_BSI)) for s in mine])
+
+    def _output(self, segment: Segment, x_BSI: Tensor) -> Tensor:
+        assert segment.name is not None
+        x_TI = x_BSI[segment.start : segment.stop].flatten(0, 1)
+        drop = self._drop(segment, x_BSI.shape[1], packed=not isinstance(self._current(), str))
+        config = self.configs[segment.name]
+        y_TO = lora.apply(config, self.weights(segment.name), x_TI, drop)  # type: ignore[arg-type]
+        return y_TO.view(-1, x_BSI.shape[1], y_TO.shape[-1])
+
+
+class RouterSite(Site):
+    """LoRA on one base router's weight.
+
+    The router is run again for the rows of each such adapter, with W + (alpha/r) B A in fp32 in
+    place of W: whatever the family does after the product (softmax, sigmoid, groups) stays its
+    own. A router is E x D, so a second run costs next to nothing beside the experts.
+    """
+
+    def __init__(self, place: int, block: MoEBlock, current: CurrentLayout) -> None:
+        super().__init__(place, block.router, current)
+        self._rows = 0
+        self._handles = [
+            block.module.register_forward_pre_hook(self._see_rows, with_kwargs=True),
+            block.router.register_forward_hook(self._replace_outputs),
+        ]
+
+    def _see_rows(self, _block: nn.Module, args: Any, kwargs: Any) -> None:
+        x_BSD = args[0] if args else kwargs["hidden_states"]
+        self._rows = x_BSD.shape[0]
+
+    def _replace_outputs(
+        self, router: nn.Module, args: Any, output: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...] | None:
+        layout = self._layout(self._rows)
+        if layout is None or not (mine := self._mine(layout)):
+            return None
+        x_TD = args[0].flatten(0, -2)
+        length = len(x_TD) // self._rows
+        parts = [(s, self._rerun(router, s, x_TD, length)) for s in mine]
+        rows = (self._rows, length, -1)
+        return tuple(
+            replace_rows(whole.view(rows), [(s, part[i]) for s, part in parts]).flatten(0, 1)
+            for i, whole in enumerate(output)
+        )
+
+    def _rerun(
+        self, router: nn.Module, segment: Segment, x_TD: Tensor, length: int
+    ) -> tuple[Tensor, ...]:
+        assert segment.name is not None
+        config, weights = self.configs[segment.name], self.weights(segment.name)
+        weight_ED = lora.merge(config, weights, router.get_parameter("weight"))  # type: ignore[arg-type]
+        rows_TD = x_TD[segment.start * length : segment.stop * length].to(weight_ED.dtype)
+        outputs: tuple[Tensor, ...] = torch.func.functional_call(
+            _BareForward(router), {"module.weight": weight_ED}, (rows_TD,)
+        )
+        return tuple(out.view(-1, length, out.shape[-1]) for out in outputs)
+
+
+class _BareForward(nn.Module):
+    """Calls a module's forward without its hooks."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: Any) -> Any:
+        return self.module.forward(*args)
+
+
+def add_rows(y_BSO: Tensor, parts: list[tuple[Segment, Tensor]]) -> Tensor:
+    """Adds each part to its rows and leaves the other rows as they are."""
+    return replace_rows(
+        y_BSO, [(s, y_BSO[s.start : s.stop] + part.to(y_BSO.dtype)) for s, part in parts]
+    )
+
+
+def replace_rows(y_BSO: Tensor, parts: list[tuple[Segment, Tensor]]) -> Tensor:
+    """Puts each part in place of its rows, without writing into `y_BSO`."""
+    pieces: list[Tensor] = []
+    at = 0
+    for segment, part in parts:
+        pieces += [y_BSO[at : segment.start], part.to(y_BSO.dtype)]
+        at = segment.stop
+    pieces.append(y_BSO[at:])
+    pieces = [piece for piece in pieces if len(piece)]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

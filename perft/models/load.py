@@ -1,0 +1,66 @@
+"""Loads a frozen base and its tokenizer. No code from a model repository is ever run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from perft.errors import BaseModelError
+from perft.models.blocks import activated_parameters, find_moe_blocks
+from perft.models.source import base_directory, check_base, fingerprint
+
+
+@dataclass(frozen=True)
+class Base:
+    """A loaded, frozen base.
+
+    Attributes:
+        model: in evaluation mode, without trainable parameters.
+        tokenizer: with a padding token.
+        directory: where it was loaded from.
+        fingerprint: tells this base from every other one.
+        activated: parameters one token uses, embeddings included.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    directory: Path
+    fingerprint: str
+    activated: int
+
+
+def load_base(
+    base: str | None = None, *, device: str | torch.device = "cpu", dtype: str = "auto"
+) -> Base:
+    """Loads a base.
+
+    Args:
+        base: None for the embedded base, else a local directory or a hub id.
+        device: where the weights go.
+        dtype: a torch dtype name, or "auto": bf16 on a GPU, fp32 on a CPU.
+
+    Raises:
+        BaseModelError: if it is not there, not a supported MoE family, or cannot be loaded.
+    """
+    check_base(base)
+    directory = base_directory(base)
+    if dtype == "auto":
+        dtype = "bfloat16" if torch.device(device).type == "cuda" else "float32"
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            directory, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise BaseModelError(f"base {str(directory)!r} cannot be loaded: {error}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.requires_grad_(False).eval().to(device)
+    activated = activated_parameters(model, find_moe_blocks(model))
+    return Base(model, tokenizer, directory, fingerprint(directory), activated)

@@ -1,0 +1,115 @@
+"""Where a base comes from, and the checks that need no weights in memory. Free of torch.
+
+A base is the embedded one, a local directory, or a model id of the hub; all become a directory.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from perft.errors import BaseModelError
+from perft.models.families import require_moe_settings
+
+EMBEDDED = Path(__file__).parent / "embedded"
+_SAMPLE = 1 << 20
+_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+def check_base(base: str | None) -> None:
+    """Checks that a base can be used, without loading it.
+
+    Args:
+        base: None for the embedded base, else a local directory or a hub id.
+
+    Raises:
+        BaseModelError: if it is not there, not a supported MoE family, or has no weights.
+    """
+    if base is None:
+        return
+    require_moe_settings(_read_config(base), base)
+    if Path(base).is_dir():
+        _require_weights(Path(base))
+
+
+def base_directory(base: str | None) -> Path:
+    """The directory that holds the base; a hub id is downloaded to the hub's cache.
+
+    Raises:
+        BaseModelError: as `check_base`.
+    """
+    if base is None:
+        return EMBEDDED
+    if not Path(base).is_dir():
+        _read_config(base)
+        return Path(snapshot_download(base, allow_patterns=_WANTED))
+    _require_weights(Path(base))
+    return Path(base).resolve()
+
+
+def fingerprint(directory: Path) -> str:
+    """SHA-256 in hexadecimal of a base's configuration, tokenizer and weights.
+
+    Of each weight file the size, the first and the last MiB count: the header and enough content
+    to tell two trainings of one architecture apart, at no cost for 100 GB.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        if path.name in ("config.json", "tokenizer.json"):
+            digest.update(path.read_bytes())
+        elif path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                size = path.stat().st_size
+                digest.update(f"{path.name}:{size}".encode() + file.read(_SAMPLE))
+                file.seek(max(0, size - _SAMPLE))
+                digest.update(file.read(_SAMPLE))
+    return digest.hexdigest()
+
+
+def _read_config(base: str) -> dict[str, Any]:
+    path = Path(base) / "config.json" if Path(base).is_dir() else _hub_config(base)
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise BaseModelError(f"base directory {base!r} has no config.json") from None
+    except ValueError as error:
+        raise BaseModelError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise BaseModelError(f"{path} is not a JSON object")
+    return config
+
+
+def _hub_config(base: str) -> Path:
+    try:
+        return Path(hf_hub_download(base, "config.json"))
+    except HFValidationError:
+        raise BaseModelError(
+            f"base {base!r} is neither a directory here nor a hub id (owner/name)"
+        ) from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BaseModelError(
+            f"base {base!r} is not a directory here and could not be fetched from the hub: "
+            f"{reason}; give an existing directory, or a hub id that this machine can reach"
+        ) from None
+
+
+def _require_weights(directory: Path) -> None:
+    index = directory / "model.safetensors.index.json"
+    wanted = ["model.safetensors"]
+    if index.is_file():
+        try:
+            wanted = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError) as error:
+            raise BaseModelError(f"{index} is damaged: {error!r}") from error
+    missing = [name for name in wanted if not (directory / name).is_file()]
+    if missing:
+        raise BaseModelError(
+            f"base directory {str(directory)!r} has no weights: {missing[0]} is missing "
+            "(only safetensors files are read, pickled weights are refused)"
+        )
+    if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        raise BaseModelError(f"base directory {str(directory)!r} has no tokenizer.json")

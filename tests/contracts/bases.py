@@ -1,0 +1,37 @@
+"""Tiny random bases of each family, small enough to build in a test."""
+
+import torch
+from transformers import MixtralConfig, MixtralForCausalLM, OlmoeConfig, OlmoeForCausalLM
+
+VOCABULARY = 50
+
+_SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "num_experts_per_tok": 2,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+}
+
+
+def tiny_base(family: str, dtype: torch.dtype = torch.float64):
+    """A random base with sharp routers, so that routing differs between tokens."""
+    torch.manual_seed(0)
+    if family == "olmoe":
+        model = OlmoeForCausalLM(OlmoeConfig(**_SIZES, num_experts=4))
+    else:
+        model = MixtralForCausalLM(MixtralConfig(**_SIZES, num_local_experts=4))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("gate.weight"):
+                parameter.normal_(0, 0.5)
+            elif parameter.dim() > 1:
+                parameter.normal_(0, 0.2)
+    if dtype == torch.float64:
+        model.set_experts_implementation("eager")  # grouped products have no fp64
+    return model.to(dtype).eval()
