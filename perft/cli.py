@@ -1,0 +1,28 @@
+"""How a job becomes a program: options from a function, user errors as one line.
+
+Exit status: 0 done, 1 a bug (with its traceback), 2 the user can fix it (one line on stderr).
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import typer
+
+from perft.errors import PerftError
+
+
+def run(command: Callable[..., None], args: Sequence[str] | None = None) -> None:
+    """Runs `command` with options from `args` (default: the command line), then exits.
+
+    The function's parameters become the options, its docstring the help text.
+
+    Raises:
+        SystemExit: always, with the exit status.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(command)
+    try:
+        app(args=None if args is None else list(args))
+    except PerftError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,41 @@
+"""Choosing among the trials of a search: intervals, Pareto front, picks, table and plots.
+
+Everything here is a pure function of `TrialResult`s; only `results` touches a file.
+"""
+
+from perft.selection.files import result_files
+from perft.selection.front import best, knee, pareto_front, pick
+from perft.selection.interval import accuracy_interval, wilson
+from perft.selection.limit import ActivatedLimit
+from perft.selection.plot import to_html, to_png
+from perft.selection.results import (
+    find_search,
+    read_results,
+    read_scores,
+    read_settings,
+    write_results,
+    write_scores,
+)
+from perft.selection.table import describe, front_table, to_frame
+
+__all__ = [
+    "ActivatedLimit",
+    "accuracy_interval",
+    "best",
+    "describe",
+    "find_search",
+    "front_table",
+    "knee",
+    "pareto_front",
+    "pick",
+    "read_results",
+    "read_scores",
+    "read_settings",
+    "result_files",
+    "to_frame",
+    "to_html",
+    "to_png",
+    "wilson",
+    "write_results",
+    "write_scores",
+]

@@ -1,0 +1,24 @@
+"""What a search leaves behind to look at: the table of all trials and the Pareto plot as files.
+
+All four files are made of the same results and show the same trials.
+"""
+
+import io
+from collections.abc import Sequence
+
+from perft.selection.plot import to_html, to_png
+from perft.selection.table import to_frame
+from perft.trial import TrialResult
+
+
+def result_files(results: Sequence[TrialResult], title: str) -> dict[str, bytes]:
+    """The table (Parquet and CSV) and the plot (interactive HTML and PNG), by file name."""
+    frame = to_frame(results)
+    parquet = io.BytesIO()
+    frame.to_parquet(parquet, index=False)
+    return {
+        "trials.parquet": parquet.getvalue(),
+        "trials.csv": frame.to_csv(index=False).encode(),
+        "pareto.html": to_html(results, title).encode(),
+        "pareto.png": to_png(results, title),
+    }

@@ -1,0 +1,27 @@
+"""How sure an accuracy is: the Wilson score interval of a share.
+
+The interval always lies in [0, 1] and holds the share itself, also at 0 and 1.
+"""
+
+from scipy.stats import binomtest  # type: ignore[import-untyped]
+
+from perft.trial import Report
+
+CONFIDENCE = 0.95
+
+
+def wilson(correct: int, scored: int) -> tuple[float, float]:
+    """The 95% Wilson interval of `correct / scored`; (0, 1) when nothing was scored.
+
+    Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference,
+    JASA 22 (1927), as computed by SciPy.
+    """
+    if scored == 0:
+        return 0.0, 1.0
+    interval = binomtest(correct, scored).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def accuracy_interval(report: Report) -> tuple[float, float]:
+    """The 95% interval of a report's validation accuracy."""
+    return wilson(report.correct, report.scored)

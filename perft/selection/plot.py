@@ -1,0 +1,143 @@
+"""The Pareto plot: an interactive page that works offline, and a picture.
+
+Both show the same points: every full-length trial with its 95% interval, the front as steps.
+Pruned and failed trials are not on it.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from perft.config import VARIANTS, Variant
+from perft.selection.front import complete, measured, pareto_front
+from perft.selection.interval import accuracy_interval
+from perft.trial import TrialResult
+
+# Okabe and Ito's palette, told apart by colour-blind readers too.
+_COLOURS = dict(
+    zip(
+        VARIANTS,
+        ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+        strict=True,
+    )
+)
+_FRONT = "#444444"
+_X = "activated PEFT parameters per token (log scale)"
+_Y = "validation accuracy (%)"
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Trials as coordinates: parameters, accuracy in percent, length of the error bars."""
+
+    x: list[int]
+    y: list[float]
+    up: list[float]
+    down: list[float]
+
+
+def to_html(results: Sequence[TrialResult], title: str) -> str:
+    """One self-contained page; a point shows its configuration under the pointer."""
+    figure = go.Figure()
+    front = _points(pareto_front(results))
+    figure.add_scatter(
+        x=front.x, y=front.y, mode="lines+markers", name="Pareto front", hoverinfo="skip",
+        line={"shape": "hv", "color": _FRONT, "width": 1.5},
+        marker={"symbol": "circle-open", "size": 15},
+    )  # fmt: skip
+    for variant, trials in _by_variant(results).items():
+        points, colour = _points(trials), _COLOURS[variant]
+        bars = {"type": "data", "array": points.up, "arrayminus": points.down, "thickness": 1}
+        figure.add_scatter(
+            x=points.x, y=points.y, mode="markers", name=variant, error_y=bars,
+            marker={"size": 9, "color": colour},
+            text=[_hover(trial) for trial in trials], hovertemplate="%{text}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(template="plotly_white", title=title, xaxis_title=_X, yaxis_title=_Y)
+    ticks, labels = _ticks(results)
+    figure.update_xaxes(type="log", tickvals=ticks, ticktext=labels)
+    page: str = figure.to_html(
+        include_plotlyjs=True, config={"responsive": True}, default_height="95vh"
+    )
+    return page
+
+
+def to_png(results: Sequence[TrialResult], title: str) -> bytes:
+    """The picture, 1200 by 750 pixels."""
+    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    front = _points(pareto_front(results))
+    axes.plot(
+        front.x, front.y, drawstyle="steps-post", color=_FRONT, linewidth=1.2, marker="o",
+        markersize=10, markerfacecolor="none", label="Pareto front",
+    )  # fmt: skip
+    for variant, trials in _by_variant(results).items():
+        points = _points(trials)
+        axes.errorbar(
+            points.x, points.y, yerr=(points.down, points.up), label=variant, fmt="o",
+            color=_COLOURS[variant], markersize=6, elinewidth=1, capsize=2,
+        )  # fmt: skip
+    axes.set(title=title, xlabel=_X, ylabel=_Y, xscale="log")
+    axes.set_xticks(*_ticks(results))
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return picture.getvalue()
+
+
+def _by_variant(results: Sequence[TrialResult]) -> dict[Variant, list[TrialResult]]:
+    trials = complete(results)
+    groups = {
+        variant: [trial for trial in trials if trial.config.adapter.variant == variant]
+        for variant in VARIANTS
+    }
+    return {variant: group for variant, group in groups.items() if group}
+
+
+def _points(trials: Sequence[TrialResult]) -> _Points:
+    pairs = [measured(trial) for trial in trials]
+    shares = [(report.accuracy, *accuracy_interval(report)) for _, report in pairs]
+    return _Points(
+        x=[size.activated for size, _ in pairs],
+        y=[100 * accuracy for accuracy, _, _ in shares],
+        # At 0 and 1 rounding may put the share a hair outside its interval.
+        up=[max(0.0, 100 * (high - accuracy)) for accuracy, _, high in shares],
+        down=[max(0.0, 100 * (accuracy - low)) for accuracy, low, _ in shares],
+    )
+
+
+def _ticks(results: Sequence[TrialResult]) -> tuple[list[int], list[str]]:
+    """Ticks 1, 2, 5, 10, ... with labels such as "20 k", from below the first point to above."""
+    x = _points(complete(results)).x or [1]
+    ladder = [digit * 10**power for power in range(len(str(max(x))) + 1) for digit in (1, 2, 5)]
+    first = max(tick for tick in ladder if tick <= min(x))
+    last = min(tick for tick in ladder if tick >= max(x))
+    ticks = [tick for tick in ladder if first <= tick <= last]
+    write = EngFormatter()
+    return ticks, [write(tick) for tick in ticks]
+
+
+def _hover(trial: TrialResult) -> str:
+    size, report = measured(trial)
+    low, high = accuracy_interval(report)
+    settings = [f"{name}: {value}" for name, value in trial.config.to_flat().items()]
+    return "<br>".join(
+        [
+            f"<b>trial {trial.number}</b>",
+            f"accuracy {report.accuracy:.1%} ({low:.1%} to {high:.1%})",
+            f"validation loss {report.val_loss:.4f}",
+            f"activated {size.activated:,} ({size.activated_percent:.3g}% of the base)",
+            f"trainable {size.trainable:,}",
+            *settings,
+            f"run {trial.run_id}",
+        ]
+    )

@@ -1,0 +1,86 @@
+"""The files of a search that say how its trials ended.
+
+`results.json` holds every ended trial and is replaced as a whole, so a reader sees a state that
+was true; `scores.json` holds what the chosen adapters scored on the test splits.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from perft.errors import PerftError, SearchError, StorageError, unknown
+from perft.storage import Storage
+from perft.trial import TrialResult
+
+SETTINGS, RESULTS, SCORES = "search.json", "results.json", "scores.json"
+
+# Correct and scored examples by the name of a test split.
+Scores = Mapping[str, tuple[int, int]]
+
+
+def find_search(storage: str, name: str) -> Storage:
+    """The folder of the search `name` in `storage`, a directory or a URI.
+
+    Raises:
+        SearchError: when there is none; names the nearest and all others.
+        StorageError: when `storage` cannot be read.
+    """
+    root = Storage(storage)
+    names = [found for found in root.names() if root.exists(f"{found}/{SETTINGS}")]
+    if name in names:
+        return root.child(name)
+    if names:
+        raise SearchError(f"{unknown('search', name, names)} in {root.place}")
+    raise SearchError(
+        f"there is no search {name!r}: {root.place} holds no search at all; give the place "
+        "that the search was started with as --storage"
+    )
+
+
+def read_settings(search: Storage) -> dict[str, Any]:
+    """What the search was started with, as its driver wrote it."""
+    settings: dict[str, Any] = _read(search, SETTINGS)
+    return settings
+
+
+def read_results(search: Storage) -> list[TrialResult]:
+    """The trials that have ended, by number; empty when none has."""
+    if not search.exists(RESULTS):
+        return []
+    value = _read(search, RESULTS)
+    try:
+        results = [TrialResult.from_json(trial) for trial in value["trials"]]
+    except (KeyError, TypeError, PerftError) as error:
+        raise StorageError(
+            f"{search.place}/{RESULTS} is not a list of trials: {error!r}"
+        ) from error
+    return sorted(results, key=lambda result: result.number)
+
+
+def write_results(search: Storage, results: Sequence[TrialResult]) -> None:
+    """Replaces the list of ended trials, atomically."""
+    _write(search, RESULTS, {"trials": [result.to_json() for result in results]})
+
+
+def read_scores(search: Storage, number: int) -> dict[str, tuple[int, int]]:
+    """Test scores of the trial `number`: correct and scored examples by split; empty if none."""
+    if not search.exists(SCORES):
+        return {}
+    splits = _read(search, SCORES).get(str(number), {})
+    return {split: (correct, scored) for split, (correct, scored) in splits.items()}
+
+
+def write_scores(search: Storage, scores: Mapping[int, Scores]) -> None:
+    """Replaces the test scores, given by number of the trial, atomically."""
+    _write(search, SCORES, {str(number): dict(splits) for number, splits in scores.items()})
+
+
+def _read(search: Storage, name: str) -> Any:
+    try:
+        return json.loads(search.read(name))
+    except ValueError as error:
+        raise StorageError(f"{search.place}/{name} is not JSON: {error}") from error
+
+
+def _write(search: Storage, name: str, value: Any) -> None:
+    search.write(name, json.dumps(value, indent=1).encode())

@@ -1,0 +1,118 @@
+"""The results of a search as tables: a data frame of all trials, the front for a terminal.
+
+A row is a trial; a setting that a trial's variant does not have is missing, never zero.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from perft.selection.front import RUN_ID_PREFIX, best, knee, measured, pareto_front
+from perft.selection.interval import accuracy_interval
+from perft.trial import TrialConfig, TrialResult
+
+
+def to_frame(results: Sequence[TrialResult]) -> pd.DataFrame:
+    """One row per trial, by number.
+
+    Columns: `number`, `outcome`, `on_front`; of the last report `step`, `train_loss`, `val_loss`,
+    `correct`, `scored`, `accuracy` and its 95% interval `accuracy_low`, `accuracy_high` (all in
+    [0, 1]); parameters `trainable`, `activated` and their percentage of the base's activated
+    ones; every setting of the configurations; `run_id`, `error`.
+    """
+    on_front = {trial.number for trial in pareto_front(results)}
+    rows = [_row(result, result.number in on_front) for result in results]
+    names = dict.fromkeys(name for row in rows for name in row)
+    frame = pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
+    return frame.sort_values("number", ignore_index=True) if rows else frame
+
+
+def front_table(results: Sequence[TrialResult]) -> Table:
+    """The Pareto front for a terminal, smallest adapter first."""
+    front = pareto_front(results)
+    title = "Pareto front: validation accuracy (95% interval), activated PEFT parameters"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("trial", "accuracy", "activated", "% base"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("config", overflow="fold")
+    table.add_column("run", no_wrap=True)
+    table.add_column("pick", width=4)
+    for trial in front:
+        size, report = measured(trial)
+        low, high = accuracy_interval(report)
+        picks = [
+            name for name, choose in (("best", best), ("knee", knee)) if choose(front) is trial
+        ]
+        table.add_row(
+            str(trial.number),
+            f"{report.accuracy:.1%} ({100 * low:.1f}-{100 * high:.1f})",
+            f"{size.activated:,}",
+            f"{size.activated_percent:.3g}%",
+            describe(trial.config),
+            trial.run_id[:RUN_ID_PREFIX],
+            " ".join(picks),
+        )
+    return table
+
+
+def describe(config: TrialConfig) -> str:
+    """A configuration in short: "perft-r 2/4 r8 lr 5e-03", then what is not at its default."""
+    adapter = config.adapter
+    settings = adapter.to_flat()
+    words = [settings["variant"]]
+    if "top_k" in settings:
+        words.append(f"{settings['top_k']}/{settings['num_experts']}")
+    elif "num_experts" in settings:
+        words.append(f"x{settings['num_experts']}")
+    words += [f"r{adapter.rank}", f"lr {config.training.lr:.2g}"]
+    words += [
+        f"{field.name}={settings[field.name]}"
+        for field in dataclasses.fields(adapter)
+        if field.default is not dataclasses.MISSING and settings[field.name] != field.default
+    ]
+    return " ".join(words)
+
+
+def _row(result: TrialResult, on_front: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "number": result.number,
+        "outcome": result.outcome,
+        "on_front": on_front,
+    }
+    if report := result.last:
+        low, high = accuracy_interval(report)
+        row |= {
+            "step": report.step,
+            "train_loss": report.train_loss,
+            "val_loss": report.val_loss,
+            "correct": report.correct,
+            "scored": report.scored,
+            "accuracy": report.accuracy,
+            "accuracy_low": low,
+            "accuracy_high": high,
+        }
+    if size := result.size:
+        row |= {
+            "trainable": size.trainable,
+            "activated": size.activated,
+            "base_activated": size.base_activated,
+            "trainable_percent": size.trainable_percent,
+            "activated_percent": size.activated_percent,
+        }
+    return {**row, **result.config.to_flat(), "run_id": result.run_id, "error": result.error}
+
+
+def _column(values: list[Any]) -> "pd.Series[Any]":
+    """A column that keeps whole numbers whole where values are missing."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {bool}:
+        return pd.Series(values, dtype="boolean")
+    if kinds == {int}:
+        return pd.Series(values, dtype="Int64")
+    if kinds <= {int, float}:
+        return pd.Series(values, dtype="float64")
+    return pd.Series(values, dtype="string")

@@ -1,0 +1,68 @@
+"""The files of a search: found by name, read back as written, damage named."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from perft.errors import SearchError, StorageError
+from perft.selection import (
+    find_search,
+    read_results,
+    read_scores,
+    read_settings,
+    write_results,
+    write_scores,
+)
+from perft.storage import Storage
+from pretend import SETTINGS, search_of_six, trial
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Storage:
+    folder = Storage(str(tmp_path)).child("first")
+    folder.write("search.json", json.dumps(SETTINGS).encode())
+    return folder
+
+
+def test_results_come_back_as_written(search: Storage):
+    assert read_results(search) == []
+    write_results(search, search_of_six()[::-1])
+    assert read_results(search) == search_of_six()
+    write_results(search, [trial(0, val_loss=float("inf"), outcome="failed")])
+    assert read_results(search)[0].last.val_loss == float("inf")
+
+
+def test_scores_come_back_as_written(search: Storage):
+    assert read_scores(search, 3) == {}
+    write_scores(search, {3: {"addsub": (12, 395)}, 1: {}})
+    assert read_scores(search, 3) == {"addsub": (12, 395)}
+    assert read_scores(search, 0) == {}
+
+
+def test_settings_are_read(search: Storage):
+    assert read_settings(search) == SETTINGS
+
+
+def test_search_is_found_by_name(search: Storage, tmp_path: Path):
+    assert find_search(str(tmp_path), "first").place == search.place
+
+
+def test_an_unknown_search_names_the_nearest(search: Storage, tmp_path: Path):
+    (tmp_path / "no-search").mkdir()
+    with pytest.raises(SearchError, match=r"unknown search 'frist'; .*'first'\? \(known: first\)"):
+        find_search(str(tmp_path), "frist")
+    with pytest.raises(SearchError, match=r"unknown search '\.\.'"):
+        find_search(str(tmp_path), "..")
+
+
+def test_an_empty_storage_is_named(tmp_path: Path):
+    with pytest.raises(SearchError, match=r"nothing holds no search at all.*--storage"):
+        find_search(str(tmp_path / "nothing"), "first")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"trials": [{}]}'])
+def test_damage_is_named(search: Storage, content: bytes):
+    search.write("results.json", content)
+    with pytest.raises(StorageError, match=r"results\.json"):
+        read_results(search)
