@@ -1,0 +1,116 @@
+"""Pretrains the embedded base from nothing but a seed.
+
+The same seed, settings and library versions on the same kind of machine give the same weights.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedTokenizerFast
+
+from perft.synthetic.pretraining import documents
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """How the embedded base is built.
+
+    Attributes:
+        seed: seeds tokenizer, initial weights and text.
+        steps: optimiser steps.
+        batch_size: rows per step.
+        row_length: tokens per row; whole documents fill a row and the last one is cut.
+        lr: peak learning rate of AdamW, reached after `warmup_steps`, then a cosine to 0.
+        weight_decay: decoupled weight decay.
+        clip_norm: largest 2-norm of the gradient.
+        balance: coefficient of the base router's load-balancing loss.
+    """
+
+    seed: int = 0
+    steps: int = 4000
+    batch_size: int = 32
+    row_length: int = 96
+    lr: float = 3e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    balance: float = 0.01
+
+
+VOCAB_SIZE = 1024
+MAX_LENGTH = 1024
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> OlmoeForCausalLM:
+    """The untrained base: three layers of eight experts, two per token."""
+    torch.manual_seed(config.seed)
+    return OlmoeForCausalLM(
+        OlmoeConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=96,
+            intermediate_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_experts=8,
+            num_experts_per_tok=2,
+            max_position_embeddings=MAX_LENGTH,
+            router_aux_loss_coef=config.balance,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    )
+
+
+def pretrain(
+    model: OlmoeForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    config: PretrainConfig,
+    on_step: Callable[[int, float], None],
+) -> None:
+    """Trains `model` in place on the synthetic text.
+
+    Args:
+        model: the untrained base.
+        tokenizer: its tokenizer.
+        config: the recipe.
+        on_step: called after every step with the number of steps done and the loss.
+    """
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config))
+    rows = _rows(tokenizer, config)
+    model.train()
+    for step in range(1, config.steps + 1):
+        batch = torch.tensor([next(rows) for _ in range(config.batch_size)])
+        output = model(input_ids=batch, labels=batch, output_router_logits=True)
+        loss: Tensor = output.loss
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        on_step(step, loss.item())
+    model.eval()
+
+
+def _rate(step: int, config: PretrainConfig) -> float:
+    """Share of the peak learning rate in step `step`, counted from 0."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _rows(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> Iterator[list[int]]:
+    """Token rows of `row_length`, each beginning with the beginning of a document."""
+    texts = documents(config.seed)
+    while True:
+        row: list[int] = []
+        while len(row) < config.row_length:
+            row += [*tokenizer.encode(next(texts)), tokenizer.eos_token_id]
+        yield row[: config.row_length]

@@ -1,0 +1,239 @@
+"""The embedded arithmetic task: word problems in verbs and sentences that pretraining had not.
+
+No number tuple and no sentence shape occurs in two splits: a split draws only tuples whose hash
+falls to it, and only the pairs of statement and question that fall to it.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from perft.synthetic.arithmetic import draw_numbers, solution
+from perft.synthetic.world import FOODS, PEOPLE, TOYS
+from perft.tasks.extraction import last_number, numbers_match
+from perft.tasks.task import Example, Scorer, Split, Task
+
+TRAIN_SIZE = 4000
+TEST_SIZE = 1000
+_TEST_SEED = 0  # the test split is the same for every seed, so that test scores compare
+_SHARES = {"train": 7, "validation": 1, "test": 2}  # tenths of all number tuples
+_SHAPE_CYCLE = ("train", "train", "train", "validation", "test")
+
+SCORER = Scorer(
+    protocol="perft-embedded: greedy, last number of the completion, within 0.001 of the label",
+    max_new_tokens=32,
+    extract=last_number,
+    matches=numbers_match,
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Word problems of one arithmetic plan.
+
+    Attributes:
+        plan: the operations, such as "+-".
+        statements: what happened; {x}, {y}, {z} are the plan's numbers, in the plan's order.
+        questions: what is asked.
+    """
+
+    plan: str
+    statements: tuple[str, ...]
+    questions: tuple[str, ...]
+
+
+_NOW = (
+    "How many {things} does {name} have now?",
+    "How many {things} does {name} have in all?",
+    "What is the number of {things} that {name} has?",
+    "How many {things} are there at the end?",
+    "Count the {things} of {name} after that.",
+)
+_LEFT = (
+    "How many {things} does {name} have left?",
+    "How many {things} are left?",
+    "What is the number of {things} that are left?",
+    "How many {things} does {he} have at the end?",
+    "Count the rest of the {things}.",
+)
+_BOTH = (
+    "How many {things} do they have together?",
+    "How many {things} do {name} and {other} have in all?",
+    "What is the total number of {things}?",
+    "How many {things} are there in all?",
+    "Count all the {things} together.",
+)
+_MORE = (
+    "How many more {things} does {name} have?",
+    "How many more {things} than {other} does {name} have?",
+    "How many {things} does {other} need to have the same number?",
+    "What is the difference?",
+    "By how many is {name} ahead of {other}?",
+)
+
+KINDS = (
+    Kind(
+        "+",
+        (
+            "{name} starts with {x} {things} and {gains} {y}.",
+            "There are {x} {things} in the {bag}. {name} {gains} {y} of the same {things}.",
+            "{name} {gains} {x} {things} on {day} and {y} on {day2}.",
+            "{name} {gains} {y} {things}. Before that {he} had {x}.",
+            "After {he} {gains} {y} {things}, {name} puts them with the first {x}.",
+        ),
+        _NOW,
+    ),
+    Kind(
+        "-",
+        (
+            "{name} starts with {x} {things} and {drops} {y}.",
+            "There are {x} {things} in the {bag}. {name} {drops} {y} of them.",
+            "On {day} {name} {drops} {y} of {his} {x} {things}.",
+            "{name} {drops} {y} {things}. Before that {he} had {x}.",
+            "From a {bag} of {x} {things} {name} {drops} {y}.",
+        ),
+        _LEFT,
+    ),
+    Kind(
+        "+",
+        (
+            "{name} {gains} {x} {things} and {other} {gains} {y}.",
+            "{name} owns {x} {things}. {other} owns {y}.",
+            "There are {x} {things} in the {bag} of {name} and {y} in the {bag} of {other}.",
+        ),
+        _BOTH,
+    ),
+    Kind(
+        "-",
+        (
+            "{name} {gains} {x} {things} and {other} {gains} {y}.",
+            "{name} owns {x} {things}. {other} owns {y}.",
+            "There are {x} {things} in the {bag} of {name} and {y} in the {bag} of {other}.",
+        ),
+        _MORE,
+    ),
+    Kind(
+        "*",
+        (
+            "{name} {gains} {x} {bag}s of {things}. Each {bag} holds {y}.",
+            "There are {x} {bag}s on the table and each holds {y} {things}.",
+            "Each of the {x} {bag}s that {name} owns holds {y} {things}.",
+        ),
+        _NOW,
+    ),
+    Kind(
+        "+-",
+        (
+            "{name} starts with {x} {things}, {gains} {y} and {drops} {z}.",
+            "There are {x} {things} in the {bag}. {name} {gains} {y}. Later {he} {drops} {z}.",
+            "{name} {gains} {x} {things} on {day} and {y} on {day2}. Then {he} {drops} {z}.",
+        ),
+        _LEFT,
+    ),
+    Kind(
+        "-+",
+        (
+            "{name} starts with {x} {things}, {drops} {y} and {gains} {z}.",
+            "There are {x} {things} in the {bag}. {name} {drops} {y}. Later {he} {gains} {z}.",
+            "{name} {drops} {y} of {his} {x} {things}. Then {he} {gains} {z}.",
+        ),
+        _NOW,
+    ),
+    Kind(
+        "*-",
+        (
+            "{name} {gains} {x} {bag}s of {things}. Each holds {y}. {name} {drops} {z} of them.",
+            "Each of {x} {bag}s holds {y} {things}. Then {name} {drops} {z}.",
+        ),
+        _LEFT,
+    ),
+    Kind(
+        "*+",
+        (
+            "{name} {gains} {x} {bag}s of {things}. Each holds {y}. Later {he} {gains} {z}.",
+            "Each of {x} {bag}s holds {y} {things}. Then {name} {gains} {z}.",
+        ),
+        _NOW,
+    ),
+)
+
+_GAINS = ("finds", "buys", "picks", "wins", "collects", "receives")
+_DROPS = ("sells", "gives away", "drops", "uses")
+_BAGS = ("bag", "basket", "pack", "jar", "tin")
+_DAYS = ("Monday", "Tuesday", "Friday", "Sunday")
+
+
+def arithmetic(validation_size: int, seed: int) -> Task:
+    """The embedded arithmetic task: 4,000 training and 1,000 test problems.
+
+    Args:
+        validation_size: problems in the validation split.
+        seed: seeds train and validation; the test split is always the same.
+    """
+    return Task(
+        name="arithmetic",
+        train=_split("train", TRAIN_SIZE, seed),
+        validation=_split("validation", validation_size, seed),
+        tests=(_split("test", TEST_SIZE, _TEST_SEED),),
+    )
+
+
+def split_of(numbers: tuple[int, ...]) -> str:
+    """The one split that may use `numbers`, in any order."""
+    tenth = zlib.crc32(repr(sorted(numbers)).encode()) % 10
+    for name, share in _SHARES.items():
+        tenth -= share
+        if tenth < 0:
+            return name
+    raise AssertionError("the shares do not add up to ten")
+
+
+def shapes_of(split: str, kind: Kind) -> list[tuple[str, str]]:
+    """The pairs of statement and question of `kind` that only `split` uses."""
+    return [
+        (statement, question)
+        for i, statement in enumerate(kind.statements)
+        for j, question in enumerate(kind.questions)
+        if _SHAPE_CYCLE[(i + j) % len(_SHAPE_CYCLE)] == split
+    ]
+
+
+def _split(name: str, size: int, seed: int) -> Split:
+    rng = Random(f"{name} {seed}")
+    problems: dict[str, Example] = {}
+    for example in _problems(name, rng):
+        problems.setdefault(example.prompt, example)
+        if len(problems) == size:
+            break
+    return Split(name, tuple(problems.values()), SCORER)
+
+
+def _problems(split: str, rng: Random) -> Iterator[Example]:
+    shapes = [(kind.plan, shapes_of(split, kind)) for kind in KINDS]
+    while True:
+        plan, pairs = rng.choice(shapes)
+        numbers = draw_numbers(plan, rng)
+        if split_of(numbers) == split:
+            yield _problem(plan, rng.choice(pairs), numbers, rng)
+
+
+def _problem(plan: str, shape: tuple[str, str], numbers: tuple[int, ...], rng: Random) -> Example:
+    person, other = rng.sample(PEOPLE, k=2)
+    edible = rng.random() < 0.5
+    day, day2 = rng.sample(_DAYS, k=2)
+    text = " ".join(shape).format(
+        **dict(zip("xyz", numbers, strict=False)),
+        name=person.name,
+        he=person.he,
+        his=person.his,
+        other=other.name,
+        things=rng.choice(FOODS if edible else TOYS),
+        gains=rng.choice(_GAINS),
+        drops=rng.choice((*_DROPS, "eats" if edible else "breaks")),
+        bag=rng.choice(_BAGS),
+        day=day,
+        day2=day2,
+    )
+    worked, answer = solution(plan, numbers)
+    return Example(f"Question: {text}\nAnswer:", f" {worked}", str(answer))
