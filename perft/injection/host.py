@@ -143,10 +143,19 @@ class AdapterHost:
         """The `context_fn` of non-reentrant activation checkpointing.
 
         The backward pass runs the forward pass again; without this it would follow whatever
-        layout is in force by then, and give wrong gradients without a word.
+        layout or adapter is in force by then, and give wrong gradients without a word.
         """
-        layout = self._layout
-        return nullcontext(), nullcontext() if layout is None else self.using(layout.replay())
+        layout = None if self._layout is None else self._layout.replay()
+        return nullcontext(), self._replaying(layout, self._active)
+
+    @contextmanager
+    def _replaying(self, layout: RowLayout | None, active: str | None) -> Iterator[None]:
+        before = self._layout, self._active
+        self._layout, self._active = layout, active
+        try:
+            yield
+        finally:
+            self._layout, self._active = before
 
     def _current(self) -> RowLayout | str | None:
         return self._active if self._layout is None else self._layout

@@ -42,12 +42,15 @@ class Site(nn.Module):
         self._tensors: dict[str, nn.ParameterDict] = {}
         self._current = current
         self._handles: list[RemovableHandle] = []
-        self._reference = next(host.parameters())
+        # Asked for when needed: kept here, the base's parameter would count as the site's own.
+        self._base_parameter: Callable[[], nn.Parameter] = lambda: next(host.parameters())
+        self.train(host.training)
         host.adapters = self
 
     def add(self, name: str, config: AdapterConfig, weights: Weights) -> None:
         """Puts an adapter's tensors here, as trainable masters on the base's device."""
-        dtype, device = master_dtype(self._reference.dtype), self._reference.device
+        base = self._base_parameter()
+        dtype, device = master_dtype(base.dtype), base.device
         for kind, tensor in weights.items():
             if kind not in self._tensors:
                 self._tensors[kind] = nn.ParameterDict()

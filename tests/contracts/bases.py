@@ -3,12 +3,16 @@
 import torch
 from transformers import MixtralConfig, MixtralForCausalLM, OlmoeConfig, OlmoeForCausalLM
 
+FAMILIES = ("olmoe", "mixtral")
 VOCABULARY = 50
+
+# Matrices this small only wait for each other on many threads, most of all on a busy machine.
+torch.set_num_threads(1)
 
 _SIZES = {
     "vocab_size": VOCABULARY,
     "hidden_size": 16,
-    "intermediate_size": 12,
+    "intermediate_size": 16,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "num_key_value_heads": 2,
