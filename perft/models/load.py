@@ -21,6 +21,7 @@ class Base:
     """A loaded, frozen base.
 
     Attributes:
+        name: what the user called it; "embedded" for the embedded base.
         model: in evaluation mode, without trainable parameters.
         tokenizer: with a padding token.
         directory: where it was loaded from.
@@ -28,6 +29,7 @@ class Base:
         activated: parameters one token uses, embeddings included.
     """
 
+    name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     directory: Path
@@ -63,4 +65,4 @@ def load_base(
         tokenizer.pad_token = tokenizer.eos_token
     model.requires_grad_(False).eval().to(device)
     activated = activated_parameters(model, find_moe_blocks(model))
-    return Base(model, tokenizer, directory, fingerprint(directory), activated)
+    return Base(base or "embedded", model, tokenizer, directory, fingerprint(directory), activated)

@@ -1,0 +1,93 @@
+"""Scores adapters on a split: greedy generation, extraction, comparison with the label."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from perft.errors import ConfigError
+from perft.evaluation.generate import generate
+from perft.evaluation.loss import chunks_by_length
+from perft.injection import AdapterHost
+from perft.ranks import Ranks
+from perft.tasks import Split
+from perft.tasks.tokenize import TokenRows, tokenize_prompts
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One scored example: the generated text, what was extracted, and whether it is right."""
+
+    index: int
+    output: str
+    extracted: str | None
+    correct: bool
+
+
+def prompt_rows(split: Split, tokenizer: PreTrainedTokenizerBase, positions: int) -> TokenRows:
+    """The split's prompts as token rows that leave room for the answer.
+
+    Args:
+        split: its scorer says how many tokens an answer may have.
+        tokenizer: the base's.
+        positions: longest sequence the base takes, in tokens.
+
+    Raises:
+        ConfigError: if the base has no room for prompt and answer.
+    """
+    room = positions - split.scorer.max_new_tokens
+    if room < 1:
+        raise ConfigError(
+            f"{split.name} generates up to {split.scorer.max_new_tokens} tokens and the base "
+            f"takes only {positions} in all"
+        )
+    return tokenize_prompts(split.examples, tokenizer, room)
+
+
+def predict(
+    host: AdapterHost,
+    names: Sequence[str | None],
+    split: Split,
+    *,
+    prompts: TokenRows,
+    tokenizer: PreTrainedTokenizerBase,
+    ranks: Ranks,
+) -> dict[str | None, list[Prediction]]:
+    """Predictions of this rank's share of the split, for each adapter, by example index."""
+    assert tokenizer.eos_token_id is not None, "tokenisation has refused a base without one"
+    found: dict[str | None, list[Prediction]] = {name: [] for name in names}
+    lengths = [len(prompts.row(i)[0]) + split.scorer.max_new_tokens for i in range(len(prompts))]
+    for chunk in chunks_by_length(lengths, len(names), ranks):
+        mine = chunk[ranks.share(len(chunk))]
+        new = generate(
+            host,
+            names,
+            [prompts.row(i)[0] for i in mine],
+            max_new_tokens=split.scorer.max_new_tokens,
+            pad=tokenizer.pad_token_id,
+            eos=tokenizer.eos_token_id,
+            ranks=ranks,
+        )
+        for name, rows in new.items():
+            texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
+            found[name] += [_judge(split, i, text) for i, text in zip(mine, texts, strict=True)]
+    return {name: sorted(rows, key=lambda row: row.index) for name, rows in found.items()}
+
+
+def count_correct(
+    predictions: dict[str | None, list[Prediction]], ranks: Ranks
+) -> dict[str | None, int]:
+    """Right answers of each adapter over all ranks."""
+    counts = torch.tensor(
+        [sum(p.correct for p in rows) for rows in predictions.values()], device=ranks.device
+    )
+    ranks.add_up([counts])
+    return dict(zip(predictions, counts.tolist(), strict=True))
+
+
+def _judge(split: Split, index: int, output: str) -> Prediction:
+    extracted = split.scorer.extract(output)
+    label = split.examples[index].answer
+    correct = extracted is not None and split.scorer.matches(extracted, label)
+    return Prediction(index, output, extracted, correct)

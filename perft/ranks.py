@@ -1,0 +1,58 @@
+"""The processes of one worker group, which share a sharded base and take the same steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among its worker group's.
+
+    Attributes:
+        rank: this process, from 0.
+        size: how many there are.
+        device: where this process computes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def current(cls, device: torch.device) -> "Ranks":
+        """The ranks of torch's process group, or this process alone when there is none."""
+        if dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size(), device)
+        return cls(device=device)
+
+    def share(self, count: int) -> slice:
+        """This rank's part of `count` things: adjacent, and of equal size where possible."""
+        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Sums each tensor over the ranks, in place, with one collective per dtype."""
+        if self.size == 1:
+            return
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+            mine = [tensor for tensor in tensors if tensor.dtype == dtype]
+            flat = torch.cat([tensor.flatten() for tensor in mine])
+            dist.all_reduce(flat)
+            for tensor, part in zip(
+                mine, torch.split(flat, [t.numel() for t in mine]), strict=True
+            ):
+                tensor.copy_(part.view_as(tensor))
+
+    def from_first(self, item: Item) -> Item:
+        """What rank 0 passed, on every rank."""
+        if self.size == 1:
+            return item
+        box: list[Item] = [item]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]

@@ -1,0 +1,46 @@
+"""A task as token rows for one base, tokenised once and shared by all trials."""
+
+from dataclasses import dataclass, field
+
+from transformers import PreTrainedTokenizerBase
+
+from perft.evaluation import prompt_rows
+from perft.tasks import Split, Task
+from perft.tasks.tokenize import TokenRows, tokenize
+
+
+@dataclass
+class TaskRows:
+    """Token rows of a task, made when first asked for.
+
+    Attributes:
+        task: the task.
+        tokenizer: the base's.
+        positions: longest sequence the base takes, in tokens.
+    """
+
+    task: Task
+    tokenizer: PreTrainedTokenizerBase
+    positions: int
+    _rows: dict[tuple[str, int, str], TokenRows] = field(default_factory=dict)
+    _prompts: dict[str, TokenRows] = field(default_factory=dict)
+
+    def train(self, max_length: int, loss_on: str) -> TokenRows:
+        """Training rows cut at `max_length` tokens, with loss on the "answer" or on "all"."""
+        return self._tokenized(self.task.train, max_length, loss_on)
+
+    def validation(self, max_length: int) -> TokenRows:
+        """Validation rows, with loss on the answer whatever training does."""
+        return self._tokenized(self.task.validation, max_length, "answer")
+
+    def prompts(self, split: Split) -> TokenRows:
+        """A split's prompts, for generation."""
+        if split.name not in self._prompts:
+            self._prompts[split.name] = prompt_rows(split, self.tokenizer, self.positions)
+        return self._prompts[split.name]
+
+    def _tokenized(self, split: Split, max_length: int, loss_on: str) -> TokenRows:
+        key = (split.name, min(max_length, self.positions), loss_on)
+        if key not in self._rows:
+            self._rows[key] = tokenize(split.examples, self.tokenizer, key[1], loss_on)  # type: ignore[arg-type]
+        return self._rows[key]

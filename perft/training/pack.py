@@ -1,0 +1,164 @@
+"""A pack: the trials that share one base, trained together.
+
+There is one training loop, and a trial alone is a pack of one. Trials join and leave between
+calls, differ in variant, size, learning rate and progress, and none sees another's rows.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from perft.checkpoint import TrialState, adapter_files, from_bytes, to_bytes
+from perft.errors import ConfigError
+from perft.evaluation import count_correct, predict, validation_losses
+from perft.injection import AdapterHost
+from perft.models.load import Base
+from perft.ranks import Ranks
+from perft.tasks import Task
+from perft.training.data import TaskRows
+from perft.training.optimizer import AdapterOptimizer
+from perft.training.running import RunningTrial
+from perft.training.step import gradients_of
+from perft.trial import AdapterSize, Report, TrialConfig
+
+Advanced = Report | str
+"""A report, or why the trial failed."""
+
+
+class Pack:
+    """Trials on one base.
+
+    Args:
+        base: loaded; sharded already where there are several ranks.
+        task: what is trained and validated on.
+        ranks: the processes that share the base.
+    """
+
+    def __init__(self, base: Base, task: Task, ranks: Ranks) -> None:
+        self.base = base
+        self.task = task
+        self.ranks = ranks
+        self.host = AdapterHost(base.model)
+        positions = getattr(base.model.config, "max_position_embeddings", 1 << 20)
+        self.rows = TaskRows(task, base.tokenizer, positions)
+        self.running: dict[str, RunningTrial] = {}
+        if len(task.validation.examples) < ranks.size:
+            raise ConfigError(
+                f"{ranks.size} workers per group need at least as many validation examples, "
+                f"found {len(task.validation.examples)}"
+            )
+
+    def admit(self, name: str, config: TrialConfig, state: bytes | None = None) -> None:
+        """Takes a trial in, at its first step or where `state` left it.
+
+        Raises:
+            ConfigError: if its batch is smaller than the number of ranks.
+            StorageError: if the state is damaged.
+            AdapterError: if the state does not fit the base.
+        """
+        training = config.training
+        if training.batch_size < self.ranks.size:
+            raise ConfigError(
+                f"batch_size {training.batch_size} is smaller than the {self.ranks.size} workers "
+                "of the group; every worker needs a row"
+            )
+        saved = from_bytes(state) if state is not None else None
+        if saved is None:
+            self.host.add(name, config.adapter, seed=training.seed)
+        else:
+            self.host.load(name, config.adapter, saved.adapter)
+        optimizer = AdapterOptimizer(self.host.tensors(name), training)
+        rows = self.rows.train(training.max_length, training.loss_on)
+        trial = RunningTrial(config, rows, optimizer)
+        if saved is not None:
+            optimizer.load_state(saved.moments, saved.step)
+            trial.step, trial.reports = saved.step, list(saved.reports)
+        self.running[name] = trial
+
+    def release(self, name: str) -> None:
+        """Lets a trial go and frees what it held."""
+        if name in self.running:
+            del self.running[name]
+            self.host.remove(name)
+
+    def advance(
+        self,
+        targets: Mapping[str, int],
+        on_step: Callable[[], None] | None = None,
+    ) -> dict[str, Advanced]:
+        """Trains each trial to its target step and evaluates all of them together.
+
+        Args:
+            targets: by trial, the step to reach, larger than where it is.
+            on_step: called after every step of the pack, for progress.
+
+        Returns:
+            By trial, its report; or, for one whose loss is not finite, why it failed.
+        """
+        while going := [
+            name
+            for name, target in targets.items()
+            if self.running[name].step < target and not self.running[name].failure
+        ]:
+            self._step(going)
+            if on_step is not None:
+                on_step()
+        alive = [name for name in targets if not self.running[name].failure]
+        reports = self._evaluate(alive) if alive else {}
+        return {name: reports.get(name) or self.running[name].failure for name in targets}
+
+    def state(self, name: str) -> bytes:
+        """What `admit` needs to go on exactly from here."""
+        trial = self.running[name]
+        return to_bytes(
+            TrialState(
+                trial.config,
+                trial.step,
+                tuple(trial.reports),
+                self.host.tensors(name),
+                trial.optimizer.state(),
+            )
+        )
+
+    def adapter(self, name: str) -> dict[str, bytes]:
+        """The adapter's folder, by file name."""
+        config = self.running[name].config.adapter
+        return adapter_files(config, self.host.tensors(name), self.base.name, self.base.fingerprint)
+
+    def size(self, name: str) -> AdapterSize:
+        """Parameter counts of a trial's adapter."""
+        return self.host.size(self.running[name].config.adapter)
+
+    def _step(self, names: Sequence[str]) -> None:
+        start = time.perf_counter()
+        batches = {name: self.running[name].batch() for name in names}
+        pad: Any = self.base.tokenizer.pad_token_id
+        losses, sums = gradients_of(self.host, pad, self.ranks, batches)
+        seconds = time.perf_counter() - start
+        for name in names:
+            tokens = sum(len(ids) for ids, _ in batches[name].rows)
+            self.running[name].take_step(losses[name], tokens, seconds, sums.get(name))
+
+    def _evaluate(self, names: Sequence[str]) -> dict[str, Report | None]:
+        pad: Any = self.base.tokenizer.pad_token_id
+        losses: dict[str, float] = {}
+        lengths = {name: self.running[name].config.training.max_length for name in names}
+        for length in dict.fromkeys(lengths.values()):
+            rows = self.rows.validation(length)
+            same = [name for name in names if lengths[name] == length]
+            all_rows = [rows.row(i) for i in range(len(rows))]
+            losses |= validation_losses(self.host, same, all_rows, pad, self.ranks)
+        split = self.task.validation
+        predictions = predict(
+            self.host,
+            names,
+            split,
+            prompts=self.rows.prompts(split),
+            tokenizer=self.base.tokenizer,
+            ranks=self.ranks,
+        )
+        correct = count_correct(predictions, self.ranks)
+        scored = len(split.examples)
+        return {
+            name: self.running[name].report(losses[name], correct[name], scored) for name in names
+        }

@@ -1,0 +1,102 @@
+"""One trial while it is being trained: its step, its optimiser, and what it has seen."""
+
+import math
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from perft.adapters.routing import RouterSums
+from perft.forward import Row
+from perft.tasks.tokenize import TokenRows
+from perft.training.optimizer import AdapterOptimizer
+from perft.training.schedule import example_indices, learning_rate
+from perft.training.step import TrialBatch
+from perft.trial import Report, TrialConfig
+
+
+@dataclass
+class Progress:
+    """Sums since the last report."""
+
+    loss: float = 0.0
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    routing: RouterSums | None = None
+
+    def add(self, loss: float, tokens: int, seconds: float, routing: RouterSums | None) -> None:
+        """Counts one step."""
+        self.loss += loss
+        self.steps += 1
+        self.tokens += tokens
+        self.seconds += seconds
+        if routing is not None:
+            detached = RouterSums(
+                routing.load_M, routing.prob_M.detach(), routing.entropy, routing.tokens
+            )
+            self.routing = detached if self.routing is None else self.routing + detached
+
+
+@dataclass
+class RunningTrial:
+    """A trial that a pack trains.
+
+    Attributes:
+        config: its configuration.
+        rows: the training split as token rows.
+        optimizer: its optimiser.
+        step: optimiser steps done.
+        reports: its reports so far.
+        failure: why it cannot go on; empty while it can.
+    """
+
+    config: TrialConfig
+    rows: TokenRows
+    optimizer: AdapterOptimizer
+    step: int = 0
+    reports: list[Report] = field(default_factory=list)
+    failure: str = ""
+    progress: Progress = field(default_factory=Progress)
+
+    def batch(self) -> TrialBatch:
+        """The rows of its next step."""
+        training = self.config.training
+        indices = example_indices(training, self.step, len(self.rows))
+        rows: list[Row] = [self.rows.row(i) for i in indices]
+        return TrialBatch(training, self.step, rows, self.optimizer)
+
+    def take_step(
+        self, loss: Tensor, tokens: int, seconds: float, routing: RouterSums | None
+    ) -> None:
+        """Applies the gradient, or fails when the loss is not finite."""
+        value = float(loss)
+        if not math.isfinite(value):
+            self.failure = f"the training loss is {value} at step {self.step + 1}"
+            self.optimizer.skip()
+            return
+        self.optimizer.step(learning_rate(self.config.training, self.step))
+        self.step += 1
+        self.progress.add(value, tokens, seconds, routing)
+
+    def report(self, val_loss: float, correct: int, scored: int) -> Report | None:
+        """Adds the report of this rung; fails instead when the validation loss is not finite."""
+        if not math.isfinite(val_loss):
+            self.failure = f"the validation loss is {val_loss} at step {self.step}"
+            return None
+        done, routing = self.progress, self.progress.routing
+        layers_tokens = float(routing.tokens) if routing is not None else 0.0
+        load = (routing.load_M / routing.load_M.sum()).tolist() if routing is not None else []
+        report = Report(
+            step=self.step,
+            train_loss=done.loss / done.steps,
+            val_loss=val_loss,
+            correct=correct,
+            scored=scored,
+            lr=learning_rate(self.config.training, self.step - 1),
+            tokens_per_second=done.tokens / done.seconds if done.seconds else 0.0,
+            router_load=tuple(load),
+            router_entropy=float(routing.entropy) / layers_tokens if routing is not None else None,
+        )
+        self.reports.append(report)
+        self.progress = Progress()
+        return report

@@ -1,0 +1,91 @@
+"""One training step of a pack: one forward and backward through the base for all its trials.
+
+The losses of the trials are added up before the backward pass. No row of one adapter reaches
+another adapter's tensors, so the sum's gradient is each trial's own gradient, exactly.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from perft.adapters.dropout import DropKey
+from perft.adapters.routing import RouterSums, load_balancing_loss
+from perft.config import RoutedConfig, TrainingConfig
+from perft.forward import AdapterRows, PackLosses, Row, pack_losses, target_count
+from perft.injection import AdapterHost
+from perft.ranks import Ranks
+from perft.training.optimizer import AdapterOptimizer
+
+
+@dataclass(frozen=True)
+class TrialBatch:
+    """What one trial brings to a step.
+
+    Attributes:
+        training: its training configuration.
+        step: its optimiser steps done.
+        rows: its whole batch, over all ranks.
+        optimizer: its optimiser.
+    """
+
+    training: TrainingConfig
+    step: int
+    rows: Sequence[Row]
+    optimizer: AdapterOptimizer
+
+    @property
+    def targets(self) -> int:
+        """Predicted tokens over all ranks."""
+        return sum(target_count(row) for row in self.rows)
+
+    def on(self, ranks: Ranks) -> AdapterRows:
+        """This rank's part of the batch."""
+        mine = ranks.share(len(self.rows))
+        config = self.training
+        key = DropKey(config.seed, self.step, mine, len(self.rows), config.max_length)
+        return AdapterRows(self.rows[mine], key)
+
+
+def gradients_of(
+    host: AdapterHost, pad: int, ranks: Ranks, batches: Mapping[str, TrialBatch]
+) -> tuple[dict[str, Tensor], dict[str, RouterSums]]:
+    """Computes every trial's gradient, summed over the ranks.
+
+    Returns:
+        The mean loss per predicted token and the routing sums of each trial, over all ranks.
+    """
+    losses = pack_losses(host, pad, {name: batch.on(ranks) for name, batch in batches.items()})
+    means = {name: losses.loss[name] / max(1, batches[name].targets) for name in batches}
+    sums = {name: _over_ranks(sums, ranks) for name, sums in losses.sums.items()}
+    total = torch.stack(list(means.values())).sum() + _balance(host, losses, sums)
+    total.backward()  # type: ignore[no-untyped-call]
+    loss = {name: mean.detach().clone() for name, mean in means.items()}
+    gradients = [g for batch in batches.values() for g in batch.optimizer.gradients()]
+    ranks.add_up([*gradients, *loss.values()])
+    return loss, sums
+
+
+def _balance(
+    host: AdapterHost, losses: PackLosses, sums: Mapping[str, RouterSums]
+) -> Tensor | float:
+    total: Tensor | float = 0.0
+    for name, mine in losses.sums.items():
+        config = host.configs[name]
+        assert isinstance(config, RoutedConfig)
+        if config.balance:
+            whole = sums[name]
+            total = total + config.balance * load_balancing_loss(mine, whole.load_M, whole.tokens)
+    return total
+
+
+def _over_ranks(sums: RouterSums, ranks: Ranks) -> RouterSums:
+    whole = [
+        sums.load_M.clone(),
+        sums.prob_M.detach().clone(),
+        sums.entropy.clone().reshape(1),
+        sums.tokens.clone().reshape(1),
+    ]
+    ranks.add_up(whole)
+    return RouterSums(whole[0], whole[1], whole[2][0], whole[3][0])
