@@ -1,0 +1,57 @@
+"""Prints the Pareto front of a search: what more activated parameters buy.
+
+Only reads: it can be called while the search runs.
+"""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from perft.cli import run
+from perft.errors import SearchError
+from perft.home import default_storage
+from perft.selection import find_search, front_table, read_results, to_frame
+
+
+def main(
+    *,
+    name: Annotated[str, typer.Option(help="Name of the search.")],
+    storage: Annotated[
+        str,
+        typer.Option(
+            help="Directory or URI that holds searches.", show_default="~/.perft/searches"
+        ),
+    ] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the front as JSON, with every setting.")
+    ] = False,
+) -> None:
+    """Print the Pareto front of a search.
+
+    One row for every trial that no other one beats in both validation accuracy and activated
+    PEFT parameters, smallest first. Only full-length trials count.
+    """
+    results = read_results(find_search(storage or default_storage(), name))
+    if not any(result.outcome == "complete" for result in results):
+        raise SearchError(
+            f"no trial of the search {name!r} ran to its full length yet ({len(results)} ended), "
+            "so it has no front; let it go on, or look at the failed trials' errors in MLflow"
+        )
+    frame = to_frame(results)
+    if as_json:
+        front = frame[frame["on_front"]].sort_values("activated")
+        rows: list[dict[str, Any]] = json.loads(front.to_json(orient="records"))
+        print(json.dumps({"search": name, "front": rows}, indent=1))
+        return
+    console = Console()
+    console.print(front_table(results))
+    ended = ", ".join(
+        f"{count} {outcome}" for outcome, count in frame["outcome"].value_counts().items()
+    )
+    console.print(f"{len(results)} trials ended: {ended}")
+
+
+if __name__ == "__main__":
+    run(main)

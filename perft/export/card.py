@@ -1,0 +1,146 @@
+"""The model card of an exported adapter: what it is, where it comes from, how to load it.
+
+Everything on it is taken from the search's own records; nothing is measured again.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from perft.export.score import Score
+from perft.trial import TrialResult
+
+# What the front matter may name as a base: the Hugging Face hub refuses a local path there.
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+EMBEDDED = "the tiny OLMoE base embedded in perft"
+
+
+def model_card(picked: TrialResult, settings: Mapping[str, Any], scores: Sequence[Score]) -> str:
+    """The card as Markdown with YAML front matter.
+
+    Args:
+        picked: the exported trial, full-length.
+        settings: what its search was started with.
+        scores: its accuracies, the validation split's first.
+    """
+    variant = picked.config.adapter.variant
+    base = settings.get("base_model")
+    return f"""---
+{_front_matter(picked, settings, scores)}
+---
+
+# {_name(picked, settings)}
+
+A {variant} adapter for {f"`{base}`" if base else EMBEDDED}, trial {picked.number} of the perft
+search `{settings["name"]}`. It holds the adapter alone: the base stays as it is.
+
+## Scores
+
+{_scores(scores)}
+
+Intervals are 95% Wilson score intervals. The validation split chose this adapter among the
+trials of the search, so its score is slightly optimistic; test splits were scored once.
+
+## Size
+
+{_size(picked)}
+
+## How to load it
+
+```python
+{_loading(base)}
+```
+
+`python jobs/evaluate.py --adapter <this folder> --task {settings["task"]}` scores it again.
+
+## Configuration
+
+{_table("setting", "value", picked.config.to_flat())}
+
+## Provenance
+
+{_table("what", "value", _provenance(picked, settings))}
+"""
+
+
+def _front_matter(picked: TrialResult, settings: Mapping[str, Any], scores: Sequence[Score]) -> str:
+    base = settings.get("base_model")
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=score.split,
+            dataset_name=score.split,
+            metric_type="accuracy",
+            metric_value=score.accuracy,
+        )
+        for score in scores
+    ]
+    data = ModelCardData(
+        base_model=base if base and _HUB_ID.fullmatch(base) else None,
+        library_name="perft",
+        tags=["perft", picked.config.adapter.variant, "mixture-of-experts", "adapter"],
+        model_name=_name(picked, settings),
+        eval_results=results,
+    )
+    text: str = data.to_yaml()
+    return text.strip()
+
+
+def _name(picked: TrialResult, settings: Mapping[str, Any]) -> str:
+    return f"{settings['name']}-{picked.number:04d}-{picked.config.adapter.variant}"
+
+
+def _scores(scores: Sequence[Score]) -> str:
+    rows = [
+        f"| {score.split} | {score.accuracy:.2%} | {score.low:.2%} to {score.high:.2%} "
+        f"| {score.correct} of {score.scored} |"
+        for score in scores
+    ]
+    return "\n".join(["| split | accuracy | 95% interval | correct |", "|---|---|---|---|", *rows])
+
+
+def _size(picked: TrialResult) -> str:
+    assert picked.size is not None, "a full-length trial has a size"
+    size = picked.size
+    return (
+        f"{size.trainable:,} trainable parameters; one token uses {size.activated:,} of them, "
+        f"{size.activated_percent:.3g}% of the {size.base_activated:,} base parameters that it "
+        "uses (embeddings included)."
+    )
+
+
+def _loading(base: str | None) -> str:
+    return (
+        "from perft.checkpoint import load_adapter\n"
+        "from perft.models.load import load_base\n\n"
+        f"base = load_base({repr(base) if base else ''})\n"
+        'load_adapter(base.model, "path/to/this/folder")'
+    )
+
+
+def _provenance(picked: TrialResult, settings: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("space", "task", "data", "data_fingerprint", "base_fingerprint", "seed", "versions")
+    facts = {name: settings.get(name) for name in names}
+    steps = picked.last.step if picked.last else 0
+    return {
+        "search": settings["name"],
+        "trial": picked.number,
+        "MLflow run": picked.run_id,
+        "steps": steps,
+        "base": settings.get("base_model") or EMBEDDED,
+        **{name.replace("_", " "): value for name, value in facts.items() if value is not None},
+    }
+
+
+def _table(name: str, value: str, rows: Mapping[str, Any]) -> str:
+    lines = [f"| {key} | {_cell(entry)} |" for key, entry in rows.items()]
+    return "\n".join([f"| {name} | {value} |", "|---|---|", *lines])
+
+
+def _cell(entry: Any) -> str:
+    if entry is None:
+        return "default"
+    return json.dumps(entry) if isinstance(entry, dict) else str(entry)

@@ -1,0 +1,99 @@
+"""Writes the one folder that a search is for: an adapter, how it was made and how to load it.
+
+The folder appears whole or not at all, and a folder that holds anything else is never touched.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from perft.errors import StorageError
+from perft.export.card import model_card
+from perft.export.score import Score
+from perft.storage import Storage
+from perft.trial import TrialResult
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+CARD, TRIAL = "README.md", "trial.json"
+_FILES = {WEIGHTS, CONFIG, CARD, TRIAL}
+# Places of the search that mean nothing elsewhere; a tracking URI may hold a password.
+_PRIVATE = {"storage", "tracking_uri"}
+
+
+def export_adapter(
+    search: Storage,
+    picked: TrialResult,
+    settings: Mapping[str, Any],
+    out: Path,
+    *,
+    scores: Sequence[Score],
+    force: bool = False,
+) -> Path:
+    """Writes the adapter of a full-length trial, its model card and its record to `out`.
+
+    Args:
+        search: the search's folder.
+        picked: the trial.
+        settings: what the search was started with (`search.json`).
+        out: the folder to make; missing or empty, or with `force` an earlier export.
+        scores: the trial's accuracies, for the card, the validation split's first.
+        force: replace an earlier export.
+
+    Returns:
+        `out`, absolute.
+
+    Raises:
+        StorageError: when the adapter is not in the search's folder, when `out` holds something,
+            or when it cannot be written.
+    """
+    out = out.expanduser().resolve()
+    _require_free(out, force)
+    public = {name: value for name, value in settings.items() if name not in _PRIVATE}
+    record = {"search": public, "trial": picked.to_json()}
+    folder = search.child(f"adapters/{picked.number:04d}")
+    files = {
+        WEIGHTS: folder.read(WEIGHTS),
+        CONFIG: folder.read(CONFIG),
+        CARD: model_card(picked, settings, scores).encode(),
+        TRIAL: json.dumps(record, indent=1).encode(),
+    }
+    try:
+        _place(files, out)
+    except OSError as error:
+        raise StorageError(f"cannot write {out}: {error}; choose another --out") from error
+    return out
+
+
+def _require_free(out: Path, force: bool) -> None:
+    try:
+        found = {entry.name for entry in out.iterdir()} if out.exists() else set()
+    except OSError as error:
+        raise StorageError(f"{out} is no folder to export to: {error}; choose another") from error
+    if not found or (force and _is_export(found)):
+        return
+    if _is_export(found):
+        raise StorageError(f"{out} holds an earlier export; replace it with --force")
+    names = ", ".join(sorted(found)[:3])
+    raise StorageError(
+        f"{out} is not empty (it holds {names}) and is no earlier export; choose an empty or new "
+        "folder"
+    )
+
+
+def _is_export(names: set[str]) -> bool:
+    return TRIAL in names and names <= _FILES
+
+
+def _place(files: Mapping[str, bytes], out: Path) -> None:
+    """Writes all files beside `out`, then puts the folder in its place."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
+        fresh = Path(beside) / "new"
+        fresh.mkdir()
+        for name, data in files.items():
+            (fresh / name).write_bytes(data)
+        if out.exists():
+            out.rename(Path(beside) / "old")
+        fresh.rename(out)

@@ -1,0 +1,162 @@
+"""The exported folder: whole or absent, and explaining itself."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from perft.errors import StorageError
+from perft.export import Score, export_adapter
+from perft.storage import Storage
+from perft.trial import TrialResult
+from pretend import SETTINGS, adapter_files, search_of_six, store_adapters
+
+SCORES = [
+    Score(split="validation", correct=340, scored=400, low=0.811, high=0.8817),
+    Score(split="addsub", correct=12, scored=395, low=0.0174, high=0.0523),
+]
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Storage:
+    folder = Storage(str(tmp_path)).child("searches/first")
+    store_adapters(folder, search_of_six())
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "exports" / "best"
+
+
+def export(search: Storage, out: Path, number: int = 3, **settings: object) -> Path:
+    picked = search_of_six()[number]
+    force = bool(settings.pop("force", False))
+    return export_adapter(search, picked, SETTINGS | settings, out, scores=SCORES, force=force)
+
+
+def front_matter(folder: Path) -> dict[str, object]:
+    return yaml.safe_load((folder / "README.md").read_text().split("---")[1])
+
+
+def test_folder_holds_the_adapter_as_it_was_trained(search: Storage, out: Path):
+    assert export(search, out) == out
+    assert {file.name for file in out.iterdir()} == {
+        "adapter_model.safetensors", "adapter_config.json", "README.md", "trial.json",
+    }  # fmt: skip
+    for name, data in adapter_files(3).items():
+        assert (out / name).read_bytes() == data
+    assert [path.name for path in out.parent.iterdir()] == ["best"], "something was left beside it"
+
+
+def test_record_holds_the_trial_and_no_private_place(search: Storage, out: Path):
+    record = json.loads((export(search, out) / "trial.json").read_text())
+    assert TrialResult.from_json(record["trial"]) == search_of_six()[3]
+    assert record["search"]["data_fingerprint"] == SETTINGS["data_fingerprint"]
+    for file in out.iterdir():
+        assert b"secret" not in file.read_bytes()
+        assert b"/somewhere" not in file.read_bytes()
+
+
+def test_card_says_where_the_adapter_comes_from(search: Storage, out: Path):
+    card = (export(search, out) / "README.md").read_text()
+    for fact in (
+        "lora-qv adapter for the tiny OLMoE base embedded in perft",
+        "| validation | 85.00% | 81.10% to 88.17% | 340 of 400 |",
+        "| addsub | 3.04% | 1.74% to 5.23% | 12 of 395 |",
+        "80,000 trainable parameters; one token uses 40,000 of them, 2% of the 2,000,000",
+        "| rank | 8 |",
+        "| lr | 0.005 |",
+        f"| data fingerprint | {SETTINGS['data_fingerprint']} |",
+        f"| base fingerprint | {SETTINGS['base_fingerprint']} |",
+        f"| MLflow run | {3:032x} |",
+        '| versions | {"torch": "2.13.0"} |',
+    ):
+        assert fact in card, fact
+    assert "None" not in card
+
+
+def test_front_matter_is_what_model_hubs_read(search: Storage, out: Path):
+    matter = front_matter(export(search, out, base_model="allenai/OLMoE-1B-7B-0924"))
+    assert matter["base_model"] == "allenai/OLMoE-1B-7B-0924"
+    assert matter["library_name"] == "perft"
+    results = matter["model-index"][0]["results"]
+    assert [result["dataset"]["name"] for result in results] == ["validation", "addsub"]
+    assert results[0]["metrics"][0] == {"type": "accuracy", "value": 0.85}
+
+
+@pytest.mark.parametrize("base", [None, "/models/olmoe", "./olmoe"])
+def test_front_matter_names_no_base_that_is_not_on_a_hub(
+    search: Storage, out: Path, base: str | None
+):
+    assert "base_model" not in front_matter(export(search, out, base_model=base))
+
+
+@pytest.mark.parametrize("base", [None, "allenai/OLMoE-1B-7B-0924"])
+def test_loading_lines_name_what_there_is(search: Storage, out: Path, base: str | None):
+    card = (export(search, out, base_model=base) / "README.md").read_text()
+    lines = re.search(r"```python\n(.*?)```", card, re.S)[1]
+    ast.parse(lines)
+    assert f"load_base({base!r})" in lines if base else "load_base()" in lines
+
+
+def test_an_earlier_export_is_replaced_only_by_force(search: Storage, out: Path):
+    export(search, out, 0)
+    with pytest.raises(StorageError, match="earlier export; replace it with --force"):
+        export(search, out)
+    assert (out / "adapter_model.safetensors").read_bytes() == b"weights of 0"
+    export(search, out, force=True)
+    assert (out / "adapter_model.safetensors").read_bytes() == b"weights of 3"
+    assert [path.name for path in out.parent.iterdir()] == ["best"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_folder_with_anything_else_is_never_touched(
+    search: Storage, out: Path, force: bool, earlier: bool
+):
+    if earlier:
+        export(search, out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "thesis.tex").write_text("ten years of work")
+    with pytest.raises(StorageError, match=r"not empty.*choose an empty or new folder"):
+        export(search, out, 1, force=force)
+    assert (out / "thesis.tex").read_text() == "ten years of work"
+
+
+def test_an_empty_folder_is_filled(search: Storage, out: Path):
+    out.mkdir(parents=True)
+    assert (export(search, out) / "README.md").exists()
+
+
+def test_nothing_is_left_of_an_export_that_fails(
+    search: Storage, out: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.name == "trial.json":
+            raise OSError(28, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StorageError, match="No space left"):
+        export(search, out)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_missing_adapter_is_named(search: Storage, out: Path):
+    search.delete("adapters/0003")
+    with pytest.raises(StorageError, match=r"adapters/0003/adapter_model\.safetensors"):
+        export(search, out)
+    assert not out.exists()
+
+
+def test_a_file_in_the_way_is_named(search: Storage, out: Path):
+    out.parent.mkdir()
+    out.write_text("")
+    with pytest.raises(StorageError, match="no folder to export to"):
+        export(search, out)

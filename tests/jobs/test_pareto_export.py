@@ -1,0 +1,161 @@
+"""`jobs/pareto.py` and `jobs/export.py` as programs: output, errors, exit status."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from perft.cli import run
+from perft.selection import to_frame, write_results, write_scores
+from perft.storage import Storage
+from pretend import SETTINGS, search_of_six, store_adapters
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a search of six trials, one without full-length ones, one just started."""
+    home = tmp_path_factory.mktemp("home")
+    for name, results in (
+        ("first", search_of_six()),
+        ("poor", search_of_six()[4:]),
+        ("new", []),
+    ):
+        search = Storage(str(home)).child(f"searches/{name}")
+        search.write("search.json", json.dumps({**SETTINGS, "name": name}).encode())
+        store_adapters(search, results)
+        if results:
+            write_results(search, results)
+            write_scores(search, {3: {"addsub": (12, 395)}})
+    return home
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Calls a job in this process, which saves a second of imports per call."""
+
+    def call(name: str, *args: str, home: Path) -> Done:
+        monkeypatch.setenv("PERFT_HOME", str(home))
+        monkeypatch.setenv("COLUMNS", "120")
+        main = runpy.run_path(str(REPOSITORY / "jobs" / f"{name}.py"))["main"]
+        with pytest.raises(SystemExit) as ended:
+            run(main, args)
+        return Done(int(ended.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("args", "status"),
+    [
+        ("jobs/pareto.py --name first", 0),
+        ("jobs/pareto.py --name poor", 2),
+        ("jobs/export.py --name first --out {out}", 0),
+        ("jobs/export.py --out {out}", 2),
+    ],
+)
+def test_exit_status_of_the_program(home: Path, tmp_path: Path, args: str, status: int):
+    done = subprocess.run(
+        [sys.executable, *args.format(out=tmp_path / "out").split()],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PERFT_HOME": str(home)},
+    )
+    assert done.returncode == status
+    assert bool(done.stderr) == bool(status)
+
+
+def test_pareto_prints_the_front(job: Callable[..., Done], home: Path):
+    done = job("pareto", "--name", "first", home=home)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split()[0] for line in done.stdout.splitlines() if "%" in line and "r" in line][1:]
+    assert rows[-3:] == ["0", "1", "3"]
+    assert "6 trials ended: 4 complete, 1 pruned, 1 failed" in done.stdout
+
+
+def test_pareto_as_json_holds_every_setting(job: Callable[..., Done], home: Path):
+    done = job("pareto", "--name", "first", "--json", home=home)
+    assert (done.returncode, done.stderr) == (0, "")
+    value = json.loads(done.stdout)
+    assert value["search"] == "first"
+    assert [row["number"] for row in value["front"]] == [0, 1, 3]
+    assert value["front"][1]["num_experts"] == 4
+    assert set(value["front"][0]) == set(to_frame(search_of_six()).columns)
+
+
+def test_export_takes_the_best(job: Callable[..., Done], home: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    done = job("export", "--name", "first", "--out", str(out), home=home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        f"trial 3 (lora-qv r8 lr 0.005), validation accuracy 85.0%, is in {out}\n"
+    )
+    assert (out / "adapter_model.safetensors").read_bytes() == b"weights of 3"
+    card = (out / "README.md").read_text()
+    assert "| validation | 85.00% | 81." in card
+    assert "| addsub | 3.04% |" in card
+
+
+def test_export_takes_what_is_picked_within_the_limit(
+    job: Callable[..., Done], home: Path, tmp_path: Path
+):
+    for pick, limit, number in (("knee", "1%", 1), (f"{2:032x}", "100%", 2)):
+        out = tmp_path / str(number)
+        done = job(
+            "export", "--name", "first", "--out", str(out), "--pick", pick,
+            "--max-activated", limit, "--storage", str(home / "searches"), home=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert (out / "adapter_model.safetensors").read_bytes() == f"weights of {number}".encode()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("pareto --name frist", "unknown search 'frist'; did you mean 'first'?"),
+        (
+            "pareto --name poor",
+            "no trial of the search 'poor' ran to its full length yet (2 ended)",
+        ),
+        ("pareto --name new --json", "no trial of the search 'new' ran to its full length yet"),
+        ("export --name poor --out {out}", "1 pruned, 1 failed"),
+        ("export --name first --out {out} --pick 9", "unknown trial or run id '9'"),
+        ("export --name first --out {out} --max-activated much", "cannot read 'much'"),
+        ("export --name first --out {home}", "is not empty (it holds searches)"),
+    ],
+)
+def test_what_the_user_can_fix_is_one_line(
+    job: Callable[..., Done], home: Path, tmp_path: Path, args: str, message: str
+):
+    name, *rest = args.format(out=tmp_path / "out", home=home).split()
+    done = job(name, *rest, home=home)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["pareto", "export"])
+def test_help_explains_every_option(job: Callable[..., Done], name: str, tmp_path: Path):
+    done = job(name, "--help", home=tmp_path)
+    assert done.returncode == 0
+    options = [line for line in done.stdout.splitlines() if line.startswith("  --")]
+    assert len(options) >= 4
+    assert all(len(line.split(maxsplit=2)) == 3 for line in options), done.stdout
