@@ -45,7 +45,7 @@ check: setup ## lint, format, types, import layers
 	$(BIN)/lint-imports
 
 base: setup ## rebuild the embedded base from its seeded text
-	$(BIN)/python -m perft.models.build_embedded
+	$(BIN)/python -m perft.models.pretrain --out perft/models/embedded --seed 0
 
 bench: setup ## compare one search with the stock way of running it
 	$(BIN)/python benchmarks/search_makespan.py $(ARGS)

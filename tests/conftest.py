@@ -5,6 +5,7 @@ A test that was asked for and lacks its hardware or program fails: it never pass
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ os.environ.update(
     MLFLOW_DISABLE_TELEMETRY="true",
     RAY_USAGE_STATS_ENABLED="0",
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    # A cluster that finds no token writes one into the user's home.
+    RAY_AUTH_MODE="token",
+    RAY_AUTH_TOKEN=uuid.uuid4().hex,
 )
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "RAY_ADDRESS"):
     os.environ.pop(name, None)
