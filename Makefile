@@ -24,7 +24,8 @@ setup: .venv/.ready ## make .venv with everything this project needs
 		|| $(PIP) -q --no-deps --no-index torch 2>/dev/null \
 		|| $(PIP) -q --no-deps --retries 1 --timeout 15 --index-url $(TORCH_CPU_INDEX) torch 2>/dev/null \
 		|| echo "No CPU build of torch at hand: pip's usual one follows, with its CUDA packages."
-	$(PIP) -e ".[dev]"
+	@echo "Installing the packages of constraints.txt into .venv, a minute or two ..."
+	@$(PIP) -q -e ".[dev]"
 	@touch $@
 
 search: setup ## run a search on the embedded base, ending with the Pareto table
