@@ -43,10 +43,10 @@ class AdapterConfig:
 
     def __post_init__(self) -> None:
         _require_positive("rank", self.rank)
-        if self.alpha is not None and not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise ConfigError(f"alpha must be a positive number, found {self.alpha}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"dropout must be in [0, 1), found {self.dropout}")
+        if self.alpha is not None:
+            _require_positive_number("alpha", self.alpha)
+        if not (_is_number(self.dropout) and 0.0 <= self.dropout < 1.0):
+            raise ConfigError(f"dropout must be in [0, 1), found {self.dropout!r}")
         _require_choice("init", self.init, get_args(Init))
 
     @property
@@ -127,8 +127,7 @@ class RoutedConfig(ExpertsConfig):
                 "normalize_top_k with top_k=1 fixes the routing weight at 1, so the PEFT router "
                 "cannot learn from the task; set normalize_top_k=False or top_k of 2 or more"
             )
-        if not (math.isfinite(self.balance) and self.balance >= 0):
-            raise ConfigError(f"balance must be a number of at least 0, found {self.balance}")
+        _require_at_least_zero("balance", self.balance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,18 +195,17 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("lr", "clip_norm"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name} must be a positive number, found {value}")
+            _require_positive_number(name, getattr(self, name))
         for name in ("batch_size", "max_steps", "max_length"):
             _require_positive(name, getattr(self, name))
-        if not 0 <= self.warmup_steps < self.max_steps:
+        if not (_is_whole(self.warmup_steps) and 0 <= self.warmup_steps < self.max_steps):
             raise ConfigError(
-                f"warmup_steps must be in [0, max_steps), found warmup_steps={self.warmup_steps} "
-                f"with max_steps={self.max_steps}"
+                "warmup_steps must be a whole number in [0, max_steps), found "
+                f"warmup_steps={self.warmup_steps!r} with max_steps={self.max_steps}"
             )
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ConfigError(f"weight_decay must be at least 0, found {self.weight_decay}")
+        _require_at_least_zero("weight_decay", self.weight_decay)
+        if not (_is_whole(self.seed) and self.seed >= 0):
+            raise ConfigError(f"seed must be a whole number of at least 0, found {self.seed!r}")
         _require_choice("loss_on", self.loss_on, ("answer", "all"))
 
     def to_flat(self) -> dict[str, Any]:
@@ -266,11 +264,29 @@ def _build(kind: type[_Config], settings: dict[str, Any], owner: str) -> _Config
     return kind(**settings)
 
 
-def _require_positive(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _require_positive(name: str, value: Any) -> None:
+    if not (_is_whole(value) and value >= 1):
         raise ConfigError(f"{name} must be a whole number of at least 1, found {value!r}")
 
 
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def _require_positive_number(name: str, value: Any) -> None:
+    if not (_is_number(value) and value > 0):
+        raise ConfigError(f"{name} must be a positive number, found {value!r}")
+
+
+def _require_at_least_zero(name: str, value: Any) -> None:
+    if not (_is_number(value) and value >= 0):
+        raise ConfigError(f"{name} must be a number of at least 0, found {value!r}")
+
+
+def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ConfigError(unknown(name, value, choices))
+        raise ConfigError(unknown(name, str(value), choices))

@@ -6,6 +6,7 @@ written beside their place and renamed; object stores replace a whole object at 
 
 import posixpath
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from pyarrow import fs
@@ -51,7 +52,8 @@ class Storage:
                 Path(target).replace(path)
         except OSError as error:
             if local:
-                Path(target).unlink(missing_ok=True)
+                with suppress(OSError):  # it may never have been made
+                    Path(target).unlink()
             raise StorageError(f"cannot write {self.place}/{name}: {error}") from error
 
     def read(self, name: str) -> bytes:

@@ -5,6 +5,7 @@ A base is the embedded one, a local directory, or a model id of the hub; all bec
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,10 @@ def base_directory(base: str | None) -> Path:
     """
     if base is None:
         return EMBEDDED
-    if not Path(base).is_dir():
-        _read_config(base)
-        return Path(snapshot_download(base, allow_patterns=_WANTED))
-    _require_weights(Path(base))
-    return Path(base).resolve()
+    require_moe_settings(_read_config(base), base)
+    directory = Path(base).resolve() if Path(base).is_dir() else _hub_snapshot(base)
+    _require_weights(directory)
+    return directory
 
 
 def fingerprint(directory: Path) -> str:
@@ -83,8 +83,16 @@ def _read_config(base: str) -> dict[str, Any]:
 
 
 def _hub_config(base: str) -> Path:
+    return _fetch(base, lambda: hf_hub_download(base, "config.json"))
+
+
+def _hub_snapshot(base: str) -> Path:
+    return _fetch(base, lambda: snapshot_download(base, allow_patterns=_WANTED))
+
+
+def _fetch(base: str, download: Callable[[], str]) -> Path:
     try:
-        return Path(hf_hub_download(base, "config.json"))
+        return Path(download())
     except HFValidationError:
         raise BaseModelError(
             f"base {base!r} is neither a directory here nor a hub id (owner/name)"
@@ -103,7 +111,7 @@ def _require_weights(directory: Path) -> None:
     if index.is_file():
         try:
             wanted = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BaseModelError(f"{index} is damaged: {error!r}") from error
     missing = [name for name in wanted if not (directory / name).is_file()]
     if missing:
