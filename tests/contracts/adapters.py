@@ -1,4 +1,4 @@
-"""One small configuration of every variant and form, and what tests do with adapters and batches."""
+"""One small configuration of every variant and form, and how tests put them to use."""
 
 import torch
 from torch import Tensor

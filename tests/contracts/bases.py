@@ -1,7 +1,16 @@
 """Tiny random bases of each family, small enough to build in a test."""
 
+from pathlib import Path
+
 import torch
-from transformers import MixtralConfig, MixtralForCausalLM, OlmoeConfig, OlmoeForCausalLM
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    MixtralConfig,
+    MixtralForCausalLM,
+    OlmoeConfig,
+    OlmoeForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 FAMILIES = ("olmoe", "mixtral")
 VOCABULARY = 50
@@ -39,3 +48,18 @@ def tiny_base(family: str, dtype: torch.dtype = torch.float64):
     if dtype == torch.float64:
         model.set_experts_implementation("eager")  # grouped products have no fp64
     return model.to(dtype).eval()
+
+
+def save_base(model, directory: Path, *, pad: bool = True) -> Path:
+    """Writes a base as the hub would hold it, with a tokenizer of one word per id."""
+    words = {f"w{i}": i for i in range(VOCABULARY)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w2"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    model.save_pretrained(directory)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="w2",
+        eos_token="w1",
+        pad_token="w0" if pad else None,
+    ).save_pretrained(directory)
+    return directory

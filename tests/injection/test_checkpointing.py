@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 import torch
-from contracts.adapters import SIX, add_random, next_token_loss, take_gradients, token_ids
-from contracts.bases import FAMILIES, tiny_base
 from torch import Tensor
 
+from contracts.adapters import SIX, add_random, next_token_loss, take_gradients, token_ids
+from contracts.bases import FAMILIES, tiny_base
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import load_balancing_loss
 from perft.injection import AdapterHost, RowLayout, rows_of
@@ -47,9 +47,7 @@ def packed_layout(*, dropout: bool = False, names: list[str] | None = None) -> R
         name: DropKey(seed=i, step=3, rows=slice(0, 2), batch_size=2, max_length=9)
         for i, name in enumerate(SIX)
     }
-    return rows_of(
-        dict.fromkeys(names or list(PACK), 2), MASK.bool(), drops if dropout else None
-    )
+    return rows_of(dict.fromkeys(names or list(PACK), 2), MASK.bool(), drops if dropout else None)
 
 
 def loss_of(host: AdapterHost, layout: RowLayout) -> Tensor:

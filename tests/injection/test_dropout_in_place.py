@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 import torch
-from contracts.adapters import EVERY, SIX, add_random, next_token_loss, take_gradients, token_ids
-from contracts.bases import tiny_base
 from torch import Tensor
 from torch.nn import functional
 
+from contracts.adapters import EVERY, SIX, add_random, next_token_loss, take_gradients, token_ids
+from contracts.bases import tiny_base
 from perft.adapters.dropout import DropKey
 from perft.config import AdapterConfig
 from perft.injection import AdapterHost, RowLayout, rows_of

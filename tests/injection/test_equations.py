@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from contracts.adapters import EVERY, add_random, token_ids
 from contracts.bases import FAMILIES, tiny_base
 from contracts.equations import beside_block, low_rank, route
-from torch import Tensor, nn
-
 from perft.config import AdapterConfig, DenseConfig, EmbeddedConfig, RoutedConfig, SingleConfig
 from perft.injection import AdapterHost
 from perft.models.blocks import find_moe_blocks

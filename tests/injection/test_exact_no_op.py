@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 import torch
+
 from contracts.adapters import EVERY, SIX, randomize, token_ids
 from contracts.bases import FAMILIES, tiny_base
-
 from perft.config import LoraRouterConfig, SingleConfig
 from perft.injection import AdapterHost, rows_of
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from contracts.adapters import SIX, add_random, token_ids
-from contracts.bases import FAMILIES, tiny_base
 from torch import Tensor
 
+from contracts.adapters import SIX, add_random, token_ids
+from contracts.bases import FAMILIES, tiny_base
 from perft.errors import AdapterError
 from perft.injection import AdapterHost, rows_of
 
@@ -63,9 +63,7 @@ def test_prompts_padded_on_the_left_are_answered_as_without_padding():
     padded = torch.nn.functional.pad(ids, (3, 0))
     mask = torch.nn.functional.pad(torch.ones_like(ids), (3, 0))
     with host.using(rows_of(dict.fromkeys(SIX, 1))):
-        assert torch.equal(
-            greedy(host, padded, mask, cache=True), greedy(host, ids, cache=True)
-        )
+        assert torch.equal(greedy(host, padded, mask, cache=True), greedy(host, ids, cache=True))
 
 
 def test_beam_search_under_a_layout_is_refused():
@@ -76,9 +74,7 @@ def test_beam_search_under_a_layout_is_refused():
         host.using(rows_of({"a": 2})),
         pytest.raises(AdapterError, match="2 rows and the batch has 6; beam search"),
     ):
-        host.model.generate(
-            ids, attention_mask=torch.ones_like(ids), num_beams=3, max_new_tokens=2
-        )
+        host.model.generate(ids, attention_mask=torch.ones_like(ids), num_beams=3, max_new_tokens=2)
 
 
 def test_beam_search_of_the_active_adapter_works():

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from contracts.adapters import EVERY, add_random, next_token_loss, take_gradients, token_ids
-from contracts.bases import FAMILIES, tiny_base
 from torch import Tensor
 
+from contracts.adapters import EVERY, add_random, next_token_loss, take_gradients, token_ids
+from contracts.bases import FAMILIES, tiny_base
 from perft.injection import AdapterHost, rows_of
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from contracts.adapters import EVERY, SIX, add_random, randomize, token_ids
-from contracts.bases import FAMILIES, tiny_base
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from contracts.adapters import EVERY, SIX, add_random, randomize, token_ids
+from contracts.bases import FAMILIES, tiny_base
 from perft.config import AdapterConfig, RoutedConfig, SingleConfig
 from perft.errors import AdapterError, BaseModelError
 from perft.injection import AdapterHost, rows_of

@@ -4,10 +4,10 @@ import random
 
 import pytest
 import torch
-from contracts.adapters import SIX, add_random, next_token_loss, take_gradients, token_ids
-from contracts.bases import FAMILIES, tiny_base
 from torch import Tensor
 
+from contracts.adapters import SIX, add_random, next_token_loss, take_gradients, token_ids
+from contracts.bases import FAMILIES, tiny_base
 from perft.errors import AdapterError
 from perft.injection import AdapterHost, RowLayout, Segment, rows_of
 
@@ -37,9 +37,7 @@ def answer_packed(host: AdapterHost, order: list[str | None]) -> tuple[Answers, 
     layout = rows_of({name: len(ids[name]) for name in order})
     with host.using(layout):
         logits = host.model(torch.cat([ids[name] for name in order])).logits
-    parts = {
-        segment.name: logits[segment.start : segment.stop] for segment in layout.segments
-    }
+    parts = {segment.name: logits[segment.start : segment.stop] for segment in layout.segments}
     sum(next_token_loss(parts[name], ids[name]) for name in order if name).backward()
     return parts, {name: take_gradients(host, name) for name in order if name}
 

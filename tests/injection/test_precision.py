@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+
 from contracts.adapters import SIX, add_random, next_token_loss, take_gradients, token_ids
 from contracts.bases import tiny_base
-
 from perft.injection import AdapterHost, rows_of
 
 

@@ -6,10 +6,10 @@ L MoE layers, hidden D, rank r: a PEFT expert has 2Dr weights, a PEFT router D*M
 
 import pytest
 import torch
-from contracts.adapters import EVERY
-from contracts.bases import FAMILIES, tiny_base
 from transformers import MixtralConfig, MixtralForCausalLM, OlmoeConfig, OlmoeForCausalLM
 
+from contracts.adapters import EVERY
+from contracts.bases import FAMILIES, tiny_base
 from perft.config import (
     AdapterConfig,
     DenseConfig,

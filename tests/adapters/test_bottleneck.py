@@ -1,0 +1,96 @@
+"""Many PEFT experts as two matrix products equal each expert on its own."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from contracts.equations import peft_expert
+from perft.adapters.bottleneck import apply_experts, expert_shapes, master_dtype
+from perft.config import DenseConfig
+
+
+def identity(x: Tensor) -> Tensor:
+    return x
+
+
+def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+@settings(deadline=None)
+@given(
+    tokens=st.integers(0, 5),
+    experts=st.integers(1, 4),
+    rank=st.integers(1, 4),
+    hidden=st.integers(1, 6),
+    form=st.sampled_from(["lora", "parallel"]),
+    alpha=st.none() | st.floats(0.1, 50),
+    gated=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_batched_experts_equal_the_sum_over_single_ones(
+    tokens, experts, rank, hidden, form, alpha, gated, seed
+):
+    config = DenseConfig(rank=rank, num_experts=experts, form=form, alpha=alpha)
+    shapes = expert_shapes(config, experts, hidden)
+    weights = {kind: drawn(shape, seed + i) for i, (kind, shape) in enumerate(shapes.items())}
+    x_TD = drawn((tokens, hidden), seed + 2)
+    gate_TM = drawn((tokens, experts), seed + 3) if gated else None
+    found = apply_experts(config, weights, x_TD, identity, gate_TM)
+    wanted = torch.zeros_like(x_TD)
+    for t, x_D in enumerate(x_TD):
+        for j in range(experts):
+            weight = 1.0 if gate_TM is None else gate_TM[t, j]
+            down_RD, up_RD = weights["perft_down"][j], weights["perft_up"][j]
+            wanted[t] += weight * peft_expert(config, down_RD, up_RD, x_D)
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+
+
+def test_token_not_routed_to_an_expert_gets_exactly_nothing_from_it():
+    config = DenseConfig(rank=2, num_experts=2)
+    weights = {kind: drawn((2, 2, 3), 1) for kind in ("perft_down", "perft_up")}
+    gate_TM = torch.tensor([[0.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    found = apply_experts(config, weights, drawn((2, 3), 2), identity, gate_TM)
+    assert not found[0].any()
+    assert found[1].any()
+
+
+@pytest.mark.parametrize(
+    ("form", "width"), [("lora", 5), ("parallel", 6)], ids=["before A", "after W1"]
+)
+def test_dropout_acts_where_the_form_says(form: str, width: int):
+    """Form "lora" drops the D = 5 inputs; "parallel" the M R = 6 bottleneck units before silu."""
+    config = DenseConfig(rank=3, num_experts=2, form=form)
+    weights = {kind: drawn((2, 3, 5), 1) for kind in ("perft_down", "perft_up")}
+    seen = []
+
+    def drop_all(x: Tensor) -> Tensor:
+        seen.append(x.shape[-1])
+        return x * 0
+
+    assert not apply_experts(config, weights, drawn((4, 5), 2), drop_all).any()
+    assert seen == [width]
+
+
+@pytest.mark.parametrize(
+    ("base", "masters"),
+    [
+        (torch.bfloat16, torch.float32),
+        (torch.float16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_masters_are_fp32_and_fp64_beside_fp64(base: torch.dtype, masters: torch.dtype):
+    assert master_dtype(base) == masters
+
+
+def test_output_is_in_the_dtype_of_the_hidden_states():
+    config = DenseConfig(rank=2, num_experts=2)
+    weights = {kind: torch.randn(2, 2, 3) for kind in ("perft_down", "perft_up")}
+    gate_TM = torch.rand(4, 2, dtype=torch.float32)
+    x_TD = torch.randn(4, 3, dtype=torch.bfloat16)
+    assert apply_experts(config, weights, x_TD, identity, gate_TM).dtype == torch.bfloat16

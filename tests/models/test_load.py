@@ -1,0 +1,133 @@
+"""A loaded base is frozen, in evaluation mode, and complete, or it is refused."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
+
+from contracts.adapters import token_ids
+from contracts.bases import FAMILIES, save_base, tiny_base
+from perft.errors import BaseModelError
+from perft.injection import AdapterHost
+from perft.models.load import load_base
+from perft.models.source import fingerprint
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_base(tiny_base("mixtral", torch.float32), tmp_path_factory.mktemp("saved") / "b")
+
+
+@pytest.fixture
+def base(saved: Path, tmp_path: Path) -> Path:
+    """A good base, to be damaged."""
+    return Path(shutil.copytree(saved, tmp_path / "base"))
+
+
+def weights(base: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load((base / "model.safetensors").read_bytes())
+
+
+def rewrite(base: Path, tensors: dict[str, torch.Tensor]) -> None:
+    (base / "model.safetensors").write_bytes(
+        safetensors.torch.save(tensors, metadata={"format": "pt"})
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_loaded_base_is_frozen_in_evaluation_mode_and_answers_as_before(family, tmp_path):
+    model = tiny_base(family, torch.float32)
+    base = load_base(str(save_base(model, tmp_path)))
+    assert base.name == str(tmp_path)
+    assert base.directory == tmp_path.resolve()
+    assert base.fingerprint == fingerprint(tmp_path)
+    assert base.activated == AdapterHost(model).base_activated
+    assert not base.model.training
+    assert not any(parameter.requires_grad for parameter in base.model.parameters())
+    assert base.tokenizer("w7 w3")["input_ids"] == [7, 3]
+    with torch.no_grad():
+        ids = token_ids(2)
+        torch.testing.assert_close(base.model(ids).logits, model(ids).logits)
+
+
+def test_base_is_fp32_on_a_cpu_unless_another_dtype_is_asked_for(saved: Path):
+    assert load_base(str(saved)).model.dtype == torch.float32
+    assert load_base(str(saved), dtype="bfloat16").model.dtype == torch.bfloat16
+
+
+def test_tokenizer_without_padding_pads_with_the_end_token(tmp_path: Path):
+    base = load_base(str(save_base(tiny_base("olmoe", torch.float32), tmp_path, pad=False)))
+    assert base.tokenizer.pad_token == base.tokenizer.eos_token == "w1"
+
+
+def test_base_with_tied_embeddings_is_complete(tmp_path: Path):
+    config = MixtralConfig(
+        vocab_size=50,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        num_local_experts=2,
+        tie_word_embeddings=True,
+    )
+    base = load_base(str(save_base(MixtralForCausalLM(config), tmp_path)))
+    assert base.model.lm_head.weight is base.model.model.embed_tokens.weight
+
+
+def test_dense_base_is_refused(tmp_path: Path):
+    config = LlamaConfig(
+        vocab_size=50,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    save_base(LlamaForCausalLM(config), tmp_path)
+    with pytest.raises(BaseModelError, match=r"of type 'llama', .* supported: mixtral, olmoe"):
+        load_base(str(tmp_path))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.0])
+def test_weights_cut_short_are_refused(base: Path, share: float):
+    content = (base / "model.safetensors").read_bytes()
+    (base / "model.safetensors").write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(BaseModelError, match="cannot be loaded"):
+        load_base(str(base))
+
+
+def test_base_that_lacks_a_tensor_is_refused_rather_than_filled_at_random(base: Path):
+    tensors = {key: t for key, t in weights(base).items() if "layers.1.self_attn" not in key}
+    rewrite(base, tensors)
+    with pytest.raises(
+        BaseModelError, match=r"lacks 4 weights .*, model\.layers\.1\.self_attn\.k_proj\.weight"
+    ):
+        load_base(str(base))
+
+
+def test_base_with_a_tensor_of_another_shape_is_refused(base: Path):
+    tensors = weights(base)
+    tensors["lm_head.weight"] = tensors["lm_head.weight"][:, :-1].contiguous()
+    rewrite(base, tensors)
+    with pytest.raises(BaseModelError, match="cannot be loaded"):
+        load_base(str(base))
+
+
+def test_damaged_tokenizer_is_refused(base: Path):
+    (base / "tokenizer.json").write_text("{")
+    with pytest.raises(BaseModelError, match="cannot be loaded"):
+        load_base(str(base))
+
+
+def test_no_code_of_a_model_repository_is_run(base: Path):
+    """A configuration that names its own classes gets those of transformers."""
+    marker = base / "ran"
+    (base / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass C: pass\n")
+    text = (base / "config.json").read_text()
+    added = '"auto_map": {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.C"}'
+    (base / "config.json").write_text(text.rstrip().removesuffix("}").rstrip() + f", {added}}}")
+    assert isinstance(load_base(str(base)).model, MixtralForCausalLM)
+    assert not marker.exists()

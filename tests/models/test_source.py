@@ -1,0 +1,160 @@
+"""A base that cannot be used is refused before any weight is loaded, with a reason."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from contracts.bases import save_base, tiny_base
+from perft.errors import BaseModelError
+from perft.models import source
+from perft.models.source import EMBEDDED, base_directory, check_base, fingerprint
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_base(tiny_base("mixtral", torch.float32), tmp_path_factory.mktemp("saved") / "b")
+
+
+@pytest.fixture
+def base(saved: Path, tmp_path: Path) -> Path:
+    """A good base, to be damaged."""
+    return Path(shutil.copytree(saved, tmp_path / "base"))
+
+
+@pytest.fixture
+def sharded(base: Path) -> Path:
+    """The same base with its weights in two files and an index."""
+    (base / "model.safetensors").rename(base / "model-00001-of-00002.safetensors")
+    shutil.copy(
+        base / "model-00001-of-00002.safetensors", base / "model-00002-of-00002.safetensors"
+    )
+    names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    return base
+
+
+def assert_refused(base: Path | str, message: str) -> None:
+    for look in (check_base, base_directory):
+        with pytest.raises(BaseModelError, match=message):
+            look(str(base))
+
+
+def test_good_base_passes(base: Path):
+    check_base(str(base))
+    assert base_directory(str(base)) == base.resolve()
+
+
+def test_sharded_base_passes(sharded: Path):
+    check_base(str(sharded))
+
+
+def test_no_base_named_means_the_embedded_one():
+    check_base(None)
+    assert base_directory(None) == EMBEDDED
+
+
+def test_directory_without_config_json_is_refused(base: Path):
+    (base / "config.json").unlink()
+    assert_refused(base, "has no config.json")
+
+
+@pytest.mark.parametrize("content", ["{", "", "\x00"])
+def test_damaged_config_json_is_refused_with_its_path(base: Path, content: str):
+    (base / "config.json").write_text(content)
+    assert_refused(base, r"config\.json is not valid JSON")
+
+
+def test_config_json_that_is_no_object_is_refused(base: Path):
+    (base / "config.json").write_text("[1]")
+    assert_refused(base, r"config\.json is not a JSON object")
+
+
+def test_dense_base_is_refused_with_its_type_and_the_supported_ones(base: Path):
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
+    assert_refused(base, r"of type 'llama', .* supported: mixtral, olmoe")
+
+
+def test_base_without_weights_is_refused_naming_the_file(base: Path):
+    (base / "model.safetensors").unlink()
+    assert_refused(base, r"no weights: model\.safetensors is missing")
+
+
+def test_pickled_weights_do_not_count(base: Path):
+    (base / "model.safetensors").rename(base / "pytorch_model.bin")
+    assert_refused(base, "only safetensors files are read, pickled weights are refused")
+
+
+def test_missing_shard_is_refused_naming_it(sharded: Path):
+    (sharded / "model-00002-of-00002.safetensors").unlink()
+    assert_refused(sharded, r"model-00002-of-00002\.safetensors is missing")
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", '{"weight_map": 3}', '{"weight_map": []}'])
+def test_damaged_index_is_refused_with_its_path(sharded: Path, content: str):
+    (sharded / "model.safetensors.index.json").write_text(content)
+    assert_refused(sharded, r"index\.json is damaged")
+
+
+def test_base_without_tokenizer_is_refused(base: Path):
+    (base / "tokenizer.json").unlink()
+    assert_refused(base, r"has no tokenizer\.json")
+
+
+def test_hub_id_that_cannot_be_reached_is_refused_with_what_to_do():
+    assert_refused(
+        "nobody-here/no-such-base",
+        "base 'nobody-here/no-such-base' is not a directory here and could not be fetched from "
+        "the hub: .+; give an existing directory",
+    )
+
+
+@pytest.mark.parametrize("name", ["/no/such/place", "a/b/c", "what is this?"])
+def test_name_that_is_neither_directory_nor_hub_id_is_refused(name: str):
+    assert_refused(name, "is neither a directory here nor a hub id")
+
+
+def test_hub_base_is_checked_once_it_is_here(base: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(source, "hf_hub_download", lambda *_: str(base / "config.json"))
+    monkeypatch.setattr(source, "snapshot_download", lambda *_, **__: str(base))
+    assert base_directory("owner/name") == base
+    (base / "model.safetensors").unlink()
+    with pytest.raises(BaseModelError, match=r"model\.safetensors is missing"):
+        base_directory("owner/name")
+
+
+def test_hub_that_breaks_off_is_reported_as_a_missing_base(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_: object, **__: object) -> str:
+        raise LocalEntryNotFoundError("connection lost\nand more")
+
+    monkeypatch.setattr(source, "hf_hub_download", lambda *_: str(base / "config.json"))
+    monkeypatch.setattr(source, "snapshot_download", broken)
+    with pytest.raises(BaseModelError, match="could not be fetched from the hub: connection lost;"):
+        base_directory("owner/name")
+
+
+def test_fingerprint_is_that_of_the_content_not_of_the_place(base: Path, saved: Path):
+    assert fingerprint(base) == fingerprint(saved)
+    assert len(fingerprint(base)) == 64
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+@pytest.mark.parametrize("where", [0, -1])
+def test_fingerprint_changes_with_each_file_that_decides_answers(base: Path, name, where):
+    before = fingerprint(base)
+    content = bytearray((base / name).read_bytes())
+    content[where] ^= 1
+    (base / name).write_bytes(bytes(content))
+    assert fingerprint(base) != before
+
+
+def test_fingerprint_does_not_change_with_other_files(base: Path):
+    before = fingerprint(base)
+    (base / "README.md").write_text("hello")
+    assert fingerprint(base) == before

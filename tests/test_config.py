@@ -1,0 +1,251 @@
+"""Settings that make no sense are refused before anything starts, with what to do instead."""
+
+import dataclasses
+import json
+import math
+import pickle
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from perft.config import (
+    VARIANTS,
+    AdapterConfig,
+    DenseConfig,
+    EmbeddedConfig,
+    LoraQVConfig,
+    LoraRouterConfig,
+    RoutedConfig,
+    SingleConfig,
+    TrainingConfig,
+    adapter_from_flat,
+    fields_of,
+    training_from_flat,
+)
+from perft.errors import ConfigError, PerftError
+
+CLASSES = {
+    "perft-r": RoutedConfig,
+    "perft-e": EmbeddedConfig,
+    "perft-d": DenseConfig,
+    "perft-s": SingleConfig,
+    "lora-qv": LoraQVConfig,
+    "lora-router": LoraRouterConfig,
+}
+NEEDED = {"perft-r": {"num_experts": 4, "top_k": 2}, "perft-d": {"num_experts": 4}}
+
+
+def build(variant: str, **settings: object) -> AdapterConfig:
+    """A configuration from what it needs and `settings`."""
+    return CLASSES[variant](**{"rank": 4, **NEEDED.get(variant, {}), **settings})
+
+
+@st.composite
+def adapters(draw: st.DrawFn) -> AdapterConfig:
+    """Any valid adapter configuration."""
+    variant = draw(st.sampled_from(VARIANTS))
+    settings: dict[str, object] = {
+        "rank": draw(st.integers(1, 512)),
+        "alpha": draw(st.none() | st.floats(1e-3, 1e3)),
+        "init": draw(st.sampled_from(["lora", "perft"])),
+    }
+    if variant != "lora-router":
+        settings["dropout"] = draw(st.floats(0, 1, exclude_max=True))
+    if variant.startswith("perft-"):
+        settings["form"] = draw(st.sampled_from(["lora", "parallel"]))
+    if variant in NEEDED:
+        settings["num_experts"] = draw(st.integers(1, 64))
+    if variant == "perft-r":
+        settings["top_k"] = draw(st.integers(1, settings["num_experts"]))
+        settings["normalize_top_k"] = draw(st.booleans())
+        settings["balance"] = draw(st.floats(0, 10))
+        assume(not (settings["normalize_top_k"] and settings["top_k"] == 1))
+    return CLASSES[variant](**settings)
+
+
+def test_every_variant_has_a_class_of_its_own():
+    assert set(VARIANTS) == set(CLASSES)
+    assert {config.variant for config in map(build, VARIANTS)} == set(VARIANTS)
+
+
+@given(adapters())
+def test_adapter_survives_the_way_through_flat_json(config: AdapterConfig):
+    flat = json.loads(json.dumps(config.to_flat()))
+    assert next(iter(flat)) == "variant"
+    assert not any(isinstance(value, dict | list) for value in flat.values())
+    again = adapter_from_flat(flat)
+    assert again == config
+    assert type(again) is type(config)
+
+
+@given(adapters())
+def test_adapter_is_a_value(config: AdapterConfig):
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert hash(dataclasses.replace(config)) == hash(config)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.rank = 3  # type: ignore[misc]
+
+
+@given(
+    lr=st.floats(1e-8, 1),
+    steps=st.integers(2, 10_000),
+    loss_on=st.sampled_from(["answer", "all"]),
+    seed=st.integers(0, 2**31),
+)
+def test_training_survives_the_way_through_flat_json(lr, steps, loss_on, seed):
+    config = TrainingConfig(
+        lr=lr, max_steps=steps, warmup_steps=steps // 2, loss_on=loss_on, seed=seed
+    )
+    assert training_from_flat(json.loads(json.dumps(config.to_flat()))) == config
+
+
+def test_scale_is_alpha_over_rank_and_two_by_default():
+    assert SingleConfig(rank=16).scale == 2.0
+    assert SingleConfig(rank=16, alpha=4.0).scale == 0.25
+
+
+def test_defaults_are_an_exact_no_op_without_dropout():
+    config = RoutedConfig(rank=4, num_experts=2, top_k=1)
+    assert (config.init, config.form, config.dropout) == ("lora", "lora", 0.0)
+    assert not config.normalize_top_k
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("rank", [0, -1, 2.0, "4", True, None, math.nan])
+def test_rank_must_be_a_whole_positive_number(variant: str, rank: object):
+    with pytest.raises(ConfigError, match="rank must be a whole number of at least 1, found"):
+        build(variant, rank=rank)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("alpha", [0.0, -1.0, math.inf, math.nan, "16", True])
+def test_alpha_must_be_positive_and_finite(variant: str, alpha: object):
+    with pytest.raises(ConfigError, match="alpha must be a positive number, found"):
+        build(variant, alpha=alpha)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("dropout", [1.0, -0.1, math.nan, "0.1", None])
+def test_dropout_must_be_a_probability_below_one(variant: str, dropout: object):
+    with pytest.raises(ConfigError, match=r"dropout must be in \[0, 1\), found"):
+        build(variant, dropout=dropout)
+
+
+@pytest.mark.parametrize("init", ["Lora", "zero", "", None, 3])
+def test_unknown_initialisation_is_refused(init: object):
+    with pytest.raises(ConfigError, match=r"unknown init .*\(known: lora, perft\)"):
+        build("perft-s", init=init)
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name.startswith("perft")])
+def test_unknown_form_is_refused_with_the_nearest(variant: str):
+    with pytest.raises(ConfigError, match="unknown form 'paralel'; did you mean 'parallel'"):
+        build(variant, form="paralel")
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [("perft-r", "num_experts"), ("perft-r", "top_k"), ("perft-d", "num_experts")],
+)
+@pytest.mark.parametrize("value", [0, -2, 1.0, "2", True])
+def test_numbers_of_experts_must_be_whole_and_positive(variant: str, name: str, value: object):
+    with pytest.raises(ConfigError, match=f"{name} must be a whole number of at least 1"):
+        build(variant, **{name: value})
+
+
+def test_top_k_may_be_all_experts_but_not_more():
+    RoutedConfig(rank=2, num_experts=3, top_k=3)
+    with pytest.raises(ConfigError, match=r"at most num_experts, found top_k=4 .* lower top_k"):
+        RoutedConfig(rank=2, num_experts=3, top_k=4)
+
+
+def test_router_that_could_not_learn_is_refused():
+    with pytest.raises(ConfigError, match="cannot learn from the task; set normalize_top_k=False"):
+        RoutedConfig(rank=2, num_experts=3, top_k=1, normalize_top_k=True)
+    RoutedConfig(rank=2, num_experts=3, top_k=2, normalize_top_k=True)
+
+
+@pytest.mark.parametrize("balance", [-0.1, math.inf, math.nan, "x"])
+def test_balance_must_be_a_number_of_at_least_zero(balance: object):
+    with pytest.raises(ConfigError, match="balance must be a number of at least 0"):
+        build("perft-r", balance=balance)
+
+
+def test_router_lora_refuses_dropout():
+    with pytest.raises(ConfigError, match=r"lora-router has no dropout, found dropout=0\.1; set 0"):
+        LoraRouterConfig(rank=2, dropout=0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": 0.0}, "lr must be a positive number"),
+        ({"lr": math.nan}, "lr must be a positive number"),
+        ({"lr": "1e-3"}, "lr must be a positive number"),
+        ({"clip_norm": -1.0}, "clip_norm must be a positive number"),
+        ({"batch_size": 0}, "batch_size must be a whole number"),
+        ({"max_steps": 10.0}, "max_steps must be a whole number"),
+        ({"max_length": 0}, "max_length must be a whole number"),
+        (
+            {"warmup_steps": 200},
+            r"warmup_steps must be .*found warmup_steps=200 with max_steps=200",
+        ),
+        ({"warmup_steps": -1}, "warmup_steps must be"),
+        ({"warmup_steps": 1.5}, "warmup_steps must be"),
+        ({"weight_decay": -0.1}, "weight_decay must be"),
+        ({"weight_decay": math.inf}, "weight_decay must be"),
+        ({"loss_on": "anser"}, "unknown loss_on 'anser'; did you mean 'answer'"),
+        ({"seed": -1}, "seed must be"),
+        ({"seed": 0.5}, "seed must be"),
+    ],
+)
+def test_training_setting_out_of_range_is_refused(settings: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        TrainingConfig(**{"lr": 1e-3, **settings})
+
+
+def test_unknown_variant_is_refused_with_the_nearest_and_all_names():
+    with pytest.raises(ConfigError, match="unknown variant 'perft-q'; did you mean 'perft-") as e:
+        adapter_from_flat({"variant": "perft-q", "rank": 4})
+    assert all(name in str(e.value) for name in VARIANTS)
+    with pytest.raises(ConfigError, match="unknown variant"):
+        fields_of("perft-q")
+
+
+@pytest.mark.parametrize("flat", [{}, {"variant": None}, {"variant": 3}])
+def test_configuration_without_a_variant_is_refused(flat: dict[str, object]):
+    with pytest.raises(ConfigError, match="unknown variant"):
+        adapter_from_flat({**flat, "rank": 4})
+
+
+def test_unknown_setting_is_refused_with_the_variant_and_the_nearest_name():
+    with pytest.raises(
+        ConfigError, match="variant perft-s: unknown setting 'rnk'; did you mean 'rank'"
+    ):
+        adapter_from_flat({"variant": "perft-s", "rnk": 4})
+    with pytest.raises(ConfigError, match="training: unknown setting 'batchsize'; did you mean 'b"):
+        training_from_flat({"lr": 1e-3, "batchsize": 4})
+
+
+def test_setting_of_another_variant_is_unknown():
+    with pytest.raises(ConfigError, match="variant perft-s: unknown setting 'top_k'"):
+        adapter_from_flat({"variant": "perft-s", "rank": 4, "top_k": 1})
+
+
+def test_missing_settings_are_all_named():
+    with pytest.raises(ConfigError, match="variant perft-r needs rank, num_experts, top_k"):
+        adapter_from_flat({"variant": "perft-r"})
+    with pytest.raises(ConfigError, match="training needs lr"):
+        training_from_flat({})
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_fields_of_a_variant_are_those_it_can_be_built_from(variant: str):
+    assert fields_of(variant) == set(build(variant).to_flat()) - {"variant"}
+
+
+def test_bad_settings_can_be_caught_as_perft_s_and_as_python_s_errors():
+    for kind in (PerftError, ValueError):
+        with pytest.raises(kind):
+            SingleConfig(rank=0)
