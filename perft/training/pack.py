@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from perft.checkpoint import TrialState, adapter_files, from_bytes, to_bytes
-from perft.errors import ConfigError
+from perft.errors import ConfigError, StorageError
 from perft.evaluation import count_correct, predict, validation_losses
 from perft.injection import AdapterHost
 from perft.models.load import Base
 from perft.ranks import Ranks
-from perft.tasks import Task
+from perft.tasks import Split, Task
 from perft.training.data import TaskRows
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.running import RunningTrial
@@ -63,6 +63,11 @@ class Pack:
                 "of the group; every worker needs a row"
             )
         saved = from_bytes(state) if state is not None else None
+        if saved is not None and saved.config != config:
+            raise StorageError(
+                f"the saved state of trial {name} was made with another configuration; "
+                "start a search under a new name instead of resuming this one"
+            )
         if saved is None:
             self.host.add(name, config.adapter, seed=training.seed)
         else:
@@ -107,6 +112,14 @@ class Pack:
         reports = self._evaluate(alive) if alive else {}
         return {name: reports.get(name) or self.running[name].failure for name in targets}
 
+    def score_tests(self, names: Sequence[str]) -> dict[str, dict[str, tuple[int, int]]]:
+        """Correct and scored examples of every test split, by trial and split."""
+        scores: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in names}
+        for split in self.task.tests:
+            for name, correct in self._count_correct(names, split).items():
+                scores[name][split.name] = (correct, len(split.examples))
+        return scores
+
     def state(self, name: str) -> bytes:
         """What `admit` needs to go on exactly from here."""
         trial = self.running[name]
@@ -149,6 +162,13 @@ class Pack:
             all_rows = [rows.row(i) for i in range(len(rows))]
             losses |= validation_losses(self.host, same, all_rows, pad, self.ranks)
         split = self.task.validation
+        correct = self._count_correct(names, split)
+        scored = len(split.examples)
+        return {
+            name: self.running[name].report(losses[name], correct[name], scored) for name in names
+        }
+
+    def _count_correct(self, names: Sequence[str], split: Split) -> dict[str, int]:
         predictions = predict(
             self.host,
             names,
@@ -157,8 +177,4 @@ class Pack:
             tokenizer=self.base.tokenizer,
             ranks=self.ranks,
         )
-        correct = count_correct(predictions, self.ranks)
-        scored = len(split.examples)
-        return {
-            name: self.running[name].report(losses[name], correct[name], scored) for name in names
-        }
+        return {str(n): count for n, count in count_correct(predictions, self.ranks).items()}

@@ -1,0 +1,125 @@
+"""Searches for the best adapters of a base on a task, and ends with the Pareto front."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from perft.cli import run
+from perft.errors import ConfigError, SearchError
+from perft.search.prepare import Prepared, Wish, prepare, prepare_resume
+from perft.search.run import Finished, run_search
+from perft.selection import front_table, pareto_front
+from perft.tracking import where_to_look
+
+
+def main(
+    *,
+    space: Annotated[str, typer.Option(help="Search space: a module of search_spaces/.")] = "",
+    name: Annotated[
+        str, typer.Option(help="Name of the search.", show_default="space and time")
+    ] = "",
+    num_trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials in all.", show_default="the space's")
+    ] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option(help="Base: a hub id or a local directory.", show_default="embedded"),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Directory in the LLM-Adapters layout.", show_default="embedded"),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Directory or URI for searches.", show_default="~/.perft/searches"),
+    ] = None,
+    workers_per_group: Annotated[
+        int, typer.Option(min=1, help="Processes that share one sharded base.")
+    ] = 1,
+    groups: Annotated[int, typer.Option(min=1, help="Worker groups, one base each.")] = 1,
+    slots: Annotated[int, typer.Option(min=1, help="Trials a group trains together.")] = 8,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(min=2, help="Steps of a full-length trial.", show_default="the space's"),
+    ] = None,
+    validation_size: Annotated[int, typer.Option(min=1, help="Validation examples.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="The search follows from it.")] = 0,
+    dtype: Annotated[
+        str, typer.Option(help="Dtype of the base: auto, float32, bfloat16.")
+    ] = "auto",
+    resume: Annotated[
+        str, typer.Option(help="Go on with the search of this name; its settings stay.")
+    ] = "",
+) -> None:
+    """Search for the best adapters of a Mixture-of-Experts base on a task.
+
+    Worker groups hold the frozen base and train many trials' adapters on it at once; Optuna
+    proposes trials, ASHA stops the weak ones early, MLflow records all of them. Without
+    --base-model and --data everything runs on the embedded tiny base and task.
+    """
+    console = Console()
+    if resume:
+        prepared = prepare_resume(resume, storage)
+    elif space:
+        wish = Wish(
+            space=space,
+            name=name or f"{space}-{datetime.now():%Y%m%d-%H%M%S}",
+            num_trials=num_trials,
+            base_model=base_model,
+            data=data,
+            storage=storage,
+            validation_size=validation_size,
+            max_steps=max_steps,
+            workers_per_group=workers_per_group,
+            groups=groups,
+            slots=slots,
+            seed=seed,
+            dtype=dtype,
+        )
+        prepared = prepare(wish)
+    else:
+        raise ConfigError("name a search space with --space, or a search to go on with --resume")
+    console.print(f"search {prepared.settings.name} in {prepared.search.place}", highlight=False)
+    finished = run_search(prepared, console)
+    show(prepared, finished, console)
+
+
+def show(prepared: Prepared, finished: Finished, console: Console) -> None:
+    """Prints the front and where to look next.
+
+    Raises:
+        SearchError: if no trial ran to its full length.
+    """
+    name = prepared.settings.name
+    results = finished.results
+    if not pareto_front(results):
+        reasons = {result.error for result in results if result.error}
+        raise SearchError(
+            f"no trial of search {name!r} ran to its full length: "
+            + ("; ".join(sorted(reasons)[:3]) or "all were pruned")
+        )
+    console.print(front_table(results))
+    outcomes = [result.outcome for result in results]
+    counts = ", ".join(f"{outcomes.count(o)} {o}" for o in ("complete", "pruned", "failed"))
+    console.print(f"{len(results)} trials: {counts}", highlight=False)
+    for number, scores in finished.scores.items():
+        for split, (correct, scored) in scores.items():
+            console.print(
+                f"trial {number} on test split {split}: {correct}/{scored} "
+                f"({correct / max(1, scored):.1%})",
+                highlight=False,
+            )
+    console.print(
+        f"\nlook:    {where_to_look(finished.tracking_uri)}\n"
+        f"plot:    {prepared.search.place}/pareto.html\n"
+        f"front:   python jobs/pareto.py --name {name}\n"
+        f"export:  python jobs/export.py --name {name} --out adapter",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

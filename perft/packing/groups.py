@@ -1,0 +1,142 @@
+"""Starts and stops the worker groups of a search: one Ray Train run each, beside Ray Tune."""
+
+import dataclasses
+import logging
+import threading
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.train
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from perft.errors import SearchError
+from perft.packing.meeting import MeetingPoint
+from perft.packing.settings import GroupSettings
+from perft.packing.worker import work
+
+MAX_FAILURES = -1
+"""Ray Train restarts a group without limit; the meeting point counts and gives up."""
+
+STOP_SECONDS = 60.0
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupShape:
+    """How the worker groups lie on a cluster.
+
+    Attributes:
+        groups: number of groups.
+        workers: processes per group, over which the base is sharded.
+        slots: trials that one group trains together.
+        use_gpu: one GPU per worker.
+        cpus: CPUs per worker.
+    """
+
+    groups: int
+    workers: int
+    slots: int
+    use_gpu: bool
+    cpus: int
+
+
+def fit_to_cluster(
+    groups: int, workers: int, slots: int, resources: dict[str, float]
+) -> GroupShape:
+    """Lays the groups on a cluster: one GPU per worker where there are GPUs, else shared CPUs.
+
+    Args:
+        groups: worker groups wanted.
+        workers: workers per group.
+        slots: trials per group.
+        resources: what the cluster has, as Ray counts it.
+
+    Raises:
+        SearchError: if the cluster is too small.
+    """
+    total = groups * workers
+    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
+    if gpus and gpus < total:
+        raise SearchError(
+            f"{groups} groups of {workers} workers need {total} GPUs, the cluster has {gpus}; "
+            "lower --groups or --workers-per-group"
+        )
+    if cpus < total:
+        raise SearchError(
+            f"{groups} groups of {workers} workers need {total} CPUs, the cluster has {cpus}; "
+            "lower --groups or --workers-per-group"
+        )
+    return GroupShape(
+        groups=groups, workers=workers, slots=slots, use_gpu=gpus > 0, cpus=cpus // total
+    )
+
+
+class WorkerGroups:
+    """The standing worker groups of one search and their meeting point.
+
+    Args:
+        shape: how many, how large.
+        num_trials: trials of the search.
+        rungs: steps after which a trial reports.
+        group: settings of every group; number and meeting point are filled in here.
+    """
+
+    def __init__(
+        self, shape: GroupShape, num_trials: int, rungs: tuple[int, ...], group: dict[str, Any]
+    ) -> None:
+        self.name = f"perft-meeting-{uuid.uuid4().hex[:12]}"
+        self.namespace: str = ray.get_runtime_context().namespace
+        actor = ray.remote(num_cpus=0, max_concurrency=1000)(MeetingPoint)
+        self.meeting = actor.options(name=self.name).remote(
+            shape.groups, shape.slots, num_trials, rungs
+        )
+        self._threads = [
+            threading.Thread(target=self._run, args=(index, shape, group), daemon=True)
+            for index in range(shape.groups)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ends the groups cleanly and the meeting point with them."""
+        ray.get(self.meeting.stop.remote())
+        for thread in self._threads:
+            thread.join(STOP_SECONDS)
+        ray.kill(self.meeting)
+
+    def _run(self, index: int, shape: GroupShape, group: dict[str, Any]) -> None:
+        settings = GroupSettings(
+            group=index,
+            meeting=self.name,
+            namespace=self.namespace,
+            threads=shape.cpus,
+            **group,
+        )
+        trainer = TorchTrainer(
+            work,
+            train_loop_config=dataclasses.asdict(settings),
+            torch_config=TorchConfig(backend="nccl" if shape.use_gpu else "gloo"),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=shape.workers,
+                use_gpu=shape.use_gpu,
+                resources_per_worker={"CPU": shape.cpus, **({"GPU": 1} if shape.use_gpu else {})},
+            ),
+            run_config=ray.train.RunConfig(
+                name=f"group-{index}",
+                storage_path=f"{settings.storage}/train",
+                failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
+            ),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:  # whatever ended the group, the trials must hear of it
+            log.debug("worker group %d ended", index, exc_info=True)
+            self._give_up(f"worker group {index} ended: {error}")
+
+    def _give_up(self, reason: str) -> None:
+        try:
+            ray.get(self.meeting.give_up.remote(reason))
+        except ray.exceptions.RayError:
+            log.debug("the meeting point is gone already")

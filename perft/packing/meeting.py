@@ -1,0 +1,156 @@
+"""The meeting point: a Ray actor where thin trials ask for reports and worker groups for work.
+
+All deciding is in `Rounds`; here are only the waiting and the waking.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from perft.packing.rounds import Outcome, Rounds
+
+Scores = dict[str, tuple[int, int]]
+"""Correct and scored examples by name of the test split."""
+
+POLL_SECONDS = 10.0
+"""How long a group's question stays open; shorter than any process group's timeout."""
+
+MAX_STARTS_WITHOUT_WORK = 6
+"""Starts of one group in a row, with nothing finished between, after which the search gives up."""
+
+
+class MeetingPoint:
+    """Runs as a named asynchronous actor, one per search.
+
+    Args:
+        groups: number of worker groups.
+        slots: trials that one group trains together.
+        num_trials: trials of the whole search.
+        rungs: steps after which a trial reports.
+    """
+
+    def __init__(self, groups: int, slots: int, num_trials: int, rungs: Sequence[int]) -> None:
+        self._rounds = Rounds(groups, slots, num_trials, rungs)
+        self._changed = asyncio.Condition()
+        self._fatal = ""
+        self._stopping = False
+        self._starts: dict[int, int] = {}
+        self._ready: set[int] = set()
+        self._steps: dict[int, int] = {}
+        self._failures: dict[int, str] = {}
+        self._to_score: list[int] = []
+        self._scores: dict[int, Scores] | None = None
+
+    async def next_report(self, trial: int, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Waits for the trial's next report.
+
+        Returns:
+            `outcome` (report and size, or failure), `round` and `members`; or `fatal`, when no
+            worker group can work any more.
+        """
+        async with self._changed:
+            self._rounds.request(trial, config)
+            self._changed.notify_all()
+            while not self._fatal:
+                delivery = self._rounds.ready(trial)
+                if delivery is not None:
+                    self._failures[trial] = delivery.outcome.get("failure", "")
+                    return dataclasses.asdict(delivery)
+                await self._changed.wait()
+            return {"fatal": self._fatal}
+
+    async def processed(self, trial: int, step: int) -> None:
+        """The search has acted on a report."""
+        async with self._changed:
+            self._rounds.processed(trial, step)
+            self._changed.notify_all()
+
+    async def ended(self, trial: int) -> None:
+        """A trial is over."""
+        async with self._changed:
+            self._rounds.ended(trial)
+            self._changed.notify_all()
+
+    async def attach(self, group: int) -> None:
+        """A group has loaded its base and is ready, for the first time or after a crash."""
+        async with self._changed:
+            self._rounds.crashed(group)
+            self._ready.add(group)
+            self._starts[group] = self._starts.get(group, 0) + 1
+            if self._starts[group] > MAX_STARTS_WITHOUT_WORK:
+                self._fatal = (
+                    f"worker group {group} died {self._starts[group]} times in a row without "
+                    "finishing any work; see the worker logs of Ray for the reason"
+                )
+            self._changed.notify_all()
+
+    async def next_work(self, group: int, outcomes: Mapping[int, Outcome] | None) -> dict[str, Any]:
+        """Hands in the last batch's outcomes and waits a while for the next batch.
+
+        Returns:
+            `assignments` and trials to `score` (both may be empty), `live` trials, and `stop`.
+        """
+        async with self._changed:
+            if outcomes is not None:
+                self._starts[group] = 0
+                self._rounds.finish(group, outcomes)
+                self._changed.notify_all()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._changed.wait_for(lambda: self._is_for(group))
+            return {
+                "assignments": [dataclasses.asdict(a) for a in self._rounds.work(group)],
+                "live": self._rounds.live,
+                "score": self._to_score if group == 0 else [],
+                "stop": self._stopping or bool(self._fatal),
+            }
+
+    async def note_steps(self, steps: Mapping[int, int]) -> None:
+        """A group says how far its trials are, for whoever watches."""
+        self._steps.update(steps)
+
+    async def status(self) -> dict[str, Any]:
+        """`ready` groups, `steps` by trial, and `fatal` (empty while all is well)."""
+        return {"ready": len(self._ready), "steps": dict(self._steps), "fatal": self._fatal}
+
+    async def failure_of(self, trial: int) -> str:
+        """Why a trial failed; empty if nothing is known."""
+        return self._failures.get(trial, "") or self._fatal
+
+    async def score(self, trials: Sequence[int]) -> dict[int, Scores]:
+        """Has the first group score adapters on the test splits, and waits for it.
+
+        Returns:
+            By trial, correct and scored examples by split; empty when no group can work.
+        """
+        async with self._changed:
+            self._to_score, self._scores = list(trials), None
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._scores is not None or bool(self._fatal))
+            return self._scores or {}
+
+    async def scored(self, scores: dict[int, Scores]) -> None:
+        """A group hands in the scores that were asked for."""
+        async with self._changed:
+            self._to_score, self._scores = [], scores
+            self._changed.notify_all()
+
+    async def give_up(self, reason: str) -> None:
+        """No worker group can work any more: every trial is told so."""
+        async with self._changed:
+            self._fatal = self._fatal or reason
+            self._changed.notify_all()
+
+    async def stop(self) -> None:
+        """Tells the worker groups to end cleanly."""
+        async with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def _is_for(self, group: int) -> bool:
+        return self._stopping or bool(self._fatal) or self._wants(group)
+
+    def _wants(self, group: int) -> bool:
+        return self._rounds.has_work(group) or (group == 0 and bool(self._to_score))

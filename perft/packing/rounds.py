@@ -1,0 +1,211 @@
+"""Which trials train when, and in which order their results are handed back. No Ray, no clock.
+
+A search goes in rounds. A round starts when every trial that can be running asks for its next
+report; each worker group then trains its trials as one pack, each to its next rung; the reports
+are handed back one by one, in trial order, each after the search has acted on the one before.
+So the decisions of a search follow from its seed alone: not from timing, not from the number of
+groups, and not from a worker that died and was replaced.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_CRASHES_TOGETHER = 2
+"""Crashes of a pack after which its trials run one by one, so that the culprit is found."""
+
+MAX_CRASHES_ALONE = 2
+"""Crashes of a trial on its own after which it fails."""
+
+Outcome = Mapping[str, Any]
+"""What a worker group says of one trial: `report` and `size`, or `failure`."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One trial's part of a round: train `config` up to `target` optimiser steps."""
+
+    trial: int
+    config: Mapping[str, Any]
+    target: int
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a trial is given back.
+
+    Attributes:
+        outcome: its report or its failure.
+        round: number of the round, from 0.
+        members: all trials of the round.
+    """
+
+    outcome: Outcome
+    round: int
+    members: tuple[int, ...]
+
+
+@dataclass
+class _Trial:
+    config: Mapping[str, Any]
+    group: int
+    processed: int = 0
+    waiting: bool = False
+    crashes_alone: int = 0
+
+
+@dataclass
+class _Round:
+    number: int
+    members: tuple[int, ...]
+    left: list[int]
+    batches: dict[int, list[list[int]]]
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    in_flight: dict[int, list[int]] = field(default_factory=dict)
+    crashes: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def trained(self) -> bool:
+        return all(member in self.outcomes for member in self.members)
+
+
+class Rounds:
+    """The rounds of one search.
+
+    Args:
+        groups: number of worker groups.
+        slots: trials that one group trains together.
+        num_trials: trials of the whole search.
+        rungs: steps after which a trial reports, ascending; the last is its full length.
+    """
+
+    def __init__(self, groups: int, slots: int, num_trials: int, rungs: Sequence[int]) -> None:
+        self._groups = groups
+        self._capacity = groups * slots
+        self._num_trials = num_trials
+        self._rungs = tuple(rungs)
+        self._trials: dict[int, _Trial] = {}
+        self._ended: set[int] = set()
+        self._round: _Round | None = None
+        self._started = 0
+
+    @property
+    def live(self) -> tuple[int, ...]:
+        """Trials that have asked for a report and have not ended."""
+        return tuple(sorted(self._trials))
+
+    def request(self, trial: int, config: Mapping[str, Any]) -> None:
+        """A trial asks for the report that follows the last one the search has acted on."""
+        if trial in self._ended:
+            return
+        if trial not in self._trials:
+            self._trials[trial] = _Trial(config, self._emptiest_group())
+        self._trials[trial].waiting = True
+        self._maybe_start()
+
+    def processed(self, trial: int, step: int) -> None:
+        """The search has acted on the trial's report of `step`."""
+        if trial not in self._trials or self._trials[trial].processed >= step:
+            return
+        self._trials[trial].processed = step
+        self._trials[trial].waiting = False
+        self._strike_off(trial)
+
+    def ended(self, trial: int) -> None:
+        """The trial is over: complete, pruned or failed."""
+        self._ended.add(trial)
+        self._trials.pop(trial, None)
+        if self._round is not None:
+            self._round.outcomes.setdefault(trial, {"failure": "the trial ended"})
+        self._strike_off(trial)
+        self._maybe_start()
+
+    def has_work(self, group: int) -> bool:
+        """Whether `work` would give the group something."""
+        now = self._round
+        if now is None or group in now.in_flight:
+            return False
+        return any(trial in self._trials for batch in now.batches.get(group, []) for trial in batch)
+
+    def work(self, group: int) -> tuple[Assignment, ...]:
+        """Takes the next batch of `group`; empty when there is none now."""
+        if self._round is None or group in self._round.in_flight:
+            return ()
+        batches = self._round.batches.get(group, [])
+        while batches:
+            batch = [trial for trial in batches.pop(0) if trial in self._trials]
+            if batch:
+                self._round.in_flight[group] = batch
+                return tuple(self._assignment(trial) for trial in batch)
+        return ()
+
+    def finish(self, group: int, outcomes: Mapping[int, Outcome]) -> None:
+        """A group hands in what became of its batch."""
+        if self._round is None:
+            return
+        self._round.in_flight.pop(group, None)
+        self._round.crashes.pop(group, None)
+        for trial, outcome in outcomes.items():
+            self._round.outcomes.setdefault(trial, outcome)
+
+    def crashed(self, group: int) -> None:
+        """A group has restarted and forgot what it was doing; its batch is given out again."""
+        if self._round is None or group not in self._round.in_flight:
+            return
+        batch = self._round.in_flight.pop(group)
+        queue = self._round.batches.setdefault(group, [])
+        if len(batch) == 1:
+            self._crashed_alone(batch[0], queue)
+            return
+        self._round.crashes[group] = self._round.crashes.get(group, 0) + 1
+        alone = self._round.crashes[group] >= MAX_CRASHES_TOGETHER
+        queue[:0] = [[trial] for trial in batch] if alone else [batch]
+
+    def ready(self, trial: int) -> Delivery | None:
+        """What a waiting trial may be given now; None while it has to wait."""
+        now = self._round
+        if now is None or not now.trained or not now.left or now.left[0] != trial:
+            return None
+        return Delivery(now.outcomes[trial], now.number, now.members)
+
+    def _crashed_alone(self, trial: int, queue: list[list[int]]) -> None:
+        assert self._round is not None
+        if trial not in self._trials:
+            return
+        self._trials[trial].crashes_alone += 1
+        crashes = self._trials[trial].crashes_alone
+        if crashes >= MAX_CRASHES_ALONE:
+            failure = f"the trial crashed its worker {crashes} times while it ran alone"
+            self._round.outcomes[trial] = {"failure": failure}
+        else:
+            queue.insert(0, [trial])
+
+    def _assignment(self, trial: int) -> Assignment:
+        state = self._trials[trial]
+        target = next(rung for rung in self._rungs if rung > state.processed)
+        return Assignment(trial, state.config, target)
+
+    def _emptiest_group(self) -> int:
+        members = [state.group for state in self._trials.values()]
+        return min(range(self._groups), key=members.count)
+
+    def _strike_off(self, trial: int) -> None:
+        if self._round is None:
+            return
+        if trial in self._round.left:
+            self._round.left.remove(trial)
+        if not self._round.left:
+            self._round = None
+
+    def _maybe_start(self) -> None:
+        waiting = sorted(n for n, trial in self._trials.items() if trial.waiting)
+        expected = min(self._capacity, self._num_trials - len(self._ended))
+        if self._round is not None or not waiting or len(waiting) < expected:
+            return
+        batches: dict[int, list[list[int]]] = {}
+        for group in range(self._groups):
+            mine = [n for n in waiting if self._trials[n].group == group]
+            if mine:
+                batches[group] = [mine]
+        self._round = _Round(self._started, tuple(waiting), list(waiting), batches)
+        self._started += 1

@@ -1,0 +1,30 @@
+"""What a worker group is told when it starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupSettings:
+    """Settings of one worker group; plain values, they travel through Ray Train.
+
+    Attributes:
+        group: number of the group, from 0.
+        meeting: name of the meeting point's actor.
+        namespace: Ray namespace of that actor.
+        base_model: None for the embedded base, else a local directory or a hub id.
+        dtype: dtype of the base, or "auto".
+        task: fields of the `TaskSource`.
+        storage: folder of the search.
+        threads: CPU threads of each worker.
+    """
+
+    group: int
+    meeting: str
+    namespace: str
+    base_model: str | None
+    dtype: str
+    task: Mapping[str, Any]
+    storage: str
+    threads: int

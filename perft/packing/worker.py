@@ -1,0 +1,182 @@
+"""What every process of a worker group runs: load the base once, then train whatever is given out.
+
+All ranks get the same work from rank 0 and take the same steps. Everything a trial needs to go on
+is in storage before its report is handed in, so a worker may die at any moment.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+
+from perft.checkpoint import from_bytes
+from perft.errors import PerftError
+from perft.models.load import load_base
+from perft.packing.places import ADAPTERS, trial_file, trial_folder
+from perft.packing.settings import GroupSettings
+from perft.ranks import Ranks
+from perft.storage import Storage
+from perft.tasks import TaskSource, load_task
+from perft.training.pack import Advanced, Pack
+from perft.training.shard import shard
+from perft.trial import TrialConfig
+
+NOTE_SECONDS = 0.5
+"""How often a watcher may learn where the trials are."""
+
+
+def work(flat: Mapping[str, Any]) -> None:
+    """The training function that Ray Train runs on every worker of a group."""
+    settings = GroupSettings(**flat)
+    device = ray.train.torch.get_device()
+    torch.set_num_threads(settings.threads)
+    ranks = Ranks.current(device)
+    meeting = ray.get_actor(settings.meeting, namespace=settings.namespace)
+    try:
+        pack = _load(settings, ranks)
+    except PerftError as error:
+        ray.get(meeting.give_up.remote(f"worker group {settings.group} cannot start: {error}"))
+        return
+    GroupWorker(settings, pack, ranks, meeting).run()
+
+
+def _load(settings: GroupSettings, ranks: Ranks) -> Pack:
+    base = load_base(settings.base_model, device=ranks.device, dtype=settings.dtype)
+    task = load_task(TaskSource(**settings.task))
+    return Pack(shard(base, ranks), task, ranks)
+
+
+class GroupWorker:
+    """One process of a worker group at work.
+
+    Args:
+        settings: the group's.
+        pack: the base with whatever trials are on it.
+        ranks: the group's processes.
+        meeting: handle of the meeting point.
+    """
+
+    def __init__(self, settings: GroupSettings, pack: Pack, ranks: Ranks, meeting: Any) -> None:
+        self._settings = settings
+        self._pack = pack
+        self._ranks = ranks
+        self._meeting = meeting
+        self._storage = Storage(settings.storage)
+        self._noted = 0.0
+
+    def run(self) -> None:
+        """Works until told to stop."""
+        outcomes: dict[int, dict[str, Any]] | None = None
+        if self._ranks.rank == 0:
+            ray.get(self._meeting.attach.remote(self._settings.group))
+        while True:
+            ask = self._ask(outcomes) if self._ranks.rank == 0 else {}
+            order = self._ranks.from_first(ask)
+            if order["stop"]:
+                return
+            outcomes = self._do(order) if order["assignments"] else None
+            if order["score"]:
+                self._score(order["score"])
+
+    def _ask(self, outcomes: dict[int, dict[str, Any]] | None) -> dict[str, Any]:
+        answer = self._meeting.next_work.remote(self._settings.group, outcomes)
+        order: dict[str, Any] = ray.get(answer)
+        return order
+
+    def _do(self, order: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+        live = {trial_folder(trial) for trial in order["live"]}
+        for name in [name for name in self._pack.running if name not in live]:
+            self._pack.release(name)
+        outcomes: dict[int, dict[str, Any]] = {}
+        targets: dict[int, int] = {}
+        for assignment in order["assignments"]:
+            trial, target = assignment["trial"], assignment["target"]
+            try:
+                self._admit(trial, TrialConfig.from_flat(assignment["config"]))
+            except PerftError as error:
+                outcomes[trial] = {"failure": str(error)}
+                continue
+            if known := self._known(trial, target):
+                outcomes[trial] = known
+            else:
+                targets[trial] = target
+        return outcomes | self._advance(targets)
+
+    def _admit(self, trial: int, config: TrialConfig) -> None:
+        name, file = trial_folder(trial), trial_file(trial)
+        if name in self._pack.running:
+            return
+        state = self._ranks.from_first(
+            self._storage.read(file)
+            if self._ranks.rank == 0 and self._storage.exists(file)
+            else None
+        )
+        self._pack.admit(name, config, state)
+
+    def _known(self, trial: int, target: int) -> dict[str, Any] | None:
+        """The report of `target` from a trial that had come further before."""
+        name = trial_folder(trial)
+        for report in self._pack.running[name].reports:
+            if report.step == target:
+                return self._outcome(name, report)
+        return None
+
+    def _advance(self, targets: Mapping[int, int]) -> dict[int, dict[str, Any]]:
+        if not targets:
+            return {}
+        names = {trial_folder(trial): target for trial, target in targets.items()}
+        advanced = self._pack.advance(names, self._note_steps)
+        if self._ranks.rank == 0:
+            for trial in targets:
+                self._keep(trial)
+        return {
+            trial: self._outcome(trial_folder(trial), advanced[trial_folder(trial)])
+            for trial in targets
+        }
+
+    def _keep(self, trial: int) -> None:
+        """Persists a trial's state, and its adapter when it is full-length."""
+        name = trial_folder(trial)
+        running = self._pack.running[name]
+        if running.failure:
+            return
+        if running.step == running.config.training.max_steps:
+            for file, data in self._pack.adapter(name).items():
+                self._storage.write(f"{ADAPTERS}/{name}/{file}", data)
+        self._storage.write(trial_file(trial), self._pack.state(name))
+
+    def _outcome(self, name: str, advanced: Advanced) -> dict[str, Any]:
+        if isinstance(advanced, str):
+            return {"failure": advanced}
+        size = self._pack.size(name)
+        return {
+            "report": advanced.to_json(),
+            "size": {
+                "trainable": size.trainable,
+                "activated": size.activated,
+                "base_activated": size.base_activated,
+            },
+        }
+
+    def _score(self, trials: Sequence[int]) -> None:
+        for trial in trials:
+            state = self._ranks.from_first(
+                self._storage.read(trial_file(trial)) if self._ranks.rank == 0 else b""
+            )
+            self._pack.release(trial_folder(trial))
+            self._pack.admit(trial_folder(trial), from_bytes(state).config, state)
+        counts = self._pack.score_tests([trial_folder(trial) for trial in trials])
+        if self._ranks.rank == 0:
+            scores = {trial: counts[trial_folder(trial)] for trial in trials}
+            ray.get(self._meeting.scored.remote(scores))
+
+    def _note_steps(self) -> None:
+        now = time.monotonic()
+        if self._ranks.rank == 0 and now - self._noted > NOTE_SECONDS:
+            self._noted = now
+            steps = {int(name): trial.step for name, trial in self._pack.running.items()}
+            self._meeting.note_steps.remote(steps)

@@ -1,0 +1,98 @@
+"""The search's own book: every trial with its reports and how it ended, in one place.
+
+It writes `results.json` and MLflow as trials go on, and is what the live view shows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from perft.packing.places import ADAPTERS, trial_folder
+from perft.selection import write_results
+from perft.storage import Storage
+from perft.tracking import Tracker
+from perft.trial import AdapterSize, Outcome, Report, TrialConfig, TrialResult
+
+
+@dataclass
+class Entry:
+    """One trial so far."""
+
+    number: int
+    config: TrialConfig
+    run_id: str
+    reports: list[Report] = field(default_factory=list)
+    size: AdapterSize | None = None
+    outcome: Outcome | None = None
+    error: str = ""
+
+    def result(self) -> TrialResult:
+        """The ended trial."""
+        assert self.outcome is not None
+        return TrialResult(
+            number=self.number,
+            config=self.config,
+            outcome=self.outcome,
+            reports=tuple(self.reports),
+            size=self.size,
+            run_id=self.run_id,
+            error=self.error,
+        )
+
+
+class Ledger:
+    """Trials of one search.
+
+    Args:
+        search: the search's folder.
+        tracker: records runs in MLflow.
+        max_steps: a full-length trial's steps.
+    """
+
+    def __init__(self, search: Storage, tracker: Tracker, max_steps: int) -> None:
+        self._search = search
+        self._tracker = tracker
+        self._max_steps = max_steps
+        self.entries: dict[int, Entry] = {}
+
+    def start(self, number: int, config: Mapping[str, Any]) -> None:
+        """A trial has begun; repeated calls change nothing."""
+        if number not in self.entries:
+            trial = TrialConfig.from_flat(config)
+            run_id = self._tracker.start_trial(number, trial)
+            self.entries[number] = Entry(number, trial, run_id)
+
+    def report(self, number: int, report: Mapping[str, Any], size: Mapping[str, int]) -> Entry:
+        """A trial has reached a rung."""
+        entry = self.entries[number]
+        entry.size = AdapterSize(**size)
+        seen = Report.from_json(report)
+        if not any(known.step == seen.step for known in entry.reports):
+            entry.reports.append(seen)
+        self._tracker.log_size(number, entry.size)
+        self._tracker.report(number, seen)
+        return entry
+
+    def end(self, number: int, error: str | None = None) -> Entry:
+        """A trial has ended; `error` says why it failed, None that it did not."""
+        entry = self.entries[number]
+        if error is not None:
+            entry.outcome, entry.error = "failed", error
+        else:
+            full = bool(entry.reports) and entry.reports[-1].step >= self._max_steps
+            entry.outcome = "complete" if full else "pruned"
+        self._tracker.finish_trial(entry.result(), self._adapter(entry))
+        write_results(self._search, self.results())
+        return entry
+
+    def results(self) -> list[TrialResult]:
+        """The trials that have ended, by number."""
+        ended = [entry for entry in self.entries.values() if entry.outcome is not None]
+        return [entry.result() for entry in sorted(ended, key=lambda entry: entry.number)]
+
+    def _adapter(self, entry: Entry) -> dict[str, bytes] | None:
+        if entry.outcome != "complete":
+            return None
+        folder = f"{ADAPTERS}/{trial_folder(entry.number)}"
+        names = self._search.names(folder)
+        return {name: self._search.read(f"{folder}/{name}") for name in names}

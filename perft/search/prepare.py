@@ -1,0 +1,147 @@
+"""Everything that can be refused before a worker starts, and the settings that come of it."""
+
+import re
+from dataclasses import dataclass
+
+from perft.errors import ConfigError, SearchError
+from perft.home import default_storage, default_tracking_uri
+from perft.models.source import base_directory, check_base, fingerprint
+from perft.search.settings import FILE, SearchSettings
+from perft.search.space import Draw, find_space
+from perft.selection import find_search
+from perft.storage import Storage
+from perft.tasks import TaskSource, load_task
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A search that is ready to run.
+
+    Attributes:
+        settings: what it was asked to do.
+        draw: draws its trials.
+        search: its folder.
+        resume: whether it goes on.
+    """
+
+    settings: SearchSettings
+    draw: Draw
+    search: Storage
+    resume: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What the user asked for; None leaves a choice to the space or to the default."""
+
+    space: str
+    name: str
+    num_trials: int | None = None
+    base_model: str | None = None
+    data: str | None = None
+    storage: str | None = None
+    validation_size: int = 400
+    max_steps: int | None = None
+    workers_per_group: int = 1
+    groups: int = 1
+    slots: int = 8
+    seed: int = 0
+    dtype: str = "auto"
+
+
+def prepare(wish: Wish) -> Prepared:
+    """Checks a new search and makes its folder.
+
+    Raises:
+        PerftError: the first thing that cannot work: space, base, data, storage, or the name.
+    """
+    if not _NAME.fullmatch(wish.name):
+        raise ConfigError(f"search name {wish.name!r}: use letters, digits, '.', '_' and '-'")
+    space = find_space(wish.space)
+    base_model = _absolute(wish.base_model)
+    data = _absolute(wish.data)
+    check_base(base_model)
+    task = load_task(
+        TaskSource(name=space.task, data=data, validation_size=wish.validation_size, seed=wish.seed)
+    )
+    draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
+    rungs = draw.rungs()
+    place = wish.storage or default_storage()
+    search = _new_folder(place, wish.name)
+    settings = SearchSettings(
+        name=wish.name,
+        space=wish.space,
+        task=space.task,
+        base_model=base_model,
+        base_fingerprint=fingerprint(base_directory(base_model)),
+        data=data,
+        data_fingerprint=task.fingerprint,
+        validation_size=wish.validation_size,
+        storage=Storage(place).place,
+        tracking_uri=default_tracking_uri(),
+        num_trials=space.num_trials if wish.num_trials is None else wish.num_trials,
+        max_steps=rungs[-1],
+        rungs=rungs,
+        groups=wish.groups,
+        workers_per_group=wish.workers_per_group,
+        slots=wish.slots,
+        seed=wish.seed,
+        dtype=wish.dtype,
+    )
+    return Prepared(settings, draw, search, resume=False)
+
+
+def prepare_resume(name: str, storage: str | None) -> Prepared:
+    """Takes up a search where it was interrupted.
+
+    Raises:
+        PerftError: if there is no such search, or its base or data have changed since.
+    """
+    search = find_search(storage or default_storage(), name)
+    settings = SearchSettings.read(search)
+    check_base(settings.base_model)
+    task = load_task(task_source(settings))
+    if task.fingerprint != settings.data_fingerprint:
+        raise SearchError(
+            f"the data of search {name!r} have changed since it was started; restore them, or "
+            "start a search under a new name"
+        )
+    if fingerprint(base_directory(settings.base_model)) != settings.base_fingerprint:
+        raise SearchError(
+            f"the base of search {name!r} has changed since it was started; restore it, or start "
+            "a search under a new name"
+        )
+    space = find_space(settings.space)
+    draw = Draw(space, settings.base_model is None, settings.seed, settings.max_steps)
+    return Prepared(settings, draw, search, resume=True)
+
+
+def task_source(settings: SearchSettings) -> TaskSource:
+    """Where the search's task comes from."""
+    return TaskSource(
+        name=settings.task,
+        data=settings.data,
+        validation_size=settings.validation_size,
+        seed=settings.seed,
+    )
+
+
+def _new_folder(place: str, name: str) -> Storage:
+    root = Storage(place)
+    if root.exists(f"{name}/{FILE}"):
+        raise SearchError(
+            f"a search named {name!r} exists in {root.place}; go on with it by --resume {name}, "
+            "or choose another --name"
+        )
+    return root.child(name).prepare()
+
+
+def _absolute(place: str | None) -> str | None:
+    """A local directory by its absolute path, which means the same in every process."""
+    from pathlib import Path  # noqa: PLC0415
+
+    if place is None or not Path(place).expanduser().exists():
+        return place
+    return str(Path(place).expanduser().resolve())

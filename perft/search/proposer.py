@@ -1,0 +1,103 @@
+"""Proposes trials: Ray Tune's OptunaSearch, told the truth about how each trial ended.
+
+What Optuna learns: a full-length trial is COMPLETE, one stopped at a rung is PRUNED with its
+last value, an error or a value that is not finite is FAIL. No trial is proposed while a round is
+open, so that what a proposal is based on does not depend on timing.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+from ray.tune.search.optuna import OptunaSearch
+
+from perft.search.space import Draw
+
+METRIC = "val_loss"
+STEP = "step"
+
+
+class Proposer(OptunaSearch):  # type: ignore[misc]
+    """Searcher of one search.
+
+    Args:
+        draw: draws a trial's configuration from an Optuna trial.
+        constants: further keys of every trial's Tune configuration.
+        max_steps: a full-length trial's steps.
+        sampler: Optuna's sampler.
+        storage: Optuna's storage.
+        study_name: name of the study.
+    """
+
+    def __init__(
+        self,
+        draw: Draw,
+        constants: Mapping[str, Any],
+        max_steps: int,
+        *,
+        sampler: BaseSampler,
+        storage: BaseStorage | None,
+        study_name: str,
+    ) -> None:
+        self._draw = draw
+        self._constants = dict(constants)
+        self._max_steps = max_steps
+        self._number_of: dict[str, int] = {}
+        self._open: set[int] = set()
+        self._round = -1
+        super().__init__(
+            self._define,
+            metric=METRIC,
+            mode="min",
+            sampler=sampler,
+            storage=storage,
+            study_name=study_name,
+        )
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next trial's Tune configuration; None while a round is open."""
+        if self._open:
+            return None
+        proposed = super().suggest(trial_id)
+        number = self._ot_trials[trial_id].number
+        self._number_of[trial_id] = number
+        return {"number": number, "trial": proposed["trial"], **self._constants}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Records a rung's value."""
+        self._see(trial_id, result)
+        self._ot_trials[trial_id].report(result[METRIC], result[STEP])
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tells Optuna how the trial ended."""
+        if trial_id in self._completed_trials:
+            return
+        self._completed_trials.add(trial_id)
+        trial = self._ot_trials[trial_id]
+        if error or not result or not math.isfinite(result.get(METRIC, math.nan)):
+            self._open.discard(self._number_of[trial_id])
+            self._ot_study.tell(trial, state=TrialState.FAIL)
+            return
+        self._see(trial_id, result)
+        trial.report(result[METRIC], result[STEP])
+        if result[STEP] >= self._max_steps:
+            self._ot_study.tell(trial, result[METRIC])
+        else:
+            self._ot_study.tell(trial, state=TrialState.PRUNED)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Writes nothing: a resumed search proposes the same trials again from its seed."""
+
+    def _define(self, trial: Any) -> dict[str, Any]:
+        return {"trial": self._draw(trial).to_flat()}
+
+    def _see(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        if result["round"] > self._round:
+            self._round = result["round"]
+            self._open = set(result["members"])
+        self._open.discard(self._number_of[trial_id])

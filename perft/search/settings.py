@@ -1,0 +1,93 @@
+"""What a search was asked to do: everything that is needed to run it, or to run it again."""
+
+import dataclasses
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from perft.errors import ConfigError, StorageError
+from perft.storage import Storage
+
+FILE = "search.json"
+_PACKAGES = ("perft", "ray", "torch", "transformers", "optuna", "mlflow", "datasets")
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that shape a result."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """One search.
+
+    Attributes:
+        name: unique in its storage.
+        space: name of the search space.
+        task: name of the task.
+        base_model: None for the embedded base, else a local directory or a hub id.
+        base_fingerprint: tells the base from every other one.
+        data: None for the embedded task, else a directory in the LLM-Adapters layout.
+        data_fingerprint: tells the data from any other.
+        validation_size: validation examples.
+        storage: the place that holds searches.
+        tracking_uri: MLflow's.
+        num_trials: trials in all.
+        max_steps: optimiser steps of a full-length trial.
+        rungs: steps after which a trial reports; the last is `max_steps`.
+        groups: worker groups.
+        workers_per_group: processes that share one base.
+        slots: trials that one group trains together.
+        seed: seeds the proposals, the adapters and the order of the data.
+        dtype: dtype of the base, or "auto".
+        versions: of the packages that shape a result.
+    """
+
+    name: str
+    space: str
+    task: str
+    base_model: str | None
+    base_fingerprint: str
+    data: str | None
+    data_fingerprint: str
+    validation_size: int
+    storage: str
+    tracking_uri: str
+    num_trials: int
+    max_steps: int
+    rungs: tuple[int, ...]
+    groups: int
+    workers_per_group: int
+    slots: int
+    seed: int
+    dtype: str = "auto"
+    versions: Mapping[str, str] = field(default_factory=installed_versions)
+
+    def __post_init__(self) -> None:
+        for name in ("num_trials", "groups", "workers_per_group", "slots", "validation_size"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ConfigError(f"{name} must be at least 1, found {value}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as a dictionary of JSON values."""
+        return dataclasses.asdict(self)
+
+    def write(self, search: Storage) -> None:
+        """Writes the settings into the search's folder."""
+        search.write(FILE, json.dumps(self.to_json(), indent=1).encode())
+
+    @classmethod
+    def read(cls, search: Storage) -> "SearchSettings":
+        """Reads what `write` wrote.
+
+        Raises:
+            StorageError: if the file is damaged.
+        """
+        try:
+            flat = json.loads(search.read(FILE))
+            return cls(**{**flat, "rungs": tuple(flat["rungs"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageError(f"{search.place}/{FILE} is damaged: {error!r}") from error

@@ -1,0 +1,104 @@
+"""A search space: which trials there can be, and how long a full-length one is.
+
+A space is a module of `search_spaces/` with a module-level `SPACE`; its `suggest` is Optuna's
+define-by-run style, so a choice may open further choices.
+"""
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import optuna
+
+from perft.errors import ConfigError, unknown
+from perft.trial import TrialConfig
+
+PACKAGE = "search_spaces"
+_DRAWS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """What a search draws trials from.
+
+    Attributes:
+        task: name of the task, as `perft.tasks` knows it.
+        suggest: draws one trial; called as `suggest(trial, embedded)`, where `embedded` says
+            that the base is the embedded one, for which other sizes and rates make sense.
+        num_trials: trials of a search unless the user says otherwise.
+        rungs: shares of the full length after which ASHA compares trials, ascending.
+    """
+
+    task: str
+    suggest: Callable[[optuna.Trial, bool], TrialConfig]
+    num_trials: int = 16
+    rungs: tuple[float, ...] = (0.25, 0.5)
+
+    def __post_init__(self) -> None:
+        if list(self.rungs) != sorted(set(self.rungs)) or not all(0 < r < 1 for r in self.rungs):
+            raise ConfigError(f"rungs must ascend between 0 and 1, found {self.rungs}")
+
+
+def find_space(name: str) -> SearchSpace:
+    """The space `SPACE` of the module `search_spaces/<name>.py`.
+
+    Raises:
+        ConfigError: if there is no such module, or it has no `SPACE`.
+    """
+    package = importlib.import_module(PACKAGE)
+    known = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    if name not in known:
+        raise ConfigError(unknown("search space", name, known))
+    space = getattr(importlib.import_module(f"{PACKAGE}.{name}"), "SPACE", None)
+    if not isinstance(space, SearchSpace):
+        raise ConfigError(f"{PACKAGE}/{name}.py has no SPACE of type SearchSpace")
+    return space
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Draws the trials of one search from its space.
+
+    Attributes:
+        space: the search space.
+        embedded: whether the base is the embedded one.
+        seed: becomes every trial's training seed, so that trials differ by configuration alone.
+        max_steps: full length in optimiser steps; None keeps the space's own.
+    """
+
+    space: SearchSpace
+    embedded: bool
+    seed: int
+    max_steps: int | None = None
+
+    def __call__(self, trial: optuna.Trial) -> TrialConfig:
+        """One trial's configuration."""
+        config = self.space.suggest(trial, self.embedded)
+        training = dataclasses.replace(config.training, seed=self.seed)
+        if self.max_steps is not None:
+            warmup = min(training.warmup_steps, self.max_steps // 10)
+            training = dataclasses.replace(training, max_steps=self.max_steps, warmup_steps=warmup)
+        return TrialConfig(config.adapter, training)
+
+    def full_length(self) -> int:
+        """Optimiser steps of a full-length trial.
+
+        Raises:
+            ConfigError: if the space draws trials that do not make sense, or of unequal length.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        lengths = {self(study.ask()).training.max_steps for _ in range(_DRAWS)}
+        if len(lengths) != 1:
+            raise ConfigError(
+                f"trials of one search must have the same max_steps to be compared at rungs, the "
+                f"space draws {sorted(lengths)}"
+            )
+        return lengths.pop()
+
+    def rungs(self) -> tuple[int, ...]:
+        """Steps after which a trial reports, ascending; the last is its full length."""
+        full = self.full_length()
+        return (*sorted({max(1, round(share * full)) for share in self.space.rungs} - {full}), full)

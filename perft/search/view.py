@@ -1,0 +1,127 @@
+"""What a user watches while a search runs: one live table, or plain lines in a job's log."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from perft.search.ledger import Entry
+from perft.selection import describe, wilson
+
+_STYLES = {"complete": "green", "pruned": "yellow", "failed": "red"}
+_ROWS = 20
+
+
+class View:
+    """Shows the trials of one search.
+
+    Args:
+        console: where to.
+        num_trials: trials of the search.
+        max_steps: a full-length trial's steps.
+        entries: the ledger's trials, by number; read, never changed.
+        steps: gives the steps that running trials have reached between rungs.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        num_trials: int,
+        max_steps: int,
+        entries: Mapping[int, Entry],
+        steps: Callable[[], Mapping[int, int]],
+    ) -> None:
+        self._console = console
+        self._num_trials = num_trials
+        self._max_steps = max_steps
+        self._entries = entries
+        self._steps = steps
+        self._started = time.monotonic()
+        self._stage = ""
+        self._live: Live | None = None
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Inside, the table is on screen; in a log nothing is drawn."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(get_renderable=self.render, console=self._console, refresh_per_second=2) as live:
+            self._live = live
+            try:
+                yield
+            finally:
+                self._live = None
+
+    def stage(self, text: str) -> None:
+        """Says what the search is doing now."""
+        self._stage = text
+        self._line(text)
+
+    def reported(self, entry: Entry) -> None:
+        """A trial reached a rung."""
+        last = entry.reports[-1]
+        self._line(
+            f"trial {entry.number:>3}  step {last.step}/{self._max_steps}  "
+            f"val loss {last.val_loss:.4f}  accuracy {last.accuracy:.1%}  "
+            f"{describe(entry.config)}"
+        )
+
+    def ended(self, entry: Entry) -> None:
+        """A trial ended."""
+        done = sum(other.outcome is not None for other in self._entries.values())
+        reason = f": {entry.error}" if entry.error else ""
+        self._line(
+            f"trial {entry.number:>3}  {entry.outcome}{reason}  ({done}/{self._num_trials} trials)"
+        )
+
+    def render(self) -> RenderableType:
+        """The table of trials under a line with the time gone and the best so far."""
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for title in ("trial", "configuration"):
+            table.add_column(title)
+        for title in ("step", "val loss", "accuracy"):
+            table.add_column(title, justify="right")
+        table.add_column("outcome")
+        steps = self._steps()
+        shown = sorted(self._entries.values(), key=_running_first)[:_ROWS]
+        for entry in sorted(shown, key=lambda entry: entry.number):
+            self._add(table, entry, steps.get(entry.number, 0))
+        return Group(Text(self._headline(), style="bold"), table)
+
+    def _add(self, table: Table, entry: Entry, step: int) -> None:
+        last = entry.reports[-1] if entry.reports else None
+        step = max(step if entry.outcome is None else 0, last.step if last else 0)
+        table.add_row(
+            str(entry.number),
+            describe(entry.config),
+            f"{step}/{self._max_steps}",
+            f"{last.val_loss:.4f}" if last else "",
+            f"{last.accuracy:.1%}" if last else "",
+            Text(entry.outcome or "running", style=_STYLES.get(entry.outcome or "", "cyan")),
+        )
+
+    def _headline(self) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        done = sum(entry.outcome is not None for entry in self._entries.values())
+        parts = [f"{minutes}:{seconds:02d}", f"{done}/{self._num_trials} trials", self._stage]
+        complete = [e for e in self._entries.values() if e.outcome == "complete"]
+        if complete:
+            best = max(complete, key=lambda entry: entry.reports[-1].accuracy)
+            last = best.reports[-1]
+            low, high = wilson(last.correct, last.scored)
+            parts.append(f"best {last.accuracy:.1%} [{low:.1%}, {high:.1%}] trial {best.number}")
+        return "  ·  ".join(part for part in parts if part)
+
+    def _line(self, text: str) -> None:
+        if self._live is None:
+            minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+            self._console.print(f"[{minutes}:{seconds:02d}] {text}", highlight=False, markup=False)
+
+
+def _running_first(entry: Entry) -> tuple[bool, int]:
+    return entry.outcome is not None, -entry.number

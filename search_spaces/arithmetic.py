@@ -1,0 +1,54 @@
+"""Arithmetic word problems: every variant, from one PEFT expert of rank 2 to many of rank 16."""
+
+import optuna
+
+from perft.config import (
+    VARIANTS,
+    AdapterConfig,
+    DenseConfig,
+    EmbeddedConfig,
+    LoraQVConfig,
+    LoraRouterConfig,
+    RoutedConfig,
+    SingleConfig,
+    TrainingConfig,
+)
+from perft.search.space import SearchSpace
+from perft.trial import TrialConfig
+
+
+def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+    """Draws one trial; small ranks and high rates on the embedded base, the paper's otherwise."""
+    lowest, highest = (1e-3, 3e-2) if embedded else (1e-5, 2e-3)
+    training = TrainingConfig(
+        lr=trial.suggest_float("lr", lowest, highest, log=True),
+        batch_size=16,
+        max_steps=200 if embedded else 600,
+        warmup_steps=20 if embedded else 60,
+        max_length=128 if embedded else 256,
+    )
+    return TrialConfig(_adapter(trial, embedded), training)
+
+
+def _adapter(trial: optuna.Trial, embedded: bool) -> AdapterConfig:
+    variant = trial.suggest_categorical("variant", VARIANTS)
+    rank = trial.suggest_categorical("rank", (2, 4, 8, 16) if embedded else (4, 8, 16, 32))
+    match variant:
+        case "perft-r":
+            # One categorical for both, so that top-k never exceeds the number of experts.
+            routing = trial.suggest_categorical("routing", ("1/2", "1/4", "2/4", "2/8", "4/8"))
+            top_k, num_experts = map(int, routing.split("/"))
+            return RoutedConfig(rank=rank, num_experts=num_experts, top_k=top_k)
+        case "perft-e":
+            return EmbeddedConfig(rank=rank)
+        case "perft-d":
+            return DenseConfig(rank=rank, num_experts=trial.suggest_categorical("dense", (2, 4)))
+        case "perft-s":
+            return SingleConfig(rank=rank)
+        case "lora-qv":
+            return LoraQVConfig(rank=rank)
+        case _:
+            return LoraRouterConfig(rank=rank)
+
+
+SPACE = SearchSpace(task="arithmetic", suggest=suggest)
