@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from contracts.equations import peft_expert
+from contracts.equations import peft_expert, silu
 from perft.adapters.bottleneck import apply_experts, expert_shapes, master_dtype
 from perft.config import DenseConfig
 
@@ -58,21 +58,27 @@ def test_token_not_routed_to_an_expert_gets_exactly_nothing_from_it():
     assert found[1].any()
 
 
-@pytest.mark.parametrize(
-    ("form", "width"), [("lora", 5), ("parallel", 6)], ids=["before A", "after W1"]
-)
-def test_dropout_acts_where_the_form_says(form: str, width: int):
-    """Form "lora" drops the D = 5 inputs; "parallel" the M R = 6 bottleneck units before silu."""
-    config = DenseConfig(rank=3, num_experts=2, form=form)
+def test_lora_form_drops_its_inputs():
+    """B A drop(x): D = 5 numbers per token, before A."""
+    config = DenseConfig(rank=3, num_experts=2)
     weights = {kind: drawn((2, 3, 5), 1) for kind in ("perft_down", "perft_up")}
-    seen = []
+    x_TD, drop_TD = drawn((4, 5), 2), drawn((4, 5), 3)
+    found = apply_experts(config, weights, x_TD, lambda x: x * drop_TD)
+    torch.testing.assert_close(found, apply_experts(config, weights, x_TD * drop_TD, identity))
 
-    def drop_all(x: Tensor) -> Tensor:
-        seen.append(x.shape[-1])
-        return x * 0
 
-    assert not apply_experts(config, weights, drawn((4, 5), 2), drop_all).any()
-    assert seen == [width]
+def test_parallel_form_drops_its_bottleneck_before_the_activation():
+    """W2 silu(drop(W1 x)): M R = 6 numbers per token, between W1 and silu."""
+    config = DenseConfig(rank=3, num_experts=2, form="parallel")
+    weights = {kind: drawn((2, 3, 5), 1) for kind in ("perft_down", "perft_up")}
+    x_TD, drop_TH = drawn((4, 5), 2), drawn((4, 6), 3)
+    found = apply_experts(config, weights, x_TD, lambda h: h * drop_TH)
+    wanted = torch.zeros_like(x_TD)
+    for t in range(4):
+        for j in range(2):
+            h_R = (weights["perft_down"][j] @ x_TD[t]) * drop_TH[t, 3 * j : 3 * j + 3]
+            wanted[t] += weights["perft_up"][j].T @ silu(h_R)
+    torch.testing.assert_close(found, wanted)
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,17 @@ def test_entropy_is_that_of_the_distribution_in_nats():
     assert float(sums_of(certain, 1).entropy) == pytest.approx(0.0)
 
 
+def test_layers_add_up_in_every_sum():
+    first, second = (
+        sums_of(torch.randn(5, 3, generator=torch.Generator().manual_seed(i)), 2) for i in (1, 2)
+    )
+    both = first + second
+    for field in ("load_M", "prob_M", "entropy", "tokens"):
+        wanted = getattr(first, field) + getattr(second, field)
+        torch.testing.assert_close(getattr(both, field), wanted)
+        assert not torch.equal(getattr(both, field), getattr(first, field))
+
+
 def test_load_and_entropy_carry_no_gradient_and_the_probabilities_do():
     sums = sums_of(torch.randn(4, 3).requires_grad_(), 2)
     assert not sums.load_M.requires_grad
