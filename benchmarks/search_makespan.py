@@ -1,0 +1,173 @@
+"""One search, run by perft and run the documented Ray way: how much longer the second takes.
+
+`python benchmarks/search_makespan.py`. Both sides train the same configurations with the same loop,
+data, seeds, rungs and ASHA, each from the start of Ray to its end. perft runs as a user runs it,
+with MLflow, the plots and the test scores, which the other side goes without.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import ray
+import typer
+from rich.console import Console
+from rich.table import Table
+from stock_ray import run_stock
+
+from perft.search.run import REDUCTION_FACTOR
+from perft.selection import find_search, read_results, read_settings
+from perft.tasks import TaskSource
+from perft.trial import Report, TrialConfig
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+NAME = "makespan"
+_STAGE = re.compile(r"\[\d+:\d\d\] (?!trial )(.*)")
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one side did.
+
+    Attributes:
+        seconds: from start to end.
+        phases: where the time went; seconds by phase.
+        reports: by number of the trial.
+    """
+
+    seconds: float
+    phases: Mapping[str, float]
+    reports: Mapping[int, Sequence[Report]]
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps over all trials."""
+        return sum(reports[-1].step for reports in self.reports.values() if reports)
+
+
+def main(
+    num_trials: Annotated[int, typer.Option(min=1, help="Trials.")] = 16,
+    slots: Annotated[int, typer.Option(min=1, help="Trials that perft trains together.")] = 8,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Trials at a time on the stock side, one CPU each.")
+    ] = os.cpu_count() or 1,
+    seed: Annotated[int, typer.Option(help="The search follows from it.")] = 0,
+) -> None:
+    """Run one search both ways and print the ratio of the times."""
+    console = Console()
+    with _workplace() as folder:
+        console.print(f"perft: {num_trials} trials, {slots} slots")
+        ours = _ours(folder, num_trials, slots, seed, console)
+        console.print(f"stock Ray: the same trials, {concurrency} at a time")
+        stock = _stock(folder, concurrency)
+    console.print(_table("perft", ours), _table(f"stock, {concurrency} at a time", stock))
+    trials, difference = _compare(ours, stock)
+    console.print(
+        f"steps trained: perft {ours.steps}, stock {stock.steps}\n"
+        f"largest difference of a validation loss that both reported: {difference:.2g} nats, "
+        f"over {trials} reports\n"
+        f"[bold]stock / perft: {stock.seconds / ours.seconds:.1f}[/bold]",
+        highlight=False,
+    )
+
+
+@contextmanager
+def _workplace() -> Iterator[Path]:
+    """A folder for everything that both sides write; nothing of the user's is touched."""
+    with tempfile.TemporaryDirectory(prefix="perft-makespan-") as folder:
+        os.environ.update(PERFT_HOME=folder, RAY_USAGE_STATS_ENABLED="0")
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        yield Path(folder)
+
+
+def _ours(folder: Path, num_trials: int, slots: int, seed: int, console: Console) -> Side:
+    """Runs `jobs/search.py` and reads the clock whenever it says that a stage begins."""
+    command = [sys.executable, str(REPOSITORY / "jobs" / "search.py"), "--space", "arithmetic"]
+    command += ["--name", NAME, "--num-trials", str(num_trials), "--slots", str(slots)]
+    start = time.monotonic()
+    stages = [("imports, checks", start)]
+    search = subprocess.Popen(
+        [*command, "--seed", str(seed)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert search.stdout is not None
+    for line in search.stdout:
+        console.print("  " + line.rstrip(), highlight=False, markup=False)
+        if found := _STAGE.match(line):
+            stages.append((found[1], time.monotonic()))
+    if search.wait() != 0:
+        raise SystemExit(f"the search ended with status {search.returncode}")
+    end = time.monotonic()
+    ends = [*(begin for _, begin in stages[1:]), end]
+    phases = {name: until - begin for (name, begin), until in zip(stages, ends, strict=True)}
+    results = read_results(find_search(str(folder / "searches"), NAME))
+    return Side(end - start, phases, {result.number: result.reports for result in results})
+
+
+def _stock(folder: Path, concurrency: int) -> Side:
+    """Runs the configurations that perft's search drew."""
+    search = find_search(str(folder / "searches"), NAME)
+    configs: list[TrialConfig] = [result.config for result in read_results(search)]
+    settings = read_settings(search)
+    source = TaskSource(
+        name=settings["task"], validation_size=settings["validation_size"], seed=settings["seed"]
+    )
+    start = time.monotonic()
+    ray.init(num_cpus=concurrency, log_to_driver=False)
+    started = time.monotonic()
+    try:
+        trials = run_stock(
+            configs,
+            settings["rungs"],
+            source,
+            base=settings["base_model"],
+            storage=folder / "stock",
+            concurrency=concurrency,
+            reduction_factor=REDUCTION_FACTOR,
+        )
+    finally:
+        ray.shutdown()
+    end = time.monotonic()
+    phases = {"start of Ray": started - start}
+    for trial in trials:
+        for phase, seconds in trial.seconds.items():
+            name = f"{phase}, all trials / {concurrency}"
+            phases[name] = phases.get(name, 0.0) + seconds / concurrency
+    phases["start and end of trials in Tune, waiting"] = end - start - sum(phases.values())
+    return Side(end - start, phases, {trial.number: trial.reports for trial in trials})
+
+
+def _compare(ours: Side, stock: Side) -> tuple[int, float]:
+    """How many reports both sides made, and the largest difference of their losses."""
+    losses = {(n, r.step): r.val_loss for n, reports in ours.reports.items() for r in reports}
+    differences = [
+        abs(losses[number, report.step] - report.val_loss)
+        for number, reports in stock.reports.items()
+        for report in reports
+        if (number, report.step) in losses
+    ]
+    return len(differences), max(differences, default=float("nan"))
+
+
+def _table(title: str, side: Side) -> Table:
+    table = Table(title=title, title_justify="left", box=None, show_footer=True)
+    table.add_column("where the time went", footer="all")
+    table.add_column("seconds", footer=f"{side.seconds:.1f}", justify="right")
+    for phase, seconds in side.phases.items():
+        table.add_row(phase, f"{seconds:.1f}")
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)
