@@ -1,5 +1,7 @@
 """Arithmetic word problems: every variant, from one PEFT expert of rank 2 to many of rank 16."""
 
+import dataclasses
+
 import optuna
 
 from perft.config import (
@@ -17,17 +19,18 @@ from perft.search.space import SearchSpace
 from perft.trial import TrialConfig
 
 
+def training(embedded: bool) -> TrainingConfig:
+    """How a trial is trained, but for its learning rate."""
+    if embedded:
+        return TrainingConfig(lr=5e-3, max_steps=200, warmup_steps=20, max_length=128)
+    return TrainingConfig(lr=2e-4, max_steps=600, warmup_steps=60, max_length=256)
+
+
 def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
     """Draws one trial; small ranks and high rates on the embedded base, the paper's otherwise."""
     lowest, highest = (1e-3, 3e-2) if embedded else (1e-5, 2e-3)
-    training = TrainingConfig(
-        lr=trial.suggest_float("lr", lowest, highest, log=True),
-        batch_size=16,
-        max_steps=200 if embedded else 600,
-        warmup_steps=20 if embedded else 60,
-        max_length=128 if embedded else 256,
-    )
-    return TrialConfig(_adapter(trial, embedded), training)
+    lr = trial.suggest_float("lr", lowest, highest, log=True)
+    return TrialConfig(_adapter(trial, embedded), dataclasses.replace(training(embedded), lr=lr))
 
 
 def _adapter(trial: optuna.Trial, embedded: bool) -> AdapterConfig:
@@ -51,4 +54,4 @@ def _adapter(trial: optuna.Trial, embedded: bool) -> AdapterConfig:
             return LoraRouterConfig(rank=rank)
 
 
-SPACE = SearchSpace(task="arithmetic", suggest=suggest)
+SPACE = SearchSpace(task="arithmetic", training=training, suggest=suggest)

@@ -5,6 +5,7 @@ configuration names a `peft_type`. LoRA on q,v is a plain HF PEFT LoRA folder; t
 are of type PERFT. What perft itself reads is under the key `perft`.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 from perft.config import AdapterConfig, LoraQVConfig, LoraRouterConfig, adapter_from_flat
 from perft.errors import AdapterError
 from perft.injection import AdapterHost
+from perft.tasks import TaskSource
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -25,7 +27,12 @@ _PREFIX = "base_model.model."
 
 
 def adapter_files(
-    config: AdapterConfig, tensors: Mapping[str, Tensor], base: str, fingerprint: str
+    config: AdapterConfig,
+    tensors: Mapping[str, Tensor],
+    *,
+    base: str,
+    fingerprint: str,
+    trained_on: TaskSource,
 ) -> dict[str, bytes]:
     """The files of an adapter's folder, by name.
 
@@ -34,6 +41,7 @@ def adapter_files(
         tensors: its tensors, as `AdapterHost.tensors` gives them.
         base: id or name of the base.
         fingerprint: the base's, so that another base is noticed.
+        trained_on: where the task came from, so that it can be scored on the same data.
     """
     renamed = {_to_file(key): t.detach().cpu().contiguous() for key, t in tensors.items()}
     settings = {
@@ -41,7 +49,11 @@ def adapter_files(
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
         "inference_mode": True,
-        "perft": {"adapter": config.to_flat(), "base_fingerprint": fingerprint},
+        "perft": {
+            "adapter": config.to_flat(),
+            "base_fingerprint": fingerprint,
+            "trained_on": dataclasses.asdict(trained_on),
+        },
     }
     return {
         WEIGHTS: save(renamed, {"format": "pt"}),

@@ -119,6 +119,11 @@ class AdapterHost:
             base_activated=self.base_activated,
         )
 
+    @property
+    def active(self) -> str | None:
+        """The adapter that has every row outside of `using`."""
+        return self._active
+
     def activate(self, name: str | None) -> None:
         """Gives every row to the adapter `name`; None switches all adapters off."""
         if name is not None:

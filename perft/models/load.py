@@ -37,6 +37,11 @@ class Base:
     fingerprint: str
     activated: int
 
+    @property
+    def positions(self) -> int:
+        """Longest sequence the base takes, in tokens."""
+        return int(getattr(self.model.config, "max_position_embeddings", 1 << 20))
+
 
 def load_base(
     base: str | None = None, *, device: str | torch.device = "cpu", dtype: str = "auto"

@@ -43,18 +43,25 @@ class MeetingPoint:
         self._to_score: list[int] = []
         self._scores: dict[int, Scores] | None = None
 
-    async def next_report(self, trial: int, config: Mapping[str, Any]) -> dict[str, Any]:
+    async def next_report(
+        self, trial: int, config: Mapping[str, Any], after: int
+    ) -> dict[str, Any]:
         """Waits for the trial's next report.
+
+        Args:
+            trial: its number.
+            config: what it trains.
+            after: step of the last report it was given, 0 if none.
 
         Returns:
             `outcome` (report and size, or failure), `round` and `members`; or `fatal`, when no
             worker group can work any more.
         """
         async with self._changed:
-            self._rounds.request(trial, config)
+            self._rounds.request(trial, config, after)
             self._changed.notify_all()
             while not self._fatal:
-                delivery = self._rounds.ready(trial)
+                delivery = self._rounds.ready(trial, after)
                 if delivery is not None:
                     self._failures[trial] = delivery.outcome.get("failure", "")
                     return dataclasses.asdict(delivery)

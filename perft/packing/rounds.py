@@ -3,6 +3,7 @@
 A search goes in rounds. A round starts when every trial that can be running asks for its next
 report; each worker group then trains its trials as one pack, each to its next rung; the reports
 are handed back one by one, in trial order, each after the search has acted on the one before.
+Failures come last: they carry no round, so the search must have seen the round by then.
 So the decisions of a search follow from its seed alone: not from timing, not from the number of
 groups, and not from a worker that died and was replaced.
 """
@@ -48,9 +49,9 @@ class Delivery:
 @dataclass
 class _Trial:
     config: Mapping[str, Any]
-    group: int
+    group: int | None = None
     processed: int = 0
-    waiting: bool = False
+    asked: int | None = None  # the step after which it wants a report; None while it wants none
     crashes_alone: int = 0
 
 
@@ -67,6 +68,11 @@ class _Round:
     @property
     def trained(self) -> bool:
         return all(member in self.outcomes for member in self.members)
+
+    @property
+    def next(self) -> int:
+        """Whose outcome is handed back next, once all are trained."""
+        return min(self.left, key=lambda trial: ("failure" in self.outcomes[trial], trial))
 
 
 class Rounds:
@@ -94,22 +100,29 @@ class Rounds:
         """Trials that have asked for a report and have not ended."""
         return tuple(sorted(self._trials))
 
-    def request(self, trial: int, config: Mapping[str, Any]) -> None:
-        """A trial asks for the report that follows the last one the search has acted on."""
+    def request(self, trial: int, config: Mapping[str, Any], after: int) -> None:
+        """A trial asks for its next report.
+
+        Args:
+            trial: its number.
+            config: what it trains.
+            after: step of the last report it was given; 0 if it has none, or has forgotten.
+        """
         if trial in self._ended:
             return
-        if trial not in self._trials:
-            self._trials[trial] = _Trial(config, self._emptiest_group())
-        self._trials[trial].waiting = True
+        self._trials.setdefault(trial, _Trial(config)).asked = after
         self._maybe_start()
 
     def processed(self, trial: int, step: int) -> None:
         """The search has acted on the trial's report of `step`."""
         if trial not in self._trials or self._trials[trial].processed >= step:
             return
-        self._trials[trial].processed = step
-        self._trials[trial].waiting = False
+        state = self._trials[trial]
+        state.processed = step
+        if state.asked is not None and state.asked < step:  # the request that was answered
+            state.asked = None
         self._strike_off(trial)
+        self._maybe_start()
 
     def ended(self, trial: int) -> None:
         """The trial is over: complete, pruned or failed."""
@@ -147,6 +160,8 @@ class Rounds:
         self._round.crashes.pop(group, None)
         for trial, outcome in outcomes.items():
             self._round.outcomes.setdefault(trial, outcome)
+            if trial in self._trials:
+                self._trials[trial].crashes_alone = 0
 
     def crashed(self, group: int) -> None:
         """A group has restarted and forgot what it was doing; its batch is given out again."""
@@ -161,12 +176,15 @@ class Rounds:
         alone = self._round.crashes[group] >= MAX_CRASHES_TOGETHER
         queue[:0] = [[trial] for trial in batch] if alone else [batch]
 
-    def ready(self, trial: int) -> Delivery | None:
-        """What a waiting trial may be given now; None while it has to wait."""
+    def ready(self, trial: int, after: int) -> Delivery | None:
+        """What a trial that asked for a report after step `after` gets; None while it must wait."""
         now = self._round
-        if now is None or not now.trained or not now.left or now.left[0] != trial:
+        if now is None or not now.trained or now.next != trial:
             return None
-        return Delivery(now.outcomes[trial], now.number, now.members)
+        outcome = now.outcomes[trial]
+        if "report" in outcome and outcome["report"]["step"] <= after:
+            return None  # it has this one, and the search has yet to act on it
+        return Delivery(outcome, now.number, now.members)
 
     def _crashed_alone(self, trial: int, queue: list[list[int]]) -> None:
         assert self._round is not None
@@ -185,9 +203,12 @@ class Rounds:
         target = next(rung for rung in self._rungs if rung > state.processed)
         return Assignment(trial, state.config, target)
 
-    def _emptiest_group(self) -> int:
-        members = [state.group for state in self._trials.values()]
-        return min(range(self._groups), key=members.count)
+    def _place(self, members: Sequence[int]) -> None:
+        """Gives new trials a group each, in trial order: when they asked plays no part."""
+        for trial in members:
+            if self._trials[trial].group is None:
+                taken = [self._trials[other].group for other in members]
+                self._trials[trial].group = min(range(self._groups), key=taken.count)
 
     def _strike_off(self, trial: int) -> None:
         if self._round is None:
@@ -198,10 +219,11 @@ class Rounds:
             self._round = None
 
     def _maybe_start(self) -> None:
-        waiting = sorted(n for n, trial in self._trials.items() if trial.waiting)
+        waiting = sorted(n for n, trial in self._trials.items() if trial.asked is not None)
         expected = min(self._capacity, self._num_trials - len(self._ended))
         if self._round is not None or not waiting or len(waiting) < expected:
             return
+        self._place(waiting)
         batches: dict[int, list[list[int]]] = {}
         for group in range(self._groups):
             mine = [n for n in waiting if self._trials[n].group == group]

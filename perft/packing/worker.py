@@ -145,7 +145,8 @@ class GroupWorker:
         if running.failure:
             return
         if running.step == running.config.training.max_steps:
-            for file, data in self._pack.adapter(name).items():
+            source = TaskSource(**self._settings.task)
+            for file, data in self._pack.adapter(name, source).items():
                 self._storage.write(f"{ADAPTERS}/{name}/{file}", data)
         self._storage.write(trial_file(trial), self._pack.state(name))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import optuna
 
+from perft.config import TrainingConfig
 from perft.errors import ConfigError, unknown
 from perft.trial import TrialConfig
 
@@ -23,15 +24,18 @@ _DRAWS = 20
 class SearchSpace:
     """What a search draws trials from.
 
+    `embedded` says that the base is the embedded one, for which other sizes and rates make sense.
+
     Attributes:
         task: name of the task, as `perft.tasks` knows it.
-        suggest: draws one trial; called as `suggest(trial, embedded)`, where `embedded` says
-            that the base is the embedded one, for which other sizes and rates make sense.
+        training: the training configuration that trials vary, as `training(embedded)`.
+        suggest: draws one trial, as `suggest(trial, embedded)`.
         num_trials: trials of a search unless the user says otherwise.
         rungs: shares of the full length after which ASHA compares trials, ascending.
     """
 
     task: str
+    training: Callable[[bool], TrainingConfig]
     suggest: Callable[[optuna.Trial, bool], TrialConfig]
     num_trials: int = 16
     rungs: tuple[float, ...] = (0.25, 0.5)
@@ -39,6 +43,11 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if list(self.rungs) != sorted(set(self.rungs)) or not all(0 < r < 1 for r in self.rungs):
             raise ConfigError(f"rungs must ascend between 0 and 1, found {self.rungs}")
+
+    def steps_of_rungs(self, max_steps: int) -> tuple[int, ...]:
+        """Steps after which a trial of `max_steps` reports, ascending; `max_steps` is the last."""
+        steps = {max(1, round(share * max_steps)) for share in self.rungs}
+        return (*sorted(steps - {max_steps}), max_steps)
 
 
 def find_space(name: str) -> SearchSpace:
@@ -55,6 +64,14 @@ def find_space(name: str) -> SearchSpace:
     if not isinstance(space, SearchSpace):
         raise ConfigError(f"{PACKAGE}/{name}.py has no SPACE of type SearchSpace")
     return space
+
+
+def of_length(training: TrainingConfig, seed: int, max_steps: int | None) -> TrainingConfig:
+    """`training` with another seed and, unless None, another length; warm-up shrinks with it."""
+    if max_steps is None:
+        return dataclasses.replace(training, seed=seed)
+    warmup = min(training.warmup_steps, max_steps // 10)
+    return dataclasses.replace(training, seed=seed, max_steps=max_steps, warmup_steps=warmup)
 
 
 @dataclass(frozen=True)
@@ -76,11 +93,7 @@ class Draw:
     def __call__(self, trial: optuna.Trial) -> TrialConfig:
         """One trial's configuration."""
         config = self.space.suggest(trial, self.embedded)
-        training = dataclasses.replace(config.training, seed=self.seed)
-        if self.max_steps is not None:
-            warmup = min(training.warmup_steps, self.max_steps // 10)
-            training = dataclasses.replace(training, max_steps=self.max_steps, warmup_steps=warmup)
-        return TrialConfig(config.adapter, training)
+        return TrialConfig(config.adapter, of_length(config.training, self.seed, self.max_steps))
 
     def full_length(self) -> int:
         """Optimiser steps of a full-length trial.
@@ -100,5 +113,4 @@ class Draw:
 
     def rungs(self) -> tuple[int, ...]:
         """Steps after which a trial reports, ascending; the last is its full length."""
-        full = self.full_length()
-        return (*sorted({max(1, round(share * full)) for share in self.space.rungs} - {full}), full)
+        return self.space.steps_of_rungs(self.full_length())

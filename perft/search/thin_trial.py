@@ -24,6 +24,7 @@ class ThinTrial(tune.Trainable):  # type: ignore[misc]
         self._number: int = new_config["number"]
         self._trial: dict[str, Any] = new_config["trial"]
         self._max_steps: int = new_config["trial"]["max_steps"]
+        self._reached = 0
         return True
 
     def step(self) -> dict[str, Any]:
@@ -32,10 +33,11 @@ class ThinTrial(tune.Trainable):  # type: ignore[misc]
         Raises:
             SearchError: if the trial failed, or no worker group can work any more.
         """
-        answer = ray.get(self._meeting.next_report.remote(self._number, self._trial))
+        answer = ray.get(self._meeting.next_report.remote(self._number, self._trial, self._reached))
         if reason := answer.get("fatal") or answer["outcome"].get("failure"):
             raise SearchError(reason)
         report, size = answer["outcome"]["report"], answer["outcome"]["size"]
+        self._reached = report["step"]
         return {
             "step": report["step"],
             "val_loss": report["val_loss"],

@@ -14,7 +14,7 @@ from perft.evaluation import count_correct, predict, validation_losses
 from perft.injection import AdapterHost
 from perft.models.load import Base
 from perft.ranks import Ranks
-from perft.tasks import Split, Task
+from perft.tasks import Split, Task, TaskSource
 from perft.training.data import TaskRows
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.running import RunningTrial
@@ -39,8 +39,7 @@ class Pack:
         self.task = task
         self.ranks = ranks
         self.host = AdapterHost(base.model)
-        positions = getattr(base.model.config, "max_position_embeddings", 1 << 20)
-        self.rows = TaskRows(task, base.tokenizer, positions)
+        self.rows = TaskRows(task, base.tokenizer, base.positions)
         self.running: dict[str, RunningTrial] = {}
         if len(task.validation.examples) < ranks.size:
             raise ConfigError(
@@ -133,10 +132,15 @@ class Pack:
             )
         )
 
-    def adapter(self, name: str) -> dict[str, bytes]:
-        """The adapter's folder, by file name."""
-        config = self.running[name].config.adapter
-        return adapter_files(config, self.host.tensors(name), self.base.name, self.base.fingerprint)
+    def adapter(self, name: str, trained_on: TaskSource) -> dict[str, bytes]:
+        """The adapter's folder, by file name; `trained_on` is where the task came from."""
+        return adapter_files(
+            self.running[name].config.adapter,
+            self.host.tensors(name),
+            base=self.base.name,
+            fingerprint=self.base.fingerprint,
+            trained_on=trained_on,
+        )
 
     def size(self, name: str) -> AdapterSize:
         """Parameter counts of a trial's adapter."""

@@ -1,0 +1,130 @@
+"""Scores an exported adapter on the validation and test splits of a task."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from perft.cli import run
+from perft.errors import AdapterError
+from perft.models.source import base_directory, check_base, fingerprint
+from perft.selection import wilson
+from perft.tasks import Split, TaskSource, load_task
+
+
+def main(
+    *,
+    adapter: Annotated[Path, typer.Option(help="Folder that jobs/export.py wrote.")],
+    task: Annotated[str, typer.Option(help="Task: arithmetic, addsub, multiarith, ...")],
+    base_model: Annotated[
+        str | None,
+        typer.Option(help="Base: a hub id or a local directory.", show_default="the adapter's"),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Directory in the LLM-Adapters layout.", show_default="the adapter's"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+) -> None:
+    """Score an adapter by greedy generation, with 95% intervals.
+
+    The validation split is the one that the adapter's search chose on, so its accuracy is the
+    one that was logged there. Test splits say how good the adapter is.
+    """
+    settings = _settings(adapter)
+    trained = TaskSource(**settings["perft"]["trained_on"])
+    source = dataclasses.replace(trained, name=task, data=data or trained.data)
+    named = base_model or settings["base_model_name_or_path"]
+    base = None if named == "embedded" else named
+    check_base(base)
+    loaded = load_task(source)
+    if fingerprint(base_directory(base)) != settings["perft"]["base_fingerprint"]:
+        typer.echo(f"note: {named} is not the very base the adapter was trained on", err=True)
+    scores = _score(adapter, base, dtype, (loaded.validation, *loaded.tests))
+    if as_json:
+        about = {"adapter": str(adapter), "base": named, "task": source.name, "scores": scores}
+        print(json.dumps(about, indent=1))
+    else:
+        Console().print(_table(scores))
+
+
+def _settings(adapter: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
+        settings["perft"]["trained_on"], settings["base_model_name_or_path"]
+    except FileNotFoundError:
+        raise AdapterError(
+            f"{adapter} is no adapter folder: it has no adapter_config.json"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise AdapterError(
+            f"{adapter}/adapter_config.json was not written by perft: {error!r}"
+        ) from error
+    return dict(settings)
+
+
+def _score(
+    adapter: Path, base_model: str | None, dtype: str, splits: tuple[Split, ...]
+) -> list[dict[str, Any]]:
+    # Imported late: a mistake in the options shows at once, not after torch has loaded.
+    import torch  # noqa: PLC0415
+
+    from perft.checkpoint import load_adapter  # noqa: PLC0415
+    from perft.evaluation import predict, prompt_rows  # noqa: PLC0415
+    from perft.models.load import load_base  # noqa: PLC0415
+    from perft.ranks import Ranks  # noqa: PLC0415
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    base = load_base(base_model, device=device, dtype=dtype)
+    host = load_adapter(base.model, adapter)
+    scores = []
+    for split in splits:
+        prompts = prompt_rows(split, base.tokenizer, base.positions)
+        rows = predict(
+            host,
+            [host.active],
+            split,
+            prompts=prompts,
+            tokenizer=base.tokenizer,
+            ranks=Ranks(device=device),
+        )[host.active]
+        scores.append(_score_of(split, sum(row.correct for row in rows)))
+    return scores
+
+
+def _score_of(split: Split, correct: int) -> dict[str, Any]:
+    scored = len(split.examples)
+    low, high = wilson(correct, scored)
+    return {
+        "split": split.name,
+        "protocol": split.scorer.protocol,
+        "correct": correct,
+        "scored": scored,
+        "accuracy": correct / scored,
+        "low": low,
+        "high": high,
+    }
+
+
+def _table(scores: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("split", "accuracy", "95% interval", "correct"):
+        table.add_column(title, justify="left" if title == "split" else "right")
+    for score in scores:
+        table.add_row(
+            score["split"],
+            f"{score['accuracy']:.1%}",
+            f"{score['low']:.1%} - {score['high']:.1%}",
+            f"{score['correct']}/{score['scored']}",
+        )
+    table.caption = f"protocol: {scores[0]['protocol']}"
+    return table
+
+
+if __name__ == "__main__":
+    run(main)

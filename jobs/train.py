@@ -1,0 +1,150 @@
+"""Trains one trial without a search: a pack of one, in this process, with neither Ray nor MLflow."""
+
+import dataclasses
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from perft.cli import run
+from perft.config import adapter_from_flat, fields_of
+from perft.errors import ConfigError
+from perft.models.source import check_base
+from perft.search.space import SearchSpace, find_space, of_length
+from perft.selection import accuracy_interval
+from perft.storage import Storage
+from perft.tasks import TaskSource, load_task
+from perft.trial import Report, TrialConfig
+
+NAME = "trial"
+
+
+def main(
+    *,
+    space: Annotated[str, typer.Option(help="Search space that gives task and defaults.")],
+    variant: Annotated[
+        str,
+        typer.Option(help="perft-r, perft-e, perft-d, perft-s, lora-qv or lora-router."),
+    ],
+    rank: Annotated[int, typer.Option(help="Bottleneck width of each PEFT expert.")],
+    num_experts: Annotated[
+        int | None, typer.Option(help="PEFT experts (perft-r, perft-d).", show_default=False)
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="PEFT experts per token (perft-r).", show_default=False)
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="LoRA scale numerator.", show_default="2 * rank")
+    ] = None,
+    dropout: Annotated[float, typer.Option(help="Dropout of the adapter.")] = 0.0,
+    init: Annotated[str, typer.Option(help="lora (exact no-op) or perft (the authors').")] = "lora",
+    form: Annotated[
+        str | None, typer.Option(help="PEFT expert: lora or parallel.", show_default="lora")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate.", show_default="the space's")
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps.", show_default="the space's")
+    ] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option(help="Base: a hub id or a local directory.", show_default="embedded"),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Directory in the LLM-Adapters layout.", show_default="embedded"),
+    ] = None,
+    validation_size: Annotated[int, typer.Option(min=1, help="Validation examples.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Seeds adapter, data order, dropout.")] = 0,
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    out: Annotated[
+        str | None, typer.Option(help="Where to write the adapter.", show_default="nowhere")
+    ] = None,
+) -> None:
+    """Train one adapter, report at the space's rungs, and score it on the test splits.
+
+    The same configuration and seed give the same numbers as in a search.
+    """
+    found = find_space(space)
+    settings = {
+        "variant": variant, "rank": rank, "num_experts": num_experts, "top_k": top_k,
+        "alpha": alpha, "dropout": dropout, "init": init, "form": form,
+    }  # fmt: skip
+    config = _config(found, settings, lr=lr, embedded=base_model is None)
+    training = of_length(config.training, seed, max_steps)
+    source = TaskSource(name=found.task, data=data, validation_size=validation_size, seed=seed)
+    check_base(base_model)
+    target = Storage(out).prepare() if out else None
+    files = _train(found, TrialConfig(config.adapter, training), source, base_model, dtype)
+    for name, content in files.items() if target else ():
+        target.write(name, content)
+
+
+def _config(
+    space: SearchSpace, settings: dict[str, Any], *, lr: float | None, embedded: bool
+) -> TrialConfig:
+    known = fields_of(settings["variant"]) | {"variant"}
+    given = {name: value for name, value in settings.items() if value is not None}
+    for name in given:
+        if name not in known:
+            option = name.replace("_", "-")
+            raise ConfigError(f"{settings['variant']} has no --{option}; leave it out")
+    training = space.training(embedded)
+    if lr is not None:
+        training = dataclasses.replace(training, lr=lr)
+    return TrialConfig(adapter_from_flat(given), training)
+
+
+def _train(
+    space: SearchSpace,
+    config: TrialConfig,
+    source: TaskSource,
+    base_model: str | None,
+    dtype: str,
+) -> dict[str, bytes]:
+    # Imported late: a mistake in the options shows at once, not after torch has loaded.
+    import torch  # noqa: PLC0415
+
+    from perft.models.load import load_base  # noqa: PLC0415
+    from perft.ranks import Ranks  # noqa: PLC0415
+    from perft.training.pack import Pack  # noqa: PLC0415
+
+    console = Console()
+    task = load_task(source)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pack = Pack(load_base(base_model, device=device, dtype=dtype), task, Ranks(device=device))
+    pack.admit(NAME, config)
+    size = pack.size(NAME)
+    console.print(
+        f"{config.adapter.variant}: {size.trainable:,} trainable, {size.activated:,} activated "
+        f"PEFT parameters ({size.activated_percent:.3f}% of the base's activated)",
+        highlight=False,
+    )
+    steps = config.training.max_steps
+    with Progress(console=console) as progress:
+        bar = progress.add_task("training", total=steps)
+        for target in space.steps_of_rungs(steps):
+            report = pack.advance({NAME: target}, lambda: progress.advance(bar))[NAME]
+            if isinstance(report, str):
+                raise ConfigError(f"the trial failed: {report}; lower --lr")
+            progress.console.print(_line(report), highlight=False)
+    for split, (correct, scored) in pack.score_tests([NAME])[NAME].items():
+        console.print(
+            f"test {split}: {correct}/{scored} ({correct / max(1, scored):.1%})", highlight=False
+        )
+    return pack.adapter(NAME, source)
+
+
+def _line(report: Report) -> str:
+    low, high = accuracy_interval(report)
+    return (
+        f"step {report.step}: train loss {report.train_loss:.4f}, val loss {report.val_loss:.4f}, "
+        f"accuracy {report.accuracy:.1%} [{low:.1%}, {high:.1%}] on {report.scored} validation "
+        f"examples, {report.tokens_per_second:,.0f} tokens/s"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
