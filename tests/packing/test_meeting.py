@@ -1,0 +1,220 @@
+"""The meeting point as a plain object: who waits, who is woken, and with what."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from perft.packing import meeting
+from perft.packing.meeting import MAX_STARTS_WITHOUT_WORK, MeetingPoint
+
+RUNGS = (10, 20)
+Play = Callable[[MeetingPoint], Awaitable[None]]
+
+
+def run(play: Play, groups: int = 1, slots: int = 2, trials: int = 2) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(20):  # a test that would wait for ever fails instead
+            await play(MeetingPoint(groups, slots, trials, RUNGS))
+
+    asyncio.run(main())
+
+
+def report(step: int) -> dict[str, Any]:
+    return {"report": {"step": step}, "size": {}}
+
+
+def ask(point: MeetingPoint, trial: int, after: int = 0) -> "asyncio.Task[dict[str, Any]]":
+    return asyncio.create_task(point.next_report(trial, {"lr": trial}, after))
+
+
+async def group(point: MeetingPoint, number: int = 0) -> None:
+    """A worker group that trains whatever it is given, until it is told to stop."""
+    await point.attach(number)
+    outcomes = None
+    while True:
+        order = await point.next_work(number, outcomes)
+        if order["stop"]:
+            return
+        trained = {a["trial"]: report(a["target"]) for a in order["assignments"]}
+        outcomes = trained or None
+        if order["score"]:
+            await point.scored({trial: {"test": (trial, 9)} for trial in order["score"]})
+
+
+@pytest.fixture
+def short_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "POLL_SECONDS", 0.01)
+
+
+def test_trials_get_their_reports_in_order() -> None:
+    async def play(point: MeetingPoint) -> None:
+        working = asyncio.create_task(group(point))
+        asked = [ask(point, 1), ask(point, 0)]
+        given = await asked[1]
+        assert given == {"outcome": report(10), "round": 0, "members": (0, 1)}
+        await asyncio.sleep(0.01)
+        assert not asked[0].done()  # trial 0 is not acted on yet
+        await point.processed(0, 10)
+        assert (await asked[0])["outcome"] == report(10)
+        await point.stop()
+        await working
+
+    run(play)
+
+
+def test_a_group_is_told_what_to_train_and_who_is_alive() -> None:
+    async def play(point: MeetingPoint) -> None:
+        asked = [ask(point, 0), ask(point, 1)]
+        await point.attach(0)
+        order = await point.next_work(0, None)
+        assert order == {
+            "assignments": [
+                {"trial": 0, "config": {"lr": 0}, "target": 10},
+                {"trial": 1, "config": {"lr": 1}, "target": 10},
+            ],
+            "live": (0, 1),
+            "score": [],
+            "stop": False,
+        }
+        await point.give_up("done")
+        await asyncio.gather(*asked)
+
+    run(play)
+
+
+@pytest.mark.usefixtures("short_poll")
+def test_a_question_without_an_answer_comes_back_empty() -> None:
+    async def play(point: MeetingPoint) -> None:
+        await point.attach(0)
+        order = await point.next_work(0, None)
+        assert order == {"assignments": [], "live": (), "score": [], "stop": False}
+
+    run(play)
+
+
+def test_a_waiting_group_is_woken_by_a_request() -> None:
+    async def play(point: MeetingPoint) -> None:
+        await point.attach(0)
+        order = asyncio.create_task(point.next_work(0, None))
+        await asyncio.sleep(0)
+        asked = ask(point, 0)
+        assert [a["trial"] for a in (await order)["assignments"]] == [0]
+        asked.cancel()
+
+    run(play, trials=1)
+
+
+def test_giving_up_tells_every_trial_and_group_why() -> None:
+    async def play(point: MeetingPoint) -> None:
+        working = asyncio.create_task(group(point))
+        asked = ask(point, 0)
+        await asyncio.sleep(0)
+        await point.give_up("no base")
+        await point.give_up("something later")
+        assert await asked == {"fatal": "no base"}
+        assert await ask(point, 1) == {"fatal": "no base"}
+        assert await point.score([0]) == {}
+        assert await point.failure_of(0) == "no base"
+        assert (await point.status())["fatal"] == "no base"
+        await working
+
+    run(play)
+
+
+def test_stop_ends_every_group() -> None:
+    async def play(point: MeetingPoint) -> None:
+        working = [asyncio.create_task(group(point, number)) for number in range(2)]
+        await asyncio.sleep(0)
+        assert (await point.status())["ready"] == 2
+        await point.stop()
+        await asyncio.gather(*working)
+
+    run(play, groups=2, slots=1)
+
+
+def test_the_first_group_scores() -> None:
+    async def play(point: MeetingPoint) -> None:
+        working = [asyncio.create_task(group(point, number)) for number in range(2)]
+        assert await point.score([3, 5]) == {3: {"test": (3, 9)}, 5: {"test": (5, 9)}}
+        assert await point.score([4]) == {4: {"test": (4, 9)}}
+        await point.stop()
+        await asyncio.gather(*working)
+
+    run(play, groups=2, slots=1)
+
+
+def test_scores_are_asked_for_again_after_the_group_died() -> None:
+    async def play(point: MeetingPoint) -> None:
+        await point.attach(0)
+        scores = asyncio.create_task(point.score([0]))
+        await asyncio.sleep(0)
+        assert (await point.next_work(0, None))["score"] == [0]
+        working = asyncio.create_task(group(point))  # the same group, come back
+        assert await scores == {0: {"test": (0, 9)}}
+        await point.stop()
+        await working
+
+    run(play)
+
+
+def test_why_a_trial_failed_is_remembered_after_it_ended() -> None:
+    async def play(point: MeetingPoint) -> None:
+        asked = ask(point, 0)
+        await point.attach(0)
+        await point.next_work(0, None)
+        await point.next_work(0, {0: {"failure": "the loss is nan"}})
+        assert (await asked)["outcome"] == {"failure": "the loss is nan"}
+        await point.ended(0)
+        assert await point.failure_of(0) == "the loss is nan"
+        assert await point.failure_of(7) == ""
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meeting, "POLL_SECONDS", 0.01)
+        run(play, trials=1)
+
+
+def test_a_group_that_comes_back_gets_its_batch_again() -> None:
+    async def play(point: MeetingPoint) -> None:
+        asked = [ask(point, 0), ask(point, 1)]
+        for _ in range(2):
+            await point.attach(0)
+            order = await point.next_work(0, None)
+            assert [a["trial"] for a in order["assignments"]] == [0, 1]
+        await point.give_up("done")
+        await asyncio.gather(*asked)
+
+    run(play)
+
+
+@pytest.mark.usefixtures("short_poll")
+def test_a_group_that_only_ever_dies_ends_the_search() -> None:
+    async def play(point: MeetingPoint) -> None:
+        for _ in range(MAX_STARTS_WITHOUT_WORK):
+            await point.attach(0)
+        assert not (await point.status())["fatal"]
+        await point.attach(0)
+        assert "worker group 0 died" in (await point.status())["fatal"]
+
+    run(play)
+
+
+@pytest.mark.usefixtures("short_poll")
+def test_work_that_is_done_clears_the_count_of_starts() -> None:
+    async def play(point: MeetingPoint) -> None:
+        for _ in range(2 * MAX_STARTS_WITHOUT_WORK):
+            await point.attach(0)
+            await point.next_work(0, {})
+        assert not (await point.status())["fatal"]
+
+    run(play)
+
+
+def test_steps_are_there_for_whoever_watches() -> None:
+    async def play(point: MeetingPoint) -> None:
+        await point.note_steps({0: 3})
+        await point.note_steps({0: 4, 1: 2})
+        assert (await point.status())["steps"] == {0: 4, 1: 2}
+
+    run(play)

@@ -1,0 +1,250 @@
+"""A search follows from its seed: not from timing, groups, or workers that die."""
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from packing.simulator import RUNGS, Simulator
+from perft.packing.rounds import MAX_CRASHES_ALONE, MAX_CRASHES_TOGETHER, Rounds
+
+SHAPES = st.sampled_from([(1, 1), (1, 4), (1, 6), (2, 2), (2, 3), (3, 1), (3, 2)])
+TRIALS = st.integers(1, 12)
+TIMING = st.randoms(use_true_random=False)
+
+
+def report(step: int) -> dict:
+    return {"report": {"step": step, "val_loss": 1.0}}
+
+
+def started(groups: int, slots: int, trials: int) -> Rounds:
+    """Rounds in which every trial has asked for its first report."""
+    rounds = Rounds(groups, slots, trials, RUNGS)
+    for trial in range(min(trials, groups * slots)):
+        rounds.request(trial, {"n": trial}, 0)
+    return rounds
+
+
+def batch(rounds: Rounds, group: int = 0) -> list[int]:
+    return [assignment.trial for assignment in rounds.work(group)]
+
+
+def finish(rounds: Rounds, step: int, group: int = 0) -> None:
+    rounds.finish(group, {trial: report(step) for trial in batch(rounds, group)})
+
+
+@settings(max_examples=150, deadline=None)
+@given(shape=SHAPES, trials=TRIALS, timing=TIMING)
+def test_decisions_do_not_depend_on_timing(
+    shape: tuple[int, int], trials: int, timing: Random
+) -> None:
+    calm = Simulator(*shape, trials).run()
+    hasty = Simulator(*shape, trials, timing.randrange, kills=3, restarts=3).run()
+    assert hasty.log == calm.log
+    assert hasty.packs == calm.packs
+
+
+@settings(max_examples=100, deadline=None)
+@given(trials=TRIALS, timing=TIMING, slots=st.sampled_from([(1, 6), (2, 3), (3, 2)]))
+def test_decisions_do_not_depend_on_the_number_of_groups(
+    trials: int, timing: Random, slots: tuple[int, int]
+) -> None:
+    assert (
+        Simulator(*slots, trials, timing.randrange).run().log == Simulator(1, 6, trials).run().log
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    shape=SHAPES,
+    trials=TRIALS,
+    timing=TIMING,
+    failing=st.dictionaries(st.integers(0, 11), st.sampled_from(RUNGS), max_size=4),
+    crashing=st.frozensets(st.integers(0, 11), max_size=3),
+)
+def test_trials_that_fail_or_crash_their_worker_fail_alone(
+    shape: tuple[int, int],
+    trials: int,
+    timing: Random,
+    failing: dict[int, int],
+    crashing: frozenset[int],
+) -> None:
+    calm = Simulator(*shape, trials, failing=failing, crashing=crashing).run()
+    hasty = Simulator(
+        *shape, trials, timing.randrange, failing, crashing, kills=2, restarts=2
+    ).run()
+    assert [entry for entry in hasty.log if len(entry) > 2] == [
+        entry for entry in calm.log if len(entry) > 2
+    ]
+    failed = {entry[0] for entry in hasty.log if len(entry) == 2}
+    assert failed == {entry[0] for entry in calm.log if len(entry) == 2}
+    assert failed <= set(failing) | crashing
+    assert crashing & set(range(trials)) <= failed
+
+
+@settings(max_examples=60, deadline=None)
+@given(shape=SHAPES, trials=TRIALS, timing=TIMING)
+def test_every_trial_gets_each_rung_once_and_in_order(
+    shape: tuple[int, int], trials: int, timing: Random
+) -> None:
+    search = Simulator(*shape, trials, timing.randrange, kills=3, restarts=3).run()
+    assert len(search.trials) == trials
+    for thin in search.trials.values():
+        assert thin.steps == list(RUNGS[: len(thin.steps)])
+        assert thin.steps
+
+
+def test_a_round_starts_when_every_trial_that_can_run_has_asked() -> None:
+    rounds = Rounds(1, 3, 5, RUNGS)
+    rounds.request(0, {}, 0)
+    rounds.request(2, {}, 0)
+    assert not rounds.has_work(0)
+    rounds.request(1, {}, 0)
+    assert batch(rounds) == [0, 1, 2]
+
+
+def test_towards_the_end_a_round_waits_only_for_trials_that_are_left() -> None:
+    rounds = started(1, 3, 3)
+    finish(rounds, 10)
+    for trial in range(3):
+        rounds.processed(trial, 10)
+    rounds.ended(1)
+    rounds.request(0, {}, 10)
+    assert not rounds.has_work(0)
+    rounds.request(2, {}, 10)
+    assert batch(rounds) == [0, 2]
+
+
+def test_a_trial_that_ends_for_good_is_no_longer_waited_for() -> None:
+    rounds = Rounds(1, 2, 2, RUNGS)
+    rounds.request(0, {}, 0)
+    assert not rounds.has_work(0)
+    rounds.ended(1)
+    assert batch(rounds) == [0]
+
+
+def test_reports_are_handed_back_in_order_each_after_the_one_before_was_acted_on() -> None:
+    rounds = started(1, 3, 3)
+    finish(rounds, 10)
+    for trial in range(3):
+        assert [rounds.ready(other, 0) is not None for other in range(3)] == [
+            other == trial for other in range(3)
+        ]
+        rounds.processed(trial, 10)
+
+
+def test_nothing_is_handed_back_before_every_group_is_done() -> None:
+    rounds = started(2, 1, 2)
+    finish(rounds, 10, group=0)
+    assert rounds.ready(0, 0) is None
+    finish(rounds, 10, group=1)
+    assert rounds.ready(0, 0) is not None
+
+
+def test_failures_are_handed_back_last() -> None:
+    rounds = started(1, 3, 3)
+    rounds.finish(0, {0: {"failure": "nan"}, **{n: report(10) for n in batch(rounds) if n}})
+    assert rounds.ready(0, 0) is None
+    rounds.processed(1, 10)
+    rounds.processed(2, 10)
+    delivery = rounds.ready(0, 0)
+    assert delivery is not None
+    assert delivery.outcome == {"failure": "nan"}
+    assert delivery.members == (0, 1, 2)
+
+
+def test_a_thin_trial_that_restarts_gets_the_same_report_until_it_is_acted_on() -> None:
+    rounds = started(1, 1, 1)
+    finish(rounds, 10)
+    given = rounds.ready(0, 0)
+    rounds.request(0, {}, 0)
+    assert rounds.ready(0, 0) == given
+    rounds.processed(0, 10)
+    rounds.request(0, {}, 0)
+    assert rounds.ready(0, 0) is None
+    assert rounds.work(0)[0].target == 20
+
+
+def test_a_request_that_overtakes_the_note_of_the_last_report_is_not_lost() -> None:
+    rounds = started(1, 1, 1)
+    finish(rounds, 10)
+    rounds.request(0, {}, 10)
+    assert rounds.ready(0, 10) is None
+    rounds.processed(0, 10)
+    assert rounds.work(0)[0].target == 20
+
+
+def test_a_note_that_comes_twice_changes_nothing() -> None:
+    rounds = started(1, 1, 1)
+    finish(rounds, 10)
+    rounds.processed(0, 10)
+    rounds.request(0, {}, 10)
+    rounds.processed(0, 10)
+    assert rounds.work(0)[0].target == 20
+
+
+def test_trials_are_laid_on_the_groups_evenly_and_stay() -> None:
+    rounds = started(2, 2, 5)
+    assert [batch(rounds, 0), batch(rounds, 1)] == [[0, 2], [1, 3]]
+    for group, trials in ((0, (0, 2)), (1, (1, 3))):
+        rounds.finish(group, {trial: report(10) for trial in trials})
+    for trial in range(4):
+        rounds.processed(trial, 10)
+    rounds.ended(0)
+    for trial in (4, 3, 2, 1):
+        rounds.request(trial, {}, 10 if trial < 4 else 0)
+    assert [batch(rounds, 0), batch(rounds, 1)] == [[2, 4], [1, 3]]
+
+
+def test_a_batch_is_given_out_again_when_its_group_died() -> None:
+    rounds = started(1, 2, 2)
+    assert batch(rounds) == [0, 1]
+    assert batch(rounds) == []  # in flight
+    rounds.crashed(0)
+    assert batch(rounds) == [0, 1]
+
+
+def test_a_pack_that_keeps_crashing_is_taken_apart_and_the_culprit_fails() -> None:
+    rounds = started(1, 3, 3)
+    for _ in range(MAX_CRASHES_TOGETHER):
+        assert batch(rounds) == [0, 1, 2]
+        rounds.crashed(0)
+    finish(rounds, 10)  # trial 0 alone
+    for _ in range(MAX_CRASHES_ALONE):
+        assert batch(rounds) == [1]
+        rounds.crashed(0)
+    assert batch(rounds) == [2]
+    rounds.finish(0, {2: report(10)})
+    rounds.processed(0, 10)
+    rounds.processed(2, 10)
+    delivery = rounds.ready(1, 0)
+    assert delivery is not None
+    assert "crashed its worker" in delivery.outcome["failure"]
+
+
+def test_a_lone_trial_is_forgiven_a_dead_worker_once_it_has_gone_on() -> None:
+    rounds = started(1, 1, 1)
+    for step in RUNGS:
+        batch(rounds)
+        rounds.crashed(0)
+        finish(rounds, step)
+        delivery = rounds.ready(0, 0)
+        assert delivery is not None
+        assert delivery.outcome == report(step)
+        rounds.processed(0, step)
+        rounds.request(0, {}, step)
+
+
+@pytest.mark.parametrize("in_flight", [False, True])
+def test_a_group_works_on_after_all_trials_of_its_batch_have_ended(in_flight: bool) -> None:
+    rounds = started(1, 2, 4)
+    if in_flight:
+        batch(rounds)
+    rounds.ended(0)
+    rounds.ended(1)
+    rounds.request(2, {}, 0)
+    rounds.request(3, {}, 0)
+    if in_flight:
+        rounds.finish(0, {0: report(10), 1: report(10)})
+    assert batch(rounds) == [2, 3]
