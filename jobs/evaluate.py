@@ -50,7 +50,9 @@ def main(
         about = {"adapter": str(adapter), "base": named, "task": source.name, "scores": scores}
         print(json.dumps(about, indent=1))
     else:
-        Console().print(_table(scores))
+        console = Console()
+        console.print(_table(scores))
+        console.print(f"protocol: {scores[0]['protocol']}", style="dim", highlight=False)
 
 
 def _settings(adapter: Path) -> dict[str, Any]:
@@ -122,7 +124,6 @@ def _table(scores: list[dict[str, Any]]) -> Table:
             f"{score['low']:.1%} - {score['high']:.1%}",
             f"{score['correct']}/{score['scored']}",
         )
-    table.caption = f"protocol: {scores[0]['protocol']}"
     return table
 
 

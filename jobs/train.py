@@ -1,4 +1,4 @@
-"""Trains one trial without a search: a pack of one, in this process, with neither Ray nor MLflow."""
+"""Trains one trial without a search: a pack of one in this process, without Ray or MLflow."""
 
 import dataclasses
 from typing import Annotated, Any
@@ -78,8 +78,9 @@ def main(
     check_base(base_model)
     target = Storage(out).prepare() if out else None
     files = _train(found, TrialConfig(config.adapter, training), source, base_model, dtype)
-    for name, content in files.items() if target else ():
-        target.write(name, content)
+    if target:
+        for name, content in files.items():
+            target.write(name, content)
 
 
 def _config(
@@ -121,6 +122,7 @@ def _train(
         f"{config.adapter.variant}: {size.trainable:,} trainable, {size.activated:,} activated "
         f"PEFT parameters ({size.activated_percent:.3f}% of the base's activated)",
         highlight=False,
+        soft_wrap=True,
     )
     steps = config.training.max_steps
     with Progress(console=console) as progress:
@@ -129,7 +131,7 @@ def _train(
             report = pack.advance({NAME: target}, lambda: progress.advance(bar))[NAME]
             if isinstance(report, str):
                 raise ConfigError(f"the trial failed: {report}; lower --lr")
-            progress.console.print(_line(report), highlight=False)
+            progress.console.print(_line(report), highlight=False, soft_wrap=True)
     for split, (correct, scored) in pack.score_tests([NAME])[NAME].items():
         console.print(
             f"test {split}: {correct}/{scored} ({correct / max(1, scored):.1%})", highlight=False

@@ -120,7 +120,9 @@ class View:
     def _line(self, text: str) -> None:
         if self._live is None:
             minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-            self._console.print(f"[{minutes}:{seconds:02d}] {text}", highlight=False, markup=False)
+            self._console.print(
+                f"[{minutes}:{seconds:02d}] {text}", highlight=False, markup=False, soft_wrap=True
+            )
 
 
 def _running_first(entry: Entry) -> tuple[bool, int]:
