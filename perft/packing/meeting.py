@@ -17,8 +17,11 @@ Scores = dict[str, tuple[int, int]]
 POLL_SECONDS = 10.0
 """How long a group's question stays open; shorter than any process group's timeout."""
 
-MAX_STARTS_WITHOUT_WORK = 6
-"""Starts of one group in a row, with nothing finished between, after which the search gives up."""
+MAX_STARTS_WITHOUT_WORK = 8
+"""Starts of one group in a row, with nothing finished between, after which the search gives up.
+
+Two trials that kill every worker they meet, first in line, take seven.
+"""
 
 
 class MeetingPoint:
@@ -80,17 +83,23 @@ class MeetingPoint:
             self._rounds.ended(trial)
             self._changed.notify_all()
 
+    async def starting(self, group: int) -> bool:
+        """A group is about to load its base; false when it has died too often and must not."""
+        async with self._changed:
+            self._starts[group] = self._starts.get(group, 0) + 1
+            if self._starts[group] > MAX_STARTS_WITHOUT_WORK:
+                self._fatal = self._fatal or (
+                    f"worker group {group} died {self._starts[group] - 1} times in a row without "
+                    "finishing any work; see the worker logs of Ray for the reason"
+                )
+                self._changed.notify_all()
+            return not self._fatal
+
     async def attach(self, group: int) -> None:
         """A group has loaded its base and is ready, for the first time or after a crash."""
         async with self._changed:
             self._rounds.crashed(group)
             self._ready.add(group)
-            self._starts[group] = self._starts.get(group, 0) + 1
-            if self._starts[group] > MAX_STARTS_WITHOUT_WORK:
-                self._fatal = (
-                    f"worker group {group} died {self._starts[group]} times in a row without "
-                    "finishing any work; see the worker logs of Ray for the reason"
-                )
             self._changed.notify_all()
 
     async def next_work(self, group: int, outcomes: Mapping[int, Outcome] | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import ray.train.torch
 import torch
 
 from perft.checkpoint import from_bytes
-from perft.errors import PerftError
+from perft.errors import PerftError, StorageError
 from perft.models.load import load_base
 from perft.packing.places import ADAPTERS, trial_file, trial_folder
 from perft.packing.settings import GroupSettings
@@ -36,6 +36,9 @@ def work(flat: Mapping[str, Any]) -> None:
     torch.set_num_threads(settings.threads)
     ranks = Ranks.current(device)
     meeting = ray.get_actor(settings.meeting, namespace=settings.namespace)
+    may_start = ray.get(meeting.starting.remote(settings.group)) if ranks.rank == 0 else False
+    if not ranks.from_first(may_start):
+        return
     try:
         pack = _load(settings, ranks)
     except PerftError as error:
@@ -107,15 +110,23 @@ class GroupWorker:
         return outcomes | self._advance(targets)
 
     def _admit(self, trial: int, config: TrialConfig) -> None:
-        name, file = trial_folder(trial), trial_file(trial)
-        if name in self._pack.running:
-            return
-        state = self._ranks.from_first(
-            self._storage.read(file)
-            if self._ranks.rank == 0 and self._storage.exists(file)
-            else None
-        )
-        self._pack.admit(name, config, state)
+        name = trial_folder(trial)
+        if name not in self._pack.running:
+            self._pack.admit(name, config, self._saved(trial))
+
+    def _saved(self, trial: int) -> bytes | None:
+        """The trial's state, if there is one. What rank 0 cannot read is an error on every rank."""
+        found: bytes | StorageError | None = None
+        if self._ranks.rank == 0:
+            try:
+                file = trial_file(trial)
+                found = self._storage.read(file) if self._storage.exists(file) else None
+            except StorageError as error:
+                found = error
+        found = self._ranks.from_first(found)
+        if isinstance(found, StorageError):
+            raise found
+        return found
 
     def _known(self, trial: int, target: int) -> dict[str, Any] | None:
         """The report of `target` from a trial that had come further before."""

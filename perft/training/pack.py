@@ -67,12 +67,12 @@ class Pack:
                 f"the saved state of trial {name} was made with another configuration; "
                 "start a search under a new name instead of resuming this one"
             )
+        rows = self.rows.train(training.max_length, training.loss_on)
         if saved is None:
             self.host.add(name, config.adapter, seed=training.seed)
         else:
             self.host.load(name, config.adapter, saved.adapter)
         optimizer = AdapterOptimizer(self.host.tensors(name), training)
-        rows = self.rows.train(training.max_length, training.loss_on)
         trial = RunningTrial(config, rows, optimizer)
         if saved is not None:
             optimizer.load_state(saved.moments, saved.step)

@@ -188,25 +188,46 @@ def test_a_group_that_comes_back_gets_its_batch_again() -> None:
     run(play)
 
 
-@pytest.mark.usefixtures("short_poll")
 def test_a_group_that_only_ever_dies_ends_the_search() -> None:
     async def play(point: MeetingPoint) -> None:
+        asked = ask(point, 0)
         for _ in range(MAX_STARTS_WITHOUT_WORK):
-            await point.attach(0)
+            assert await point.starting(0)
         assert not (await point.status())["fatal"]
-        await point.attach(0)
-        assert "worker group 0 died" in (await point.status())["fatal"]
+        assert not await point.starting(0)
+        assert "worker group 0 died 8 times" in (await asked)["fatal"]
+        assert not await point.starting(1)  # nobody starts in a search that is over
 
     run(play)
+
+
+@pytest.mark.usefixtures("short_poll")
+def test_two_trials_that_kill_every_worker_do_not_end_the_search() -> None:
+    async def play(point: MeetingPoint) -> None:
+        asked = [ask(point, trial) for trial in range(3)]
+        await asyncio.sleep(0)
+        trained: set[int] = set()
+        while 2 not in trained:
+            assert await point.starting(0)
+            await point.attach(0)
+            order = await point.next_work(0, None)
+            trained = {assignment["trial"] for assignment in order["assignments"]} - {0, 1}
+            if len(order["assignments"]) > len(trained):
+                trained = set()  # 0 or 1 has killed the worker
+        await point.next_work(0, {2: report(10)})
+        assert (await asked[2])["outcome"] == report(10)
+        await point.give_up("done")
+        await asyncio.gather(*asked)
+
+    run(play, slots=3, trials=3)
 
 
 @pytest.mark.usefixtures("short_poll")
 def test_work_that_is_done_clears_the_count_of_starts() -> None:
     async def play(point: MeetingPoint) -> None:
         for _ in range(2 * MAX_STARTS_WITHOUT_WORK):
-            await point.attach(0)
+            assert await point.starting(0)
             await point.next_work(0, {})
-        assert not (await point.status())["fatal"]
 
     run(play)
 
