@@ -20,7 +20,55 @@ from perft.synthetic.world import (
 )
 
 _PLANS = ("+", "-", "*", "++", "+-", "-+", "--", "*+", "*-")
-_EVENTS = {"+": "{name} gets {number} more.", "-": "{name} loses {number}."}
+
+# How a situation begins: with the plan's first number {x}, or with its whole first operation.
+_STATES = (
+    "{name} has {x} {things}.",
+    "{name} has a box with {x} {things}.",
+    "Here are {x} {things} for {name}.",
+)
+_OPENINGS = {
+    "+": (
+        "{name} gets {y} {things} for the {x} in the box.",
+        "{name} has {x} {things} and {other} has {y}. Now they share.",
+        "{x} {things} are here and {y} are there.",
+        "{name} gets {x} {things}, and once {he} had {y}.",
+        "{y} {things} come to the {x} that {name} has.",
+    ),
+    "-": (
+        "{name} loses {y} of {x} {things}.",
+        "{other} takes {y} {things}. {name} had {x} of them.",
+        "{y} {things} are gone, and once {name} had {x}.",
+        "{name} had {x} {things} and {y} are gone.",
+        "Of the {x} {things} that {name} has, {y} go to {other}.",
+    ),
+    "*": (
+        "{name} has {x} boxes with {y} {things} each.",
+        "{name} has {x} rows of {y} {things}.",
+        "In each of {x} boxes {name} has {y} {things}.",
+        "{name} has {x} boxes. In each are {y} {things}.",
+    ),
+}
+_EVENTS = {
+    "+": (
+        "{name} gets {n} more.",
+        "Then {he} gets {n}.",
+        "{other} brings {n} {things}.",
+        "{n} more {things} go to {name}.",
+    ),
+    "-": (
+        "{name} loses {n}.",
+        "Then {he} loses {n} of them.",
+        "{other} takes {n} {things}.",
+        "{n} of {his} {things} go to {other}.",
+    ),
+}
+_QUESTIONS = (
+    "How many {things} has {name}?",
+    "How many {things} is that?",
+    "Say how many {things} {name} has.",
+    "How many are there?",
+)
 
 
 def equation(rng: Random) -> str:
@@ -40,35 +88,39 @@ def equation(rng: Random) -> str:
 
 def story(rng: Random) -> str:
     """Someone has, gets and loses things; every event is followed by the new state."""
-    name, things, plan, numbers = _situation(rng)
-    told = [_opening(name, things, plan, numbers)]
-    for position, (_, op, right, result) in enumerate(steps(plan, numbers)):
-        if position or op != "*":
-            told.append(_EVENTS[op].format(name=name, number=right))
-        told.append(f"Now {name} has {result} {things}.")
+    plan, numbers, names = _situation(rng)
+    told = [_tell(rng.choice(_STATES), names, x=numbers[0])]
+    for _, op, right, result in steps(plan, numbers):
+        told.append(_tell(rng.choice(_EVENTS[op]), names, n=right))
+        told.append(_tell("Now {name} has {r} {things}.", names, r=result))
     return " ".join(told)
 
 
 def question(rng: Random) -> str:
-    """A story with a question, worked out: what teaches to copy numbers into an equation."""
-    name, things, plan, numbers = _situation(rng)
-    told = [_opening(name, things, plan, numbers)]
-    for position, (_, op, right, _) in enumerate(steps(plan, numbers)):
-        if position or op != "*":
-            told.append(_EVENTS[op].format(name=name, number=right))
-    told.append(f"How many {things} has {name}?\n{solution(plan, numbers)[0]}")
-    return " ".join(told)
+    """A situation with a question, worked out: teaches to copy numbers into an equation."""
+    plan, numbers, names = _situation(rng, "*")
+    if plan[0] == "*" or rng.random() < 0.5:
+        told = [_tell(rng.choice(_OPENINGS[plan[0]]), names, x=numbers[0], y=numbers[1])]
+        events = list(zip(plan[1:], numbers[2:], strict=True))
+    else:
+        told = [_tell(rng.choice(_STATES), names, x=numbers[0])]
+        events = list(zip(plan, numbers[1:], strict=True))
+    told += [_tell(rng.choice(_EVENTS[op]), names, n=number) for op, number in events]
+    if rng.random() < 0.3:
+        told.insert(rng.randint(0, len(told)), scene(rng))
+    told.append(_tell(rng.choice(_QUESTIONS), names))
+    return f"Question: {' '.join(told)}\nAnswer: {solution(plan, numbers)[0]}"
 
 
-def _situation(rng: Random) -> tuple[str, str, str, tuple[int, ...]]:
-    plan = rng.choice(_PLANS)
-    return rng.choice(PEOPLE).name, rng.choice(THINGS), plan, draw_numbers(plan, rng)
+def _situation(rng: Random, also: str = "") -> tuple[str, tuple[int, ...], dict[str, str]]:
+    plan = rng.choice([plan for plan in _PLANS if plan[0] in "+-" + also])
+    person, other = rng.sample(PEOPLE, k=2)
+    names = {**person._asdict(), "other": other.name, "things": rng.choice(THINGS)}
+    return plan, draw_numbers(plan, rng), names
 
 
-def _opening(name: str, things: str, plan: str, numbers: tuple[int, ...]) -> str:
-    if plan[0] == "*":
-        return f"{name} has {numbers[0]} boxes with {numbers[1]} {things} each."
-    return f"{name} has {numbers[0]} {things}."
+def _tell(shape: str, names: dict[str, str], **numbers: int) -> str:
+    return shape.format(**names, **numbers)
 
 
 def fact(rng: Random) -> str:
@@ -104,7 +156,7 @@ _SCENES = (
     "{name} had {things} at first. After that {he} {sells} the rest of {his} {things}.",
     "Each of the {bag}s on the table holds {things}. {other} {buys} another {bag} of {things}.",
     "Count the {things}. What is the total number of {things} now? {name} {sells} some of them.",
-    "Question: What does {name} own at the end?\nAnswer: {name} owns {things} and {things2}.",
+    "{name} owns {things}. What does {other} own at the end?",
     "{name} starts with {things}. Later {he} {buys} the same {things} from {other} before {day}.",
 )
 
@@ -113,14 +165,13 @@ def scene(rng: Random) -> str:
     """Someone does something with things, without a number: the task's words, not its sums."""
     person, other = rng.sample(PEOPLE, k=2)
     edible = rng.random() < 0.5
-    things, things2 = rng.sample(FOODS if edible else TOYS, k=2)
+    things = rng.choice(FOODS if edible else TOYS)
     return rng.choice(_SCENES).format(
         name=person.name,
         he=person.he,
         his=person.his,
         other=other.name,
         things=things,
-        things2=things2,
         buys=rng.choice(("finds", "buys", "picks", "wins", "collects", "receives")),
         sells=rng.choice(("eats" if edible else "breaks", "sells", "gives away", "drops", "uses")),
         bag=rng.choice(("bag", "basket", "pack", "jar", "tin")),
@@ -129,9 +180,9 @@ def scene(rng: Random) -> str:
 
 
 MIXTURE: dict[Callable[[Random], str], float] = {
-    equation: 0.3,
-    story: 0.25,
-    question: 0.25,
+    equation: 0.25,
+    story: 0.15,
+    question: 0.4,
     fact: 0.1,
     scene: 0.1,
 }

@@ -79,8 +79,8 @@ KINDS = (
             "{name} starts with {x} {things} and {gains} {y}.",
             "There are {x} {things} in the {bag}. {name} {gains} {y} of the same {things}.",
             "{name} {gains} {x} {things} on {day} and {y} on {day2}.",
-            "{name} {gains} {y} {things}. Before that {he} had {x}.",
-            "After {he} {gains} {y} {things}, {name} puts them with the first {x}.",
+            "{name} {gains} {x} {things}. Before that {he} had {y}.",
+            "After {he} {gains} {x} {things}, {name} puts them with the first {y}.",
         ),
         _NOW,
     ),
@@ -158,10 +158,10 @@ KINDS = (
     ),
 )
 
-_GAINS = ("finds", "buys", "picks", "wins", "collects", "receives")
-_DROPS = ("sells", "gives away", "drops", "uses")
-_BAGS = ("bag", "basket", "pack", "jar", "tin")
-_DAYS = ("Monday", "Tuesday", "Friday", "Sunday")
+GAINS = ("finds", "buys", "picks", "wins", "collects", "receives")
+DROPS = ("sells", "gives away", "drops", "uses")
+BAGS = ("bag", "basket", "pack", "jar", "tin")
+DAYS = ("Monday", "Tuesday", "Friday", "Sunday")
 
 
 def arithmetic(validation_size: int, seed: int) -> Task:
@@ -221,7 +221,7 @@ def _problems(split: str, rng: Random) -> Iterator[Example]:
 def _problem(plan: str, shape: tuple[str, str], numbers: tuple[int, ...], rng: Random) -> Example:
     person, other = rng.sample(PEOPLE, k=2)
     edible = rng.random() < 0.5
-    day, day2 = rng.sample(_DAYS, k=2)
+    day, day2 = rng.sample(DAYS, k=2)
     text = " ".join(shape).format(
         **dict(zip("xyz", numbers, strict=False)),
         name=person.name,
@@ -229,9 +229,9 @@ def _problem(plan: str, shape: tuple[str, str], numbers: tuple[int, ...], rng: R
         his=person.his,
         other=other.name,
         things=rng.choice(FOODS if edible else TOYS),
-        gains=rng.choice(_GAINS),
-        drops=rng.choice((*_DROPS, "eats" if edible else "breaks")),
-        bag=rng.choice(_BAGS),
+        gains=rng.choice(GAINS),
+        drops=rng.choice((*DROPS, "eats" if edible else "breaks")),
+        bag=rng.choice(BAGS),
         day=day,
         day2=day2,
     )

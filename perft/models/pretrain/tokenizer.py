@@ -8,14 +8,15 @@ from transformers import PreTrainedTokenizerFast
 from perft.synthetic.pretraining import documents
 
 PAD, EOS = "<pad>", "<eos>"
+_MOST_TOKENS = 1024  # never reached: merging ends when every word of the text is one token
+_DOCUMENTS = 20_000
 
 
-def build_tokenizer(*, seed: int, vocab_size: int, max_length: int) -> PreTrainedTokenizerFast:
+def build_tokenizer(*, seed: int, max_length: int) -> PreTrainedTokenizerFast:
     """Trains a byte-level BPE on the synthetic text.
 
     Args:
         seed: chooses the documents to train on.
-        vocab_size: most tokens; training ends earlier when every word is one token.
         max_length: longest sequence the base takes, in tokens.
 
     Returns:
@@ -31,13 +32,13 @@ def build_tokenizer(*, seed: int, vocab_size: int, max_length: int) -> PreTraine
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=_MOST_TOKENS,
         min_frequency=2,
         special_tokens=[PAD, EOS],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(islice(documents(seed), 20_000), trainer)
+    tokenizer.train_from_iterator(islice(documents(seed), _DOCUMENTS), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,

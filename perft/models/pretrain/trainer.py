@@ -40,7 +40,6 @@ class PretrainConfig:
     balance: float = 0.01
 
 
-VOCAB_SIZE = 1024
 MAX_LENGTH = 1024
 
 
