@@ -32,6 +32,9 @@ class Pack:
         base: loaded; sharded already where there are several ranks.
         task: what is trained and validated on.
         ranks: the processes that share the base.
+
+    Raises:
+        ConfigError: if a rank would have no validation example, or the base no room to answer.
     """
 
     def __init__(self, base: Base, task: Task, ranks: Ranks) -> None:
@@ -46,6 +49,8 @@ class Pack:
                 f"{ranks.size} workers per group need at least as many validation examples, "
                 f"found {len(task.validation.examples)}"
             )
+        for split in (task.validation, *task.tests):
+            self.rows.prompts(split)
 
     def admit(self, name: str, config: TrialConfig, state: bytes | None = None) -> None:
         """Takes a trial in, at its first step or where `state` left it.
