@@ -4,6 +4,7 @@ Shapes: B rows, S tokens so far.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from perft.injection import AdapterHost, rows_of
 from perft.ranks import Ranks
 
 Ids = npt.NDArray[np.int32]
+
+COMPACT_SHARE = 4
+"""Ended rows are dropped once they are one in this many: dropping copies the cache."""
 
 
 @torch.no_grad()
@@ -43,37 +47,81 @@ def generate(
     """
     # A rank without prompts still takes part in the collectives of a sharded base.
     rows = list(prompts) or [np.array([eos], dtype=np.int32)]
-    device = host.model.device
-    ids_BS, mask_BS = _left_padded(rows * len(names), pad, device)
-    layout = rows_of(dict.fromkeys(names, len(rows)))
-    new: list[Tensor] = []
-    done_B = torch.zeros(len(ids_BS), dtype=torch.bool, device=device)
+    ids_BS, mask_BS = _left_padded(rows * len(names), pad, host.model.device)
+    decoding = _Decoding(host, names, len(rows), max_new_tokens, eos)
     position_BS = (mask_BS.cumsum(1) - 1).clamp(min=0)
-    cache = None
     for _ in range(max_new_tokens):
-        with host.using(layout):
-            out = host.model(
+        next_B = decoding.step(ids_BS, mask_BS, position_BS)
+        if not _any(decoding.waiting, ranks):
+            break
+        mask_BS = torch.cat([mask_BS, mask_BS.new_ones(len(mask_BS), 1)], dim=1)
+        kept_B = decoding.compact()
+        ids_BS = next_B[kept_B].unsqueeze(1)
+        mask_BS, position_BS = mask_BS[kept_B], position_BS[kept_B, -1:] + 1
+    outputs = [_until(row, eos) for row in decoding.new_BN.tolist()]
+    return {
+        name: outputs[i * len(rows) : i * len(rows) + len(prompts)] for i, name in enumerate(names)
+    }
+
+
+class _Decoding:
+    """Rows that are still being written; finished ones are dropped from batch and cache."""
+
+    def __init__(
+        self,
+        host: AdapterHost,
+        names: Sequence[str | None],
+        rows_per_name: int,
+        max_new_tokens: int,
+        eos: int,
+    ) -> None:
+        rows = len(names) * rows_per_name
+        device = host.model.device
+        self.new_BN = torch.full((rows, max_new_tokens), eos, device=device)
+        self._host, self._names, self._eos = host, names, eos
+        self._name_B = torch.arange(len(names), device=device).repeat_interleave(rows_per_name)
+        self._row_B = torch.arange(rows, device=device)
+        self._done_B = torch.zeros(rows, dtype=torch.bool, device=device)
+        self._cache: Any = None
+        self._written = 0
+
+    @property
+    def waiting(self) -> Tensor:
+        """How many rows have not ended."""
+        count: Tensor = (~self._done_B).sum()
+        return count
+
+    def step(self, ids_BS: Tensor, mask_BS: Tensor, position_BS: Tensor) -> Tensor:
+        """One forward pass; writes and returns the next token of every row."""
+        counts = torch.bincount(self._name_B, minlength=len(self._names)).tolist()
+        layout = rows_of(dict(zip(self._names, counts, strict=True)))
+        with self._host.using(layout):
+            out = self._host.model(
                 input_ids=ids_BS,
                 attention_mask=mask_BS,
                 position_ids=position_BS,
-                past_key_values=cache,
+                past_key_values=self._cache,
                 use_cache=True,
                 logits_to_keep=1,
             )
-        cache = out.past_key_values
-        next_B = out.logits[:, -1].argmax(-1).masked_fill(done_B, eos)
-        done_B = done_B | (next_B == eos)
-        new.append(next_B)
-        if _all_done(done_B, ranks):
-            break
-        ids_BS = next_B.unsqueeze(1)
-        mask_BS = torch.cat([mask_BS, mask_BS.new_ones(len(mask_BS), 1)], dim=1)
-        position_BS = position_BS[:, -1:] + 1
-    outputs = [_until(row, eos) for row in torch.stack(new, dim=1).tolist()]
-    per_name = len(rows)
-    return {
-        name: outputs[i * per_name : i * per_name + len(prompts)] for i, name in enumerate(names)
-    }
+        self._cache = out.past_key_values
+        next_B = out.logits[:, -1].argmax(-1).masked_fill(self._done_B, self._eos)
+        self._done_B = self._done_B | (next_B == self._eos)
+        self.new_BN[self._row_B, self._written] = next_B
+        self._written += 1
+        return next_B
+
+    def compact(self) -> Tensor:
+        """Drops ended rows once they are many; returns the indices of those that stay."""
+        kept_B = torch.arange(len(self._row_B), device=self._row_B.device)
+        if self._done_B.sum() * COMPACT_SHARE < len(kept_B):
+            return kept_B
+        # One row stays when all have ended: other ranks may still need this one's collectives.
+        kept_B = kept_B[~self._done_B] if not self._done_B.all() else kept_B[:1]
+        self._cache.batch_select_indices(kept_B)
+        self._row_B, self._name_B = self._row_B[kept_B], self._name_B[kept_B]
+        self._done_B = self._done_B[kept_B]
+        return kept_B
 
 
 def _left_padded(rows: Sequence[Ids], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -86,10 +134,10 @@ def _left_padded(rows: Sequence[Ids], pad: int, device: torch.device) -> tuple[T
     return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
 
 
-def _all_done(done_B: Tensor, ranks: Ranks) -> bool:
-    waiting = (~done_B).sum()
-    ranks.add_up([waiting])
-    return not bool(waiting)
+def _any(count: Tensor, ranks: Ranks) -> bool:
+    count = count.clone()
+    ranks.add_up([count])
+    return bool(count)
 
 
 def _until(ids: list[int], eos: int) -> list[int]:
