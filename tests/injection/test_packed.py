@@ -146,15 +146,22 @@ def test_padding_changes_no_answer_and_is_not_counted_by_the_peft_router():
 def test_peft_router_s_sums_are_the_same_packed_and_alone_for_routed_adapters_only():
     host = packed_host("olmoe")
     ids = rows_of_each()
-    alone = rows_of({"perft-r": ROWS["perft-r"]})
+    order = [*reversed(ROWS)]  # the routed adapter's rows come last
+    batch = torch.cat([ids[name] for name in order])
+    mask = torch.ones_like(batch, dtype=torch.bool)
+    mask[-1, -3:] = False
+    mask[0, -1:] = False
+    own = mask[-ROWS["perft-r"] :]
+    alone, packed = rows_of({"perft-r": len(own)}, own), rows_of({n: ROWS[n] for n in order}, mask)
     with host.using(alone):
         host.model(ids["perft-r"])
-    packed = rows_of(ROWS)
     with host.using(packed):
-        host.model(torch.cat([ids[name] for name in ROWS]))
+        host.model(batch)
     assert list(packed.sums) == ["perft-r"]
-    assert torch.equal(packed.sums["perft-r"].load_M, alone.sums["perft-r"].load_M)
-    assert_same(packed.sums["perft-r"].prob_M, alone.sums["perft-r"].prob_M)
+    found, wanted = packed.sums["perft-r"], alone.sums["perft-r"]
+    assert float(wanted.tokens) == (own.numel() - 3) * len(host.blocks)
+    for field in ("load_M", "prob_M", "entropy", "tokens"):
+        assert_same(getattr(found, field), getattr(wanted, field))
 
 
 def test_layout_of_another_number_of_rows_is_refused():
