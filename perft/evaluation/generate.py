@@ -105,7 +105,7 @@ class _Decoding:
                 logits_to_keep=1,
             )
         self._cache = out.past_key_values
-        next_B = out.logits[:, -1].argmax(-1).masked_fill(self._done_B, self._eos)
+        next_B: Tensor = out.logits[:, -1].argmax(-1).masked_fill(self._done_B, self._eos)
         self._done_B = self._done_B | (next_B == self._eos)
         self.new_BN[self._row_B, self._written] = next_B
         self._written += 1
