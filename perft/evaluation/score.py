@@ -70,7 +70,8 @@ def predict(
             ranks=ranks,
         )
         for name, rows in new.items():
-            texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
+            # Decoding no rows gives one empty text; a rank may have none.
+            texts = tokenizer.batch_decode(rows, skip_special_tokens=True) if rows else []
             found[name] += [_judge(split, i, text) for i, text in zip(mine, texts, strict=True)]
     return {name: sorted(rows, key=lambda row: row.index) for name, rows in found.items()}
 

@@ -78,6 +78,8 @@ def load_base(
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if model.dtype == torch.float64:
+        model.set_experts_implementation("eager")  # grouped products have no float64
     model.requires_grad_(False).eval().to(device)
     activated = activated_parameters(model, find_moe_blocks(model))
     return Base(base or "embedded", model, tokenizer, directory, fingerprint(directory), activated)

@@ -58,6 +58,13 @@ def test_base_is_fp32_on_a_cpu_unless_another_dtype_is_asked_for(saved: Path):
     assert load_base(str(saved), dtype="bfloat16").model.dtype == torch.bfloat16
 
 
+@torch.no_grad()
+def test_base_answers_in_float64_too(saved: Path):
+    exact = load_base(str(saved), dtype="float64").model(token_ids(2)).logits
+    assert exact.dtype == torch.float64
+    torch.testing.assert_close(load_base(str(saved)).model(token_ids(2)).logits.double(), exact)
+
+
 def test_tokenizer_without_padding_pads_with_the_end_token(tmp_path: Path):
     base = load_base(str(save_base(tiny_base("olmoe", torch.float32), tmp_path, pad=False)))
     assert base.tokenizer.pad_token == base.tokenizer.eos_token == "w1"

@@ -1,0 +1,76 @@
+"""What every rank of a test runs: the eight on a sharded base, with shares of unequal size."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+
+from contracts.packs import EIGHT, advance, loaded_base, tiny_task
+from perft.checkpoint import TrialState, from_bytes
+from perft.ranks import Ranks
+from perft.training.pack import Pack
+from perft.training.shard import shard
+from perft.trial import TrialConfig
+
+RUNGS = (10, 25)
+
+
+def configs(ranks: int) -> dict[str, TrialConfig]:
+    """The eight, with batches of at least one row per rank."""
+    return {
+        name: dataclasses.replace(
+            config,
+            training=dataclasses.replace(
+                config.training, batch_size=max(config.training.batch_size, ranks)
+            ),
+        )
+        for name, config in EIGHT.items()
+    }
+
+
+def train(
+    ranks: Ranks, size: int, family: str, dtype: torch.dtype
+) -> tuple[dict[str, TrialState], dict[str, dict[str, tuple[int, int]]]]:
+    """States at the last rung and test scores: 5 validation rows, and a test split of one."""
+    base = shard(loaded_base(family, dtype), ranks)
+    pack = Pack(base, tiny_task(validation=5, test=1), ranks)
+    trials = configs(size)
+    for name, config in trials.items():
+        pack.admit(name, config)
+    for rung in RUNGS:
+        advance(pack, dict.fromkeys(trials, rung))
+    return {name: from_bytes(pack.state(name)) for name in trials}, pack.score_tests([*trials])
+
+
+def _save(ranks: Ranks, folder: Path, family: str, dtype: torch.dtype) -> None:
+    states, scores = train(ranks, ranks.size, family, dtype)
+    file = folder / f"{family}-{str(dtype).removeprefix('torch.')}-{ranks.rank}"
+    torch.save({name: {**s.adapter, **s.moments} for name, s in states.items()}, f"{file}.pt")
+    reports = {name: [r.to_json() for r in s.reports] for name, s in states.items()}
+    Path(f"{file}.json").write_text(json.dumps({"reports": reports, "scores": scores}))
+
+
+def float64_then_float32(ranks: Ranks, folder: Path) -> None:
+    _save(ranks, folder, "olmoe", torch.float64)
+    _save(ranks, folder, "olmoe", torch.float32)
+
+
+def mixtral(ranks: Ranks, folder: Path) -> None:
+    _save(ranks, folder, "mixtral", torch.float64)
+
+
+def resumed(ranks: Ranks, folder: Path) -> None:
+    """Half the way on one process, as the test left it, and the rest here."""
+    state = (folder / "state").read_bytes()
+    pack = Pack(shard(loaded_base(), ranks), tiny_task(validation=5, test=1), ranks)
+    name = "r"
+    pack.admit(name, configs(ranks.size)[name], state)
+    advance(pack, {name: RUNGS[1]})
+    if ranks.rank == 0:
+        (folder / "after").write_bytes(pack.state(name))
+
+
+def one_rank_fails(ranks: Ranks, _folder: Path) -> None:
+    if ranks.rank == 1:
+        raise ValueError("only here")
