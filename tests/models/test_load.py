@@ -62,7 +62,8 @@ def test_base_is_fp32_on_a_cpu_unless_another_dtype_is_asked_for(saved: Path):
 def test_base_answers_in_float64_too(saved: Path):
     exact = load_base(str(saved), dtype="float64").model(token_ids(2)).logits
     assert exact.dtype == torch.float64
-    torch.testing.assert_close(load_base(str(saved)).model(token_ids(2)).logits.double(), exact)
+    rounded = load_base(str(saved)).model(token_ids(2)).logits
+    torch.testing.assert_close(rounded, exact.float(), rtol=1e-4, atol=1e-4)
 
 
 def test_tokenizer_without_padding_pads_with_the_end_token(tmp_path: Path):
