@@ -170,6 +170,8 @@ def test_base_answers_alone_once_the_active_adapter_is_removed():
     host.activate("a")
     host.remove("a")
     assert torch.equal(model(ids).logits, wanted)
+    add_random(host, "a", SIX["perft-s"])
+    assert torch.equal(model(ids).logits, wanted), "a new adapter of that name is not active"
 
 
 @torch.no_grad()
