@@ -11,7 +11,6 @@ from perft.errors import ConfigError, SearchError
 from perft.search.prepare import Prepared, Wish, prepare, prepare_resume
 from perft.search.run import Finished, run_search
 from perft.selection import front_table, pareto_front
-from perft.tracking import where_to_look
 
 
 def main(
@@ -92,6 +91,8 @@ def show(prepared: Prepared, finished: Finished, console: Console) -> None:
     Raises:
         SearchError: if no trial ran to its full length.
     """
+    from perft.tracking import where_to_look  # noqa: PLC0415 - MLflow is slow to import
+
     name = prepared.settings.name
     results = finished.results
     if not pareto_front(results):

@@ -9,12 +9,10 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train.torch import TorchConfig, TorchTrainer
 
 from perft.errors import SearchError
 from perft.packing.meeting import MeetingPoint
 from perft.packing.settings import GroupSettings
-from perft.packing.worker import work
 
 MAX_FAILURES = -1
 """Ray Train restarts a group without limit; the meeting point counts and gives up."""
@@ -73,6 +71,12 @@ def fit_to_cluster(
     )
 
 
+def _work(flat: dict[str, Any]) -> None:
+    from perft.packing.worker import work  # noqa: PLC0415 - only workers need torch
+
+    work(flat)
+
+
 class WorkerGroups:
     """The standing worker groups of one search and their meeting point.
 
@@ -114,8 +118,10 @@ class WorkerGroups:
             threads=shape.cpus,
             **group,
         )
+        from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415 - imports torch
+
         trainer = TorchTrainer(
-            work,
+            _work,
             train_loop_config=dataclasses.asdict(settings),
             torch_config=TorchConfig(backend="nccl" if shape.use_gpu else "gloo"),
             scaling_config=ray.train.ScalingConfig(

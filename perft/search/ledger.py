@@ -5,13 +5,15 @@ It writes `results.json` and MLflow as trials go on, and is what the live view s
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perft.packing.places import ADAPTERS, trial_folder
 from perft.selection import write_results
 from perft.storage import Storage
-from perft.tracking import Tracker
 from perft.trial import AdapterSize, Outcome, Report, TrialConfig, TrialResult
+
+if TYPE_CHECKING:
+    from perft.tracking import Tracker
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Ledger:
         max_steps: a full-length trial's steps.
     """
 
-    def __init__(self, search: Storage, tracker: Tracker, max_steps: int) -> None:
+    def __init__(self, search: Storage, tracker: "Tracker", max_steps: int) -> None:
         self._search = search
         self._tracker = tracker
         self._max_steps = max_steps

@@ -3,11 +3,9 @@
 Everything here is a pure function of `TrialResult`s; only `results` touches a file.
 """
 
-from perft.selection.files import result_files
 from perft.selection.front import best, knee, pareto_front, pick
 from perft.selection.interval import accuracy_interval, wilson
 from perft.selection.limit import ActivatedLimit
-from perft.selection.plot import to_html, to_png
 from perft.selection.results import (
     find_search,
     read_results,
@@ -31,10 +29,7 @@ __all__ = [
     "read_results",
     "read_scores",
     "read_settings",
-    "result_files",
     "to_frame",
-    "to_html",
-    "to_png",
     "wilson",
     "write_results",
     "write_scores",

@@ -3,8 +3,6 @@
 The interval always lies in [0, 1] and holds the share itself, also at 0 and 1.
 """
 
-from scipy.stats import binomtest  # type: ignore[import-untyped]
-
 from perft.trial import Report
 
 CONFIDENCE = 0.95
@@ -18,6 +16,8 @@ def wilson(correct: int, scored: int) -> tuple[float, float]:
     """
     if scored == 0:
         return 0.0, 1.0
+    from scipy.stats import binomtest  # type: ignore[import-untyped]  # noqa: PLC0415 - slow
+
     interval = binomtest(correct, scored).proportion_ci(CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
 

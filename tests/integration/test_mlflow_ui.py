@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-from perft.selection import result_files
+from perft.selection.files import result_files
 from perft.tracking import Tracker
 from pretend import SETTINGS, adapter_files, search_of_six
 

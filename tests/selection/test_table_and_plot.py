@@ -11,7 +11,9 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from perft.config import RoutedConfig, TrainingConfig
-from perft.selection import describe, front_table, result_files, to_frame, to_html, to_png, wilson
+from perft.selection import describe, front_table, to_frame, wilson
+from perft.selection.files import result_files
+from perft.selection.plot import to_html, to_png
 from perft.trial import TrialConfig, TrialResult
 from pretend import SCORED, search_of_six, trial
 

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from perft.selection import result_files
+from perft.selection.files import result_files
 from perft.tracking import Tracker, environment
 from perft.trial import TrialResult
 from pretend import SETTINGS, adapter_files, report, search_of_six, trial

@@ -1,0 +1,84 @@
+"""Ray Tune's part of a search: thin trials, proposed by Optuna and pruned by ASHA."""
+
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+
+from perft.packing.groups import WorkerGroups
+from perft.search.follow import Follow
+from perft.search.prepare import Prepared
+from perft.search.proposer import METRIC, STEP, Proposer
+from perft.search.thin_trial import ThinTrial
+from perft.storage import Storage
+
+REDUCTION_FACTOR = 2
+"""ASHA keeps one in this many trials at each rung."""
+
+THIN_TRIAL_FAILURES = 2
+"""How often the process of a thin trial may die before its trial fails."""
+
+THIN_TRIAL_RESOURCES = {"cpu": 0, "memory": 1_000_000}
+"""No CPU: the worker groups have them all. Ray wants something in a request."""
+
+TUNE_FOLDER, OPTUNA_FILE = "tune", "optuna.journal"
+
+
+def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> None:
+    """Runs all trials of a search, from its first; returns when the last has ended."""
+    settings = prepared.settings
+    prepared.search.delete(TUNE_FOLDER)
+    tuner = tune.Tuner(
+        tune.with_resources(ThinTrial, THIN_TRIAL_RESOURCES),
+        tune_config=tune.TuneConfig(
+            search_alg=_proposer(prepared, groups),
+            scheduler=ASHAScheduler(
+                time_attr=STEP,
+                metric=METRIC,
+                mode="min",
+                max_t=settings.max_steps,
+                grace_period=settings.rungs[0],
+                reduction_factor=REDUCTION_FACTOR,
+            ),
+            num_samples=settings.num_trials,
+            max_concurrent_trials=min(settings.groups * settings.slots, settings.num_trials),
+            reuse_actors=True,
+            trial_dirname_creator=_trial_name,
+            trial_name_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=TUNE_FOLDER,
+            storage_path=prepared.search.place,
+            failure_config=tune.FailureConfig(max_failures=THIN_TRIAL_FAILURES),
+            callbacks=[follow],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+def _proposer(prepared: Prepared, groups: WorkerGroups) -> Proposer:
+    settings = prepared.settings
+    return Proposer(
+        prepared.draw,
+        {"meeting": groups.name, "namespace": groups.namespace},
+        settings.max_steps,
+        sampler=optuna.samplers.TPESampler(seed=settings.seed),
+        storage=_optuna_storage(prepared.search),
+        study_name=settings.name,
+    )
+
+
+def _optuna_storage(search: Storage) -> BaseStorage | None:
+    """A journal file beside the search's other files; in memory when those are remote."""
+    if "://" in search.place:
+        return None
+    search.delete(OPTUNA_FILE)
+    return JournalStorage(JournalFileBackend(str(Path(search.place) / OPTUNA_FILE)))
+
+
+def _trial_name(trial: tune.experiment.Trial) -> str:
+    return f"trial-{trial.config['number']:04d}"
