@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("perft", deadline=None)  # tests time nothing
+settings.load_profile("perft")
 
 # Read when the libraries are imported, hence before any test module is collected.
 os.environ.update(
