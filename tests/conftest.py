@@ -42,7 +42,7 @@ def perft_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fails a selected test whose hardware or program is not here."""
     if item.get_closest_marker("gpu"):
-        import torch  # noqa: PLC0415 - only a GPU run pays for it here
+        import torch  # only a GPU run pays for it
 
         if not torch.cuda.is_available():
             pytest.fail('this test needs a CUDA device; leave it out with -m "not gpu"')

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from perft.errors import ConfigError, SearchError
 from perft.home import default_storage, default_tracking_uri
@@ -140,8 +141,6 @@ def _new_folder(place: str, name: str) -> Storage:
 
 def _absolute(place: str | None) -> str | None:
     """A local directory by its absolute path, which means the same in every process."""
-    from pathlib import Path  # noqa: PLC0415
-
     if place is None or not Path(place).expanduser().exists():
         return place
     return str(Path(place).expanduser().resolve())
