@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from perft.cli import run
+from perft.cli import Dtype, run
 from perft.errors import AdapterError
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.selection import wilson
@@ -29,7 +29,7 @@ def main(
         typer.Option(help="Directory in the LLM-Adapters layout.", show_default="the adapter's"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="Dtype of the base.")] = "auto",
 ) -> None:
     """Score an adapter by greedy generation, with 95% intervals.
 

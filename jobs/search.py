@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from perft.cli import run
+from perft.cli import Dtype, run
 from perft.errors import ConfigError, SearchError
 from perft.search.prepare import Prepared, Wish, prepare, prepare_resume
 from perft.search.run import Finished, run_search
@@ -45,9 +45,7 @@ def main(
     ] = None,
     validation_size: Annotated[int, typer.Option(min=1, help="Validation examples.")] = 400,
     seed: Annotated[int, typer.Option(min=0, help="The search follows from it.")] = 0,
-    dtype: Annotated[
-        str, typer.Option(help="Dtype of the base: auto, float32, bfloat16.")
-    ] = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="Dtype of the base.")] = "auto",
     resume: Annotated[
         str, typer.Option(help="Go on with the search of this name; its settings stay.")
     ] = "",

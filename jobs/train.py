@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from perft.cli import run
+from perft.cli import Dtype, run
 from perft.config import adapter_from_flat, fields_of
 from perft.errors import ConfigError
 from perft.models.source import check_base
@@ -58,7 +58,7 @@ def main(
     ] = None,
     validation_size: Annotated[int, typer.Option(min=1, help="Validation examples.")] = 400,
     seed: Annotated[int, typer.Option(min=0, help="Seeds adapter, data order, dropout.")] = 0,
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="Dtype of the base.")] = "auto",
     out: Annotated[
         str | None, typer.Option(help="Where to write the adapter.", show_default="nowhere")
     ] = None,

@@ -5,10 +5,14 @@ Exit status: 0 done, 1 a bug (with its traceback), 2 the user can fix it (one li
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import typer
 
 from perft.errors import PerftError
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+"""What `--dtype` takes."""
 
 
 def run(command: Callable[..., None], args: Sequence[str] | None = None) -> None:
