@@ -53,11 +53,23 @@ def predict(
     prompts: TokenRows,
     tokenizer: PreTrainedTokenizerBase,
     ranks: Ranks,
+    first: int | None = None,
 ) -> dict[str | None, list[Prediction]]:
-    """Predictions of this rank's share of the split, for each adapter, by example index."""
+    """Predictions of this rank's share of the split, for each adapter, by example index.
+
+    Args:
+        host: the base with the adapters on it.
+        names: the adapters; None is the base alone.
+        split: examples and scorer.
+        prompts: the split's, from `prompt_rows`.
+        tokenizer: the base's.
+        ranks: the examples are shared among them.
+        first: scores only so many examples, from the first; None scores all.
+    """
     assert tokenizer.eos_token_id is not None, "tokenisation has refused a base without one"
     found: dict[str | None, list[Prediction]] = {name: [] for name in names}
-    lengths = [len(prompts.row(i)[0]) + split.scorer.max_new_tokens for i in range(len(prompts))]
+    count = len(prompts) if first is None else min(first, len(prompts))
+    lengths = [len(prompts.row(i)[0]) + split.scorer.max_new_tokens for i in range(count)]
     for chunk in chunks_by_length(lengths, len(names), ranks):
         mine = chunk[ranks.share(len(chunk))]
         new = generate(

@@ -155,7 +155,7 @@ class GroupWorker:
         running = self._pack.running[name]
         if running.failure:
             return
-        if running.step == running.config.training.max_steps:
+        if running.is_full_length:
             source = TaskSource(**self._settings.task)
             for file, data in self._pack.adapter(name, source).items():
                 self._storage.write(f"{ADAPTERS}/{name}/{file}", data)

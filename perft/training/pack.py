@@ -21,6 +21,10 @@ from perft.training.running import RunningTrial
 from perft.training.step import gradients_of
 from perft.trial import AdapterSize, Report, TrialConfig
 
+RUNG_EXAMPLES = 100
+"""Validation examples that are generated at a rung. ASHA compares the validation loss, which is
+of all examples and far less noisy; the accuracy there is for the eye."""
+
 Advanced = Report | str
 """A report, or why the trial failed."""
 
@@ -170,14 +174,26 @@ class Pack:
             same = [name for name in names if lengths[name] == length]
             all_rows = [rows.row(i) for i in range(len(rows))]
             losses |= validation_losses(self.host, same, all_rows, pad, self.ranks)
-        split = self.task.validation
-        correct = self._count_correct(names, split)
-        scored = len(split.examples)
+        correct, scored = self._validate(names)
         return {
-            name: self.running[name].report(losses[name], correct[name], scored) for name in names
+            name: self.running[name].report(losses[name], correct[name], scored[name])
+            for name in names
         }
 
-    def _count_correct(self, names: Sequence[str], split: Split) -> dict[str, int]:
+    def _validate(self, names: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
+        """Right answers and scored examples: all of them at full length, fewer at a rung."""
+        split, correct, scored = self.task.validation, {}, {}
+        full = {name for name in names if self.running[name].is_full_length}
+        for group, limit in ((full, len(split.examples)), (set(names) - full, RUNG_EXAMPLES)):
+            if group:
+                examples = min(limit, len(split.examples))
+                correct |= self._count_correct(sorted(group), split, examples)
+                scored |= dict.fromkeys(group, examples)
+        return correct, scored
+
+    def _count_correct(
+        self, names: Sequence[str], split: Split, first: int | None = None
+    ) -> dict[str, int]:
         predictions = predict(
             self.host,
             names,
@@ -185,5 +201,6 @@ class Pack:
             prompts=self.rows.prompts(split),
             tokenizer=self.base.tokenizer,
             ranks=self.ranks,
+            first=first,
         )
         return {str(n): count for n, count in count_correct(predictions, self.ranks).items()}

@@ -58,6 +58,11 @@ class RunningTrial:
     failure: str = ""
     progress: Progress = field(default_factory=Progress)
 
+    @property
+    def is_full_length(self) -> bool:
+        """Whether all its optimiser steps are done."""
+        return self.step >= self.config.training.max_steps
+
     def batch(self) -> TrialBatch:
         """The rows of its next step."""
         training = self.config.training
