@@ -17,6 +17,8 @@ settings.load_profile("perft")
 
 # Read when the libraries are imported, hence before any test module is collected.
 os.environ.update(
+    # Threads of torch that wait by spinning take twenty times the CPU on a busy machine.
+    OMP_WAIT_POLICY="PASSIVE",
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     MLFLOW_DISABLE_TELEMETRY="true",
