@@ -182,7 +182,9 @@ class Pack:
 
     def _validate(self, names: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
         """Right answers and scored examples: all of them at full length, fewer at a rung."""
-        split, correct, scored = self.task.validation, {}, {}
+        split = self.task.validation
+        correct: dict[str, int] = {}
+        scored: dict[str, int] = {}
         full = {name for name in names if self.running[name].is_full_length}
         for group, limit in ((full, len(split.examples)), (set(names) - full, RUNG_EXAMPLES)):
             if group:
