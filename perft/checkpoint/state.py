@@ -17,6 +17,7 @@ from perft.errors import StorageError
 from perft.trial import Report, TrialConfig
 
 _FORMAT = "perft-trial-state-1"
+_DAMAGE = (struct.error, KeyError, ValueError, TypeError, AttributeError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def from_bytes(data: bytes) -> TrialState:
             adapter=_part(tensors, "adapter:"),
             moments=_part(tensors, "moment:"),
         )
-    except (struct.error, KeyError, ValueError, SafetensorError) as error:
+    except _DAMAGE as error:
         raise StorageError(f"a trial state is damaged: {error!r}") from error
 
 

@@ -61,12 +61,13 @@ def tiny_task(train: int = 21, validation: int = 11, test: int = 7) -> Task:
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """One word per id; w0 pads, w1 ends."""
-    vocabulary = {f"w{i}": i for i in range(VOCABULARY)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="w2"))
+    """One word per id; 0 pads, 1 ends."""
+    vocabulary = {"<pad>": 0, "<end>": 1, "<unknown>": 2}
+    vocabulary |= {f"w{i}": i for i in range(3, VOCABULARY)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unknown>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="w2", eos_token="w1", pad_token="w0"
+        tokenizer_object=tokenizer, unk_token="<unknown>", eos_token="<end>", pad_token="<pad>"
     )
 
 
@@ -141,5 +142,5 @@ def copied(pack: Pack, name: str) -> dict[str, Tensor]:
 def apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
     """Largest absolute difference between two adapters; infinite where either is not a number."""
     assert one.keys() == other.keys()
-    worst = max(float((one[key] - other[key]).abs().max()) for key in one)
+    worst = max(float((one[key] - other[key]).detach().abs().max()) for key in one)
     return worst if math.isfinite(worst) else math.inf

@@ -72,10 +72,10 @@ def test_trials_that_join_later_or_lose_their_neighbours_are_as_alone(
 def test_on_mixtral_and_with_either_implementation_of_the_experts(experts: str) -> None:
     pack = tiny_pack("mixtral", torch.float32, experts=experts)
     some = {name: EIGHT[name] for name in ("r-parallel", "e", "lora-qv", "lora-router")}
-    alone = {name: train_alone(name, config, 15, pack=pack) for name, config in some.items()}
+    alone = {name: train_alone(name, config, 8, pack=pack) for name, config in some.items()}
     for name, config in some.items():
         pack.admit(name, config)
-    reports = advance(pack, dict.fromkeys(some, 15))
+    reports = advance(pack, dict.fromkeys(some, 8))
     for name, (adapter, report) in alone.items():
         assert apart(copied(pack, name), adapter) <= BOUNDS[torch.float32], name
         assert_same(reports[name], report, BOUNDS[torch.float32])
@@ -83,9 +83,10 @@ def test_on_mixtral_and_with_either_implementation_of_the_experts(experts: str) 
 
 def test_trials_do_learn() -> None:
     pack = tiny_pack("olmoe", torch.float32)
-    for name, config in EIGHT.items():
-        pack.admit(name, config)
-    before = advance(pack, dict.fromkeys(EIGHT, 1))
-    after = advance(pack, dict.fromkeys(EIGHT, 40))
-    for name in EIGHT:
-        assert after[name].val_loss < before[name].val_loss - 0.05, name
+    some = ("r", "e", "s-parallel", "lora-qv")
+    for name in some:
+        pack.admit(name, EIGHT[name])
+    before = advance(pack, dict.fromkeys(some, 1))
+    after = advance(pack, dict.fromkeys(some, 25))
+    for name in some:
+        assert after[name].val_loss < before[name].val_loss - 0.1, name
