@@ -32,13 +32,14 @@ _SIZES = {
 }
 
 
-def tiny_base(family: str, dtype: torch.dtype = torch.float64):
+def tiny_base(family: str, dtype: torch.dtype = torch.float64, **other_sizes: int):
     """A random base with sharp routers, so that routing differs between tokens."""
+    sizes = {**_SIZES, **other_sizes}
     torch.manual_seed(0)
     if family == "olmoe":
-        model = OlmoeForCausalLM(OlmoeConfig(**_SIZES, num_experts=4))
+        model = OlmoeForCausalLM(OlmoeConfig(**sizes, num_experts=4))
     else:
-        model = MixtralForCausalLM(MixtralConfig(**_SIZES, num_local_experts=4))
+        model = MixtralForCausalLM(MixtralConfig(**sizes, num_local_experts=4))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("gate.weight"):

@@ -82,8 +82,8 @@ def test_base_gates_of_perft_e_follow_the_family_s_own_convention(family: str, n
 @torch.no_grad()
 def test_lora_answers_as_a_base_with_the_merged_weights(variant: str, family: str):
     config = EVERY[variant]
-    model, ids = tiny_base(family), token_ids(3)
-    merged = copy.deepcopy(model)
+    model, ids = tiny_base(family, num_key_value_heads=1), token_ids(3)  # v_proj is not square
+    merged, untouched = copy.deepcopy(model), copy.deepcopy(model)
     host = AdapterHost(model)
     add_random(host, "a", config)
     host.activate("a")
@@ -96,7 +96,7 @@ def test_lora_answers_as_a_base_with_the_merged_weights(variant: str, family: st
         a_RI, b_OR = (tensors[f"{path}.adapters.{kind}"] for kind in ("lora_A", "lora_B"))
         merged.get_submodule(path).weight += low_rank(config, a_RI, b_OR)
     wanted = merged(ids).logits
-    assert (wanted - tiny_base(family)(ids).logits).abs().max() > 0.1
+    assert (wanted - untouched(ids).logits).abs().max() > 0.1
     # The base router rounds its weights to fp32 even in a base of fp64.
     torch.testing.assert_close(model(ids).logits, wanted, rtol=0, atol=1e-7)
 
