@@ -30,7 +30,7 @@ class PretrainConfig:
     """
 
     seed: int = 0
-    steps: int = 4000
+    steps: int = 3000
     batch_size: int = 32
     row_length: int = 96
     lr: float = 3e-3
