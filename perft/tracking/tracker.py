@@ -159,8 +159,11 @@ class Tracker:
             values[f"test_accuracy/{split}"] = correct / scored if scored else 0.0
             values[f"test_correct/{split}"] = correct
             values[f"test_scored/{split}"] = scored
+        run_id = self._children[number].run_id
         with place_errors(self.tracking_uri):
-            self._client.log_batch(self._children[number].run_id, metrics=_metrics(values, 0))
+            known = self._client.get_run(run_id).data.metrics
+            new = {name: value for name, value in values.items() if name not in known}
+            self._client.log_batch(run_id, metrics=_metrics(new, 0))
 
     def finish(
         self, *, front: Collection[int], files: Mapping[str, bytes], failed: bool = False
