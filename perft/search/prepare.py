@@ -63,14 +63,14 @@ def prepare(wish: Wish) -> Prepared:
     space = find_space(wish.space)
     base_model = _absolute(wish.base_model)
     data = _absolute(wish.data)
+    root = Storage(wish.storage or default_storage())
+    _require_new(root, wish.name)
     check_base(base_model)
     task = load_task(
         TaskSource(name=space.task, data=data, validation_size=wish.validation_size, seed=wish.seed)
     )
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
     rungs = draw.rungs()
-    place = wish.storage or default_storage()
-    search = _new_folder(place, wish.name)
     settings = SearchSettings(
         name=wish.name,
         space=wish.space,
@@ -80,7 +80,7 @@ def prepare(wish: Wish) -> Prepared:
         data=data,
         data_fingerprint=task.fingerprint,
         validation_size=wish.validation_size,
-        storage=Storage(place).place,
+        storage=root.place,
         tracking_uri=default_tracking_uri(),
         num_trials=space.num_trials if wish.num_trials is None else wish.num_trials,
         max_steps=rungs[-1],
@@ -91,7 +91,7 @@ def prepare(wish: Wish) -> Prepared:
         seed=wish.seed,
         dtype=wish.dtype,
     )
-    return Prepared(settings, draw, search, resume=False)
+    return Prepared(settings, draw, root.child(wish.name).prepare(), resume=False)
 
 
 def prepare_resume(name: str, storage: str | None) -> Prepared:
@@ -129,14 +129,12 @@ def task_source(settings: SearchSettings) -> TaskSource:
     )
 
 
-def _new_folder(place: str, name: str) -> Storage:
-    root = Storage(place)
+def _require_new(root: Storage, name: str) -> None:
     if root.exists(f"{name}/{FILE}"):
         raise SearchError(
             f"a search named {name!r} exists in {root.place}; go on with it by --resume {name}, "
             "or choose another --name"
         )
-    return root.child(name).prepare()
 
 
 def _absolute(place: str | None) -> str | None:

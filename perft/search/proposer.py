@@ -79,11 +79,14 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
             return
         self._completed_trials.add(trial_id)
         trial = self._ot_trials[trial_id]
-        if error or not result or not math.isfinite(result.get(METRIC, math.nan)):
+        if error or not result:
             self._open.discard(self._number_of[trial_id])
             self._ot_study.tell(trial, state=TrialState.FAIL)
             return
         self._see(trial_id, result)
+        if not math.isfinite(result[METRIC]):
+            self._ot_study.tell(trial, state=TrialState.FAIL)
+            return
         trial.report(result[METRIC], result[STEP])
         if result[STEP] >= self._max_steps:
             self._ot_study.tell(trial, result[METRIC])

@@ -107,9 +107,10 @@ class View:
 
     def _headline(self) -> str:
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        done = sum(entry.outcome is not None for entry in self._entries.values())
+        entries = list(self._entries.values())  # the search may add one meanwhile
+        done = sum(entry.outcome is not None for entry in entries)
         parts = [f"{minutes}:{seconds:02d}", f"{done}/{self._num_trials} trials", self._stage]
-        complete = [e for e in self._entries.values() if e.outcome == "complete"]
+        complete = [entry for entry in entries if entry.outcome == "complete"]
         if complete:
             best = max(complete, key=lambda entry: entry.reports[-1].accuracy)
             last = best.reports[-1]

@@ -82,10 +82,6 @@ class Simulator:
         events: list[Callable[[], None]] = [
             lambda w=wire: w.popleft()() for wire in self.wires.values() if wire
         ]
-        live = len(self.trials) - len(self.ended)
-        concurrent = min(self.groups * self.slots, self.num_trials)
-        if live < concurrent and len(self.trials) < self.num_trials and not self.open:
-            events.append(self._propose)
         for number, thin in self.trials.items():
             if thin.waiting and self.rounds.ready(number, thin.after):
                 events.append(lambda n=number: self._deliver(n))
@@ -99,15 +95,38 @@ class Simulator:
                     events.append(lambda g=group: self._kill(g))
             elif self.rounds.has_work(group):
                 events.append(lambda g=group: self._work(g))
+        live = len(self.trials) - len(self.ended)
+        concurrent = min(self.groups * self.slots, self.num_trials)
+        if live < concurrent and len(self.trials) < self.num_trials and self.may_propose():
+            events.append(self._propose)
         return events
+
+    # The sampler: what is proposed follows from what it was told, and in which order.
+
+    def may_propose(self) -> bool:
+        return not self.open
+
+    def proposal(self, number: int) -> Mapping[str, Any] | None:
+        return {"number": number, "known": tuple(self.told)}
+
+    def tell(self, number: int, delivery: Delivery, ended: bool) -> None:
+        """The search has acted on a report; `ended` says whether the trial goes on."""
+        if delivery.round > self.round:
+            self.open = set(delivery.members)
+        self.open.discard(number)
+        self.told.append((number, delivery.outcome["report"]["val_loss"]))
+
+    def tell_failed(self, number: int) -> None:
+        self.open.discard(number)
 
     def _send(self, sender: object, message: Callable[[], None]) -> None:
         self.wires.setdefault(sender, deque()).append(message)
 
     def _propose(self) -> None:
         number = len(self.trials)
-        self.trials[number] = Thin({"number": number, "known": tuple(self.told)})
-        self._ask(number)
+        if (config := self.proposal(number)) is not None:
+            self.trials[number] = Thin(config)
+            self._ask(number)
 
     def _ask(self, number: int) -> None:
         thin = self.trials[number]
@@ -153,7 +172,7 @@ class Simulator:
         assert delivery is not None
         self.trials[number].waiting = False
         if "failure" in delivery.outcome:
-            self.open.discard(number)
+            self.tell_failed(number)
             self._end(number, "failed")
             return
         self._act(number, delivery)
@@ -162,16 +181,14 @@ class Simulator:
         """What Tune does with a report: scheduler, sampler, then the next step or the end."""
         report = delivery.outcome["report"]
         step, loss = report["step"], report["val_loss"]
-        if delivery.round > self.round:
-            self.round, self.open = delivery.round, set(delivery.members)
-        self.open.discard(number)
         self.trials[number].steps.append(step)
         worse = sum(other < loss for other in self.rungs[step])
         stop = worse * 2 > len(self.rungs[step])
         self.rungs[step].append(loss)
         self.log.append((number, self.trials[number].config, delivery.round, step, loss, stop))
         self._send("driver", lambda: self.rounds.processed(number, step))
-        self.told.append((number, loss))
+        self.tell(number, delivery, stop or step == RUNGS[-1])
+        self.round = max(self.round, delivery.round)
         if step == RUNGS[-1] or stop:
             self._end(number, "complete" if step == RUNGS[-1] else "pruned")
         else:

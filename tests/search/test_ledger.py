@@ -1,0 +1,117 @@
+"""The search's book: what Tune says of trials, in results, in tracking and for the view."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pretend
+from perft.packing.places import ADAPTERS, trial_folder
+from perft.search.ledger import Ledger
+from perft.selection import read_results
+from perft.storage import Storage
+from perft.trial import AdapterSize, Report, TrialConfig, TrialResult
+
+FULL = 200
+SIZE = {"trainable": 2000, "activated": 1000, "base_activated": 2_000_000}
+
+
+class Recorder:
+    """A tracker that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.runs: dict[int, str] = {}
+        self.reports: list[tuple[int, int]] = []
+        self.finished: dict[int, tuple[TrialResult, Any]] = {}
+
+    def start_trial(self, number: int, config: TrialConfig) -> str:
+        assert number not in self.runs
+        self.runs[number] = f"run-{number}"
+        return self.runs[number]
+
+    def log_size(self, number: int, size: AdapterSize) -> None:
+        assert size == AdapterSize(**SIZE)
+
+    def report(self, number: int, report: Report) -> None:
+        self.reports.append((number, report.step))
+
+    def finish_trial(self, result: TrialResult, adapter: Any) -> str:
+        self.finished[result.number] = result, adapter
+        return self.runs[result.number]
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path)).prepare()
+
+
+@pytest.fixture
+def tracker() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def ledger(search: Storage, tracker: Recorder) -> Ledger:
+    return Ledger(search, tracker, FULL)  # type: ignore[arg-type]
+
+
+def config(number: int) -> dict[str, Any]:
+    return pretend.trial(number).config.to_flat()
+
+
+def go(ledger: Ledger, number: int, *steps: int) -> None:
+    ledger.start(number, config(number))
+    for step in steps:
+        ledger.report(number, pretend.report(step, 100).to_json(), SIZE)
+
+
+def test_a_full_length_trial_is_complete_and_keeps_its_adapter(
+    ledger: Ledger, tracker: Recorder, search: Storage
+) -> None:
+    for name, data in pretend.adapter_files(3).items():
+        search.write(f"{ADAPTERS}/{trial_folder(3)}/{name}", data)
+    go(ledger, 3, 50, FULL)
+    entry = ledger.end(3)
+    assert entry.outcome == "complete"
+    assert tracker.finished[3] == (entry.result(), pretend.adapter_files(3))
+    assert tracker.reports == [(3, 50), (3, FULL)]
+    assert read_results(search) == ledger.results() == [entry.result()]
+    assert entry.result().run_id == "run-3"
+
+
+def test_a_trial_that_ends_earlier_is_pruned_and_has_no_adapter(
+    ledger: Ledger, tracker: Recorder
+) -> None:
+    go(ledger, 0, 50)
+    assert ledger.end(0).outcome == "pruned"
+    assert tracker.finished[0][1] is None
+
+
+@pytest.mark.parametrize("steps", [(), (50,), (50, FULL)])
+def test_a_trial_with_an_error_failed_however_far_it_came(
+    ledger: Ledger, search: Storage, steps: tuple[int, ...]
+) -> None:
+    go(ledger, 0, *steps)
+    assert ledger.end(0, "the loss is nan").outcome == "failed"
+    (result,) = read_results(search)
+    assert result.error == "the loss is nan"
+    assert [report.step for report in result.reports] == list(steps)
+    assert (result.size is None) == (not steps)
+
+
+def test_what_is_said_twice_counts_once(ledger: Ledger) -> None:
+    go(ledger, 0, 50)
+    go(ledger, 0, 50)
+    assert [report.step for report in ledger.entries[0].reports] == [50]
+
+
+def test_results_are_the_ended_trials_by_number(ledger: Ledger, search: Storage) -> None:
+    for number in (2, 0, 1):
+        go(ledger, number, 50)
+    ledger.end(2)
+    ledger.end(0)
+    assert [result.number for result in ledger.results()] == [0, 2]
+    assert read_results(search) == ledger.results()
+    assert ledger.results()[0].config == TrialConfig.from_flat(config(0))
+    assert asdict(ledger.results()[0].size or AdapterSize(**SIZE)) == SIZE

@@ -1,0 +1,209 @@
+"""What cannot work is refused before anything is written; what can is ready to run."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from contracts.bases import save_base, tiny_base
+from perft.errors import (
+    BaseModelError,
+    ConfigError,
+    DataError,
+    PerftError,
+    SearchError,
+    StorageError,
+)
+from perft.search.prepare import Wish, prepare, prepare_resume
+from perft.search.settings import FILE, SearchSettings
+
+ROW = {"instruction": "What is 1 + {n} ?", "input": "", "output": "It is {n}.", "answer": "{n}"}
+
+
+def rows(count: int) -> list[dict[str, str]]:
+    return [{key: text.format(n=n) for key, text in ROW.items()} for n in range(count)]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_base(tiny_base("mixtral", torch.float32), tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A directory in the LLM-Adapters layout."""
+    for name, count in (("train/math_data.json", 20), ("eval/AddSub/test.json", 3)):
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(rows(count)))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def wish(tmp_path: Path) -> Wish:
+    return Wish(
+        space="arithmetic",
+        name="first",
+        storage=str(tmp_path / "searches"),
+        validation_size=20,
+        max_steps=8,
+    )
+
+
+def refused(wish: Wish, kind: type[PerftError], message: str, **changes: Any) -> None:
+    """`wish` with `changes` is refused, and its storage is not so much as made."""
+    with pytest.raises(kind, match=message):
+        prepare(replace(wish, **changes))
+    assert not Path(wish.storage or "").exists()
+
+
+def test_a_good_wish_is_ready_to_run(wish: Wish, tmp_path: Path) -> None:
+    prepared = prepare(wish)
+    settings = prepared.settings
+    assert not prepared.resume
+    assert settings.rungs == (2, 4, 8)
+    assert settings.max_steps == 8
+    assert settings.num_trials == prepared.draw.space.num_trials
+    assert settings.base_model is None
+    assert settings.storage == str(tmp_path / "searches")
+    assert Path(settings.tracking_uri.removeprefix("sqlite:///")).is_absolute()
+    assert prepared.search.place == str(tmp_path / "searches" / "first")
+    assert (tmp_path / "searches" / "first").is_dir()
+    assert prepared.search.names() == []
+
+
+def test_a_base_and_data_are_known_by_absolute_paths_and_fingerprints(
+    wish: Wish, base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded = prepare(replace(wish, name="embedded")).settings
+    monkeypatch.chdir(data.parent)
+    settings = prepare(replace(wish, base_model=str(base), data="data", validation_size=3)).settings
+    assert settings.base_model == str(base)
+    assert settings.data == str(data)
+    assert settings.base_fingerprint != embedded.base_fingerprint
+    assert settings.data_fingerprint != embedded.data_fingerprint
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "-x", "a b", "a/b", "../a", "a\n", "é", ".first"])
+def test_a_name_that_is_no_folder_name_is_refused(wish: Wish, name: str) -> None:
+    refused(wish, ConfigError, "search name", name=name)
+
+
+def test_an_unknown_space_is_refused(wish: Wish) -> None:
+    refused(wish, ConfigError, "did you mean 'arithmetic'", space="aritmetic")
+
+
+def test_a_base_that_is_not_there_is_refused(wish: Wish, tmp_path: Path) -> None:
+    refused(wish, BaseModelError, "neither a directory here nor a hub id", base_model="/no/such")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(wish, BaseModelError, "has no config.json", base_model=str(empty))
+
+
+def test_a_base_that_is_no_supported_moe_is_refused(wish: Wish, base: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(base, tmp_path / "other"))
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
+    refused(
+        wish,
+        BaseModelError,
+        "not a supported MoE family; supported: .*olmoe",
+        base_model=str(other),
+    )
+
+
+def test_a_base_without_weights_is_refused(wish: Wish, base: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(base, tmp_path / "other"))
+    (other / "model.safetensors").unlink()
+    refused(wish, BaseModelError, "has no weights", base_model=str(other))
+
+
+def test_data_that_cannot_be_used_are_refused(wish: Wish, data: Path, tmp_path: Path) -> None:
+    refused(wish, DataError, "is not a directory", data=str(tmp_path / "nowhere"))
+    refused(wish, DataError, "LLM-Adapters layout", data=str(tmp_path))
+    broken = rows(20)
+    del broken[6]["instruction"]
+    (data / "train" / "math_data.json").write_text(json.dumps(broken))
+    refused(wish, DataError, "math_data.json, row 7 has no instruction", data=str(data))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_trials": 0}, "num_trials must be at least 1"),
+        ({"groups": 0}, "groups must be at least 1"),
+        ({"slots": -1}, "slots must be at least 1"),
+        ({"workers_per_group": 0}, "workers_per_group must be at least 1"),
+        ({"validation_size": 0}, "validation_size must be at least 1"),
+        ({"max_steps": 0}, "max_steps must be"),
+        ({"seed": -1}, "seed must be"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(
+    wish: Wish, changes: dict[str, int], message: str
+) -> None:
+    refused(wish, ConfigError, message, **changes)
+
+
+def test_a_storage_that_cannot_be_written_is_refused(wish: Wish, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="cannot"):
+        prepare(replace(wish, storage=str(tmp_path / "file")))
+    with pytest.raises(StorageError, match="cannot open storage"):
+        prepare(replace(wish, storage="nosuch://place"))
+
+
+def test_a_name_that_is_taken_is_refused_and_nothing_is_lost(wish: Wish) -> None:
+    prepared = prepare(wish)
+    prepared.settings.write(prepared.search)
+    prepared.search.write("results.json", b"{}")
+    with pytest.raises(SearchError, match="--resume first, or choose another --name"):
+        prepare(wish)
+    assert prepared.search.names() == ["results.json", FILE]
+    # A folder in which no search was started yet is no search.
+    prepared.search.delete(FILE)
+    prepare(wish)
+
+
+def started(wish: Wish, **changes: Any) -> SearchSettings:
+    prepared = prepare(replace(wish, **changes))
+    prepared.settings.write(prepared.search)
+    return prepared.settings
+
+
+def test_a_search_is_taken_up_with_the_settings_it_had(wish: Wish) -> None:
+    settings = started(wish, seed=5, num_trials=3, slots=2)
+    prepared = prepare_resume("first", wish.storage)
+    assert prepared.resume
+    assert prepared.settings == settings
+    assert prepared.draw == prepare(replace(wish, name="second", seed=5)).draw
+    assert prepared.draw.rungs() == settings.rungs
+
+
+def test_only_a_search_that_is_there_can_be_taken_up(wish: Wish) -> None:
+    with pytest.raises(SearchError, match="holds no search"):
+        prepare_resume("first", wish.storage)
+    started(wish)
+    with pytest.raises(SearchError, match="did you mean 'first'"):
+        prepare_resume("frist", wish.storage)
+
+
+def test_changed_data_and_bases_are_noticed(
+    wish: Wish, base: Path, data: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(base, tmp_path / "other"))
+    started(wish, base_model=str(other), data=str(data), validation_size=3)
+    prepare_resume("first", wish.storage)
+    weights = (other / "model.safetensors").read_bytes()
+    (other / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    with pytest.raises(SearchError, match="the base of search 'first' has changed"):
+        prepare_resume("first", wish.storage)
+    (other / "model.safetensors").write_bytes(weights)
+    test = data / "eval" / "AddSub" / "test.json"
+    test.write_text(json.dumps(rows(2)))
+    with pytest.raises(SearchError, match="the data of search 'first' have changed"):
+        prepare_resume("first", wish.storage)

@@ -1,0 +1,81 @@
+"""A search's settings survive the way to its folder and back, or are refused."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perft.errors import ConfigError, StorageError
+from perft.search.settings import FILE, SearchSettings, installed_versions
+from perft.storage import Storage
+
+SETTINGS = SearchSettings(
+    name="first",
+    space="arithmetic",
+    task="arithmetic",
+    base_model=None,
+    base_fingerprint="b" * 8,
+    data=None,
+    data_fingerprint="d" * 8,
+    validation_size=40,
+    storage="/searches",
+    tracking_uri="sqlite:////mlflow.db",
+    num_trials=4,
+    max_steps=40,
+    rungs=(10, 20, 40),
+    groups=1,
+    workers_per_group=2,
+    slots=4,
+    seed=3,
+)
+
+
+def test_settings_come_back_as_they_were(tmp_path: Path) -> None:
+    search = Storage(str(tmp_path))
+    SETTINGS.write(search)
+    assert SearchSettings.read(search) == SETTINGS
+
+
+def test_versions_are_those_installed() -> None:
+    assert SETTINGS.versions == installed_versions()
+    assert {"torch", "ray", "optuna", "transformers", "perft"} <= set(SETTINGS.versions)
+
+
+@pytest.mark.parametrize(
+    "name", ["num_trials", "groups", "workers_per_group", "slots", "validation_size"]
+)
+def test_counts_below_one_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be at least 1, found 0"):
+        dataclasses.replace(SETTINGS, **{name: 0})
+
+
+def change(settings: dict[str, Any], **changes: Any) -> bytes:
+    return json.dumps({**settings, **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        change(SETTINGS.to_json(), rungs=None),
+        change(SETTINGS.to_json(), colour="red"),
+        change(SETTINGS.to_json(), num_trials=0),
+        change(SETTINGS.to_json(), num_trials="four"),
+    ],
+)
+def test_a_damaged_file_is_refused(data: bytes, tmp_path: Path) -> None:
+    search = Storage(str(tmp_path))
+    search.write(FILE, data)
+    with pytest.raises(StorageError, match=f"{FILE} is damaged"):
+        SearchSettings.read(search)
+
+
+def test_a_folder_without_settings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot read"):
+        SearchSettings.read(Storage(str(tmp_path)))

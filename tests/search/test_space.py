@@ -1,0 +1,108 @@
+"""Spaces are found by name, make sense before anything runs, and draw from their seed alone."""
+
+import dataclasses
+from pathlib import Path
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perft.config import RoutedConfig, SingleConfig, TrainingConfig
+from perft.errors import ConfigError
+from perft.search.space import Draw, SearchSpace, find_space, of_length
+from perft.trial import TrialConfig
+from search.spaces import SMALL, package_of, suggest, training
+
+
+def asked(seed: int = 0) -> optuna.Trial:
+    return optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()
+
+
+def test_the_shipped_space_is_found_by_name() -> None:
+    space = find_space("arithmetic")
+    assert space.task == "arithmetic"
+    assert space.num_trials >= 12
+    for embedded in (True, False):
+        drawn = {Draw(space, embedded, 0)(asked(seed)).adapter.variant for seed in range(60)}
+        assert len(drawn) == 6, "every variant can be drawn"
+
+
+def test_an_unknown_space_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'arithmetic'"):
+        find_space("arithmetics")
+    with pytest.raises(ConfigError, match="unknown search space"):
+        find_space("../arithmetic")
+
+
+def test_a_module_without_a_space_is_refused(tmp_path: Path) -> None:
+    with package_of(tmp_path, empty="", wrong="SPACE = 7"):
+        for name in ("empty", "wrong"):
+            with pytest.raises(ConfigError, match=f"{name}.py has no SPACE"):
+                find_space(name)
+
+
+@pytest.mark.parametrize("rungs", [(0.5, 0.25), (0.5, 0.5), (0.0, 0.5), (0.5, 1.0), (-0.1,), (2,)])
+def test_rungs_must_ascend_between_0_and_1(rungs: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match="rungs must ascend"):
+        dataclasses.replace(SMALL, rungs=rungs)
+
+
+@given(
+    shares=st.lists(st.floats(0.01, 0.99), max_size=5, unique=True).map(sorted),
+    steps=st.integers(1, 300),
+)
+def test_steps_of_rungs_ascend_to_the_full_length(shares: list[float], steps: int) -> None:
+    rungs = dataclasses.replace(SMALL, rungs=tuple(shares)).steps_of_rungs(steps)
+    assert rungs[-1] == steps
+    assert rungs[0] >= 1
+    assert list(rungs) == sorted(set(rungs))
+    for share in shares:
+        assert max(1, round(share * steps)) in rungs
+
+
+def test_a_draw_follows_from_the_optuna_trial_and_the_seed() -> None:
+    draw = Draw(SMALL, True, seed=3)
+    assert draw(asked(1)) == draw(asked(1))
+    assert draw(asked(1)) != draw(asked(2))
+    assert draw(asked(1)).training.seed == 3
+    assert dataclasses.replace(draw, seed=4)(asked(1)).adapter == draw(asked(1)).adapter
+
+
+def test_the_length_can_be_set_and_warm_up_shrinks_with_it() -> None:
+    assert Draw(SMALL, True, 0).rungs() == (10, 20, 40)
+    assert Draw(SMALL, False, 0).rungs() == (20, 40, 80)
+    short = Draw(SMALL, True, 0, max_steps=20)
+    assert short.rungs() == (5, 10, 20)
+    assert short(asked()).training.warmup_steps == 2
+    assert Draw(SMALL, True, 0, max_steps=1).rungs() == (1,)
+    assert of_length(training(True), 9, 400).warmup_steps == 8
+    with pytest.raises(ConfigError, match="max_steps must be"):
+        Draw(SMALL, True, 0, max_steps=0).rungs()
+
+
+def test_trials_of_unequal_length_are_refused() -> None:
+    def uneven(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+        steps = trial.suggest_categorical("steps", (100, 200))
+        return TrialConfig(SingleConfig(rank=2), TrainingConfig(lr=1e-3, max_steps=steps))
+
+    draw = Draw(dataclasses.replace(SMALL, suggest=uneven), True, 0)
+    with pytest.raises(ConfigError, match=r"the same max_steps.*\[100, 200\]"):
+        draw.rungs()
+    assert dataclasses.replace(draw, max_steps=50).rungs()[-1] == 50
+
+
+def test_a_space_whose_trials_make_no_sense_is_refused_before_a_search() -> None:
+    def impossible(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+        top_k = trial.suggest_int("top_k", 1, 8)
+        return TrialConfig(RoutedConfig(rank=2, num_experts=4, top_k=top_k), training(embedded))
+
+    with pytest.raises(ConfigError, match="top_k must be at most num_experts"):
+        Draw(SearchSpace(task="arithmetic", training=training, suggest=impossible), True, 0).rungs()
+
+
+def test_checking_a_space_draws_nothing_from_the_search() -> None:
+    before = Draw(SMALL, True, 0)(asked(5))
+    Draw(SMALL, True, 0).rungs()
+    assert Draw(SMALL, True, 0)(asked(5)) == before
+    assert suggest(asked(5), True).adapter == before.adapter

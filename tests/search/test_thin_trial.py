@@ -1,0 +1,142 @@
+"""A thin trial asks, hands on, remembers how far it is, and can become another trial."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from perft.errors import SearchError
+from perft.search import follow, thin_trial
+from perft.search.follow import Follow
+from perft.search.thin_trial import ThinTrial
+
+SIZE = {"trainable": 2, "activated": 1, "base_activated": 9}
+
+
+def answer(step: int, loss: float = 0.5) -> dict[str, Any]:
+    report = {"step": step, "val_loss": loss, "correct": 3, "scored": 4}
+    return {"outcome": {"report": report, "size": SIZE}, "round": 2, "members": (0, 7)}
+
+
+class Meeting:
+    """A handle like Ray's: `meeting.method.remote(...)` is noted and answered."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self._answers = answers
+
+    def __getattr__(self, method: str) -> Any:
+        def remote(*args: Any) -> Any:
+            self.calls.append((method, *args))
+            found = self._answers.get(method)
+            return found.pop(0) if isinstance(found, list) else found
+
+        return SimpleNamespace(remote=remote)
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> dict[str, Meeting]:
+    """Ray's calls answer from the meetings put in here."""
+    meetings: dict[str, Meeting] = {}
+    fake = SimpleNamespace(
+        get_actor=lambda name, namespace: meetings[f"{namespace}/{name}"], get=lambda x: x
+    )
+    monkeypatch.setattr(thin_trial, "ray", fake)
+    monkeypatch.setattr(follow, "ray", fake)
+    return meetings
+
+
+def config(number: int) -> dict[str, Any]:
+    return {
+        "number": number,
+        "trial": {"lr": number, "max_steps": 20},
+        "meeting": "m",
+        "namespace": "n",
+    }
+
+
+def made(meeting: Meeting, meetings: dict[str, Meeting]) -> ThinTrial:
+    meetings["n/m"] = meeting
+    trial = ThinTrial.__new__(ThinTrial)  # Tune's own constructor opens log folders
+    trial.setup(config(7))
+    return trial
+
+
+def test_reports_become_tune_results(no_ray: dict[str, Meeting]) -> None:
+    meeting = Meeting(next_report=[answer(10), answer(20, 0.25)])
+    trial = made(meeting, no_ray)
+    first, last = trial.step(), trial.step()
+    assert first["step"] == 10
+    assert first["val_loss"] == 0.5
+    assert first["accuracy"] == 0.75
+    assert first["round"] == 2
+    assert first["members"] == [0, 7]
+    assert first["size"] == SIZE
+    assert not first["done"]
+    assert last["done"]
+    assert last["val_loss"] == 0.25
+    asked = {"lr": 7, "max_steps": 20}
+    assert meeting.calls == [("next_report", 7, asked, 0), ("next_report", 7, asked, 10)]
+
+
+def test_a_process_that_becomes_another_trial_starts_anew(no_ray: dict[str, Meeting]) -> None:
+    meeting = Meeting(next_report=[answer(10), answer(10)])
+    trial = made(meeting, no_ray)
+    trial.step()
+    assert trial.reset_config(config(8))
+    trial.step()
+    assert meeting.calls[-1] == ("next_report", 8, {"lr": 8, "max_steps": 20}, 0)
+
+
+@pytest.mark.parametrize(
+    "said", [{"fatal": "no base"}, {"outcome": {"failure": "no base"}, "round": 0, "members": ()}]
+)
+def test_failures_are_raised_with_their_reason(
+    no_ray: dict[str, Meeting], said: dict[str, Any]
+) -> None:
+    trial = made(Meeting(next_report=[said]), no_ray)
+    with pytest.raises(SearchError, match="no base"):
+        trial.step()
+
+
+class Book:
+    """Stands for the ledger and the view: writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, method: str) -> Any:
+        return lambda *args: self.calls.append((method, *args))
+
+
+def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
+    meeting, ledger, view = Meeting(failure_of="the loss is nan"), Book(), Book()
+    following = Follow(ledger, view, meeting)  # type: ignore[arg-type]
+    trial = SimpleNamespace(config=config(7))
+    result = {"step": 10, "report": {"step": 10}, "size": SIZE}
+    following.on_trial_start(0, [], trial)
+    following.on_trial_result(0, [], trial, result)
+    following.on_trial_complete(0, [], trial)
+    following.on_trial_error(0, [], trial)
+    started = ("start", 7, {"lr": 7, "max_steps": 20})
+    assert ledger.calls == [
+        started,
+        ("report", 7, {"step": 10}, SIZE),
+        ("end", 7),
+        started,
+        ("end", 7, "the loss is nan"),
+    ]
+    assert meeting.calls == [
+        ("processed", 7, 10),
+        ("ended", 7),
+        ("failure_of", 7),
+        ("ended", 7),
+    ]
+    assert [call[0] for call in view.calls] == ["reported", "ended", "ended"]
+
+
+def test_a_trial_whose_process_died_has_a_reason_too() -> None:
+    ledger = Book()
+    following = Follow(ledger, Book(), Meeting(failure_of=""))  # type: ignore[arg-type]
+    following.on_trial_error(0, [], SimpleNamespace(config=config(7)))
+    assert ledger.calls[-1] == ("end", 7, "the trial's process died")

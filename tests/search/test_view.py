@@ -1,0 +1,136 @@
+"""The live table in a terminal, and plain lines in a log."""
+
+import io
+import re
+import threading
+from collections.abc import Mapping
+
+import pytest
+from rich.console import Console
+
+import pretend
+from perft.search.ledger import Entry
+from perft.search.view import View
+
+
+def entry(number: int, outcome: str | None, *corrects: int, error: str = "") -> Entry:
+    trial = pretend.trial(number)
+    reports = [
+        pretend.report(step, correct)
+        for step, correct in zip((50, 100, 200), corrects, strict=False)
+    ]
+    return Entry(number, trial.config, f"run-{number}", reports, trial.size, outcome, error)  # type: ignore[arg-type]
+
+
+ENTRIES = {
+    0: entry(0, "complete", 100, 200, 340),
+    1: entry(1, "pruned", 80),
+    2: entry(2, "failed", error="the training loss is nan at step 3"),
+    3: entry(3, None, 120),
+    4: entry(4, None),
+}
+
+
+def view(
+    terminal: bool, entries: Mapping[int, Entry] = ENTRIES, steps: Mapping[int, int] | None = None
+) -> tuple[View, io.StringIO]:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=150, color_system=None)
+    return View(console, 16, 200, entries, lambda: steps or {}), stream
+
+
+def shown(watching: View) -> list[str]:
+    console = Console(file=io.StringIO(), width=150)
+    with console.capture() as capture:
+        console.print(watching.render())
+    return capture.get().splitlines()
+
+
+def test_the_table_shows_every_trial_and_the_best_so_far() -> None:
+    watching, _ = view(terminal=True, steps={3: 73, 4: 21, 0: 999})
+    watching.stage("training")
+    lines = shown(watching)
+    assert re.match(r"\d+:\d\d  ·  3/16 trials  ·  training  ·  best 85.0% \[", lines[0])
+    assert lines[0].rstrip().endswith("trial 0")
+    rows = {int(line.split()[0]): line for line in lines[2:]}
+    assert set(rows) == set(ENTRIES)
+    assert "200/200" in rows[0]
+    assert "85.0%" in rows[0]
+    assert rows[0].rstrip().endswith("complete")
+    assert rows[1].rstrip().endswith("pruned")
+    assert rows[2].rstrip().endswith("failed")
+    assert "73/200" in rows[3], "the step between rungs, from the worker group"
+    assert "21/200" in rows[4]
+    assert rows[4].rstrip().endswith("running")
+    assert "PERFT-R" in rows[1].upper()
+
+
+def test_a_search_that_has_not_begun_is_an_empty_table() -> None:
+    watching, _ = view(terminal=True, entries={})
+    assert "0/16 trials" in shown(watching)[0]
+    assert "best" not in shown(watching)[0]
+
+
+def test_of_many_trials_the_running_and_the_latest_are_shown() -> None:
+    entries = {n: entry(n, None if n == 1 else "pruned", 10) for n in range(60)}
+    watching, _ = view(terminal=True, entries=entries)
+    numbers = [int(line.split()[0]) for line in shown(watching)[2:]]
+    assert numbers == [1, *range(41, 60)]
+
+
+def test_a_terminal_gets_a_table_and_no_lines() -> None:
+    watching, stream = view(terminal=True)
+    with watching.running():
+        watching.stage("scoring trials")
+        watching.reported(ENTRIES[3])
+        watching.ended(ENTRIES[1])
+    assert "configuration" in stream.getvalue()
+    assert "scoring trials" in stream.getvalue()
+    assert "(3/16 trials)" not in stream.getvalue()
+
+
+def test_a_log_gets_plain_lines_and_no_table() -> None:
+    watching, stream = view(terminal=False)
+    with watching.running():
+        watching.stage("starting the worker groups")
+        watching.reported(ENTRIES[0])
+        watching.ended(ENTRIES[0])
+        watching.ended(ENTRIES[2])
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 4
+    assert all(re.match(r"\[\d+:\d\d\] ", line) for line in lines)
+    assert "trial   0  step 200/200  val loss 1.0000  accuracy 85.0%" in lines[1]
+    assert lines[2].endswith("trial   0  complete  (3/16 trials)")
+    assert "failed: the training loss is nan at step 3" in lines[3]
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_trials_may_begin_while_the_table_is_drawn() -> None:
+    entries: dict[int, Entry] = {0: entry(0, "complete", 1, 2, 3)}
+    watching, _ = view(terminal=True, entries=entries)
+    stop = threading.Event()
+    failures: list[Exception] = []
+
+    def draw() -> None:
+        while not stop.is_set():
+            try:
+                watching.render()
+            except Exception as error:
+                failures.append(error)
+                return
+
+    drawing = threading.Thread(target=draw)
+    drawing.start()
+    for number in range(1, 400):
+        entries[number] = entry(number, "complete", 1, 2, 3)
+    stop.set()
+    drawing.join()
+    assert not failures
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_brackets_in_an_error_are_no_markup(terminal: bool) -> None:
+    watching, stream = view(terminal=terminal)
+    with watching.running():
+        watching.ended(entry(5, "failed", error="shape [/2] wanted"))
+    assert terminal or "shape [/2] wanted" in stream.getvalue()
