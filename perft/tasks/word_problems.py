@@ -71,6 +71,13 @@ _MORE = (
     "What is the difference?",
     "By how many is {name} ahead of {other}?",
 )
+_TWO_PEOPLE = (
+    "{name} {gains} {x} {things} and {other} {gains} {y}.",
+    "{name} owns {x} {things}. {other} owns {y}.",
+    "There are {x} {things} in the {bag} of {name} and {y} in the {bag} of {other}.",
+    "{name} starts with {x} {things} and {other} starts with {y}.",
+    "On {day} {name} {gains} {x} {things}. On {day2} {other} {gains} {y} {things}.",
+)
 
 KINDS = (
     Kind(
@@ -97,20 +104,12 @@ KINDS = (
     ),
     Kind(
         "+",
-        (
-            "{name} {gains} {x} {things} and {other} {gains} {y}.",
-            "{name} owns {x} {things}. {other} owns {y}.",
-            "There are {x} {things} in the {bag} of {name} and {y} in the {bag} of {other}.",
-        ),
+        _TWO_PEOPLE,
         _BOTH,
     ),
     Kind(
         "-",
-        (
-            "{name} {gains} {x} {things} and {other} {gains} {y}.",
-            "{name} owns {x} {things}. {other} owns {y}.",
-            "There are {x} {things} in the {bag} of {name} and {y} in the {bag} of {other}.",
-        ),
+        _TWO_PEOPLE,
         _MORE,
     ),
     Kind(
