@@ -55,16 +55,17 @@ class Simulator:
     crashing: frozenset[int] = frozenset()
     kills: int = 0
     restarts: int = 0
+    rungs: tuple[int, ...] = RUNGS
     log: list[tuple[Any, ...]] = field(default_factory=list)
     packs: set[tuple[tuple[int, int], ...]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.rounds = Rounds(self.groups, self.slots, self.num_trials, RUNGS)
+        self.rounds = Rounds(self.groups, self.slots, self.num_trials, self.rungs)
         self.trials: dict[int, Thin] = {}
         self.ended: set[int] = set()
         self.open: set[int] = set()  # members of the round that the search has yet to act on
         self.round = -1
-        self.rungs: dict[int, list[float]] = {rung: [] for rung in RUNGS}
+        self.losses: dict[int, list[float]] = {rung: [] for rung in self.rungs}
         self.told: list[tuple[int, float]] = []  # what a sampler would learn from
         self.wires: dict[object, deque[Callable[[], None]]] = {}
         self.training: dict[int, tuple[Assignment, ...]] = {}
@@ -162,7 +163,7 @@ class Simulator:
         self.rounds.crashed(group)
 
     def _train(self, assignment: Assignment) -> Outcome:
-        if self.failing.get(assignment.trial, RUNGS[-1] + 1) <= assignment.target:
+        if self.failing.get(assignment.trial, self.rungs[-1] + 1) <= assignment.target:
             return {"failure": "the loss is nan"}
         loss = random.Random(repr((assignment.config, assignment.target))).random()
         return {"report": {"step": assignment.target, "val_loss": loss}}
@@ -182,15 +183,15 @@ class Simulator:
         report = delivery.outcome["report"]
         step, loss = report["step"], report["val_loss"]
         self.trials[number].steps.append(step)
-        worse = sum(other < loss for other in self.rungs[step])
-        stop = worse * 2 > len(self.rungs[step])
-        self.rungs[step].append(loss)
+        worse = sum(other < loss for other in self.losses[step])
+        stop = worse * 2 > len(self.losses[step])
+        self.losses[step].append(loss)
         self.log.append((number, self.trials[number].config, delivery.round, step, loss, stop))
         self._send("driver", lambda: self.rounds.processed(number, step))
-        self.tell(number, delivery, stop or step == RUNGS[-1])
+        self.tell(number, delivery, stop or step == self.rungs[-1])
         self.round = max(self.round, delivery.round)
-        if step == RUNGS[-1] or stop:
-            self._end(number, "complete" if step == RUNGS[-1] else "pruned")
+        if step == self.rungs[-1] or stop:
+            self._end(number, "complete" if step == self.rungs[-1] else "pruned")
         else:
             self.trials[number].after = step
             self._ask(number)

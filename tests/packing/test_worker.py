@@ -1,0 +1,306 @@
+"""What a process of a worker group does with its orders; no Ray, one process, real training."""
+
+import contextlib
+import dataclasses
+import math
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from contracts.packs import EIGHT, apart, tiny_pack, trial
+from packing.simulator import Simulator, first
+from perft.checkpoint import from_bytes, read_adapter
+from perft.config import SingleConfig
+from perft.errors import BaseModelError, StorageError
+from perft.packing import worker
+from perft.packing.places import trial_file
+from perft.packing.rounds import Outcome
+from perft.packing.settings import GroupSettings
+from perft.packing.worker import GroupWorker
+from perft.ranks import Ranks
+from perft.storage import Storage
+from perft.training.pack import Pack
+from perft.trial import TrialConfig
+
+RUNGS = (2, 4, 8)
+NAMES = list(EIGHT)
+
+
+def configured(number: int) -> dict[str, Any]:
+    """Trial `number` of a search whose full length is the last rung."""
+    config = EIGHT[NAMES[number % len(NAMES)]]
+    training = dataclasses.replace(config.training, max_steps=RUNGS[-1], warmup_steps=1)
+    return TrialConfig(config.adapter, training).to_flat()
+
+
+def order(*assignments: tuple[int, int], live: tuple[int, ...] | None = None) -> dict[str, Any]:
+    """To train each (trial, target)."""
+    return {
+        "assignments": [
+            {"trial": trial, "config": configured(trial), "target": target}
+            for trial, target in assignments
+        ],
+        "live": tuple(trial for trial, _ in assignments) if live is None else live,
+        "score": [],
+        "stop": False,
+    }
+
+
+class Meeting:
+    """A meeting point that gives out what it was told to, then stops."""
+
+    def __init__(self, *orders: dict[str, Any]) -> None:
+        self.orders = list(orders)
+        self.handed_in: list[dict[int, Outcome] | None] = []
+        self.calls: list[tuple[Any, ...]] = []
+        self.may_start = True
+
+    def __getattr__(self, method: str) -> Any:
+        return SimpleNamespace(remote=lambda *args: self._answer(method, *args))
+
+    def _answer(self, method: str, *args: Any) -> Any:
+        if method == "starting":
+            return self.may_start
+        if method != "next_work":
+            self.calls.append((method, *args))
+            return None
+        self.handed_in.append(args[1])
+        stop = {"assignments": [], "live": (), "score": [], "stop": True}
+        return self.orders.pop(0) if self.orders else stop
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.ray, "get", lambda answer: answer)
+
+
+def settings(folder: Path) -> GroupSettings:
+    return GroupSettings(
+        group=0, meeting="m", namespace="n", base_model=None, dtype="auto",
+        task={"name": "arithmetic"}, storage=str(folder), threads=1,
+    )  # fmt: skip
+
+
+def new_worker(folder: Path, meeting: Meeting, pack: Pack | None = None) -> GroupWorker:
+    return GroupWorker(settings(folder), pack or tiny_pack(), Ranks(), meeting)
+
+
+def run(folder: Path, *orders: dict[str, Any]) -> list[dict[int, Outcome]]:
+    """The outcomes of each order, from a worker that has just started."""
+    meeting = Meeting(*orders)
+    new_worker(folder, meeting).run()
+    assert meeting.calls[0] == ("attach", 0)
+    assert meeting.handed_in[0] is None
+    return meeting.handed_in[1:]  # type: ignore[return-value]
+
+
+def without_speed(outcome: Outcome) -> dict[str, Any]:
+    return {**outcome, "report": {**outcome["report"], "tokens_per_second": 0.0}}
+
+
+def test_orders_are_trained_and_answered(tmp_path: Path) -> None:
+    first, second = run(tmp_path, order((0, 2), (3, 2)), order((0, 4), (3, 4)))
+    assert set(first) == set(second) == {0, 3}
+    assert first[0]["report"]["step"] == 2
+    assert second[3]["report"]["step"] == 4
+    assert first[0]["size"]["trainable"] > 0
+
+
+def test_state_is_in_storage_before_the_report_is_handed_in(tmp_path: Path) -> None:
+    (outcomes,) = run(tmp_path, order((0, 2)))
+    state = from_bytes(Storage(str(tmp_path)).read(trial_file(0)))
+    assert state.step == 2
+    assert state.reports[-1].to_json() == outcomes[0]["report"]
+    assert not Storage(str(tmp_path)).exists("adapters")
+
+
+def test_a_full_length_trial_leaves_its_adapter(tmp_path: Path) -> None:
+    run(tmp_path, order((0, 8)))
+    config, tensors, found = read_adapter(tmp_path / "adapters" / "0000")
+    assert config == TrialConfig.from_flat(configured(0)).adapter
+    state = from_bytes(Storage(str(tmp_path)).read(trial_file(0)))
+    assert apart(tensors, state.adapter) == 0.0
+    assert found["perft"]["trained_on"]["name"] == "arithmetic"
+
+
+def test_a_worker_that_was_replaced_goes_on_exactly(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", order((0, 2), (4, 2)), order((0, 8), (4, 8)))
+    before = run(tmp_path / "killed", order((0, 2), (4, 2)))
+    after = run(tmp_path / "killed", order((0, 8), (4, 8)))
+    for number in (0, 4):
+        assert without_speed(before[0][number]) == without_speed(whole[0][number])
+        assert without_speed(after[0][number]) == without_speed(whole[1][number])
+
+
+def test_what_was_trained_before_is_answered_from_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = run(tmp_path, order((0, 2)), order((0, 4)), order((0, 8)))
+    monkeypatch.setattr(Pack, "_step", None)  # training would fail
+    assert run(tmp_path, order((0, 2)), order((0, 4)), order((0, 8))) == trained
+
+
+def test_trials_that_have_ended_are_let_go(tmp_path: Path) -> None:
+    pack = tiny_pack()
+    meeting = Meeting(order((0, 2), (1, 2)), order((1, 4), live=(1,)))
+    new_worker(tmp_path, meeting, pack).run()
+    assert list(pack.running) == ["0001"]
+
+
+def test_a_trial_that_cannot_be_admitted_fails_alone(tmp_path: Path) -> None:
+    bad = order((0, 2), (1, 2), (2, 2), (4, 2))
+    bad["assignments"][0]["config"] = {**configured(0), "rank": 0}
+    bad["assignments"][1]["config"] = {**configured(1), "max_length": 1}
+    Storage(str(tmp_path)).write(trial_file(2), b"no state")
+    (outcomes,) = run(tmp_path, bad)
+    assert "rank must be" in outcomes[0]["failure"]
+    assert "max_length" in outcomes[1]["failure"]
+    assert "damaged" in outcomes[2]["failure"]
+    assert outcomes[4]["report"]["step"] == 2
+
+
+def test_a_state_that_cannot_be_read_fails_its_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, order((0, 2), (1, 2)))
+    read = Storage.read
+
+    def unreadable(self: Storage, name: str) -> bytes:
+        if name == trial_file(0):
+            raise StorageError("the disk is gone")
+        return read(self, name)
+
+    monkeypatch.setattr(Storage, "read", unreadable)
+    (outcomes,) = run(tmp_path, order((0, 4), (1, 4)))
+    assert outcomes[0] == {"failure": "the disk is gone"}
+    assert outcomes[1]["report"]["step"] == 4
+
+
+def test_a_trial_whose_loss_is_no_number_fails_and_leaves_no_state(tmp_path: Path) -> None:
+    pack = tiny_pack(dtype=torch.float32)
+    wild = order((0, 4), (1, 4))
+    config = trial(SingleConfig(rank=2), lr=1e38, max_steps=8, warmup_steps=0)
+    wild["assignments"][0]["config"] = config.to_flat()
+    meeting = Meeting(wild)
+    new_worker(tmp_path, meeting, pack).run()
+    outcomes = meeting.handed_in[1]
+    assert outcomes is not None
+    assert "the training loss is" in outcomes[0]["failure"]
+    assert math.isfinite(outcomes[1]["report"]["val_loss"])
+    assert not Storage(str(tmp_path)).exists(trial_file(0))
+
+
+def test_chosen_trials_are_scored_from_their_saved_states(tmp_path: Path) -> None:
+    run(tmp_path, order((0, 8), (1, 8)))
+    pack = tiny_pack()
+    meeting = Meeting({"assignments": [], "live": (), "score": [1, 0], "stop": False})
+    new_worker(tmp_path, meeting, pack).run()
+    (name, scores) = meeting.calls[-1]
+    assert name == "scored"
+    expected = pack.score_tests(["0000", "0001"])
+    assert scores == {0: expected["0000"], 1: expected["0001"]}
+    assert scores[0]["test"][1] == 7
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> Meeting:
+    """The meeting point that `work` finds."""
+    meeting = Meeting()
+    monkeypatch.setattr(worker.ray, "get_actor", lambda name, namespace: meeting)
+    monkeypatch.setattr(worker.ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    return meeting
+
+
+def test_a_base_that_cannot_be_used_is_said_to_everybody(
+    tmp_path: Path, called: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise BaseModelError("there is no base")
+
+    monkeypatch.setattr(worker, "load_base", fail)
+    worker.work(dataclasses.asdict(settings(tmp_path)))
+    assert called.calls == [("give_up", "worker group 0 cannot start: there is no base")]
+
+
+def test_a_group_that_died_too_often_does_not_load_its_base(
+    tmp_path: Path, called: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called.may_start = False
+    monkeypatch.setattr(worker, "load_base", None)
+    worker.work(dataclasses.asdict(settings(tmp_path)))
+    assert called.calls == []
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing in a worker may catch it."""
+
+
+class Mortal(GroupWorker):
+    """Dies after so many more steps and writes."""
+
+    lives = -1
+
+    def _live(self) -> None:
+        if self.lives == 0:
+            raise Killed
+        self.lives -= 1
+
+    def _note_steps(self) -> None:
+        self._live()
+
+    def _keep(self, trial: int) -> None:
+        self._live()
+        super()._keep(trial)
+
+
+class Trained(Simulator):
+    """A search in miniature whose groups really train; a kill loses all that was in memory."""
+
+    folder: Path
+
+    def proposal(self, number: int) -> dict[str, Any] | None:
+        return configured(number)
+
+    def _worker(self, group: int) -> Mortal:
+        workers = self.__dict__.setdefault("workers", {})
+        if group not in workers:
+            workers[group] = Mortal(settings(self.folder), tiny_pack(), Ranks(), None)
+        return workers[group]
+
+    def _do(self, group: int) -> dict[int, Any]:
+        batch = [dataclasses.asdict(assignment) for assignment in self.training[group]]
+        return self._worker(group)._do({"assignments": batch, "live": self.rounds.live})
+
+    def _finish(self, group: int) -> None:
+        outcomes = self._do(group)
+        del self.training[group]
+        self.rounds.finish(group, outcomes)
+
+    def _kill(self, group: int) -> None:
+        self._worker(group).lives = self.choose(6)
+        with contextlib.suppress(Killed):  # it may also die between its last write and its answer
+            self._do(group)
+        del self.workers[group]
+        super()._kill(group)
+
+
+def trained(folder: Path, shape: tuple[int, int], choose: Any, kills: int) -> list[Any]:
+    search = Trained(*shape, 6, choose, kills=kills, restarts=kills, rungs=RUNGS)
+    search.folder = folder
+    return search.run().log
+
+
+def test_workers_that_are_killed_change_no_result(tmp_path: Path) -> None:
+    calm = trained(tmp_path / "calm", (1, 4), first, kills=0)
+    for seed, shape in enumerate([(1, 4), (2, 2)]):
+        killed = trained(tmp_path / f"{seed}", shape, Random(seed).randrange, kills=4)
+        assert len(killed) == len(calm)
+        for one, other in zip(killed, calm, strict=True):
+            (*what, loss, stop), (*expected, expected_loss, expected_stop) = one, other
+            assert what == expected
+            assert stop == expected_stop
+            assert loss == pytest.approx(expected_loss, abs=1e-9)
