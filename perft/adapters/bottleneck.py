@@ -55,12 +55,14 @@ def apply_experts(
         y_TD, in the dtype of `x_TD`.
     """
     down_MRD = weights["perft_down"].to(x_TD.dtype)
-    up_MRD = weights["perft_up"].to(x_TD.dtype)
     if config.form == "lora":
-        h_TH = F.linear(drop(x_TD), down_MRD.flatten(0, 1)) * config.scale
+        # The scale goes to the weights: there are far fewer of them than of activations.
+        up_MRD = weights["perft_up"] * config.scale
+        h_TH = F.linear(drop(x_TD), down_MRD.flatten(0, 1))
     else:
+        up_MRD = weights["perft_up"]
         h_TH = F.silu(drop(F.linear(x_TD, down_MRD.flatten(0, 1))))
     if gate_TM is not None:
         h_TMR = h_TH.view(-1, *down_MRD.shape[:2]) * gate_TM.to(h_TH.dtype).unsqueeze(-1)
         h_TH = h_TMR.flatten(1)
-    return h_TH @ up_MRD.flatten(0, 1)
+    return h_TH @ up_MRD.to(x_TD.dtype).flatten(0, 1)

@@ -20,8 +20,8 @@ def shapes(config: LoraConfig, weight: tuple[int, int]) -> Shapes:
 
 def apply(config: LoraConfig, weights: Weights, x_TI: Tensor, drop: Drop) -> Tensor:
     """(alpha/r) B A drop(x), shape (T, O), in the dtype of `x_TI`."""
-    h_TR = F.linear(drop(x_TI), weights["lora_A"].to(x_TI.dtype)) * config.scale
-    return F.linear(h_TR, weights["lora_B"].to(x_TI.dtype))
+    up_OR = (weights["lora_B"] * config.scale).to(x_TI.dtype)
+    return F.linear(F.linear(drop(x_TI), weights["lora_A"].to(x_TI.dtype)), up_OR)
 
 
 def merge(config: LoraConfig, weights: Weights, weight_OI: Tensor) -> Tensor:
