@@ -1,23 +1,15 @@
 """The text that the embedded base is pretrained on: short documents of a few kinds.
 
 A kind is one function from a random generator to a document; `MIXTURE` weighs them. Numbers are
-told in two verbs only (gets, loses) and few sentence shapes; the verbs of the fine-tuning tasks
-occur without numbers, so that they are known words of unknown arithmetic.
+told in a few verbs (gets, loses, brings, takes); the verbs of the fine-tuning tasks occur without
+numbers, so that they are known words of unknown arithmetic.
 """
 
 from collections.abc import Callable, Iterator
 from random import Random
 
 from perft.synthetic.arithmetic import LARGEST, draw_numbers, solution, steps
-from perft.synthetic.world import (
-    CREATURES,
-    FOODS,
-    FRUITS,
-    PEOPLE,
-    THINGS,
-    TOOLS,
-    TOYS,
-)
+from perft.synthetic.world import CREATURES, FOODS, FRUITS, PEOPLE, THINGS, TOOLS, TOYS
 
 _PLANS = ("+", "-", "*", "++", "+-", "-+", "--", "*+", "*-")
 
