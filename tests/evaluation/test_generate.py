@@ -132,27 +132,29 @@ def test_predictions_are_judged_one_by_one_and_counted() -> None:
     assert counts == {name: sum(row.correct for row in rows) for name, rows in found.items()}
 
 
+class Apart(Ranks):
+    """Ranks that do not talk; each has the whole base."""
+
+    def add_up(self, tensors: object) -> None:
+        pass
+
+
 def test_ranks_share_the_split_without_gap_or_overlap() -> None:
     host = host_with("olmoe")
     split = tiny_task(validation=5).validation
     whole = predictions(host, split)["perft-s"]
-
-    class Apart(Ranks):
-        """Two ranks that do not talk; each has the whole base."""
-
-        def add_up(self, tensors: object) -> None:
-            pass
 
     # A rank stops early where it would wait for the other, which changes no output.
     parts = [predictions(host, split, Apart(rank, 2))["perft-s"] for rank in range(2)]
     assert sorted([*parts[0], *parts[1]], key=lambda row: row.index) == whole
 
 
-def test_a_split_smaller_than_the_group_leaves_a_rank_without_predictions() -> None:
+def test_a_rank_without_examples_has_no_predictions() -> None:
     host = host_with("olmoe")
     split = tiny_task(validation=1).validation
-    assert predictions(host, split, Ranks()) != {"perft-s": [], "perft-e": []}
-    assert Ranks(0, 2).share(1) == slice(0, 0)
+    none, one = (predictions(host, split, Apart(rank, 2)) for rank in range(2))
+    assert none == {"perft-s": [], "perft-e": []}
+    assert one == predictions(host, split)
 
 
 def test_answers_that_do_not_fit_the_base_are_refused() -> None:
