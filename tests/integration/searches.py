@@ -1,0 +1,124 @@
+"""Searches started as a user starts them, and watched from outside: their log, their processes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from family import Family, cpu_seconds
+
+REPOSITORY = Path(__file__).parents[2]
+SEARCH = ("jobs/search.py",)
+SPACE = ("--space", "arithmetic")
+MAX_STEPS, TRIALS = 40, 6
+SIZE = ("--max-steps", str(MAX_STEPS), "--validation-size", "40", "--num-trials", str(TRIALS))
+FIRST_ROUND = 4
+"""Trials that a search of SIZE has running at first, in one group of 4 slots or two of 2."""
+
+REFERENCE = "undisturbed"
+"""Name of the search that the others are compared with."""
+
+WORKER = "ray::RayTrainWorker"
+_RUNG = re.compile(r"^\[\d+:\d\d\] trial +\d+  step ", re.MULTILINE)
+_WORK = 0.2  # processor seconds by which a worker is seen to train
+
+
+class Job:
+    """A program of this project with everything it starts.
+
+    Args:
+        home: PERFT_HOME of the program.
+        program: what the Python interpreter is called with.
+    """
+
+    def __init__(self, home: Path, *program: str) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self.home = home
+        self.family = Family(home)
+        self._log = home / f"log-{time.monotonic_ns()}"
+        self._errors = self._log.with_suffix(".errors")
+        with self._log.open("wb") as log, self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, *program],
+                cwd=REPOSITORY,
+                env={**os.environ, "PERFT_HOME": str(home), "COLUMNS": "200"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=errors,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def errors(self) -> str:
+        return self._errors.read_text()
+
+    @property
+    def rungs(self) -> int:
+        """Reports that the search has shown so far."""
+        return len(_RUNG.findall(self.output))
+
+    @property
+    def workers(self) -> list[int]:
+        """Ids of the living train workers."""
+        return self.family.titled(WORKER)
+
+    def until(self, true: Callable[[], Any]) -> None:
+        """Waits; it is a failure if the program ends before."""
+        while not true():
+            assert self._process.poll() is None, f"ended early:\n{self.output}\n{self.errors}"
+            time.sleep(0.05)
+
+    def end(self) -> int:
+        """Waits for the exit status."""
+        while self._process.poll() is None:
+            self.family.look()
+            time.sleep(0.5)
+        return self._process.returncode
+
+    def kill_worker_at_work(self, after: int) -> int:
+        """`kill -9` of a train worker while it trains; the id it had.
+
+        Args:
+            after: how many reports the search must have shown before.
+        """
+        worker = self._worker_at_work(after)
+        os.kill(worker, signal.SIGKILL)
+        return worker
+
+    def kill_driver_at_work(self, after: int) -> None:
+        """`kill -9` of the program while a worker trains; waits until Ray has gone with it."""
+        self._worker_at_work(after)
+        self._process.kill()
+        self._process.wait()
+        while self.family.look():
+            time.sleep(0.1)
+
+    def _worker_at_work(self, after: int) -> int:
+        self.until(lambda: self.rungs >= after)
+        worker = self.workers[0]
+        before = cpu_seconds(worker)
+        self.until(lambda: cpu_seconds(worker) > before + _WORK)
+        return worker
+
+
+def starter(home: Path) -> Iterator[Callable[..., Job]]:
+    """Yields what starts programs; at its end kills what is left of them."""
+    jobs: list[Job] = []
+
+    def start(*program: str, home: Path = home) -> Job:
+        jobs.append(Job(home, *program))
+        return jobs[-1]
+
+    try:
+        yield start
+    finally:
+        for job in jobs:
+            job.family.end()

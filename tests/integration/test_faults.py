@@ -1,0 +1,122 @@
+"""Whatever dies in the middle of a search, its results are those of an undisturbed one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from books import Book, results, told_by_mlflow, told_by_optuna, told_by_search, told_by_tune
+from searches import FIRST_ROUND, REFERENCE, SEARCH, SIZE, SPACE, TRIALS, Job, starter
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(1800),  # a search takes long on a busy machine
+    # MLflow 3.17 under SQLAlchemy 2.1; no code of ours is meant.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),
+]
+
+ONE_GROUP = (*SEARCH, *SPACE, *SIZE, "--slots", str(FIRST_ROUND))
+
+
+def same_as_undisturbed(home: Path, name: str, reference: Job) -> None:
+    """Same trials, same numbers to the last bit, and told the same way by every book."""
+    assert results(home, name) == results(reference.home, REFERENCE)
+    told = told_by_search(reference.home, REFERENCE)
+    for book in (told_by_tune, told_by_optuna, told_by_mlflow):
+        assert book(home, name) == told
+
+
+def test_a_killed_worker_changes_nothing(reference: Job, start):
+    job = start(*ONE_GROUP, "--name", "hurt")
+    killed = job.kill_worker_at_work(after=FIRST_ROUND)
+    job.until(lambda: set(job.workers) - {killed})
+    assert job.rungs < reference.rungs
+    assert job.end() == 0, job.errors
+    assert job.errors == ""
+    same_as_undisturbed(job.home, "hurt", reference)
+    assert job.family.look() == {}
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    """A search whose driver was killed in the middle, gone on with to its end."""
+    home = tmp_path_factory.mktemp("resumed")
+    for start in starter(home):
+        first = start(*ONE_GROUP, "--name", "cut")
+        first.kill_driver_at_work(after=FIRST_ROUND)
+        assert 1 <= len(told_by_search(home, "cut")) < TRIALS
+        second = start(*SEARCH, "--resume", "cut")
+        assert second.end() == 0, second.errors
+        yield second
+
+
+def test_a_killed_driver_changes_nothing(reference: Job, resumed: Job):
+    same_as_undisturbed(resumed.home, "cut", reference)
+    assert resumed.errors == ""
+    counts = [line for line in reference.output.splitlines() if line.startswith(f"{TRIALS} trials")]
+    assert counts[0] in resumed.output
+    assert resumed.family.look() == {}
+
+
+def test_the_records_of_a_resumed_search_are_those_of_one(resumed: Job):
+    book = Book(resumed.home, "cut")
+    assert len(book.children) == TRIALS
+    assert {run.info.status for run in (book.parent, *book.children.values())} == {"FINISHED"}
+    for run in book.children.values():
+        for name in run.data.metrics:
+            steps = [step for step, _ in book.history(run, name)]
+            assert len(steps) == len(set(steps)), f"{name} is recorded twice"
+
+
+def test_resuming_a_finished_search_changes_nothing(reference: Job, resumed: Job, start):
+    before = Book(resumed.home, "cut").everything()
+    again = start(*SEARCH, "--resume", "cut", home=resumed.home)
+    assert again.end() == 0, again.errors
+    assert Book(resumed.home, "cut").everything() == before
+    same_as_undisturbed(resumed.home, "cut", reference)
+
+
+SPACE_WITH_AN_ABSURD_TRIAL = '''
+"""Trial 1 leaves the numbers that float32 has in its first step."""
+
+from perft.config import SingleConfig, TrainingConfig
+from perft.search.space import SearchSpace
+from perft.trial import TrialConfig
+
+
+def training(embedded):
+    return TrainingConfig(lr=1e-2, max_steps=20, warmup_steps=0, max_length=128)
+
+
+def suggest(trial, embedded):
+    lr = 1e38 if trial.number == 1 else trial.suggest_float("lr", 1e-3, 1e-2)
+    base = training(embedded)
+    return TrialConfig(SingleConfig(rank=2), TrainingConfig(**{**base.to_flat(), "lr": lr}))
+
+
+SPACE = SearchSpace(task="arithmetic", suggest=suggest, training=training)
+'''
+
+WITH_FURTHER_SPACES = """
+import runpy, sys, search_spaces
+search_spaces.__path__.append(sys.argv.pop(1))
+runpy.run_path("jobs/search.py", run_name="__main__")
+"""
+
+
+def test_a_loss_that_is_not_finite_fails_its_own_trial(start, tmp_path: Path):
+    (tmp_path / "absurd.py").write_text(SPACE_WITH_AN_ABSURD_TRIAL)
+    options = ("--space", "absurd", "--num-trials", "4", "--slots", "4", "--validation-size", "20")
+    job = start("-c", WITH_FURTHER_SPACES, str(tmp_path), *options, "--name", "nan")
+    assert job.end() == 0, job.errors
+
+    told = told_by_search(job.home, "nan")
+    failed = [number for number, ended in told.items() if ended.outcome == "failed"]
+    assert failed == [1]
+    assert len(told) == 4
+    for book in (told_by_tune, told_by_optuna, told_by_mlflow):
+        assert book(job.home, "nan") == told
+    assert "the training loss is" in results(job.home, "nan")[1].error
+    assert "trial   1  failed: the training loss is" in job.output
+    run = Book(job.home, "nan").children[1]
+    assert run.info.status == "FAILED"
+    assert "the training loss is" in run.data.tags["mlflow.note.content"]

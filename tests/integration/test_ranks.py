@@ -1,0 +1,63 @@
+"""A search does not depend on how its worker groups are laid out."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from books import results, told_by_search
+from searches import FIRST_ROUND, REFERENCE, SEARCH, SIZE, SPACE, Job, starter
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(1800),  # a search takes long on a busy machine
+]
+
+BOUND = 1e-4
+"""Relative difference of validation losses: sums over ranks and packs are taken in another order,
+and AdamW enlarges rounding where gradients vanish. Measured: 1.3e-5 for ranks, 1.0e-5 for groups.
+"""
+
+TWO_WORKERS = (*SEARCH, *SPACE, *SIZE, "--slots", str(FIRST_ROUND), "--workers-per-group", "2")
+
+
+def close_to_undisturbed(home: Path, name: str, reference: Job) -> None:
+    told, wanted = told_by_search(home, name), told_by_search(reference.home, REFERENCE)
+    assert set(told) == set(wanted)
+    for number, ended in wanted.items():
+        assert told[number].outcome == ended.outcome
+        assert [step for step, _ in told[number].losses] == [step for step, _ in ended.losses]
+        losses = [loss for _, loss in ended.losses]
+        assert [loss for _, loss in told[number].losses] == pytest.approx(losses, rel=BOUND)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    """The reference's search with its base sharded over two workers."""
+    for start in starter(tmp_path_factory.mktemp("shared")):
+        job = start(*TWO_WORKERS, "--name", "shared")
+        assert job.end() == 0, job.errors
+        yield job
+
+
+@pytest.mark.multi_rank
+def test_two_workers_share_a_base(reference: Job, shared: Job):
+    close_to_undisturbed(shared.home, "shared", reference)
+
+
+@pytest.mark.multi_rank
+def test_a_killed_rank_changes_nothing(shared: Job, start):
+    job = start(*TWO_WORKERS, "--name", "hurt")
+    job.until(lambda: job.rungs >= FIRST_ROUND)
+    before = set(job.workers)
+    assert job.kill_worker_at_work(after=FIRST_ROUND) in before
+    # One death takes the whole group with it: both ranks are new.
+    job.until(lambda: len(set(job.workers) - before) == 2)
+    assert job.end() == 0, job.errors
+    assert results(job.home, "hurt") == results(shared.home, "shared")
+
+
+def test_two_groups(reference: Job, start):
+    shape = ("--slots", str(FIRST_ROUND // 2), "--groups", "2")
+    job = start(*SEARCH, *SPACE, *SIZE, *shape, "--name", "beside")
+    assert job.end() == 0, job.errors
+    close_to_undisturbed(job.home, "beside", reference)

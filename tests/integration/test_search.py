@@ -1,0 +1,172 @@
+"""A search as a user runs it: its end, its books, its records, and what it leaves behind."""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from books import Book, results, told_by_mlflow, told_by_optuna, told_by_search, told_by_tune
+from searches import MAX_STEPS, REFERENCE, SEARCH, SIZE, SPACE, TRIALS, Job
+
+from perft.trial import TrialConfig
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(1800),  # a search takes long on a busy machine
+    # MLflow 3.17 under SQLAlchemy 2.1; no code of ours is meant.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),
+]
+
+
+@pytest.fixture
+def book(reference: Job) -> Book:
+    return Book(reference.home, REFERENCE)
+
+
+def test_every_trial_is_counted(reference: Job):
+    outcomes = [ended.outcome for ended in told_by_search(reference.home, REFERENCE).values()]
+    assert len(outcomes) == TRIALS
+    assert {"complete", "pruned"} == set(outcomes)
+    counts = ", ".join(f"{outcomes.count(o)} {o}" for o in ("complete", "pruned", "failed"))
+    assert f"{TRIALS} trials: {counts}" in reference.output
+    assert f"({TRIALS}/{TRIALS} trials)" in reference.output
+
+
+def test_the_end_says_where_to_look(reference: Job):
+    assert reference.errors == ""
+    end = reference.output[reference.output.index("Pareto front") :]
+    for text in (
+        "mlflow ui --backend-store-uri",
+        "pareto.html",
+        "jobs/pareto.py",
+        "jobs/export.py",
+    ):
+        assert text in end
+    assert "on test split test: " in end
+
+
+def test_all_books_agree(reference: Job):
+    told = told_by_search(reference.home, REFERENCE)
+    assert set(told) == set(range(TRIALS))
+    for book in (told_by_tune, told_by_optuna, told_by_mlflow):
+        assert book(reference.home, REFERENCE) == told
+
+
+def test_only_full_length_trials_are_complete(reference: Job):
+    for ended in told_by_search(reference.home, REFERENCE).values():
+        assert (ended.losses[-1][0] == MAX_STEPS) == (ended.outcome == "complete")
+
+
+def test_children_hold_parameters_and_tags(reference: Job, book: Book):
+    for number, result in results(reference.home, REFERENCE).items():
+        run = book.children[number]
+        params = {name: str(value) for name, value in result.config.to_flat().items()}
+        base = {"base_activated_parameters": str(result.size.base_activated)}
+        assert run.data.params == params | base
+        assert run.data.tags["perft.variant"] == result.config.adapter.variant
+        assert run.info.status == "FINISHED"
+        size = {name: value for name, value in run.data.metrics.items() if "parameters" in name}
+        assert size == {
+            "activated_parameters": result.size.activated,
+            "trainable_parameters": result.size.trainable,
+        }
+
+
+def test_children_hold_metrics_over_steps(reference: Job, book: Book):
+    for number, result in results(reference.home, REFERENCE).items():
+        run, reports = book.children[number], result.reports
+        for name in ("train_loss", "val_loss", "accuracy", "lr"):
+            wanted = [(report.step, getattr(report, name)) for report in reports]
+            assert book.history(run, name) == wanted
+        speeds = book.history(run, "tokens_per_second")
+        assert [step for step, speed in speeds if speed > 0] == [r.step for r in reports]
+        if result.config.adapter.variant == "perft-r":
+            assert book.history(run, "router_entropy")[-1][1] == reports[-1].router_entropy
+            assert book.history(run, "router_load/0")[-1][1] == reports[-1].router_load[0]
+
+
+def test_full_length_trials_have_their_adapter(reference: Job, book: Book):
+    for number, ended in told_by_search(reference.home, REFERENCE).items():
+        run = book.children[number]
+        if ended.outcome != "complete":
+            assert book.artifacts(run) == set()
+            continue
+        files = {"adapter_model.safetensors", "adapter_config.json"}
+        assert book.artifacts(run, "adapter") == {f"adapter/{file}" for file in files}
+        kept = reference.home / "searches" / REFERENCE / "adapters" / f"{number:04d}"
+        for file in files:
+            assert book.download(run, f"adapter/{file}") == (kept / file).read_bytes()
+
+
+def test_the_parent_holds_the_table_the_plots_and_the_settings(reference: Job, book: Book):
+    assert book.parent.info.status == "FINISHED"
+    assert book.artifacts(book.parent) == {
+        "environment.txt", "pareto.html", "pareto.png", "search.json", "space.py", "trials.csv",
+        "trials.parquet",
+    }  # fmt: skip
+    table = pd.read_parquet(io.BytesIO(book.download(book.parent, "trials.parquet")))
+    told = told_by_search(reference.home, REFERENCE)
+    assert dict(zip(table["number"], table["outcome"], strict=True)) == {
+        number: ended.outcome for number, ended in told.items()
+    }
+    tags = {number: run.data.tags["perft.front"] for number, run in book.children.items()}
+    front = {number for number, tag in tags.items() if tag == "true"}
+    assert front == set(table[table["on_front"]]["number"]) != set()
+    assert b"torch==" in book.download(book.parent, "environment.txt")
+    assert b"SPACE = " in book.download(book.parent, "space.py")
+
+
+def test_chosen_trials_have_test_scores(book: Book):
+    scored = [run for run in book.children.values() if "test_scored/test" in run.data.metrics]
+    assert 1 <= len(scored) <= 2
+    for run in scored:
+        assert run.data.tags["perft.front"] == "true"
+        assert run.data.metrics["test_scored/test"] == 1000
+
+
+def test_an_exported_adapter_scores_what_was_logged(reference: Job, start, tmp_path: Path):
+    out = str(tmp_path / "adapter")
+    export = start("jobs/export.py", "--name", REFERENCE, "--out", out, home=reference.home)
+    assert export.end() == 0, export.errors
+    evaluate = start("jobs/evaluate.py", "--adapter", out, "--task", "arithmetic", "--json")
+    assert evaluate.end() == 0, evaluate.errors
+    scores = json.loads(evaluate.output)["scores"]
+    found = {score["split"]: (score["correct"], score["scored"]) for score in scores}
+
+    number = int(re.match(r"trial (\d+) ", export.output)[1])
+    last = results(reference.home, REFERENCE)[number].last
+    kept = json.loads((reference.home / "searches" / REFERENCE / "scores.json").read_text())
+    assert found["validation"] == (last.correct, last.scored)
+    assert found["test"] == tuple(kept[str(number)]["test"])
+
+
+def test_a_trial_alone_gives_the_same_losses(reference: Job, start):
+    complete = [r for r in results(reference.home, REFERENCE).values() if r.outcome == "complete"]
+    config = complete[0].config
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in _options(config)]
+    job = start("jobs/train.py", *SPACE, *options, "--validation-size", "40")
+    assert job.end() == 0, job.errors
+    alone = [float(loss) for loss in re.findall(r"val loss ([\d.]+)", job.output)]
+    assert alone == pytest.approx([report.val_loss for report in complete[0].reports], abs=1e-4)
+
+
+def _options(config: TrialConfig) -> list[tuple[str, Any]]:
+    """What `jobs/train.py` is told to train the same trial."""
+    names = ("variant", "rank", "num_experts", "top_k", "lr", "max_steps")
+    return [(name, value) for name, value in config.to_flat().items() if name in names]
+
+
+def test_nothing_is_left_running(reference: Job):
+    assert reference.family.look() == {}
+
+
+def test_more_workers_than_the_cluster_has(start):
+    job = start(*SEARCH, *SPACE, *SIZE, "--name", "large", "--workers-per-group", "1000")
+    assert job.end() == 2
+    assert job.errors.startswith("error: 1 groups of 1000 workers need 1000 ")
+    assert job.errors.count("\n") == 1
+    assert Book(job.home, "large").parent.info.status == "FAILED"
+    assert job.family.look() == {}

@@ -1,0 +1,97 @@
+"""`jobs/train.py`: one trial without a search, and what it refuses."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from calling import Done, call, write_data
+
+from perft.models.source import EMBEDDED
+
+SHORT = ("--max-steps", "8", "--validation-size", "4")
+ROUTED = "--variant perft-r --rank 2 --num-experts 4 --top-k 2"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def train(options: str, *more: str) -> Done:
+    return call("train", "--space", "arithmetic", *options.split(), *more)
+
+
+def test_a_trial_reports_at_every_rung_and_is_scored(data: str, tmp_path: Path):
+    out = tmp_path / "made" / "adapter"
+    done = train(ROUTED, *SHORT, "--data", data, "--lr", "5e-3", "--out", str(out))
+    assert (done.status, done.errors) == (0, "")
+    assert "perft-r: " in done.output
+    assert re.findall(r"^step (\d+): train loss [\d.]+, val loss [\d.]+", done.output, re.M) == [
+        "2", "4", "8",
+    ]  # fmt: skip
+    assert "on 4 validation examples" in done.output
+    assert re.search(r"^test AddSub: \d/3 ", done.output, re.M)
+    config = json.loads((out / "adapter_config.json").read_text())
+    assert config["perft"]["adapter"]["top_k"] == 2
+    assert config["perft"]["trained_on"]["data"] == data
+    assert (out / "adapter_model.safetensors").stat().st_size > 0
+
+
+def test_the_same_command_gives_the_same_adapter(data: str, tmp_path: Path):
+    made = []
+    for out in (tmp_path / "one", tmp_path / "two"):
+        assert train(ROUTED, *SHORT, "--data", data, "--out", str(out)).status == 0
+        made.append((out / "adapter_model.safetensors").read_bytes())
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--variant perft-q --rank 2", "unknown variant 'perft-q'; did you mean 'perft-"),
+        ("--variant lora --rank 2", "unknown variant 'lora'"),
+        (
+            "--variant perft-r --rank 2 --num-experts 2 --top-k 4",
+            "top_k must be at most num_experts, found top_k=4 with num_experts=2",
+        ),
+        ("--variant perft-r --rank 2", "variant perft-r needs num_experts, top_k"),
+        ("--variant perft-s --rank 2 --num-experts 4", "perft-s has no --num-experts; leave it"),
+        ("--variant lora-qv --rank 2 --form lora", "lora-qv has no --form; leave it out"),
+        ("--variant perft-s --rank 0", "rank must be a whole number of at least 1, found 0"),
+        ("--variant perft-s --rank -1", "rank must be a whole number of at least 1, found -1"),
+        ("--variant perft-s --rank 2 --lr 0", "lr must be a positive number, found 0"),
+        ("--variant perft-s --rank 2 --lr nan", "lr must be a positive number, found nan"),
+        ("--variant perft-s --rank 2 --init zero", "unknown init 'zero'"),
+        ("--variant perft-s --rank 2 --dropout 1", "dropout must be in [0, 1), found 1.0"),
+        ("--variant perft-s --rank 2 --max-steps 0", "max_steps must be a whole number of at"),
+        ("--variant perft-s --rank 2 --base-model /no/base", "base '/no/base' is neither a dir"),
+        ("--variant perft-s --rank 2 --data /no/data", "/no/data is not a directory"),
+        ("--space arithmetik --variant perft-s --rank 2", "did you mean 'arithmetic'?"),
+    ],
+)
+def test_what_cannot_work_is_refused(options: str, message: str):
+    assert message in train(options).refusal
+
+
+def test_base_of_another_family_is_refused(tmp_path: Path):
+    base = shutil.copytree(EMBEDDED, tmp_path / "base")
+    (base / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    message = train("--variant perft-s --rank 2", "--base-model", str(base)).refusal
+    assert "is of type 'llama', which is not a supported MoE family" in message
+
+
+def test_place_that_cannot_be_written_is_refused_before_training(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "adapter"
+    message = train("--variant perft-s --rank 2", "--out", str(out)).refusal
+    assert message.startswith(f"cannot write {out}/")
+
+
+def test_loss_that_is_not_finite_is_one_line(data: str):
+    done = train("--variant perft-s --rank 2 --lr 1e38", *SHORT, "--data", data)
+    assert done.status == 2
+    assert done.errors.startswith("error: the trial failed: the ")
+    assert "lower --lr" in done.errors
+    assert done.errors.count("\n") == 1
