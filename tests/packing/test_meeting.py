@@ -145,6 +145,19 @@ def test_the_first_group_scores() -> None:
     run(play, groups=2, slots=1)
 
 
+@pytest.mark.usefixtures("short_poll")
+def test_no_other_group_scores() -> None:
+    async def play(point: MeetingPoint) -> None:
+        scores = asyncio.create_task(point.score([3]))
+        await asyncio.sleep(0)
+        assert (await point.next_work(1, None))["score"] == []
+        assert (await point.next_work(0, None))["score"] == [3]
+        await point.give_up("done")
+        assert await scores == {}
+
+    run(play, groups=2, slots=1)
+
+
 def test_scores_are_asked_for_again_after_the_group_died() -> None:
     async def play(point: MeetingPoint) -> None:
         await point.attach(0)

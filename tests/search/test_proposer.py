@@ -175,7 +175,7 @@ class Search(Simulator):
 
 @pytest.mark.parametrize("shape", [(1, 4), (2, 2)])
 def test_a_study_follows_from_the_seed_whatever_the_timing(shape: tuple[int, int]) -> None:
-    trouble: dict[str, Any] = {"failing": {2: 10, 5: 10}, "crashing": frozenset({7})}
+    trouble: dict[str, Any] = {"failing": {0: 10, 5: 10}, "crashing": frozenset({7})}
     calm = Search(1, 4, 14, first, **trouble).run().study()
     states = [trial[2] for trial in calm]
     assert states.count(TrialState.FAIL) == 3
