@@ -34,7 +34,7 @@ def finish(rounds: Rounds, step: int, group: int = 0) -> None:
     rounds.finish(group, {trial: report(step) for trial in batch(rounds, group)})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(shape=SHAPES, trials=TRIALS, timing=TIMING)
 def test_decisions_do_not_depend_on_timing(
     shape: tuple[int, int], trials: int, timing: Random
@@ -45,7 +45,7 @@ def test_decisions_do_not_depend_on_timing(
     assert hasty.packs == calm.packs
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(trials=TRIALS, timing=TIMING, slots=st.sampled_from([(1, 6), (2, 3), (3, 2)]))
 def test_decisions_do_not_depend_on_the_number_of_groups(
     trials: int, timing: Random, slots: tuple[int, int]
@@ -55,7 +55,7 @@ def test_decisions_do_not_depend_on_the_number_of_groups(
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     shape=SHAPES,
     trials=TRIALS,
@@ -83,7 +83,7 @@ def test_trials_that_fail_or_crash_their_worker_fail_alone(
     assert crashing & set(range(trials)) <= failed
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shape=SHAPES, trials=TRIALS, timing=TIMING)
 def test_every_trial_gets_each_rung_once_and_in_order(
     shape: tuple[int, int], trials: int, timing: Random

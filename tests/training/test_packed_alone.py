@@ -1,8 +1,9 @@
 """A trial trained in a pack equals the same trial trained alone, whoever else is there and when.
 
-In float64 the adapters agree to 1e-9 after 50 steps. In float32 they agree to 1e-5 and the
-validation losses to 1e-5 on these bases: the order of additions differs with the batch, and AdamW
-divides by gradients that may be small.
+In float64 the adapters agree to 1e-9 after 50 steps (measured: 2e-16). In float32 adapters and
+validation losses agree to 1e-5 at these rates (measured: 6e-7): the order of additions differs with
+the batch. AdamW divides by gradients that may be small, so a trial that is unstable in itself has
+no such bound.
 """
 
 import pytest
