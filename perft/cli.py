@@ -11,7 +11,7 @@ import typer
 
 from perft.errors import PerftError
 
-Dtype = Literal["auto", "float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "bfloat16", "float64"]
 """What `--dtype` takes."""
 
 

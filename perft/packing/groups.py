@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import threading
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,7 @@ class GroupShape:
 
 
 def fit_to_cluster(
-    groups: int, workers: int, slots: int, resources: dict[str, float]
+    groups: int, workers: int, slots: int, nodes: Sequence[Mapping[str, float]]
 ) -> GroupShape:
     """Lays the groups on a cluster: one GPU per worker where there are GPUs, else shared CPUs.
 
@@ -49,26 +50,38 @@ def fit_to_cluster(
         groups: worker groups wanted.
         workers: workers per group.
         slots: trials per group.
-        resources: what the cluster has, as Ray counts it.
+        nodes: what each machine has, as Ray counts it; a worker lies on one of them.
 
     Raises:
         SearchError: if the cluster is too small.
     """
     total = groups * workers
-    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
-    if gpus and gpus < total:
+    use_gpu = any(node.get("GPU", 0) >= 1 for node in nodes)
+    room = [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes]
+    if use_gpu:
+        room = [(cpus, gpus) for cpus, gpus in room if gpus]
+        _require("GPUs", groups, workers, sum(gpus for _, gpus in room))
+    _require("CPUs", groups, workers, sum(cpus for cpus, _ in room))
+
+    def holds(cpus_each: int) -> bool:
+        fit = [min(cpus // cpus_each, gpus if use_gpu else cpus) for cpus, gpus in room]
+        return sum(fit) >= total
+
+    cpus_each = next((n for n in range(max(room)[0], 0, -1) if holds(n)), None)
+    if cpus_each is None:
         raise SearchError(
-            f"{groups} groups of {workers} workers need {total} GPUs, the cluster has {gpus}; "
-            "lower --groups or --workers-per-group"
+            f"{groups} groups of {workers} workers need a GPU and a CPU of the same machine for "
+            "each worker, the cluster has too few; lower --groups or --workers-per-group"
         )
-    if cpus < total:
+    return GroupShape(groups=groups, workers=workers, slots=slots, use_gpu=use_gpu, cpus=cpus_each)
+
+
+def _require(what: str, groups: int, workers: int, found: int) -> None:
+    if found < groups * workers:
         raise SearchError(
-            f"{groups} groups of {workers} workers need {total} CPUs, the cluster has {cpus}; "
-            "lower --groups or --workers-per-group"
+            f"{groups} groups of {workers} workers need {groups * workers} {what}, the cluster has "
+            f"{found}; lower --groups or --workers-per-group"
         )
-    return GroupShape(
-        groups=groups, workers=workers, slots=slots, use_gpu=gpus > 0, cpus=cpus // total
-    )
 
 
 def _work(flat: dict[str, Any]) -> None:
@@ -105,7 +118,11 @@ class WorkerGroups:
 
     def stop(self) -> None:
         """Ends the groups cleanly and the meeting point with them."""
-        ray.get(self.meeting.stop.remote())
+        try:
+            ray.get(self.meeting.stop.remote())
+        except ray.exceptions.RayError:
+            log.debug("the meeting point is gone already; the groups go with Ray")
+            return
         for thread in self._threads:
             thread.join(STOP_SECONDS)
         ray.kill(self.meeting)

@@ -35,6 +35,7 @@ class MeetingPoint:
     """
 
     def __init__(self, groups: int, slots: int, num_trials: int, rungs: Sequence[int]) -> None:
+        self._groups = groups
         self._rounds = Rounds(groups, slots, num_trials, rungs)
         self._changed = asyncio.Condition()
         self._fatal = ""
@@ -122,6 +123,11 @@ class MeetingPoint:
                 "score": self._to_score if group == 0 else [],
                 "stop": self._stopping or bool(self._fatal),
             }
+
+    async def all_ready(self) -> None:
+        """Waits until every group has loaded its base, or none can work."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._ready) == self._groups or self._fatal)
 
     async def note_steps(self, steps: Mapping[int, int]) -> None:
         """A group says how far its trials are, for whoever watches."""

@@ -71,6 +71,7 @@ def prepare(wish: Wish) -> Prepared:
     )
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
     rungs = draw.rungs()
+    _require_rows(space.training(base_model is None).batch_size, wish.workers_per_group)
     settings = SearchSettings(
         name=wish.name,
         space=wish.space,
@@ -134,6 +135,14 @@ def _require_new(root: Storage, name: str) -> None:
         raise SearchError(
             f"a search named {name!r} exists in {root.place}; go on with it by --resume {name}, "
             "or choose another --name"
+        )
+
+
+def _require_rows(batch_size: int, workers: int) -> None:
+    if workers > batch_size:
+        raise ConfigError(
+            f"{workers} workers per group cannot share batches of {batch_size} examples, every "
+            "worker needs one; lower --workers-per-group or raise the space's batch_size"
         )
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive"}
 """Threads that wait for each other sleep. By default they spin, which on cores that are shared
 with Ray's own processes, or with anything else, made training some ten times slower."""
+
+THIN_TRIALS_AT_ONCE = 8
+"""Processes that a local Ray may start at the same time."""
 
 Scores = Mapping[int, Mapping[str, tuple[int, int]]]
 """Correct and scored examples by trial and test split."""
@@ -85,6 +89,8 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
 def _ray_and_tracker(prepared: Prepared) -> Iterator["Tracker"]:
     """Starts Ray; what takes long to import or to open is done while its processes come up."""
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Thin trials need no core, so that many may start at once; by default Ray warns of it.
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(THIN_TRIALS_AT_ONCE))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     with ThreadPoolExecutor() as pool:
@@ -127,18 +133,31 @@ def _search(prepared: Prepared, ledger: Ledger, tracker: "Tracker", console: Con
         )
         with view.running():
             view.stage("starting the worker groups")
+            threading.Thread(target=_announce, args=(groups, view), daemon=True).start()
             tune_trials(prepared, groups, Follow(ledger, view, groups.meeting))
             if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
                 raise SearchError(fatal)
+            ended = len(ledger.results())
+            if ended < settings.num_trials:  # Tune takes Ctrl-C as a wish to stop in order
+                raise SearchError(
+                    f"search {settings.name!r} was interrupted after {ended} of "
+                    f"{settings.num_trials} trials; go on with it by --resume {settings.name}"
+                )
             return _conclude(prepared, groups, ledger, tracker, view)
+
+
+def _announce(groups: WorkerGroups, view: View) -> None:
+    """Says when the bases are loaded; ends with the meeting point, if that is sooner."""
+    with contextlib.suppress(ray.exceptions.RayError):
+        ray.get(groups.meeting.all_ready.remote())
+        view.stage("training")
 
 
 @contextlib.contextmanager
 def _worker_groups(prepared: Prepared) -> Iterator[WorkerGroups]:
     settings = prepared.settings
-    shape = fit_to_cluster(
-        settings.groups, settings.workers_per_group, settings.slots, ray.cluster_resources()
-    )
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    shape = fit_to_cluster(settings.groups, settings.workers_per_group, settings.slots, nodes)
     groups = WorkerGroups(
         shape,
         settings.num_trials,
