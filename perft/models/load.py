@@ -11,6 +11,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from perft.errors import BaseModelError
 from perft.models.blocks import activated_parameters, find_moe_blocks
@@ -60,6 +61,8 @@ def load_base(
     directory = base_directory(base)
     if dtype == "auto":
         dtype = "bfloat16" if torch.device(device).type == "cuda" else "float32"
+    if base is None:
+        logging.disable_progress_bar()  # of a load that takes no time
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             directory,
