@@ -1,13 +1,16 @@
 """Ray Tune's part of a search: thin trials, proposed by Optuna and pruned by ASHA."""
 
+import logging
 from pathlib import Path
 
 import optuna
+import ray
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
+from perft.errors import SearchError
 from perft.packing.groups import WorkerGroups
 from perft.search.follow import Follow
 from perft.search.prepare import Prepared
@@ -28,7 +31,11 @@ TUNE_FOLDER, OPTUNA_FILE = "tune", "optuna.journal"
 
 
 def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> None:
-    """Runs all trials of a search, from its first; returns when the last has ended."""
+    """Runs all trials of a search, from its first; returns when the last has ended.
+
+    Raises:
+        SearchError: if Ray itself fails.
+    """
     settings = prepared.settings
     prepared.search.delete(TUNE_FOLDER)
     tuner = tune.Tuner(
@@ -57,7 +64,16 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
             verbose=0,
         ),
     )
-    tuner.fit()
+    # The view says which trial failed, the trial's folder has the traceback.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    try:
+        tuner.fit()
+    except (ray.exceptions.RayError, tune.TuneError) as error:
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        raise SearchError(
+            f"Ray broke off search {settings.name!r} ({reason}); go on with it by --resume "
+            f"{settings.name}"
+        ) from error
 
 
 def _proposer(prepared: Prepared, groups: WorkerGroups) -> Proposer:

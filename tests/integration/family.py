@@ -33,6 +33,12 @@ class Family:
         """Ids of the living whose title begins with `title`."""
         return sorted(pid for pid, found in self.look().items() if found.startswith(title))
 
+    def disappears(self) -> bool:
+        """Waits until all of them have ended by themselves: Ray takes moments to go."""
+        while self.look():
+            time.sleep(0.1)
+        return True
+
     def end(self) -> None:
         """Kills all of them."""
         while left := self.look():

@@ -23,7 +23,7 @@ FIRST_ROUND = 4
 REFERENCE = "undisturbed"
 """Name of the search that the others are compared with."""
 
-WORKER = "ray::RayTrainWorker"
+WORKER, THIN_TRIAL = "ray::RayTrainWorker", "ray::ResourceTrainable"
 _RUNG = re.compile(r"^\[\d+:\d\d\] trial +\d+  step ", re.MULTILINE)
 _WORK = 0.2  # processor seconds by which a worker is seen to train
 
@@ -93,13 +93,22 @@ class Job:
         os.kill(worker, signal.SIGKILL)
         return worker
 
+    def kill_thin_trial_at_work(self, after: int) -> None:
+        """`kill -9` of the process of one of Tune's trials while a worker trains."""
+        self._worker_at_work(after)
+        os.kill(self.family.titled(THIN_TRIAL)[0], signal.SIGKILL)
+
     def kill_driver_at_work(self, after: int) -> None:
         """`kill -9` of the program while a worker trains; waits until Ray has gone with it."""
         self._worker_at_work(after)
         self._process.kill()
         self._process.wait()
-        while self.family.look():
-            time.sleep(0.1)
+        self.family.disappears()
+
+    def interrupt_at_work(self, after: int) -> None:
+        """Ctrl-C while a worker trains."""
+        self._worker_at_work(after)
+        self._process.send_signal(signal.SIGINT)
 
     def _worker_at_work(self, after: int) -> int:
         self.until(lambda: self.rungs >= after)

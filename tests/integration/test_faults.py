@@ -1,5 +1,6 @@
 """Whatever dies in the middle of a search, its results are those of an undisturbed one."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),
 ]
 
+INTERRUPTED = (
+    r"error: search 'cut' was interrupted after [1-5] of 6 trials; go on with it by --resume cut\n$"
+)
 ONE_GROUP = (*SEARCH, *SPACE, *SIZE, "--slots", str(FIRST_ROUND))
 
 
@@ -33,20 +37,32 @@ def test_a_killed_worker_changes_nothing(reference: Job, start):
     assert job.end() == 0, job.errors
     assert job.errors == ""
     same_as_undisturbed(job.home, "hurt", reference)
-    assert job.family.look() == {}
+    assert job.family.disappears()
+
+
+def test_a_killed_thin_trial_changes_nothing(reference: Job, start):
+    job = start(*ONE_GROUP, "--name", "hurt")
+    job.kill_thin_trial_at_work(after=FIRST_ROUND)
+    assert job.end() == 0, job.errors
+    assert job.errors == ""
+    same_as_undisturbed(job.home, "hurt", reference)
 
 
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
-    """A search whose driver was killed in the middle, gone on with to its end."""
+    """A search whose driver was killed, gone on with, interrupted, and gone on with to its end."""
     home = tmp_path_factory.mktemp("resumed")
     for start in starter(home):
         first = start(*ONE_GROUP, "--name", "cut")
         first.kill_driver_at_work(after=FIRST_ROUND)
         assert 1 <= len(told_by_search(home, "cut")) < TRIALS
         second = start(*SEARCH, "--resume", "cut")
-        assert second.end() == 0, second.errors
-        yield second
+        second.interrupt_at_work(after=FIRST_ROUND)
+        assert second.end() == 2
+        assert re.match(INTERRUPTED, second.errors)
+        third = start(*SEARCH, "--resume", "cut")
+        assert third.end() == 0, third.errors
+        yield third
 
 
 def test_a_killed_driver_changes_nothing(reference: Job, resumed: Job):
@@ -54,7 +70,7 @@ def test_a_killed_driver_changes_nothing(reference: Job, resumed: Job):
     assert resumed.errors == ""
     counts = [line for line in reference.output.splitlines() if line.startswith(f"{TRIALS} trials")]
     assert counts[0] in resumed.output
-    assert resumed.family.look() == {}
+    assert resumed.family.disappears()
 
 
 def test_the_records_of_a_resumed_search_are_those_of_one(resumed: Job):
@@ -117,6 +133,7 @@ def test_a_loss_that_is_not_finite_fails_its_own_trial(start, tmp_path: Path):
         assert book(job.home, "nan") == told
     assert "the training loss is" in results(job.home, "nan")[1].error
     assert "trial   1  failed: the training loss is" in job.output
+    assert job.errors == ""
     run = Book(job.home, "nan").children[1]
     assert run.info.status == "FAILED"
     assert "the training loss is" in run.data.tags["mlflow.note.content"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 from books import results, told_by_search
@@ -12,9 +13,12 @@ pytestmark = [
     pytest.mark.timeout(1800),  # a search takes long on a busy machine
 ]
 
-BOUND = 1e-4
-"""Relative difference of validation losses: sums over ranks and packs are taken in another order,
-and AdamW enlarges rounding where gradients vanish. Measured: 1.3e-5 for ranks, 1.0e-5 for groups.
+LARGEST, TYPICAL = 5e-3, 1e-5
+"""Relative differences of validation losses: of any, and of most.
+
+Sums over ranks and packs are taken in another order. That rounding alone changes a loss by some
+1e-6; where it sends a token to another expert of the base, or where AdamW enlarges it since a
+gradient vanishes, by more. Measured: 6e-4 and 2e-7 for ranks, 8e-5 and 3e-7 for groups.
 """
 
 TWO_WORKERS = (*SEARCH, *SPACE, *SIZE, "--slots", str(FIRST_ROUND), "--workers-per-group", "2")
@@ -22,12 +26,16 @@ TWO_WORKERS = (*SEARCH, *SPACE, *SIZE, "--slots", str(FIRST_ROUND), "--workers-p
 
 def close_to_undisturbed(home: Path, name: str, reference: Job) -> None:
     told, wanted = told_by_search(home, name), told_by_search(reference.home, REFERENCE)
-    assert set(told) == set(wanted)
+    assert {number: ended.outcome for number, ended in told.items()} == {
+        number: ended.outcome for number, ended in wanted.items()
+    }
+    apart = []
     for number, ended in wanted.items():
-        assert told[number].outcome == ended.outcome
-        assert [step for step, _ in told[number].losses] == [step for step, _ in ended.losses]
-        losses = [loss for _, loss in ended.losses]
-        assert [loss for _, loss in told[number].losses] == pytest.approx(losses, rel=BOUND)
+        for (step, loss), (same_step, other) in zip(told[number].losses, ended.losses, strict=True):
+            assert step == same_step
+            apart.append(abs(loss / other - 1))
+    assert max(apart) < LARGEST
+    assert median(apart) < TYPICAL
 
 
 @pytest.fixture(scope="module")

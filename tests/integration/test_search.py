@@ -160,7 +160,7 @@ def _options(config: TrialConfig) -> list[tuple[str, Any]]:
 
 
 def test_nothing_is_left_running(reference: Job):
-    assert reference.family.look() == {}
+    assert reference.family.disappears()
 
 
 def test_more_workers_than_the_cluster_has(start):
@@ -169,4 +169,4 @@ def test_more_workers_than_the_cluster_has(start):
     assert job.errors.startswith("error: 1 groups of 1000 workers need 1000 ")
     assert job.errors.count("\n") == 1
     assert Book(job.home, "large").parent.info.status == "FAILED"
-    assert job.family.look() == {}
+    assert job.family.disappears()
