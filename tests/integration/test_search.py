@@ -164,9 +164,9 @@ def test_nothing_is_left_running(reference: Job):
 
 
 def test_more_workers_than_the_cluster_has(start):
-    job = start(*SEARCH, *SPACE, *SIZE, "--name", "large", "--workers-per-group", "1000")
+    job = start(*SEARCH, *SPACE, *SIZE, "--name", "large", "--groups", "1000")
     assert job.end() == 2
-    assert job.errors.startswith("error: 1 groups of 1000 workers need 1000 ")
+    assert job.errors.startswith("error: 1000 groups of 1 workers need 1000 ")
     assert job.errors.count("\n") == 1
     assert Book(job.home, "large").parent.info.status == "FAILED"
     assert job.family.disappears()
