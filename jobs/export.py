@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from perft.cli import run
+from perft.cli import StorageOption, run
 from perft.export import Score, export_adapter
 from perft.home import default_storage
 from perft.selection import (
@@ -46,12 +46,7 @@ def main(
             "or a number such as 590000.",
         ),
     ] = "",
-    storage: Annotated[
-        str,
-        typer.Option(
-            help="Directory or URI that holds searches.", show_default="~/.perft/searches"
-        ),
-    ] = "",
+    storage: StorageOption = "",
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier export in --out.")
     ] = False,

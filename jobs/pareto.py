@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from perft.cli import run
+from perft.cli import StorageOption, run
 from perft.errors import SearchError
 from perft.home import default_storage
 from perft.selection import find_search, front_table, read_results, to_frame
@@ -18,12 +18,7 @@ from perft.selection import find_search, front_table, read_results, to_frame
 def main(
     *,
     name: Annotated[str, typer.Option(help="Name of the search.")],
-    storage: Annotated[
-        str,
-        typer.Option(
-            help="Directory or URI that holds searches.", show_default="~/.perft/searches"
-        ),
-    ] = "",
+    storage: StorageOption = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the front as JSON, with every setting.")
     ] = False,

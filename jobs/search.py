@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from perft.cli import Dtype, run
+from perft.cli import BaseOption, DataOption, DtypeOption, ValidationSizeOption, run
 from perft.errors import ConfigError, SearchError
 from perft.search.prepare import Prepared, Wish, prepare, prepare_resume
 from perft.search.run import Finished, run_search
@@ -22,14 +22,8 @@ def main(
     num_trials: Annotated[
         int | None, typer.Option(min=1, help="Trials in all.", show_default="the space's")
     ] = None,
-    base_model: Annotated[
-        str | None,
-        typer.Option(help="Base: a hub id or a local directory.", show_default="embedded"),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Directory in the LLM-Adapters layout.", show_default="embedded"),
-    ] = None,
+    base_model: BaseOption = None,
+    data: DataOption = None,
     storage: Annotated[
         str | None,
         typer.Option(help="Directory or URI for searches.", show_default="~/.perft/searches"),
@@ -43,9 +37,9 @@ def main(
         int | None,
         typer.Option(min=2, help="Steps of a full-length trial.", show_default="the space's"),
     ] = None,
-    validation_size: Annotated[int, typer.Option(min=1, help="Validation examples.")] = 400,
+    validation_size: ValidationSizeOption = 400,
     seed: Annotated[int, typer.Option(min=0, help="The search follows from it.")] = 0,
-    dtype: Annotated[Dtype, typer.Option(help="Dtype of the base.")] = "auto",
+    dtype: DtypeOption = "auto",
     resume: Annotated[
         str, typer.Option(help="Go on with the search of this name; its settings stay.")
     ] = "",

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from perft.cli import Dtype, run
+from perft.cli import BaseOption, DataOption, DtypeOption, ValidationSizeOption, run
 from perft.config import adapter_from_flat, fields_of
 from perft.errors import ConfigError
 from perft.models.source import check_base
@@ -48,17 +48,11 @@ def main(
     max_steps: Annotated[
         int | None, typer.Option(help="Optimiser steps.", show_default="the space's")
     ] = None,
-    base_model: Annotated[
-        str | None,
-        typer.Option(help="Base: a hub id or a local directory.", show_default="embedded"),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Directory in the LLM-Adapters layout.", show_default="embedded"),
-    ] = None,
-    validation_size: Annotated[int, typer.Option(min=1, help="Validation examples.")] = 400,
+    base_model: BaseOption = None,
+    data: DataOption = None,
+    validation_size: ValidationSizeOption = 400,
     seed: Annotated[int, typer.Option(min=0, help="Seeds adapter, data order, dropout.")] = 0,
-    dtype: Annotated[Dtype, typer.Option(help="Dtype of the base.")] = "auto",
+    dtype: DtypeOption = "auto",
     out: Annotated[
         str | None, typer.Option(help="Where to write the adapter.", show_default="nowhere")
     ] = None,

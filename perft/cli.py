@@ -5,7 +5,7 @@ Exit status: 0 done, 1 a bug (with its traceback), 2 the user can fix it (one li
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,6 +13,22 @@ from perft.errors import PerftError
 
 Dtype = Literal["auto", "float32", "bfloat16", "float64"]
 """What `--dtype` takes."""
+
+# Options that several jobs have, so that they read the same everywhere.
+BaseOption = Annotated[
+    str | None,
+    typer.Option(help="Base: a hub id or a local directory.", show_default="embedded"),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(help="Directory in the LLM-Adapters layout.", show_default="embedded"),
+]
+DtypeOption = Annotated[Dtype, typer.Option(help="Dtype of the base.")]
+StorageOption = Annotated[
+    str,
+    typer.Option(help="Directory or URI that holds searches.", show_default="~/.perft/searches"),
+]
+ValidationSizeOption = Annotated[int, typer.Option(min=1, help="Validation examples.")]
 
 
 def run(command: Callable[..., None], args: Sequence[str] | None = None) -> None:
