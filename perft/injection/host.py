@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from perft import adapters
 from perft.adapters.init import draw
 from perft.config import AdapterConfig
 from perft.errors import AdapterError, unknown
+from perft.injection.labelled import add_router_loss, labelled_layout
 from perft.injection.places import Place, places_of
 from perft.injection.rows import RowLayout
 from perft.injection.sites import Site
@@ -44,9 +46,11 @@ class AdapterHost:
         self.base_activated = activated_parameters(model, self.blocks)
         self.configs: dict[str, AdapterConfig] = {}
         self._sites: dict[str, Site] = {}
-        self._known_places: dict[str, tuple[Place, ...]] = {}
+        self._known_places: dict[tuple[str, str], tuple[Place, ...]] = {}
         self._layout: RowLayout | None = None
+        self._labelled: RowLayout | None = None
         self._active: str | None = None
+        self._handles: list[RemovableHandle] = []
         model.requires_grad_(False)
 
     def add(self, name: str, config: AdapterConfig, *, seed: int = 0) -> None:
@@ -97,6 +101,8 @@ class AdapterHost:
             if not site.configs:
                 site.detach_from(self.model.get_submodule(place.path))
                 del self._sites[place.path]
+        if not self._sites:
+            self._unhook_base()
         if self._active == name:
             self._active = None
 
@@ -150,7 +156,8 @@ class AdapterHost:
         The backward pass runs the forward pass again; without this it would follow whatever
         layout or adapter is in force by then, and give wrong gradients without a word.
         """
-        layout = None if self._layout is None else self._layout.replay()
+        layout = self._layout or self._labelled
+        layout = None if layout is None else layout.replay()
         return nullcontext(), self._replaying(layout, self._active)
 
     @contextmanager
@@ -163,17 +170,42 @@ class AdapterHost:
             self._layout, self._active = before
 
     def _current(self) -> RowLayout | str | None:
-        return self._active if self._layout is None else self._layout
+        return self._layout or self._labelled or self._active
 
     def _places(self, config: AdapterConfig) -> tuple[Place, ...]:
-        if config.variant not in self._known_places:
-            self._known_places[config.variant] = places_of(self.model, self.blocks, config)
-        return self._known_places[config.variant]
+        key = config.variant, config.layers
+        if key not in self._known_places:
+            self._known_places[key] = places_of(self.model, self.blocks, config)
+        return self._known_places[key]
 
     def _site(self, place: Place) -> Site:
         if place.path not in self._sites:
             self._sites[place.path] = place.make_site(self._current)
+            self._hook_base()
         return self._sites[place.path]
+
+    def _hook_base(self) -> None:
+        if not self._handles:
+            self._handles = [
+                self.model.register_forward_pre_hook(self._begin_pass, with_kwargs=True),
+                self.model.register_forward_hook(self._end_pass, always_call=True),
+            ]
+
+    def _unhook_base(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _begin_pass(self, model: Any, args: Any, kwargs: Any) -> None:
+        if self._active is not None and self._layout is None and model.training:
+            self._labelled = labelled_layout(model, self._active, args, kwargs)
+
+    def _end_pass(self, _model: Any, _args: Any, output: Any) -> Any:
+        layout, self._labelled = self._labelled, None
+        if layout is None or output is None:  # torch calls this after an error, too
+            return output
+        assert self._active is not None
+        return add_router_loss(self.configs[self._active], layout, output)
 
     def _require(self, name: str) -> None:
         if name not in self.configs:

@@ -7,11 +7,15 @@ re-enters the layout of the forward pass it recomputes.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums
+
+Dropping = DropKey | Literal["torch"] | None
+"""How a segment drops: by a key, by torch's own generator in training mode, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +26,13 @@ class Segment:
         name: the adapter; None leaves the rows to the base alone.
         start: first row.
         stop: row after the last.
-        drop: what the adapter's dropout masks depend on; None switches dropout off.
+        drop: what the adapter's dropout masks depend on.
     """
 
     name: str | None
     start: int
     stop: int
-    drop: DropKey | None = None
+    drop: Dropping = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class RowLayout:
 def rows_of(
     counts: Mapping[str | None, int],
     mask_BS: Tensor | None = None,
-    drops: Mapping[str, DropKey] | None = None,
+    drops: Mapping[str, Dropping] | None = None,
 ) -> RowLayout:
     """Lays out `counts[name]` rows for each adapter, in the order of the mapping."""
     segments: list[Segment] = []

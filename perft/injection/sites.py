@@ -37,6 +37,11 @@ class Site(nn.Module):
 
     def __init__(self, place: int, host: nn.Module, current: CurrentLayout) -> None:
         super().__init__()
+        if hasattr(host, "adapters"):
+            raise AdapterError(
+                "this base carries the adapters of another AdapterHost; put further adapters on "
+                "that host: host.add(...), or load_adapter(host, folder, name=...)"
+            )
         self.place = place
         self.configs: dict[str, AdapterConfig] = {}
         self._tensors: dict[str, nn.ParameterDict] = {}
@@ -79,7 +84,7 @@ class Site(nn.Module):
         """The layout in force for a batch of `rows`; None when only the base is wanted."""
         current = self._current()
         if isinstance(current, str):
-            return rows_of({current: rows})
+            return rows_of({current: rows}, drops={current: "torch"})
         if current is not None and current.rows != rows:
             raise AdapterError(
                 f"the row layout has {current.rows} rows and the batch has {rows}; beam search "
@@ -90,15 +95,14 @@ class Site(nn.Module):
     def _mine(self, layout: RowLayout) -> list[Segment]:
         return [segment for segment in layout.segments if segment.name in self.configs]
 
-    def _drop(self, segment: Segment, length: int, packed: bool) -> Drop:
+    def _drop(self, segment: Segment, length: int) -> Drop:
         assert segment.name is not None
-        probability = self.configs[segment.name].dropout
-        if probability and segment.drop is not None:
-            key = segment.drop
-            return lambda x_TD: dropped(x_TD, key, self.place, probability, length)
-        if probability and not packed and self.training:
-            return lambda x_TD: F.dropout(x_TD, probability)
-        return lambda x_TD: x_TD
+        probability, key = self.configs[segment.name].dropout, segment.drop
+        if not probability or key is None:
+            return lambda x_TD: x_TD
+        if key == "torch":
+            return lambda x_TD: F.dropout(x_TD, probability, self.training)
+        return lambda x_TD: dropped(x_TD, key, self.place, probability, length)
 
 
 class BlockSite(Site):
@@ -148,7 +152,7 @@ class BlockSite(Site):
             if layout.mask_BS is not None
             else x_TD.new_ones(len(x_TD), dtype=torch.bool)
         )
-        drop = self._drop(segment, length, packed=not isinstance(self._current(), str))
+        drop = self._drop(segment, length)
         y_TD, sums = apply_beside_block(
             config, self.weights(name), BlockInput(x_TD, mask_T, drop, chosen)
         )
@@ -174,7 +178,7 @@ class LinearSite(Site):
     def _output(self, segment: Segment, x_BSI: Tensor) -> Tensor:
         assert segment.name is not None
         x_TI = x_BSI[segment.start : segment.stop].flatten(0, 1)
-        drop = self._drop(segment, x_BSI.shape[1], packed=not isinstance(self._current(), str))
+        drop = self._drop(segment, x_BSI.shape[1])
         config = self.configs[segment.name]
         y_TO = lora.apply(config, self.weights(segment.name), x_TI, drop)  # type: ignore[arg-type]
         return y_TO.view(-1, x_BSI.shape[1], y_TO.shape[-1])
@@ -223,20 +227,21 @@ class RouterSite(Site):
         weight_ED = lora.merge(config, weights, router.get_parameter("weight"))  # type: ignore[arg-type]
         rows_TD = x_TD[segment.start * length : segment.stop * length].to(weight_ED.dtype)
         outputs: tuple[Tensor, ...] = torch.func.functional_call(
-            _BareForward(router), {"module.weight": weight_ED}, (rows_TD,)
+            BareForward(router), {"module.weight": weight_ED}, (rows_TD,)
         )
         return tuple(out.view(-1, length, out.shape[-1]) for out in outputs)
 
 
-class _BareForward(nn.Module):
+class BareForward(nn.Module):
     """Calls a module's forward without its hooks."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
-    def forward(self, *args: Any) -> Any:
-        return self.module.forward(*args)
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module's own forward returns."""
+        return self.module.forward(*args, **kwargs)
 
 
 def add_rows(y_BSO: Tensor, parts: list[tuple[Segment, Tensor]]) -> Tensor:
