@@ -14,6 +14,8 @@ from perft.config import (
     AdapterConfig,
     DenseConfig,
     EmbeddedConfig,
+    LoraAttentionConfig,
+    LoraExpertsConfig,
     LoraQVConfig,
     LoraRouterConfig,
     RoutedConfig,
@@ -23,7 +25,7 @@ from perft.config import (
     fields_of,
     training_from_flat,
 )
-from perft.errors import ConfigError, PerftError
+from perft.errors import AdapterError, ConfigError, PerftError
 
 CLASSES = {
     "perft-r": RoutedConfig,
@@ -31,8 +33,11 @@ CLASSES = {
     "perft-d": DenseConfig,
     "perft-s": SingleConfig,
     "lora-qv": LoraQVConfig,
+    "lora-attention": LoraAttentionConfig,
     "lora-router": LoraRouterConfig,
+    "lora-experts": LoraExpertsConfig,
 }
+ACTIVATIONS = ["gelu", "gelu_pytorch_tanh", "relu", "relu2", "silu", "tanh"]
 NEEDED = {"perft-r": {"num_experts": 4, "top_k": 2}, "perft-d": {"num_experts": 4}}
 
 
@@ -49,11 +54,15 @@ def adapters(draw: st.DrawFn) -> AdapterConfig:
         "rank": draw(st.integers(1, 512)),
         "alpha": draw(st.none() | st.floats(1e-3, 1e3)),
         "init": draw(st.sampled_from(["lora", "perft"])),
+        "layers": draw(st.sampled_from(["all", "last:2", "every:3", "0,3,5"])),
+        "base_balance": draw(st.floats(0, 10)),
     }
-    if variant != "lora-router":
+    if variant not in ("lora-router", "lora-experts"):
         settings["dropout"] = draw(st.floats(0, 1, exclude_max=True))
     if variant.startswith("perft-"):
         settings["form"] = draw(st.sampled_from(["lora", "parallel"]))
+        if settings["form"] == "parallel":
+            settings["activation"] = draw(st.sampled_from(ACTIVATIONS))
     if variant in NEEDED:
         settings["num_experts"] = draw(st.integers(1, 64))
     if variant == "perft-r":
@@ -172,9 +181,76 @@ def test_balance_must_be_a_number_of_at_least_zero(balance: object):
         build("perft-r", balance=balance)
 
 
-def test_router_lora_refuses_dropout():
-    with pytest.raises(ConfigError, match=r"lora-router has no dropout, found dropout=0\.1; set 0"):
-        LoraRouterConfig(rank=2, dropout=0.1)
+@pytest.mark.parametrize("variant", ["lora-router", "lora-experts"])
+def test_lora_on_weights_refuses_dropout(variant: str):
+    with pytest.raises(ConfigError, match=f"{variant} has no dropout, found dropout=0.1; set 0"):
+        build(variant, dropout=0.1)
+
+
+@pytest.mark.parametrize("activation", ["swish", "Silu", "", None, 1])
+def test_unknown_activation_is_refused(activation: object):
+    with pytest.raises(ConfigError, match=r"unknown activation .*\(known: gelu, gelu_pytorch_tanh"):
+        build("perft-s", form="parallel", activation=activation)
+
+
+def test_activation_is_of_the_parallel_form_alone():
+    assert build("perft-r", form="parallel", activation="gelu").activation == "gelu"
+    with pytest.raises(ConfigError, match=r"has no activation, found activation='gelu'; leave"):
+        build("perft-r", form="lora", activation="gelu")
+
+
+@pytest.mark.parametrize(
+    ("layers", "chosen"),
+    [
+        ("all", (0, 1, 2, 3, 4, 5)),
+        ("last:1", (5,)),
+        ("last:6", (0, 1, 2, 3, 4, 5)),
+        ("every:1", (0, 1, 2, 3, 4, 5)),
+        ("every:4", (0, 4)),
+        ("every:9", (0,)),
+        ("3", (3,)),
+        ("5,0,3,0", (0, 3, 5)),
+    ],
+)
+def test_layers_are_all_the_last_every_k_th_or_a_list(layers: str, chosen: tuple[int, ...]):
+    assert build("perft-s", layers=layers).chosen_layers(6) == chosen
+
+
+@pytest.mark.parametrize("layers", ["last:7", "6", "0,1,17"])
+def test_layers_that_the_base_lacks_are_refused(layers: str):
+    with pytest.raises(AdapterError, match=r"does not fit this base: it has 6 layers .* 0 to 5"):
+        build("perft-s", layers=layers).chosen_layers(6)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        "",
+        "none",
+        "last",
+        "last:0",
+        "every:0",
+        "last:-1",
+        "-1",
+        "1,",
+        "0, 3",
+        "1.5",
+        "³",
+        None,
+        3,
+        [0],
+    ],
+)
+def test_layers_that_say_nothing_are_refused(layers: object):
+    with pytest.raises(ConfigError, match=r'layers must be "all", "last:n", "every:k" or a list'):
+        build("lora-qv", layers=layers)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("value", [-0.1, math.inf, math.nan, "x", None])
+def test_base_balance_must_be_a_number_of_at_least_zero(variant: str, value: object):
+    with pytest.raises(ConfigError, match="base_balance must be a number of at least 0"):
+        build(variant, base_balance=value)
 
 
 @pytest.mark.parametrize(

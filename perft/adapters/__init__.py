@@ -8,15 +8,16 @@ from types import ModuleType
 
 from torch import Tensor
 
-from perft.adapters import dense, embedded, lora, routed, single
+from perft.adapters import dense, embedded, lora, lora_experts, routed, single
 from perft.adapters.block import BlockGeometry, BlockInput
 from perft.adapters.bottleneck import Shapes, Weights
+from perft.adapters.lora_experts import FusedGeometry
 from perft.adapters.routing import RouterSums
 from perft.config import AdapterConfig
 
 __all__ = ["Geometry", "Shapes", "activated", "apply_beside_block", "shapes"]
 
-Geometry = BlockGeometry | tuple[int, int]
+Geometry = BlockGeometry | FusedGeometry | tuple[int, int]
 
 _VARIANTS: dict[str, ModuleType] = {
     "perft-r": routed,
@@ -24,7 +25,9 @@ _VARIANTS: dict[str, ModuleType] = {
     "perft-d": dense,
     "perft-s": single,
     "lora-qv": lora,
+    "lora-attention": lora,
     "lora-router": lora,
+    "lora-experts": lora_experts,
 }
 
 
@@ -33,7 +36,8 @@ def shapes(config: AdapterConfig, geometry: Geometry) -> Shapes:
 
     Args:
         config: the adapter.
-        geometry: of the MoE block (PERFT), or the (O, I) shape of the weight (LoRA).
+        geometry: of the MoE block (PERFT), the (O, I) shape of the weight (LoRA), or the fused
+            weights of the block (LoRA on the base experts).
     """
     found: Shapes = _VARIANTS[config.variant].shapes(config, geometry)
     return found

@@ -3,7 +3,7 @@
 Shapes: T tokens, D hidden size, M PEFT experts, R rank.
 
     form "lora"      D(x) = (alpha/r) B A drop(x)
-    form "parallel"  D(x) = W2 silu(drop(W1 x))
+    form "parallel"  D(x) = W2 f(drop(W1 x)), f(z) = z sigmoid(z) (silu) unless set
 
 (arXiv 2411.08212, section 3.) `down_MRD` holds A or W1, `up_MRD` holds B or W2 transposed. All M
 experts are computed for every token and the gates multiply the bottleneck, so that a token that
@@ -12,16 +12,26 @@ fp64 base); products run in the dtype of the hidden states.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from perft.config import ExpertsConfig
+from perft.config import Activation, ExpertsConfig
 
 Weights = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 Drop = Callable[[Tensor], Tensor]
+
+ACTIVATIONS: Mapping[Activation, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "relu2": lambda z: F.relu(z).square(),
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
 
 
 def master_dtype(base: torch.dtype) -> torch.dtype:
@@ -61,7 +71,7 @@ def apply_experts(
         h_TH = F.linear(drop(x_TD), down_MRD.flatten(0, 1))
     else:
         up_MRD = weights["perft_up"]
-        h_TH = F.silu(drop(F.linear(x_TD, down_MRD.flatten(0, 1))))
+        h_TH = ACTIVATIONS[config.activation](drop(F.linear(x_TD, down_MRD.flatten(0, 1))))
     if gate_TM is not None:
         h_TMR = h_TH.view(-1, *down_MRD.shape[:2]) * gate_TM.to(h_TH.dtype).unsqueeze(-1)
         h_TH = h_TMR.flatten(1)

@@ -17,8 +17,10 @@ from perft.adapters.bottleneck import Shapes
 from perft.config import AdapterConfig
 
 ROUTER_STD = 0.02
-DOWN = frozenset({"perft_down", "lora_A"})
-UP = frozenset({"perft_up", "lora_B"})
+DOWN = ("perft_down", "lora_A")
+"""How the kinds of down-projections end; a kind may begin with the parameter it is beside."""
+UP = ("perft_up", "lora_B")
+"""How the kinds of up-projections end."""
 
 
 def draw(config: AdapterConfig, shapes: Shapes, generator: torch.Generator) -> dict[str, Tensor]:
@@ -29,10 +31,14 @@ def draw(config: AdapterConfig, shapes: Shapes, generator: torch.Generator) -> d
 def _draw(
     config: AdapterConfig, kind: str, shape: tuple[int, ...], generator: torch.Generator
 ) -> Tensor:
-    if kind in UP and config.init == "lora":
+    if kind.endswith(UP) and config.init == "lora":
         return torch.zeros(shape)
-    if kind in DOWN and config.init == "lora":
+    if kind.endswith(DOWN) and config.init == "lora":
         bound = 1.0 / math.sqrt(shape[-1])  # kaiming-uniform with a = sqrt(5), as LoRA does
         return (torch.rand(shape, generator=generator) * 2.0 - 1.0) * bound
-    std = math.sqrt(2.0 / config.rank) if kind in DOWN else 1e-6 if kind in UP else ROUTER_STD
+    std = ROUTER_STD
+    if kind.endswith(DOWN):
+        std = math.sqrt(2.0 / config.rank)
+    elif kind.endswith(UP):
+        std = 1e-6
     return torch.randn(shape, generator=generator) * std

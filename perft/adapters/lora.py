@@ -1,4 +1,4 @@
-"""Ordinary LoRA, the MoE-agnostic baseline: on linear layers (q and v) and on a router's weight.
+"""Ordinary LoRA, the MoE-agnostic baseline: on linear layers and on a router's weight.
 
 Shapes: R rank, I inputs, O outputs. `lora_A` is (R, I) and `lora_B` is (O, R), as in HF PEFT.
 """
@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from perft.adapters.bottleneck import Drop, Shapes, Weights
-from perft.config import LoraQVConfig, LoraRouterConfig
+from perft.config import LoraAttentionConfig, LoraQVConfig, LoraRouterConfig
 
-LoraConfig = LoraQVConfig | LoraRouterConfig
+LoraConfig = LoraQVConfig | LoraAttentionConfig | LoraRouterConfig
 
 
 def shapes(config: LoraConfig, weight: tuple[int, int]) -> Shapes:

@@ -7,9 +7,20 @@ from transformers import PreTrainedModel
 
 from perft.adapters import Geometry
 from perft.adapters.block import BlockGeometry
-from perft.config import AdapterConfig, LoraQVConfig, LoraRouterConfig
+from perft.adapters.lora_experts import FusedGeometry
+from perft.config import (
+    AdapterConfig,
+    LoraAttentionConfig,
+    LoraExpertsConfig,
+    LoraQVConfig,
+    LoraRouterConfig,
+)
+from perft.errors import AdapterError
+from perft.injection.fused import FusedSite
 from perft.injection.sites import BlockSite, CurrentLayout, LinearSite, RouterSite, Site
-from perft.models.blocks import MoEBlock, find_projections
+from perft.models.attention import attention_projections, query_and_value
+from perft.models.blocks import MoEBlock, decoder_layers
+from perft.models.fused import fused_weights
 
 
 @dataclass(frozen=True)
@@ -18,7 +29,7 @@ class Place:
 
     Attributes:
         path: dotted path of the module.
-        number: counts the places of one variant, first layer first.
+        number: tells the places of one adapter apart, the same for every adapter that is put here.
         geometry: what the shapes of the adapter's tensors follow from.
         target: the MoE block (with its router) or the linear layer.
         kind: the site that serves it.
@@ -28,7 +39,7 @@ class Place:
     number: int
     geometry: Geometry
     target: MoEBlock | nn.Linear
-    kind: type[BlockSite] | type[LinearSite] | type[RouterSite]
+    kind: type[BlockSite] | type[LinearSite] | type[RouterSite] | type[FusedSite]
 
     def make_site(self, current: CurrentLayout) -> Site:
         """Attaches a new site to the module."""
@@ -38,23 +49,45 @@ class Place:
 def places_of(
     model: PreTrainedModel, blocks: tuple[MoEBlock, ...], config: AdapterConfig
 ) -> tuple[Place, ...]:
-    """The places of `config`'s variant, first layer first.
+    """The places of `config` on the layers that it chooses, first layer first.
 
     Raises:
         BaseModelError: if the base has no such place.
+        AdapterError: if the base has fewer layers than the configuration asks for.
     """
+    if isinstance(config, LoraQVConfig | LoraAttentionConfig):
+        return _in_attention(model, config)
+    chosen = config.chosen_layers(len(blocks))
+    return tuple(_at_block(blocks[number], number, config) for number in chosen)
+
+
+def _in_attention(
+    model: PreTrainedModel, config: LoraQVConfig | LoraAttentionConfig
+) -> tuple[Place, ...]:
+    found = attention_projections(model)
     if isinstance(config, LoraQVConfig):
-        linears = find_projections(model, ("q_proj", "v_proj"))
-        return tuple(
-            Place(path, i, (linear.out_features, linear.in_features), linear, LinearSite)
-            for i, (path, linear) in enumerate(linears.items())
-        )
-    if isinstance(config, LoraRouterConfig):
-        return tuple(
-            Place(b.router_name, i, (b.num_experts, b.hidden_size), b, RouterSite)
-            for i, b in enumerate(blocks)
-        )
-    return tuple(
-        Place(b.name, i, BlockGeometry(b.hidden_size, b.num_experts, b.top_k), b, BlockSite)
-        for i, b in enumerate(blocks)
+        found = query_and_value(found)
+    chosen = config.chosen_layers(len(decoder_layers(model)))
+    places = tuple(
+        Place(p.path, p.number, (p.linear.out_features, p.linear.in_features), p.linear, LinearSite)
+        for p in found
+        if p.layer in chosen
     )
+    if not places:
+        with_attention = ", ".join(str(layer) for layer in sorted({p.layer for p in found}))
+        raise AdapterError(
+            f"layers={config.layers!r} chooses no layer of this base with attention; "
+            f"these have it: {with_attention}"
+        )
+    return places
+
+
+def _at_block(block: MoEBlock, number: int, config: AdapterConfig) -> Place:
+    if isinstance(config, LoraRouterConfig):
+        shape = (block.num_experts, block.hidden_size)
+        return Place(block.router_name, number, shape, block, RouterSite)
+    if isinstance(config, LoraExpertsConfig):
+        fused = FusedGeometry(fused_weights(block), block.top_k)
+        return Place(block.experts_name, number, fused, block, FusedSite)
+    geometry = BlockGeometry(block.hidden_size, block.num_experts, block.top_k)
+    return Place(block.name, number, geometry, block, BlockSite)

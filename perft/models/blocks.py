@@ -40,8 +40,16 @@ class MoEBlock:
     @property
     def router_name(self) -> str:
         """Dotted path of the router in the model."""
-        child = next(n for n, m in self.module.named_children() if m is self.router)
-        return f"{self.name}.{child}"
+        return self._path_of(self.router)
+
+    @property
+    def experts_name(self) -> str:
+        """Dotted path of the fused experts in the model."""
+        return self._path_of(self.experts)
+
+    def _path_of(self, child: nn.Module) -> str:
+        name = next(n for n, m in self.module.named_children() if m is child)
+        return f"{self.name}.{name}"
 
     def read_routing(self, output: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """(weights, indices), both (T, K), from what the router returned."""

@@ -22,7 +22,7 @@ from perft.trial import TrialResult
 _COLOURS = dict(
     zip(
         VARIANTS,
-        ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+        ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#F0E442", "#56B4E9", "#000000"),
         strict=True,
     )
 )

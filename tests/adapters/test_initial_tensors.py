@@ -28,15 +28,15 @@ def test_every_variant_draws_its_shapes_in_fp32(variant: str):
         adapters.shapes(SIX[variant], geometry)
     )
     assert {t.dtype for t in found.values()} == {torch.float32}
-    assert set(found) <= DOWN | UP | {"perft_router"}
+    assert set(found) <= {*DOWN, *UP, "perft_router"}
 
 
 @pytest.mark.parametrize("variant", SIX)
 def test_lora_init_has_zero_up_and_kaiming_uniform_down(variant: str):
     found = tensors(SIX[variant])
-    for kind in UP & set(found):
+    for kind in set(UP) & set(found):
         assert not found[kind].any()
-    for kind in DOWN & set(found):
+    for kind in set(DOWN) & set(found):
         bound = 1 / math.sqrt(512)
         assert found[kind].abs().max() <= bound
         assert float(found[kind].std()) == pytest.approx(bound / math.sqrt(3), rel=0.1)

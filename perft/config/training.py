@@ -1,0 +1,60 @@
+"""How one trial is trained: a frozen dataclass whose constructor refuses what makes no sense."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from perft.config.checks import (
+    is_whole,
+    require_at_least_zero,
+    require_choice,
+    require_positive,
+    require_positive_number,
+)
+from perft.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How one trial is trained.
+
+    Attributes:
+        lr: peak learning rate of AdamW.
+        batch_size: examples per step, over all ranks together.
+        max_steps: optimiser steps of a full-length trial.
+        warmup_steps: steps of linear warm-up; the rate then decays linearly to 0 at `max_steps`.
+        weight_decay: decoupled weight decay.
+        clip_norm: largest 2-norm of the trial's gradient.
+        loss_on: "answer" trains on the completion only, "all" on the prompt too.
+        max_length: tokens of prompt plus completion; a longer prompt loses its beginning.
+        seed: seeds the initial adapter, the order of the examples and dropout.
+    """
+
+    lr: float
+    batch_size: int = 16
+    max_steps: int = 200
+    warmup_steps: int = 20
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    loss_on: Literal["answer", "all"] = "answer"
+    max_length: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "clip_norm"):
+            require_positive_number(name, getattr(self, name))
+        for name in ("batch_size", "max_steps", "max_length"):
+            require_positive(name, getattr(self, name))
+        if not (is_whole(self.warmup_steps) and 0 <= self.warmup_steps < self.max_steps):
+            raise ConfigError(
+                "warmup_steps must be a whole number in [0, max_steps), found "
+                f"warmup_steps={self.warmup_steps!r} with max_steps={self.max_steps}"
+            )
+        require_at_least_zero("weight_decay", self.weight_decay)
+        if not (is_whole(self.seed) and self.seed >= 0):
+            raise ConfigError(f"seed must be a whole number of at least 0, found {self.seed!r}")
+        require_choice("loss_on", self.loss_on, ("answer", "all"))
+
+    def to_flat(self) -> dict[str, Any]:
+        """The configuration as one flat dictionary of JSON values."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,75 @@
+"""LoRA on the fused weights of an MoE block's base experts: see `FusedSite`."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from perft.adapters import lora_experts
+from perft.config import LoraExpertsConfig
+from perft.injection.rows import Segment
+from perft.injection.sites import BareForward, CurrentLayout, Site, replace_rows
+from perft.models.blocks import MoEBlock
+from perft.models.fused import fused_weights, is_transposed
+
+
+class FusedSite(Site):
+    """LoRA on the fused weights of one block's base experts.
+
+    The experts are run again for the rows of each such adapter, with W + (alpha/r) B A in place of
+    every W: exact in any family, since the update enters before the experts' own activation. It
+    costs those rows' experts twice, and for each adapter and layer one more copy of the experts'
+    weights, kept until the backward pass.
+    """
+
+    def __init__(self, place: int, block: MoEBlock, current: CurrentLayout) -> None:
+        super().__init__(place, block.experts, current)
+        self._names = tuple(fused_weights(block))
+        self._rows = 0
+        self._handles = [
+            block.module.register_forward_pre_hook(self._see_rows, with_kwargs=True),
+            block.experts.register_forward_hook(self._replace_output, with_kwargs=True),
+        ]
+
+    def _see_rows(self, _block: nn.Module, args: Any, kwargs: Any) -> None:
+        x_BSD = args[0] if args else kwargs["hidden_states"]
+        self._rows = x_BSD.shape[0]
+
+    def _replace_output(
+        self, experts: nn.Module, args: Any, kwargs: Any, output: Tensor
+    ) -> Tensor | None:
+        layout = self._layout(self._rows)
+        if layout is None or not (mine := self._mine(layout)):
+            return None
+        size = output.shape[-1]
+        parts = [
+            (s, self._rerun(experts, s, args, kwargs).view(s.stop - s.start, -1, size))
+            for s in mine
+        ]
+        return replace_rows(output.view(self._rows, -1, size), parts).view(output.shape)
+
+    def _rerun(self, experts: nn.Module, segment: Segment, args: Any, kwargs: Any) -> Tensor:
+        def own(value: Any) -> Any:
+            """The segment's part of what the experts are given, token after token."""
+            if not isinstance(value, Tensor):
+                return value
+            length = len(value) // self._rows
+            return value[segment.start * length : segment.stop * length]
+
+        assert segment.name is not None
+        config, weights = self.configs[segment.name], self.weights(segment.name)
+        assert isinstance(config, LoraExpertsConfig)
+        swap = is_transposed(experts)
+        merged = {
+            f"module.{name}": lora_experts.merge(
+                config, weights, name, experts.get_parameter(name), swap
+            )
+            for name in self._names
+        }
+        output: Tensor = torch.func.functional_call(
+            BareForward(experts),
+            merged,
+            tuple(map(own, args)),
+            {key: own(value) for key, value in kwargs.items()},
+        )
+        return output
