@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from perft.adapter_folder import read_settings
 from perft.cli import Dtype, run
 from perft.errors import AdapterError
 from perft.models.source import base_directory, check_base, fingerprint
@@ -36,14 +37,17 @@ def main(
     The validation split is the one that the adapter's search chose on, so its accuracy is the
     one that was logged there. Test splits say how good the adapter is.
     """
-    settings = _settings(adapter)
-    trained = TaskSource(**settings["perft"]["trained_on"])
+    settings = read_settings(adapter)
+    trained = TaskSource(**settings["perft"].get("trained_on", {"name": task}))
     source = dataclasses.replace(trained, name=task, data=data or trained.data)
-    named = base_model or settings["base_model_name_or_path"]
+    named = base_model or settings.get("base_model_name_or_path")
+    if named is None:
+        raise AdapterError(f"{adapter} names no base; give the one it was trained on: --base-model")
     base = None if named == "embedded" else named
     check_base(base)
     loaded = load_task(source)
-    if fingerprint(base_directory(base)) != settings["perft"]["base_fingerprint"]:
+    print_of_base = fingerprint(base_directory(base))
+    if settings["perft"].get("base_fingerprint", print_of_base) != print_of_base:
         typer.echo(f"note: {named} is not the very base the adapter was trained on", err=True)
     scores = _score(adapter, base, dtype, (loaded.validation, *loaded.tests))
     if as_json:
@@ -53,21 +57,6 @@ def main(
         console = Console()
         console.print(_table(scores))
         console.print(f"protocol: {scores[0]['protocol']}", style="dim", highlight=False)
-
-
-def _settings(adapter: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
-        settings["perft"]["trained_on"], settings["base_model_name_or_path"]
-    except FileNotFoundError:
-        raise AdapterError(
-            f"{adapter} is no adapter folder: it has no adapter_config.json"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise AdapterError(
-            f"{adapter}/adapter_config.json was not written by perft: {error!r}"
-        ) from error
-    return dict(settings)
 
 
 def _score(

@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from perft.adapter_folder import BLOCK, CONFIG, WEIGHTS
 from perft.errors import StorageError
 from perft.export.card import model_card
 from perft.export.score import Score
 from perft.storage import Storage
 from perft.trial import TrialResult
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 CARD, TRIAL = "README.md", "trial.json"
-_FILES = {WEIGHTS, CONFIG, CARD, TRIAL}
+_FILES = {WEIGHTS, CONFIG, BLOCK, CARD, TRIAL}
 # Places of the search that mean nothing elsewhere; a tracking URI may hold a password.
 _PRIVATE = {"storage", "tracking_uri"}
 
@@ -54,8 +54,8 @@ def export_adapter(
     record = {"search": public, "trial": picked.to_json()}
     folder = search.child(f"adapters/{picked.number:04d}")
     files = {
-        WEIGHTS: folder.read(WEIGHTS),
-        CONFIG: folder.read(CONFIG),
+        **{name: folder.read(name) for name in (WEIGHTS, CONFIG)},
+        **({BLOCK: folder.read(BLOCK)} if folder.exists(BLOCK) else {}),
         CARD: model_card(picked, settings, scores).encode(),
         TRIAL: json.dumps(record, indent=1).encode(),
     }

@@ -11,9 +11,9 @@ from transformers import OlmoeConfig, OlmoeForCausalLM
 
 from contracts.adapters import EVERY, SIX, add_random, token_ids
 from contracts.bases import FAMILIES, tiny_base
-from perft.checkpoint import adapter_files, load_adapter, read_adapter
+from perft.checkpoint import adapter_files, load_adapter, read_adapter, save_adapter
 from perft.config import AdapterConfig, LoraQVConfig, SingleConfig
-from perft.errors import AdapterError
+from perft.errors import AdapterError, StorageError
 from perft.injection import AdapterHost
 from perft.tasks import TaskSource
 
@@ -110,7 +110,11 @@ def test_lora_on_q_and_v_is_a_folder_of_peft(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     assert settings["peft_type"] == "LORA"
     assert settings["task_type"] == "CAUSAL_LM"
-    assert settings["target_modules"] == ["q_proj", "v_proj"]
+    assert settings["target_modules"] == sorted(
+        f"model.layers.{layer}.self_attn.{name}"
+        for layer in range(2)
+        for name in ("q_proj", "v_proj")
+    )
     assert settings["r"] == 3
     assert settings["lora_alpha"] == pytest.approx(5.0)
     assert settings["lora_dropout"] == 0.25
@@ -123,8 +127,10 @@ def test_lora_on_the_router_names_the_parameter_it_adds_to(tmp_path: Path) -> No
     host = saved(tmp_path, SIX["lora-router"])
     settings = settings_of(tmp_path)
     assert settings["peft_type"] == "LORA"
-    (target,) = settings["target_parameters"]
-    assert host.model.get_parameter(f"model.layers.0.mlp.{target}").dim() == 2
+    assert settings["target_modules"] == []
+    assert len(settings["target_parameters"]) == 2
+    for target in settings["target_parameters"]:
+        assert host.model.get_parameter(target).dim() == 2
     keys = set(safetensors.torch.load_file(tmp_path / "adapter_model.safetensors"))
     assert "base_model.model.model.layers.0.mlp.gate.lora_A.weight" in keys
 
@@ -159,12 +165,13 @@ def rewrite(folder: Path, change: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("perft"), "was it written by perft"),
-        (lambda s: s["perft"].pop("adapter"), "was it written by perft"),
+        (lambda s: s.pop("perft"), "was not written by perft"),
+        (lambda s: s["perft"].pop("adapter"), "was not written by perft"),
         (lambda s: s["perft"]["adapter"].update(variant="perft-x"), "unknown variant 'perft-x'"),
         (lambda s: s["perft"]["adapter"].update(rank=0), "rank must be"),
-        (lambda s: s["perft"].update(adapter=7), "damaged"),
-        (lambda s: s.update(perft=None), "damaged"),
+        (lambda s: s["perft"].update(adapter=7), "was not written by perft"),
+        (lambda s: s.update(perft=None), "was not written by perft"),
+        (lambda s: s.update(peft_type="LORA"), "there is no perft.json beside it"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(
@@ -230,3 +237,45 @@ def test_another_number_of_layers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="has no tensor"):
         load_adapter(tiny_base("olmoe"), tmp_path)
     assert len(host.blocks) == 2
+
+
+@pytest.mark.parametrize("variant", SIX)
+def test_a_saved_adapter_is_read_back_and_replaces_an_earlier_one(
+    variant: str, tmp_path: Path
+) -> None:
+    host = AdapterHost(tiny_base("olmoe"))
+    for name in ("perft-s", "lora-qv", variant):
+        if name not in host.configs:
+            add_random(host, name, SIX[name])
+        assert save_adapter(host, name, tmp_path / "made" / "here") == tmp_path / "made" / "here"
+    config, tensors, settings = read_adapter(tmp_path / "made" / "here")
+    assert config == SIX[variant]
+    assert tensors.keys() == host.tensors(variant).keys()
+    assert all(torch.equal(t, host.tensors(variant)[key]) for key, t in tensors.items())
+    assert settings["perft"].keys() == {"adapter"}
+
+
+def test_saving_says_what_went_wrong(tmp_path: Path) -> None:
+    host = AdapterHost(tiny_base("olmoe"))
+    host.add("mine", SIX["perft-s"])
+    with pytest.raises(AdapterError, match="unknown adapter 'mime'; did you mean 'mine'"):
+        save_adapter(host, "mime", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="choose another folder"):
+        save_adapter(host, "mine", tmp_path / "file")
+
+
+@torch.no_grad()
+def test_further_adapters_are_loaded_onto_the_same_host(tmp_path: Path) -> None:
+    saved(tmp_path, SIX["perft-r"])
+    model, ids = tiny_base("olmoe"), token_ids(2)
+    host = load_adapter(model, tmp_path, name="first")
+    first = model(ids).logits
+    assert load_adapter(host, tmp_path, name="second") is host
+    assert host.active == "second"
+    assert torch.equal(model(ids).logits, first)
+    with pytest.raises(AdapterError, match="of another AdapterHost"):
+        load_adapter(model, tmp_path, name="third")
+    assert list(host.configs) == ["first", "second"]
+    assert torch.equal(model(ids).logits, first)
