@@ -1,23 +1,54 @@
-"""A trial's state as one safetensors blob: adapter, optimiser moments, and every report so far.
+"""A trial's state as one safetensors blob.
 
-Data position, schedule and dropout are functions of the step, so this is all of it: a trial that
-goes on from here takes the same steps as one that never stopped.
+It holds the adapter, the optimiser's moments, every report so far and what was seen since. Data
+position, schedule and dropout are functions of the step, so this is all of it: a trial that goes on
+from here takes the same steps as one that never stopped.
 """
 
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from perft.adapters.routing import RouterSums
 from perft.errors import StorageError
 from perft.trial import Report, TrialConfig
 
-_FORMAT = "perft-trial-state-1"
+_FORMAT = "perft-trial-state-2"
+_COUNTS = ("loss", "steps", "tokens", "seconds")
 _DAMAGE = (struct.error, KeyError, ValueError, TypeError, AttributeError, SafetensorError)
+
+
+@dataclass
+class Progress:
+    """Sums over a trial's steps since its last report.
+
+    Attributes:
+        loss: of the mean training losses, nats per answer token.
+        steps: optimiser steps.
+        tokens: the trial's own training tokens.
+        seconds: time of those steps.
+        routing: sums of its PEFT routers; None without one.
+    """
+
+    loss: float = 0.0
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    routing: RouterSums | None = None
+
+    def add(self, loss: float, tokens: int, seconds: float, routing: RouterSums | None) -> None:
+        """Counts one step."""
+        self.loss += loss
+        self.steps += 1
+        self.tokens += tokens
+        self.seconds += seconds
+        if routing is not None:
+            self.routing = routing if self.routing is None else self.routing + routing
 
 
 @dataclass(frozen=True)
@@ -30,6 +61,7 @@ class TrialState:
         reports: all reports so far, by step.
         adapter: the adapter's tensors by key.
         moments: the optimiser's moments by key.
+        progress: what it has seen since the last report.
     """
 
     config: TrialConfig
@@ -37,6 +69,7 @@ class TrialState:
     reports: tuple[Report, ...]
     adapter: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
+    progress: Progress = field(default_factory=Progress)
 
 
 def to_bytes(state: TrialState) -> bytes:
@@ -44,12 +77,14 @@ def to_bytes(state: TrialState) -> bytes:
     tensors = {
         **{f"adapter:{key}": tensor for key, tensor in state.adapter.items()},
         **{f"moment:{key}": tensor for key, tensor in state.moments.items()},
+        **{f"routing:{key}": tensor for key, tensor in _routing(state.progress).items()},
     }
     metadata = {
         "format": _FORMAT,
         "config": json.dumps(state.config.to_flat()),
         "step": str(state.step),
         "reports": json.dumps([report.to_json() for report in state.reports]),
+        "progress": json.dumps({key: getattr(state.progress, key) for key in _COUNTS}),
     }
     return save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, metadata)
 
@@ -73,9 +108,24 @@ def from_bytes(data: bytes) -> TrialState:
             reports=tuple(Report.from_json(report) for report in reports),
             adapter=_part(tensors, "adapter:"),
             moments=_part(tensors, "moment:"),
+            progress=_progress(json.loads(metadata["progress"]), _part(tensors, "routing:")),
         )
     except _DAMAGE as error:
         raise StorageError(f"a trial state is damaged: {error!r}") from error
+
+
+def _routing(progress: Progress) -> dict[str, Tensor]:
+    return vars(progress.routing) if progress.routing is not None else {}
+
+
+def _progress(counts: Mapping[str, float], routing: Mapping[str, Tensor]) -> Progress:
+    return Progress(
+        loss=counts["loss"],
+        steps=int(counts["steps"]),
+        tokens=int(counts["tokens"]),
+        seconds=counts["seconds"],
+        routing=RouterSums(**routing) if routing else None,
+    )
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,11 +1,14 @@
 """Which trials train when, and in which order their results are handed back. No Ray, no clock.
 
-A search goes in rounds. A round starts when every trial that can be running asks for its next
-report; each worker group then trains its trials as one pack, each to its next rung; the reports
-are handed back one by one, in trial order, each after the search has acted on the one before.
-Failures come last: they carry no round, so the search must have seen the round by then.
-So the decisions of a search follow from its seed alone: not from timing, not from the number of
-groups, and not from a worker that died and was replaced.
+A search goes in rounds, and its clock counts optimiser steps. A round starts when every trial that
+can be running asks for its next report; each worker group then trains its trials as one pack, all
+by the same number of steps: until the first of them is due at a rung. The reports of those that are
+due are handed back one by one, in trial order, each after the search has acted on the one before;
+the others train on in the next round, beside whatever new trials the search has put in place of
+those that ended. Failures come last: they carry no round, so the search must have seen the round by
+then. So no trial waits for one that has further to go, and the decisions of a search follow from
+its seed alone: not from timing, not from the number of groups, and not from a worker that died and
+was replaced.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,16 +22,25 @@ MAX_CRASHES_ALONE = 2
 """Crashes of a trial on its own after which it fails."""
 
 Outcome = Mapping[str, Any]
-"""What a worker group says of one trial: `report` and `size`, or `failure`."""
+"""What a worker group says of one trial: `report` and `size`, or `failure`; nothing of a trial that
+is on its way to its rung."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """One trial's part of a round: train `config` up to `target` optimiser steps."""
+    """One trial's part of a round.
+
+    Attributes:
+        trial: its number.
+        config: what it trains.
+        target: optimiser steps to reach.
+        due: whether `target` is a rung, where it reports.
+    """
 
     trial: int
     config: Mapping[str, Any]
     target: int
+    due: bool
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class Delivery:
     Attributes:
         outcome: its report or its failure.
         round: number of the round, from 0.
-        members: all trials of the round.
+        members: all trials of the round that are given something.
     """
 
     outcome: Outcome
@@ -50,7 +62,8 @@ class Delivery:
 class _Trial:
     config: Mapping[str, Any]
     group: int | None = None
-    processed: int = 0
+    reached: int = 0  # steps trained by the end of the last round
+    processed: int = 0  # step of the last report that the search has acted on
     asked: int | None = None  # the step after which it wants a report; None while it wants none
     crashes_alone: int = 0
 
@@ -58,8 +71,8 @@ class _Trial:
 @dataclass
 class _Round:
     number: int
-    members: tuple[int, ...]
-    left: list[int]
+    targets: Mapping[int, int]
+    left: list[int]  # trials that this round still has to deal with
     batches: dict[int, list[list[int]]]
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     in_flight: dict[int, list[int]] = field(default_factory=dict)
@@ -67,7 +80,12 @@ class _Round:
 
     @property
     def trained(self) -> bool:
-        return all(member in self.outcomes for member in self.members)
+        return self.outcomes.keys() >= self.targets.keys()
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Trials that have something to be told, once all are trained."""
+        return tuple(trial for trial in self.targets if self.outcomes[trial])
 
     @property
     def next(self) -> int:
@@ -110,7 +128,9 @@ class Rounds:
         """
         if trial in self._ended:
             return
-        self._trials.setdefault(trial, _Trial(config)).asked = after
+        state = self._trials.setdefault(trial, _Trial(config))
+        if state.processed < self._rungs[-1]:
+            state.asked = after
         self._maybe_start()
 
     def processed(self, trial: int, step: int) -> None:
@@ -122,7 +142,6 @@ class Rounds:
         if state.asked is not None and state.asked < step:  # the request that was answered
             state.asked = None
         self._strike_off(trial)
-        self._maybe_start()
 
     def ended(self, trial: int) -> None:
         """The trial is over: complete, pruned or failed."""
@@ -131,7 +150,6 @@ class Rounds:
         if self._round is not None:
             self._round.outcomes.setdefault(trial, {"failure": "the trial ended"})
         self._strike_off(trial)
-        self._maybe_start()
 
     def has_work(self, group: int) -> bool:
         """Whether `work` would give the group something."""
@@ -162,6 +180,7 @@ class Rounds:
             self._round.outcomes.setdefault(trial, outcome)
             if trial in self._trials:
                 self._trials[trial].crashes_alone = 0
+        self._maybe_close()
 
     def crashed(self, group: int) -> None:
         """A group has restarted and forgot what it was doing; its batch is given out again."""
@@ -171,6 +190,7 @@ class Rounds:
         queue = self._round.batches.setdefault(group, [])
         if len(batch) == 1:
             self._crashed_alone(batch[0], queue)
+            self._maybe_close()
             return
         self._round.crashes[group] = self._round.crashes.get(group, 0) + 1
         alone = self._round.crashes[group] >= MAX_CRASHES_TOGETHER
@@ -199,9 +219,12 @@ class Rounds:
             queue.insert(0, [trial])
 
     def _assignment(self, trial: int) -> Assignment:
-        state = self._trials[trial]
-        target = next(rung for rung in self._rungs if rung > state.processed)
-        return Assignment(trial, state.config, target)
+        assert self._round is not None
+        state, target = self._trials[trial], self._round.targets[trial]
+        return Assignment(trial, state.config, target, due=target == self._next_rung(state))
+
+    def _next_rung(self, state: _Trial) -> int:
+        return next(rung for rung in self._rungs if rung > state.processed)
 
     def _place(self, members: Sequence[int]) -> None:
         """Gives new trials a group each, in trial order: when they asked plays no part."""
@@ -211,11 +234,21 @@ class Rounds:
                 self._trials[trial].group = min(range(self._groups), key=taken.count)
 
     def _strike_off(self, trial: int) -> None:
-        if self._round is None:
-            return
-        if trial in self._round.left:
+        if self._round is not None and trial in self._round.left:
             self._round.left.remove(trial)
-        if not self._round.left:
+        self._maybe_close()
+        self._maybe_start()
+
+    def _maybe_close(self) -> None:
+        """Ends the round when all are trained and the search has acted on every report."""
+        now = self._round
+        if now is None:
+            return
+        if now.trained:
+            now.left = [trial for trial in now.left if now.outcomes[trial]]
+        if not now.left:
+            for trial in now.targets.keys() & self._trials.keys():
+                self._trials[trial].reached = now.targets[trial]
             self._round = None
 
     def _maybe_start(self) -> None:
@@ -229,5 +262,8 @@ class Rounds:
             mine = [n for n in waiting if self._trials[n].group == group]
             if mine:
                 batches[group] = [mine]
-        self._round = _Round(self._started, tuple(waiting), list(waiting), batches)
+        states = {n: self._trials[n] for n in waiting}
+        steps = min(self._next_rung(state) - state.reached for state in states.values())
+        targets = {n: state.reached + steps for n, state in states.items()}
+        self._round = _Round(self._started, targets, waiting, batches)
         self._started += 1

@@ -17,6 +17,7 @@ from perft.checkpoint import from_bytes
 from perft.errors import PerftError, StorageError
 from perft.models.load import load_base
 from perft.packing.places import ADAPTERS, trial_file, trial_folder
+from perft.packing.rounds import Assignment
 from perft.packing.settings import GroupSettings
 from perft.ranks import Ranks
 from perft.storage import Storage
@@ -95,19 +96,20 @@ class GroupWorker:
         for name in [name for name in self._pack.running if name not in live]:
             self._pack.release(name)
         outcomes: dict[int, dict[str, Any]] = {}
-        targets: dict[int, int] = {}
-        for assignment in order["assignments"]:
-            trial, target = assignment["trial"], assignment["target"]
+        wanted: list[Assignment] = []
+        for flat in order["assignments"]:
+            assignment = Assignment(**flat)
             try:
-                self._admit(trial, TrialConfig.from_flat(assignment["config"]))
+                self._admit(assignment.trial, TrialConfig.from_flat(assignment.config))
             except PerftError as error:
-                outcomes[trial] = {"failure": str(error)}
+                outcomes[assignment.trial] = {"failure": str(error)}
                 continue
-            if known := self._known(trial, target):
-                outcomes[trial] = known
+            known = self._known(assignment)
+            if known is not None:
+                outcomes[assignment.trial] = known
             else:
-                targets[trial] = target
-        return outcomes | self._advance(targets)
+                wanted.append(assignment)
+        return outcomes | self._advance(wanted)
 
     def _admit(self, trial: int, config: TrialConfig) -> None:
         name = trial_folder(trial)
@@ -128,26 +130,30 @@ class GroupWorker:
             raise found
         return found
 
-    def _known(self, trial: int, target: int) -> dict[str, Any] | None:
-        """The report of `target` from a trial that had come further before."""
-        name = trial_folder(trial)
-        for report in self._pack.running[name].reports:
-            if report.step == target:
+    def _known(self, wanted: Assignment) -> dict[str, Any] | None:
+        """What is wanted of a trial that had come as far before; None if it has not."""
+        name = trial_folder(wanted.trial)
+        running = self._pack.running[name]
+        if not wanted.due:
+            return {} if running.step >= wanted.target else None
+        for report in running.reports:
+            if report.step == wanted.target:
                 return self._outcome(name, report)
         return None
 
-    def _advance(self, targets: Mapping[int, int]) -> dict[int, dict[str, Any]]:
-        if not targets:
+    def _advance(self, wanted: Sequence[Assignment]) -> dict[int, dict[str, Any]]:
+        if not wanted:
             return {}
-        names = {trial_folder(trial): target for trial, target in targets.items()}
-        advanced = self._pack.advance(names, self._note_steps)
+        names = {assignment.trial: trial_folder(assignment.trial) for assignment in wanted}
+        advanced = self._pack.advance(
+            {names[assignment.trial]: assignment.target for assignment in wanted},
+            self._note_steps,
+            [names[assignment.trial] for assignment in wanted if not assignment.due],
+        )
         if self._ranks.rank == 0:
-            for trial in targets:
+            for trial in names:
                 self._keep(trial)
-        return {
-            trial: self._outcome(trial_folder(trial), advanced[trial_folder(trial)])
-            for trial in targets
-        }
+        return {trial: self._outcome(name, advanced[name]) for trial, name in names.items()}
 
     def _keep(self, trial: int) -> None:
         """Persists a trial's state, and its adapter when it is full-length."""
@@ -162,6 +168,8 @@ class GroupWorker:
         self._storage.write(trial_file(trial), self._pack.state(name))
 
     def _outcome(self, name: str, advanced: Advanced) -> dict[str, Any]:
+        if advanced is None:
+            return {}
         if isinstance(advanced, str):
             return {"failure": advanced}
         size = self._pack.size(name)

@@ -6,35 +6,13 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from perft.adapters.routing import RouterSums
+from perft.checkpoint import Progress
 from perft.forward import Row
 from perft.tasks.tokenize import TokenRows
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.schedule import example_indices, learning_rate
 from perft.training.step import TrialBatch
 from perft.trial import Report, TrialConfig
-
-
-@dataclass
-class Progress:
-    """Sums since the last report."""
-
-    loss: float = 0.0
-    steps: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    routing: RouterSums | None = None
-
-    def add(self, loss: float, tokens: int, seconds: float, routing: RouterSums | None) -> None:
-        """Counts one step."""
-        self.loss += loss
-        self.steps += 1
-        self.tokens += tokens
-        self.seconds += seconds
-        if routing is not None:
-            detached = RouterSums(
-                routing.load_M, routing.prob_M.detach(), routing.entropy, routing.tokens
-            )
-            self.routing = detached if self.routing is None else self.routing + detached
 
 
 @dataclass
@@ -48,6 +26,7 @@ class RunningTrial:
         step: optimiser steps done.
         reports: its reports so far.
         failure: why it cannot go on; empty while it can.
+        progress: what it has seen since its last report.
     """
 
     config: TrialConfig

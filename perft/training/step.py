@@ -13,7 +13,7 @@ from torch import Tensor
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums, load_balancing_loss
 from perft.config import RoutedConfig, TrainingConfig
-from perft.forward import AdapterRows, PackLosses, Row, pack_losses, target_count
+from perft.forward import AdapterRows, Row, pack_losses, target_count
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.training.optimizer import AdapterOptimizer
@@ -59,7 +59,14 @@ def gradients_of(
     losses = pack_losses(host, pad, {name: batch.on(ranks) for name, batch in batches.items()})
     means = {name: losses.loss[name] / max(1, batches[name].targets) for name in batches}
     sums = {name: _over_ranks(sums, ranks) for name, sums in losses.sums.items()}
-    total = torch.stack(list(means.values())).sum() + _balance(host, losses, sums)
+    base_sums = {name: _over_ranks(sums, ranks) for name, sums in losses.base_sums.items()}
+    total = torch.stack(list(means.values())).sum()
+    for name, mine in losses.sums.items():
+        config = host.configs[name]
+        assert isinstance(config, RoutedConfig)
+        total = total + _balance(config.balance, mine, sums[name])
+    for name, mine in losses.base_sums.items():
+        total = total + _balance(host.configs[name].base_balance, mine, base_sums[name])
     total.backward()  # type: ignore[no-untyped-call]
     loss = {name: mean.detach().clone() for name, mean in means.items()}
     gradients = [g for batch in batches.values() for g in batch.optimizer.gradients()]
@@ -67,17 +74,11 @@ def gradients_of(
     return loss, sums
 
 
-def _balance(
-    host: AdapterHost, losses: PackLosses, sums: Mapping[str, RouterSums]
-) -> Tensor | float:
-    total: Tensor | float = 0.0
-    for name, mine in losses.sums.items():
-        config = host.configs[name]
-        assert isinstance(config, RoutedConfig)
-        if config.balance:
-            whole = sums[name]
-            total = total + config.balance * load_balancing_loss(mine, whole.load_M, whole.tokens)
-    return total
+def _balance(coefficient: float, mine: RouterSums, whole: RouterSums) -> Tensor | float:
+    """This rank's part of a load-balancing term; nothing where it has no weight."""
+    if not coefficient:
+        return 0.0
+    return coefficient * load_balancing_loss(mine, whole.load_M, whole.tokens)
 
 
 def _over_ranks(sums: RouterSums, ranks: Ranks) -> RouterSums:

@@ -1,5 +1,6 @@
 """A trial's state survives the way to storage and back, or is refused as damaged."""
 
+import dataclasses
 import json
 import struct
 
@@ -8,7 +9,8 @@ import safetensors.torch
 import torch
 
 from contracts.packs import EIGHT
-from perft.checkpoint import TrialState, from_bytes, to_bytes
+from perft.adapters.routing import RouterSums
+from perft.checkpoint import Progress, TrialState, from_bytes, to_bytes
 from perft.errors import StorageError
 from perft.trial import Report
 
@@ -35,7 +37,9 @@ def state(step: int = 6) -> TrialState:
         for key, t in adapter.items()
         for m in ("exp_avg", "exp_avg_sq")
     }
-    return TrialState(EIGHT["r"], step, REPORTS, adapter, moments)
+    routing = RouterSums(*(torch.rand(shape, generator=generator) for shape in (4, 4, (), ())))
+    progress = Progress(0.1 + 0.2, 3, 4567, 0.7, routing)
+    return TrialState(EIGHT["r"], step, REPORTS, adapter, moments, progress)
 
 
 def test_a_state_comes_back_exactly() -> None:
@@ -49,6 +53,10 @@ def test_a_state_comes_back_exactly() -> None:
         for key in one:
             assert torch.equal(one[key], other[key])
             assert one[key].dtype == other[key].dtype
+    one, other = before.progress, after.progress
+    assert dataclasses.replace(one, routing=None) == dataclasses.replace(other, routing=None)
+    for key, tensor in vars(one.routing).items():
+        assert torch.equal(tensor, vars(other.routing)[key])
 
 
 def test_a_state_before_the_first_step_has_no_moments() -> None:
@@ -56,6 +64,7 @@ def test_a_state_before_the_first_step_has_no_moments() -> None:
     fresh = TrialState(before.config, 0, (), before.adapter, {})
     after = from_bytes(to_bytes(fresh))
     assert after.moments == {}
+    assert after.progress == Progress()
     assert after.reports == ()
 
 
@@ -79,7 +88,7 @@ def test_other_bytes_are_damaged(blob: bytes) -> None:
         from_bytes(blob)
 
 
-@pytest.mark.parametrize("key", ["format", "config", "step", "reports"])
+@pytest.mark.parametrize("key", ["format", "config", "step", "reports", "progress"])
 def test_a_state_without_a_part_is_damaged(key: str) -> None:
     with pytest.raises(StorageError, match="damaged"):
         from_bytes(with_metadata(**{key: None}))
@@ -95,6 +104,7 @@ def test_a_state_without_a_part_is_damaged(key: str) -> None:
         ("reports", "7"),
         ("reports", '[{"step": 3}]'),
         ("reports", "[7]"),
+        ("progress", "{}"),
     ],
 )
 def test_a_state_with_a_part_that_makes_no_sense_is_damaged(key: str, value: str) -> None:

@@ -41,7 +41,7 @@ class Simulator:
         slots: trials a group trains together.
         num_trials: trials in all.
         choose: the timing.
-        failing: trials whose loss is not finite, with the rung at which that happens.
+        failing: trials whose loss is not finite, with the step at which that happens.
         crashing: trials that kill whatever worker trains them.
         kills: how often a worker dies for no reason.
         restarts: how often a thin trial's process dies.
@@ -165,6 +165,8 @@ class Simulator:
     def _train(self, assignment: Assignment) -> Outcome:
         if self.failing.get(assignment.trial, self.rungs[-1] + 1) <= assignment.target:
             return {"failure": "the loss is nan"}
+        if not assignment.due:
+            return {}
         loss = random.Random(repr((assignment.config, assignment.target))).random()
         return {"report": {"step": assignment.target, "val_loss": loss}}
 

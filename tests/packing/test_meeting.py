@@ -71,8 +71,8 @@ def test_a_group_is_told_what_to_train_and_who_is_alive() -> None:
         order = await point.next_work(0, None)
         assert order == {
             "assignments": [
-                {"trial": 0, "config": {"lr": 0}, "target": 10},
-                {"trial": 1, "config": {"lr": 1}, "target": 10},
+                {"trial": 0, "config": {"lr": 0}, "target": 10, "due": True},
+                {"trial": 1, "config": {"lr": 1}, "target": 10, "due": True},
             ],
             "live": (0, 1),
             "score": [],

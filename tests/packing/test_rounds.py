@@ -60,7 +60,7 @@ def test_decisions_do_not_depend_on_the_number_of_groups(
     shape=SHAPES,
     trials=TRIALS,
     timing=TIMING,
-    failing=st.dictionaries(st.integers(0, 11), st.sampled_from(RUNGS), max_size=4),
+    failing=st.dictionaries(st.integers(0, 11), st.sampled_from((5, *RUNGS, 30)), max_size=4),
     crashing=st.frozensets(st.integers(0, 11), max_size=3),
 )
 def test_trials_that_fail_or_crash_their_worker_fail_alone(
@@ -132,6 +132,50 @@ def test_reports_are_handed_back_in_order_each_after_the_one_before_was_acted_on
             other == trial for other in range(3)
         ]
         rounds.processed(trial, 10)
+
+
+def test_no_trial_waits_for_one_that_has_further_to_go() -> None:
+    rounds = started(1, 2, 3)
+    finish(rounds, 10)
+    for trial in range(2):
+        rounds.processed(trial, 10)
+    rounds.request(1, {}, 10)
+    rounds.ended(0)
+    rounds.request(2, {}, 0)
+    given = {a.trial: (a.target, a.due) for a in rounds.work(0)}
+    assert given == {1: (20, True), 2: (10, True)}
+    rounds.finish(0, {1: report(20), 2: report(10)})
+    for trial, step in ((1, 20), (2, 10)):
+        rounds.processed(trial, step)
+        rounds.request(trial, {}, step)
+    given = {a.trial: (a.target, a.due) for a in rounds.work(0)}
+    assert given == {1: (30, False), 2: (20, True)}
+    rounds.finish(0, {1: {}, 2: report(20)})
+    delivery = rounds.ready(2, 10)
+    assert delivery is not None
+    assert delivery.members == (2,)
+    assert rounds.ready(1, 20) is None
+    rounds.processed(2, 20)
+    rounds.ended(2)
+    assert [(a.trial, a.target, a.due) for a in rounds.work(0)] == [(1, 40, True)]
+
+
+def test_a_trial_that_fails_on_its_way_is_told_at_once() -> None:
+    rounds = started(1, 2, 2)
+    finish(rounds, 10)
+    rounds.processed(0, 10)
+    rounds.processed(1, 10)
+    rounds.request(0, {}, 10)
+    rounds.request(1, {}, 10)
+    finish(rounds, 20)
+    rounds.processed(0, 20)
+    rounds.ended(1)
+    rounds.request(0, {}, 20)
+    assert [(a.trial, a.target) for a in rounds.work(0)] == [(0, 40)]
+    rounds.finish(0, {0: {"failure": "nan"}})
+    delivery = rounds.ready(0, 20)
+    assert delivery is not None
+    assert delivery.outcome == {"failure": "nan"}
 
 
 def test_nothing_is_handed_back_before_every_group_is_done() -> None:

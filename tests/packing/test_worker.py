@@ -37,11 +37,20 @@ def configured(number: int) -> dict[str, Any]:
     return TrialConfig(config.adapter, training).to_flat()
 
 
-def order(*assignments: tuple[int, int], live: tuple[int, ...] | None = None) -> dict[str, Any]:
+def order(
+    *assignments: tuple[int, int],
+    live: tuple[int, ...] | None = None,
+    on_their_way: tuple[int, ...] = (),
+) -> dict[str, Any]:
     """To train each (trial, target)."""
     return {
         "assignments": [
-            {"trial": trial, "config": configured(trial), "target": target}
+            {
+                "trial": trial,
+                "config": configured(trial),
+                "target": target,
+                "due": trial not in on_their_way,
+            }
             for trial, target in assignments
         ],
         "live": tuple(trial for trial, _ in assignments) if live is None else live,
@@ -125,6 +134,19 @@ def test_a_full_length_trial_leaves_its_adapter(tmp_path: Path) -> None:
     state = from_bytes(Storage(str(tmp_path)).read(trial_file(0)))
     assert apart(tensors, state.adapter) == 0.0
     assert found["perft"]["trained_on"]["name"] == "arithmetic"
+
+
+def test_a_trial_on_its_way_is_kept_and_reports_later_as_if_it_had_not_stopped(
+    tmp_path: Path,
+) -> None:
+    (whole,) = run(tmp_path / "whole", order((0, 4)))
+    halfway = order((0, 2), (3, 2), on_their_way=(0,))
+    (first,) = run(tmp_path / "parts", halfway)
+    assert first[0] == {}
+    assert first[3]["report"]["step"] == 2
+    again, second = run(tmp_path / "parts", halfway, order((0, 4)))  # by another worker
+    assert again == first
+    assert without_speed(second[0]) == without_speed(whole[0])
 
 
 def test_a_worker_that_was_replaced_goes_on_exactly(tmp_path: Path) -> None:
