@@ -25,7 +25,7 @@ def apply(config: RoutedConfig, weights: Weights, block: BlockInput) -> tuple[Te
     prob_TM = F.linear(block.x_TD.to(router_MD.dtype), router_MD).softmax(-1)
     gate_TM = top_k_gates(prob_TM, config.top_k, config.normalize_top_k)
     y_TD = apply_experts(config, weights, block.x_TD, block.drop, gate_TM)
-    return y_TD, sum_router(prob_TM, gate_TM, block.mask_T)
+    return y_TD, sum_router(prob_TM, gate_TM > 0, block.mask_T)
 
 
 def activated(config: RoutedConfig, block: BlockGeometry) -> int:

@@ -1,4 +1,4 @@
-"""Routing weights of PEFT experts, and what is measured and balanced about them.
+"""Routing weights of PEFT experts, and what is measured and balanced about routers.
 
 Shapes: T tokens, M PEFT experts, E base experts, K experts per token.
 """
@@ -24,7 +24,7 @@ class Routing:
 
 @dataclass(frozen=True)
 class RouterSums:
-    """Sums over tokens (and layers) from which a PEFT router's loss and metrics are made.
+    """Sums over tokens (and layers) from which a router's loss and metrics are made.
 
     Attributes:
         load_M: tokens that chose each expert, no gradient.
@@ -65,11 +65,17 @@ def gates_of(routing: Routing, num_experts: int) -> Tensor:
     return gate_TE.scatter_add(-1, routing.index_TK, weight_TK)
 
 
-def sum_router(prob_TM: Tensor, gate_TM: Tensor, mask_T: Tensor) -> RouterSums:
-    """Sums one layer's routing over the tokens where `mask_T` is true."""
+def sum_router(prob_TM: Tensor, chosen_TM: Tensor, mask_T: Tensor) -> RouterSums:
+    """Sums one layer's routing over the tokens where `mask_T` is true.
+
+    Args:
+        prob_TM: the router's probabilities.
+        chosen_TM: true where the token uses the expert.
+        mask_T: false where a token is padding.
+    """
     keep_T1 = mask_T.to(prob_TM.dtype).unsqueeze(-1)
     with torch.no_grad():
-        load_M = ((gate_TM > 0) * keep_T1).sum(0)
+        load_M = (chosen_TM * keep_T1).sum(0)
         entropy = (torch.special.entr(prob_TM) * keep_T1).sum()
     return RouterSums(load_M, (prob_TM * keep_T1).sum(0), entropy, keep_T1.sum())
 

@@ -34,10 +34,12 @@ class PackLosses:
     Attributes:
         loss: sum of the cross-entropies of its predicted tokens, nats, fp32 or wider.
         sums: routing sums of the adapters that have a PEFT router, over all MoE layers.
+        base_sums: routing sums of the base, for the adapters with `base_balance`.
     """
 
     loss: dict[str, Tensor]
     sums: dict[str, RouterSums]
+    base_sums: dict[str, RouterSums]
 
 
 def pack_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) -> PackLosses:
@@ -65,4 +67,4 @@ def pack_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) -
     for name, part in parts.items():
         loss[name] = torch.cat(per_row[at : at + len(part.rows)]).sum()
         at += len(part.rows)
-    return PackLosses(loss, layout.sums)
+    return PackLosses(loss, layout.sums, layout.base_sums)

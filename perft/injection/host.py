@@ -19,6 +19,7 @@ from perft import adapters
 from perft.adapters.init import draw
 from perft.config import AdapterConfig
 from perft.errors import AdapterError, unknown
+from perft.injection.base_router import watch_base_routers
 from perft.injection.labelled import add_router_loss, labelled_layout
 from perft.injection.places import Place, places_of
 from perft.injection.rows import RowLayout
@@ -189,6 +190,7 @@ class AdapterHost:
             self._handles = [
                 self.model.register_forward_pre_hook(self._begin_pass, with_kwargs=True),
                 self.model.register_forward_hook(self._end_pass, always_call=True),
+                *watch_base_routers(self.blocks, self.configs, self._current),
             ]
 
     def _unhook_base(self) -> None:

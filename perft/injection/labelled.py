@@ -2,17 +2,18 @@
 
 A pack's training loop adds up its losses itself. Whoever trains one active adapter by a plain loop
 or by `transformers.Trainer` reads `output.loss`; in training mode, and only there, it holds the
-load-balancing loss of the PEFT router too, as transformers adds that of a base router.
+load-balancing losses of its configuration too, as transformers adds that of a base router.
 """
 
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from perft.adapters.routing import load_balancing_loss
+from perft.adapters.routing import RouterSums, load_balancing_loss
 from perft.config import AdapterConfig, RoutedConfig
 from perft.injection.rows import RowLayout, rows_of
 
@@ -41,7 +42,7 @@ def labelled_layout(
 
 
 def add_router_loss(config: AdapterConfig, layout: RowLayout, output: Any) -> Any:
-    """Adds `balance` times the load-balancing loss of the PEFT router to the loss in `output`.
+    """Adds the load-balancing losses that `config` asks for to the loss in `output`.
 
     Args:
         config: the active adapter.
@@ -58,7 +59,11 @@ def add_router_loss(config: AdapterConfig, layout: RowLayout, output: Any) -> An
 
 
 def _router_loss(config: AdapterConfig, layout: RowLayout) -> Tensor | None:
-    if not isinstance(config, RoutedConfig) or not config.balance:
-        return None
-    (sums,) = layout.sums.values()
-    return config.balance * load_balancing_loss(sums, sums.load_M, sums.tokens)
+    terms = [config.base_balance * _loss(sums) for sums in layout.base_sums.values()]
+    if isinstance(config, RoutedConfig) and config.balance:
+        terms += [config.balance * _loss(sums) for sums in layout.sums.values()]
+    return torch.stack(terms).sum() if terms else None
+
+
+def _loss(sums: RouterSums) -> Tensor:
+    return load_balancing_loss(sums, sums.load_M, sums.tokens)

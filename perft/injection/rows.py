@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from perft.adapters.dropout import DropKey
@@ -44,24 +45,37 @@ class RowLayout:
         mask_BS: false where a token is padding; None counts every token.
         sums: filled by the hooks of routed adapters, by adapter; one entry per name, the layers
             added up.
+        base_sums: the same of the base's routers, for the adapters with `base_balance`.
     """
 
     segments: tuple[Segment, ...]
     mask_BS: Tensor | None = None
     sums: dict[str, RouterSums] = field(default_factory=dict)
+    base_sums: dict[str, RouterSums] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
         """Rows of the batch."""
         return self.segments[-1].stop
 
+    def mask_of(self, segment: Segment, length: int, device: torch.device) -> Tensor:
+        """Which tokens of a segment count, row after row of `length` tokens."""
+        if self.mask_BS is None:
+            tokens = (segment.stop - segment.start) * length
+            return torch.ones(tokens, dtype=torch.bool, device=device)
+        return self.mask_BS[segment.start : segment.stop].flatten()
+
     def add_sums(self, name: str, sums: RouterSums) -> None:
         """Adds one layer's routing sums of the adapter `name`."""
         self.sums[name] = self.sums[name] + sums if name in self.sums else sums
 
+    def add_base_sums(self, name: str, sums: RouterSums) -> None:
+        """Adds one layer's routing sums of the base, for the rows of the adapter `name`."""
+        self.base_sums[name] = self.base_sums[name] + sums if name in self.base_sums else sums
+
     def replay(self) -> "RowLayout":
         """The same rows with sums of their own: for a recomputed forward pass."""
-        return dataclasses.replace(self, sums={})
+        return dataclasses.replace(self, sums={}, base_sums={})
 
 
 def rows_of(

@@ -147,11 +147,7 @@ class BlockSite(Site):
         if isinstance(config, EmbeddedConfig):
             assert routing is not None, "the router runs inside the block, before this hook"
             chosen = Routing(routing[0][tokens], routing[1][tokens])
-        mask_T = (
-            layout.mask_BS[segment.start : segment.stop].flatten()
-            if layout.mask_BS is not None
-            else x_TD.new_ones(len(x_TD), dtype=torch.bool)
-        )
+        mask_T = layout.mask_of(segment, length, x_TD.device)
         drop = self._drop(segment, length)
         y_TD, sums = apply_beside_block(
             config, self.weights(name), BlockInput(x_TD, mask_T, drop, chosen)
@@ -197,7 +193,8 @@ class RouterSite(Site):
         self._rows = 0
         self._handles = [
             block.module.register_forward_pre_hook(self._see_rows, with_kwargs=True),
-            block.router.register_forward_hook(self._replace_outputs),
+            # First of the router's hooks: the others are to see what it returns with LoRA.
+            block.router.register_forward_hook(self._replace_outputs, prepend=True),
         ]
 
     def _see_rows(self, _block: nn.Module, args: Any, kwargs: Any) -> None:

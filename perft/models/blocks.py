@@ -51,6 +51,10 @@ class MoEBlock:
         name = next(n for n, m in self.module.named_children() if m is child)
         return f"{self.name}.{name}"
 
+    def read_logits(self, output: tuple[Tensor, ...]) -> Tensor:
+        """The router's logits, (T, E), from what it returned: the first part in all families."""
+        return output[0]
+
     def read_routing(self, output: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """(weights, indices), both (T, K), from what the router returned."""
         weights, indices = self.routing

@@ -61,7 +61,7 @@ def sums_of(logits: Tensor, top_k: int, mask: Tensor | None = None) -> RouterSum
     """Sums of one layer, as PERFT-R makes them."""
     probabilities = logits.softmax(-1)
     mask = torch.ones(len(logits), dtype=torch.bool) if mask is None else mask
-    return sum_router(probabilities, top_k_gates(probabilities, top_k, False), mask)
+    return sum_router(probabilities, top_k_gates(probabilities, top_k, False) > 0, mask)
 
 
 def loss_of(sums: RouterSums) -> Tensor:

@@ -108,7 +108,7 @@ EIGHT: dict[str, TrialConfig] = {
     ),
     "e": trial(EmbeddedConfig(rank=2, dropout=0.2), lr=3e-3, loss_on="all", max_length=9),
     "d": trial(DenseConfig(rank=3, num_experts=2, init="perft"), batch_size=5, max_steps=50),
-    "s": trial(SingleConfig(rank=4, alpha=3.0), weight_decay=0.1, seed=7),
+    "s": trial(SingleConfig(rank=4, alpha=3.0, base_balance=0.5), weight_decay=0.1, seed=7),
     "s-parallel": trial(SingleConfig(rank=2, form="parallel", dropout=0.1), lr=3e-2, max_length=10),
     "lora-qv": trial(LoraQVConfig(rank=3, dropout=0.1), batch_size=2, clip_norm=0.1, max_steps=90),
     "lora-router": trial(LoraRouterConfig(rank=2), loss_on="all", warmup_steps=0),
