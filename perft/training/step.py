@@ -1,4 +1,4 @@
-"""One training step of a pack: one forward and backward through the base for all its trials.
+"""One training step of a pack: forward and backward through the base, many trials at a time.
 
 The losses of the trials are added up before the backward pass. No row of one adapter reaches
 another adapter's tensors, so the sum's gradient is each trial's own gradient, exactly.
@@ -17,6 +17,7 @@ from perft.forward import AdapterRows, Row, pack_losses, target_count
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.training.optimizer import AdapterOptimizer
+from perft.training.passes import passes, tokens_per_pass
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class TrialBatch:
         """Predicted tokens over all ranks."""
         return sum(target_count(row) for row in self.rows)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and the longest row's tokens, over all ranks."""
+        return len(self.rows), max(len(ids) for ids, _ in self.rows)
+
     def on(self, ranks: Ranks) -> AdapterRows:
         """This rank's part of the batch."""
         mine = ranks.share(len(self.rows))
@@ -56,6 +62,22 @@ def gradients_of(
     Returns:
         The mean loss per predicted token and the routing sums of each trial, over all ranks.
     """
+    loss: dict[str, Tensor] = {}
+    sums: dict[str, RouterSums] = {}
+    shapes = {name: batch.shape for name, batch in batches.items()}
+    # Whole batches are counted, not this rank's part: all ranks must make the same passes.
+    for names in passes(shapes, tokens_per_pass(ranks.device.type) * ranks.size):
+        losses, its_sums = _one_pass(host, pad, ranks, {name: batches[name] for name in names})
+        loss |= losses
+        sums |= its_sums
+    gradients = [g for batch in batches.values() for g in batch.optimizer.gradients()]
+    ranks.add_up([*gradients, *loss.values()])
+    return loss, sums
+
+
+def _one_pass(
+    host: AdapterHost, pad: int, ranks: Ranks, batches: Mapping[str, TrialBatch]
+) -> tuple[dict[str, Tensor], dict[str, RouterSums]]:
     losses = pack_losses(host, pad, {name: batch.on(ranks) for name, batch in batches.items()})
     means = {name: losses.loss[name] / max(1, batches[name].targets) for name in batches}
     sums = {name: _over_ranks(sums, ranks) for name, sums in losses.sums.items()}
@@ -68,10 +90,7 @@ def gradients_of(
     for name, mine in losses.base_sums.items():
         total = total + _balance(host.configs[name].base_balance, mine, base_sums[name])
     total.backward()  # type: ignore[no-untyped-call]
-    loss = {name: mean.detach().clone() for name, mean in means.items()}
-    gradients = [g for batch in batches.values() for g in batch.optimizer.gradients()]
-    ranks.add_up([*gradients, *loss.values()])
-    return loss, sums
+    return {name: mean.detach().clone() for name, mean in means.items()}, sums
 
 
 def _balance(coefficient: float, mine: RouterSums, whole: RouterSums) -> Tensor | float:
