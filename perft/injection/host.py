@@ -80,7 +80,7 @@ class AdapterHost:
         """
         self._require_new(name)
         places = {place: adapters.shapes(config, place.geometry) for place in self._places(config)}
-        _require_fit(
+        require_fit(
             {
                 f"{p.path}.adapters.{kind}": s
                 for p, kinds in places.items()
@@ -220,9 +220,14 @@ class AdapterHost:
             raise AdapterError(f"an adapter named {name!r} is on the base already; remove it first")
 
 
-def _require_fit(
+def require_fit(
     wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
 ) -> None:
+    """Compares the shapes of an adapter's tensors, by key, with what a base needs.
+
+    Raises:
+        AdapterError: naming the first tensor that is missing, of another shape, or without a place.
+    """
     for key, shape in wanted.items():
         if key not in found:
             raise AdapterError(f"the adapter does not fit this base: it has no tensor {key}")
