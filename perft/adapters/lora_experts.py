@@ -7,7 +7,6 @@ expert: `<weight>_lora_A` is (E, R, I) and `<weight>_lora_B` is (E, O, R), which
 family stores the weight.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -17,24 +16,29 @@ from perft.config import LoraExpertsConfig
 
 
 @dataclass(frozen=True)
+class FusedWeight:
+    """One weight of all base experts of a block: its name, E, O and I."""
+
+    name: str
+    experts: int
+    outputs: int
+    inputs: int
+
+
+@dataclass(frozen=True)
 class FusedGeometry:
-    """The fused weights of one MoE block's base experts.
+    """The fused weights of one MoE block's base experts, and base experts per token, K."""
 
-    Attributes:
-        weights: (E, O, I) of each weight, by name.
-        top_k: base experts per token, K.
-    """
-
-    weights: Mapping[str, tuple[int, int, int]]
+    weights: tuple[FusedWeight, ...]
     top_k: int
 
 
 def shapes(config: LoraExpertsConfig, fused: FusedGeometry) -> Shapes:
     """The pair of every weight, in the order of the weights."""
     found: dict[str, tuple[int, ...]] = {}
-    for name, (experts, outputs, inputs) in fused.weights.items():
-        found[f"{name}_lora_A"] = (experts, config.rank, inputs)
-        found[f"{name}_lora_B"] = (experts, outputs, config.rank)
+    for weight in fused.weights:
+        found[f"{weight.name}_lora_A"] = (weight.experts, config.rank, weight.inputs)
+        found[f"{weight.name}_lora_B"] = (weight.experts, weight.outputs, config.rank)
     return found
 
 
@@ -58,5 +62,5 @@ def merge(
 
 def activated(config: LoraExpertsConfig, fused: FusedGeometry) -> int:
     """Parameters that one token uses per block: K r (I + O), summed over the weights."""
-    pairs = sum(outputs + inputs for _, outputs, inputs in fused.weights.values())
-    return fused.top_k * config.rank * pairs
+    width = sum(weight.outputs + weight.inputs for weight in fused.weights)
+    return fused.top_k * config.rank * width

@@ -34,7 +34,7 @@ def watch_base_routers(
             layout = current()
             if isinstance(layout, RowLayout):
                 for segment in layout.segments:
-                    if segment.name in configs and configs[segment.name].base_balance:
+                    if segment.name is not None and configs[segment.name].base_balance:
                         _add_sums(layout, segment, block, output)
 
         return block.router.register_forward_hook(add_sums)

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from perft.adapters import Geometry
 from perft.adapters.block import BlockGeometry
-from perft.adapters.lora_experts import FusedGeometry
+from perft.adapters.lora_experts import FusedGeometry, FusedWeight
 from perft.config import (
     AdapterConfig,
     LoraAttentionConfig,
@@ -87,7 +87,8 @@ def _at_block(block: MoEBlock, number: int, config: AdapterConfig) -> Place:
         shape = (block.num_experts, block.hidden_size)
         return Place(block.router_name, number, shape, block, RouterSite)
     if isinstance(config, LoraExpertsConfig):
-        fused = FusedGeometry(fused_weights(block), block.top_k)
+        weights = tuple(FusedWeight(name, *eoi) for name, eoi in fused_weights(block).items())
+        fused = FusedGeometry(weights, block.top_k)
         return Place(block.experts_name, number, fused, block, FusedSite)
     geometry = BlockGeometry(block.hidden_size, block.num_experts, block.top_k)
     return Place(block.name, number, geometry, block, BlockSite)

@@ -9,6 +9,8 @@ from perft.config import (
     AdapterConfig,
     DenseConfig,
     EmbeddedConfig,
+    LoraAttentionConfig,
+    LoraExpertsConfig,
     LoraQVConfig,
     LoraRouterConfig,
     RoutedConfig,
@@ -36,6 +38,11 @@ EVERY: dict[str, AdapterConfig] = {
     "perft-d-parallel": DenseConfig(rank=3, num_experts=2, form="parallel"),
     "perft-s-parallel": SingleConfig(rank=4, form="parallel"),
     "lora-qv-alpha": LoraQVConfig(rank=3, alpha=1.0),
+    "lora-attention": LoraAttentionConfig(rank=2),
+    "lora-experts": LoraExpertsConfig(rank=2),
+    "perft-r-gelu": RoutedConfig(
+        rank=3, num_experts=3, top_k=2, form="parallel", activation="gelu"
+    ),
 }
 
 

@@ -19,10 +19,15 @@ def silu(z: Tensor) -> Tensor:
     return z / (1.0 + torch.exp(-z))
 
 
+def gelu(z: Tensor) -> Tensor:
+    return z * (1.0 + torch.erf(z / math.sqrt(2.0))) / 2.0
+
+
 def peft_expert(config: ExpertsConfig, down_RD: Tensor, up_RD: Tensor, x_D: Tensor) -> Tensor:
-    """D(x) = (alpha/r) B A x, or W2 silu(W1 x)."""
+    """D(x) = (alpha/r) B A x, or W2 f(W1 x)."""
     if config.form == "parallel":
-        return up_RD.T @ silu(down_RD @ x_D)
+        activation = {"silu": silu, "gelu": gelu}[config.activation]
+        return up_RD.T @ activation(down_RD @ x_D)
     alpha = 2 * config.rank if config.alpha is None else config.alpha
     return (alpha / config.rank) * (up_RD.T @ (down_RD @ x_D))
 

@@ -10,14 +10,14 @@ from torch.nn import functional
 from contracts.adapters import EVERY, SIX, add_random, next_token_loss, take_gradients, token_ids
 from contracts.bases import tiny_base
 from perft.adapters.dropout import DropKey
-from perft.config import AdapterConfig
+from perft.config import AdapterConfig, LoraWeightConfig
 from perft.injection import AdapterHost, RowLayout, rows_of
 
 ROWS, LENGTH, LONGEST = 4, 7, 12
 DROPPING = {
     name: dataclasses.replace(config, dropout=0.4)
     for name, config in EVERY.items()
-    if name != "lora-router"
+    if not isinstance(config, LoraWeightConfig)
 }
 
 

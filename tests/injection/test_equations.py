@@ -78,7 +78,7 @@ def test_base_gates_of_perft_e_follow_the_family_s_own_convention(family: str, n
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("variant", ["lora-qv", "lora-qv-alpha", "lora-router"])
+@pytest.mark.parametrize("variant", ["lora-qv", "lora-qv-alpha", "lora-attention", "lora-router"])
 @torch.no_grad()
 def test_lora_answers_as_a_base_with_the_merged_weights(variant: str, family: str):
     config = EVERY[variant]
@@ -90,7 +90,10 @@ def test_lora_answers_as_a_base_with_the_merged_weights(variant: str, family: st
     tensors = host.tensors("a")
     changed = [key.removesuffix(".adapters.lora_A") for key in tensors if key.endswith("lora_A")]
     ends = {path.rpartition(".")[2] for path in changed}
-    assert ends == ({"gate"} if variant == "lora-router" else {"q_proj", "v_proj"})
+    assert ends == {
+        "lora-router": {"gate"},
+        "lora-attention": {"q_proj", "k_proj", "v_proj", "o_proj"},
+    }.get(variant, {"q_proj", "v_proj"})
     assert len(changed) == len(ends) * len(host.blocks)
     for path in changed:
         a_RI, b_OR = (tensors[f"{path}.adapters.{kind}"] for kind in ("lora_A", "lora_B"))

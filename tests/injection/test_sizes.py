@@ -14,6 +14,8 @@ from perft.config import (
     AdapterConfig,
     DenseConfig,
     EmbeddedConfig,
+    LoraAttentionConfig,
+    LoraExpertsConfig,
     LoraQVConfig,
     LoraRouterConfig,
     RoutedConfig,
@@ -21,13 +23,16 @@ from perft.config import (
 )
 from perft.injection import AdapterHost
 
-# (L, D, base experts, base experts per token, sum of in+out of q and of v) of the tiny bases.
-TINY = (2, 16, 4, 2, 64)
+# (L, D, base experts, base experts per token, sum of in+out of q and of v, width of an
+# expert) of the tiny bases.
+TINY = (2, 16, 4, 2, 64, 16)
 
 
-def by_formula(config: AdapterConfig, geometry: tuple[int, int, int, int, int]) -> tuple[int, int]:
+def by_formula(
+    config: AdapterConfig, geometry: tuple[int, int, int, int, int, int]
+) -> tuple[int, int]:
     """(trainable, activated) parameters, as the table of the method says."""
-    layers, hidden, experts, top_k, q_and_v = geometry
+    layers, hidden, experts, top_k, q_and_v, width = geometry
     expert = 2 * hidden * config.rank
     match config:
         case SingleConfig():
@@ -40,6 +45,13 @@ def by_formula(config: AdapterConfig, geometry: tuple[int, int, int, int, int]) 
             both = (experts * expert, top_k * expert)
         case LoraQVConfig():
             both = (config.rank * q_and_v, config.rank * q_and_v)
+        case LoraAttentionConfig():
+            # k and o have the shapes of v and q.
+            both = (2 * config.rank * q_and_v, 2 * config.rank * q_and_v)
+        case LoraExpertsConfig():
+            # Of every expert: D -> 2F (gate and up) and F -> D.
+            pairs = config.rank * (hidden + 2 * width + width + hidden)
+            both = (experts * pairs, top_k * pairs)
         case LoraRouterConfig():
             both = (config.rank * (hidden + experts), config.rank * (hidden + experts))
         case _:
@@ -135,8 +147,8 @@ def test_adapters_on_olmoe_1b_7b_have_the_published_sizes(
 def test_counts_on_real_geometries_follow_the_formulas(
     variant: str, olmoe_1b_7b: AdapterHost, mixtral_8x7b: AdapterHost
 ):
-    olmoe = (16, 2048, 64, 8, 4 * 2048)
-    mixtral = (32, 4096, 8, 2, 3 * 4096 + 1024)
+    olmoe = (16, 2048, 64, 8, 4 * 2048, 1024)
+    mixtral = (32, 4096, 8, 2, 3 * 4096 + 1024, 14336)
     for host, geometry in ((olmoe_1b_7b, olmoe), (mixtral_8x7b, mixtral)):
         size = host.size(EVERY[variant])
         assert (size.trainable, size.activated) == by_formula(EVERY[variant], geometry)
