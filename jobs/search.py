@@ -31,8 +31,16 @@ def main(
     workers_per_group: Annotated[
         int, typer.Option(min=1, help="Processes that share one sharded base.")
     ] = 1,
-    groups: Annotated[int, typer.Option(min=1, help="Worker groups, one base each.")] = 1,
-    slots: Annotated[int, typer.Option(min=1, help="Trials a group trains together.")] = 8,
+    groups: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker groups, one base each.", show_default="fit the cluster"),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Trials a group trains together.", show_default="8; on CPUs 4 in all"
+        ),
+    ] = None,
     max_steps: Annotated[
         int | None,
         typer.Option(min=2, help="Steps of a full-length trial.", show_default="the space's"),

@@ -19,6 +19,13 @@ MAX_FAILURES = -1
 """Ray Train restarts a group without limit; the meeting point counts and gives up."""
 
 STOP_SECONDS = 60.0
+
+SLOTS_ON_A_GPU = 8
+"""Trials that a group trains together on GPUs, unless the user says otherwise."""
+
+TRIALS_ON_CPUS = 4
+"""Trials that all groups together train at once on CPUs, unless the user says otherwise."""
+
 log = logging.getLogger(__name__)
 
 
@@ -40,28 +47,44 @@ class GroupShape:
     use_gpu: bool
     cpus: int
 
+    @property
+    def trials_at_once(self) -> int:
+        """Trials that all groups together train at a time."""
+        return self.groups * self.slots
+
 
 def fit_to_cluster(
-    groups: int, workers: int, slots: int, nodes: Sequence[Mapping[str, float]]
+    groups: int | None,
+    workers: int,
+    slots: int | None,
+    nodes: Sequence[Mapping[str, float]],
+    num_trials: int,
 ) -> GroupShape:
     """Lays the groups on a cluster: one GPU per worker where there are GPUs, else shared CPUs.
 
     Args:
-        groups: worker groups wanted.
+        groups: worker groups wanted; None for as many as there are GPUs for, or, on CPUs, for up to
+            `TRIALS_ON_CPUS`, so that each trial has a core where there are enough of them.
         workers: workers per group.
-        slots: trials per group.
+        slots: trials per group; None for `SLOTS_ON_A_GPU`, or, on CPUs, for what makes
+            `TRIALS_ON_CPUS` in all: a search is then the same on every such machine.
         nodes: what each machine has, as Ray counts it; a worker lies on one of them.
+        num_trials: trials of the search; there are no more groups than that unless wished for.
 
     Raises:
         SearchError: if the cluster is too small.
     """
-    total = groups * workers
     use_gpu = any(node.get("GPU", 0) >= 1 for node in nodes)
     room = [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes]
     if use_gpu:
         room = [(cpus, gpus) for cpus, gpus in room if gpus]
-        _require("GPUs", groups, workers, sum(gpus for _, gpus in room))
-    _require("CPUs", groups, workers, sum(cpus for cpus, _ in room))
+    found = {"GPUs": sum(gpus for _, gpus in room), "CPUs": sum(cpus for cpus, _ in room)}
+    groups = groups or _groups_for(found, workers, num_trials, use_gpu=use_gpu)
+    slots = slots or (SLOTS_ON_A_GPU if use_gpu else max(1, TRIALS_ON_CPUS // groups))
+    total = groups * workers
+    if use_gpu:
+        _require("GPUs", groups, workers, found["GPUs"])
+    _require("CPUs", groups, workers, found["CPUs"])
 
     def holds(cpus_each: int) -> bool:
         fit = [min(cpus // cpus_each, gpus if use_gpu else cpus) for cpus, gpus in room]
@@ -74,6 +97,14 @@ def fit_to_cluster(
             "each worker, the cluster has too few; lower --groups or --workers-per-group"
         )
     return GroupShape(groups=groups, workers=workers, slots=slots, use_gpu=use_gpu, cpus=cpus_each)
+
+
+def _groups_for(found: Mapping[str, int], workers: int, num_trials: int, *, use_gpu: bool) -> int:
+    possible = min(found["GPUs"], found["CPUs"]) if use_gpu else found["CPUs"]
+    most = min(possible // workers, num_trials)
+    if not use_gpu:
+        most = max((n for n in (1, 2, TRIALS_ON_CPUS) if n <= most), default=1)
+    return max(1, most)
 
 
 def _require(what: str, groups: int, workers: int, found: int) -> None:
@@ -103,6 +134,7 @@ class WorkerGroups:
     def __init__(
         self, shape: GroupShape, num_trials: int, rungs: tuple[int, ...], group: dict[str, Any]
     ) -> None:
+        self.shape = shape
         self.name = f"perft-meeting-{uuid.uuid4().hex[:12]}"
         self.namespace: str = ray.get_runtime_context().namespace
         actor = ray.remote(num_cpus=0, max_concurrency=1000)(MeetingPoint)

@@ -44,8 +44,8 @@ class MeetingPoint:
         self._ready: set[int] = set()
         self._steps: dict[int, int] = {}
         self._failures: dict[int, str] = {}
-        self._to_score: list[int] = []
-        self._scores: dict[int, Scores] | None = None
+        self._to_score: dict[int, list[int]] = {}
+        self._scores: dict[int, Scores] = {}
 
     async def next_report(
         self, trial: int, config: Mapping[str, Any], after: int
@@ -120,7 +120,7 @@ class MeetingPoint:
             return {
                 "assignments": [dataclasses.asdict(a) for a in self._rounds.work(group)],
                 "live": self._rounds.live,
-                "score": self._to_score if group == 0 else [],
+                "score": self._to_score.get(group, []),
                 "stop": self._stopping or bool(self._fatal),
             }
 
@@ -142,21 +142,26 @@ class MeetingPoint:
         return self._failures.get(trial, "") or self._fatal
 
     async def score(self, trials: Sequence[int]) -> dict[int, Scores]:
-        """Has the first group score adapters on the test splits, and waits for it.
+        """Has the groups score adapters on the test splits, each its share, and waits for them.
 
         Returns:
             By trial, correct and scored examples by split; empty when no group can work.
         """
         async with self._changed:
-            self._to_score, self._scores = list(trials), None
+            self._scores = {}
+            self._to_score = {g: list(trials[g :: self._groups]) for g in range(self._groups)}
             self._changed.notify_all()
-            await self._changed.wait_for(lambda: self._scores is not None or bool(self._fatal))
-            return self._scores or {}
+            await self._changed.wait_for(
+                lambda: self._scores.keys() >= set(trials) or bool(self._fatal)
+            )
+            return self._scores if not self._fatal else {}
 
     async def scored(self, scores: dict[int, Scores]) -> None:
-        """A group hands in the scores that were asked for."""
+        """A group hands in the scores that it was asked for."""
         async with self._changed:
-            self._to_score, self._scores = [], scores
+            self._scores |= scores
+            for left in self._to_score.values():
+                left[:] = [trial for trial in left if trial not in scores]
             self._changed.notify_all()
 
     async def give_up(self, reason: str) -> None:
@@ -175,4 +180,4 @@ class MeetingPoint:
         return self._stopping or bool(self._fatal) or self._wants(group)
 
     def _wants(self, group: int) -> bool:
-        return self._rounds.has_work(group) or (group == 0 and bool(self._to_score))
+        return self._rounds.has_work(group) or bool(self._to_score.get(group))

@@ -109,7 +109,7 @@ class GroupWorker:
                 outcomes[assignment.trial] = known
             else:
                 wanted.append(assignment)
-        return outcomes | self._advance(wanted)
+        return outcomes | (self._advance(wanted) if wanted else {})
 
     def _admit(self, trial: int, config: TrialConfig) -> None:
         name = trial_folder(trial)
@@ -142,18 +142,18 @@ class GroupWorker:
         return None
 
     def _advance(self, wanted: Sequence[Assignment]) -> dict[int, dict[str, Any]]:
-        if not wanted:
-            return {}
-        names = {assignment.trial: trial_folder(assignment.trial) for assignment in wanted}
-        advanced = self._pack.advance(
-            {names[assignment.trial]: assignment.target for assignment in wanted},
-            self._note_steps,
-            [names[assignment.trial] for assignment in wanted if not assignment.due],
-        )
+        """Trains all and has those report that are due; nothing is said of the others."""
+        targets = {trial_folder(assignment.trial): assignment.target for assignment in wanted}
+        due = [trial_folder(assignment.trial) for assignment in wanted if assignment.due]
+        self._pack.train(targets, self._note_steps)
+        told = self._pack.report(due)
         if self._ranks.rank == 0:
-            for trial in names:
-                self._keep(trial)
-        return {trial: self._outcome(name, advanced[name]) for trial, name in names.items()}
+            for assignment in wanted:
+                self._keep(assignment.trial)
+        told |= {n: failure for n in targets if (failure := self._pack.running[n].failure)}
+        return {
+            int(name): self._outcome(name, told[name]) if name in told else {} for name in targets
+        }
 
     def _keep(self, trial: int) -> None:
         """Persists a trial's state, and its adapter when it is full-length."""
@@ -168,8 +168,6 @@ class GroupWorker:
         self._storage.write(trial_file(trial), self._pack.state(name))
 
     def _outcome(self, name: str, advanced: Advanced) -> dict[str, Any]:
-        if advanced is None:
-            return {}
         if isinstance(advanced, str):
             return {"failure": advanced}
         size = self._pack.size(name)

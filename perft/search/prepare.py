@@ -46,8 +46,8 @@ class Wish:
     validation_size: int = 400
     max_steps: int | None = None
     workers_per_group: int = 1
-    groups: int = 1
-    slots: int = 8
+    groups: int | None = None
+    slots: int | None = None
     seed: int = 0
     dtype: str = "auto"
 

@@ -22,10 +22,11 @@ import ray
 from rich.console import Console
 
 from perft.errors import PerftError, SearchError
-from perft.packing.groups import WorkerGroups, fit_to_cluster
+from perft.packing.groups import GroupShape, WorkerGroups, fit_to_cluster
 from perft.search.follow import Follow
 from perft.search.ledger import Ledger
 from perft.search.prepare import Prepared, task_source
+from perft.search.settings import SearchSettings
 from perft.search.tuning import tune_trials
 from perft.search.view import View
 from perft.selection import best, knee, pareto_front, write_scores
@@ -34,10 +35,18 @@ from perft.trial import TrialResult
 if TYPE_CHECKING:
     from perft.tracking import Tracker
 
-WORKER_ENVIRONMENT = {"GOMP_SPINCOUNT": "10000"}
-"""How long a thread spins for the others before it sleeps. libgomp's default is thirty times that:
-on cores shared with Ray's processes, or with anything else, training became some ten times slower.
-Not spinning at all costs 1.4 times on idle cores."""
+WORKER_ENVIRONMENT = {
+    # How long a thread spins for the others before it sleeps. libgomp's default is thirty times
+    # that: on cores shared with Ray's processes, or with anything else, training became some ten
+    # times slower. Not spinning at all costs 1.4 times on idle cores.
+    "GOMP_SPINCOUNT": "10000",
+    # Memory that one step frees, glibc keeps for the next: 7% of a step on a CPU.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
+    # Trials are persisted at every report: there is nothing to do when a machine is about to go.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+"""Environment of the processes on the cluster."""
 
 THIN_TRIALS_AT_ONCE = 8
 """Processes that a local Ray may start at the same time."""
@@ -72,12 +81,17 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
         SearchError: if the cluster is too small, or no worker group can work.
         StorageError: if storage or tracking cannot be written.
     """
-    settings = prepared.settings
     with _ray_and_tracker(prepared) as tracker:
-        settings.write(prepared.search)
-        ledger = Ledger(prepared.search, tracker, settings.max_steps)
+        ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
         try:
-            scores = _search(prepared, ledger, tracker, console)
+            shape = _shape(prepared.settings)
+            settings = dataclasses.replace(
+                prepared.settings, groups=shape.groups, slots=shape.slots
+            )
+            settings.write(prepared.search)
+            tracker.log_params(settings.to_json())
+            prepared = dataclasses.replace(prepared, settings=settings)
+            scores = _search(prepared, shape, ledger, tracker, console)
         except BaseException:
             with contextlib.suppress(PerftError):  # what went wrong first must be seen
                 files = _files(prepared, ledger.results())
@@ -122,9 +136,19 @@ def _open_tracker(prepared: Prepared) -> "Tracker":
     )
 
 
-def _search(prepared: Prepared, ledger: Ledger, tracker: "Tracker", console: Console) -> Scores:
+def _shape(settings: SearchSettings) -> GroupShape:
+    """How the worker groups lie on the cluster, which is up."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return fit_to_cluster(
+        settings.groups, settings.workers_per_group, settings.slots, nodes, settings.num_trials
+    )
+
+
+def _search(
+    prepared: Prepared, shape: GroupShape, ledger: Ledger, tracker: "Tracker", console: Console
+) -> Scores:
     settings = prepared.settings
-    with _worker_groups(prepared) as groups:
+    with _worker_groups(prepared, shape) as groups:
         view = View(
             console,
             settings.num_trials,
@@ -155,10 +179,8 @@ def _announce(groups: WorkerGroups, view: View) -> None:
 
 
 @contextlib.contextmanager
-def _worker_groups(prepared: Prepared) -> Iterator[WorkerGroups]:
+def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGroups]:
     settings = prepared.settings
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    shape = fit_to_cluster(settings.groups, settings.workers_per_group, settings.slots, nodes)
     groups = WorkerGroups(
         shape,
         settings.num_trials,

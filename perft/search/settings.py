@@ -37,9 +37,9 @@ class SearchSettings:
         num_trials: trials in all.
         max_steps: optimiser steps of a full-length trial.
         rungs: steps after which a trial reports; the last is `max_steps`.
-        groups: worker groups.
+        groups: worker groups; None until the search has seen its cluster.
         workers_per_group: processes that share one base.
-        slots: trials that one group trains together.
+        slots: trials that one group trains together; None as for `groups`.
         seed: seeds the proposals, the adapters and the order of the data.
         dtype: dtype of the base, or "auto".
         versions: of the packages that shape a result.
@@ -58,9 +58,9 @@ class SearchSettings:
     num_trials: int
     max_steps: int
     rungs: tuple[int, ...]
-    groups: int
+    groups: int | None
     workers_per_group: int
-    slots: int
+    slots: int | None
     seed: int
     dtype: str = "auto"
     versions: Mapping[str, str] = field(default_factory=installed_versions)
@@ -68,7 +68,7 @@ class SearchSettings:
     def __post_init__(self) -> None:
         for name in ("num_trials", "groups", "workers_per_group", "slots", "validation_size"):
             value = getattr(self, name)
-            if value < 1:
+            if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, found {value}")
 
     def to_json(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
                 reduction_factor=REDUCTION_FACTOR,
             ),
             num_samples=settings.num_trials,
-            max_concurrent_trials=min(settings.groups * settings.slots, settings.num_trials),
+            max_concurrent_trials=min(groups.shape.trials_at_once, settings.num_trials),
             reuse_actors=True,
             trial_dirname_creator=_trial_name,
             trial_name_creator=_trial_name,

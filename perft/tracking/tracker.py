@@ -69,7 +69,7 @@ class Tracker:
             search: the search's name.
             storage: the search's folder; with the name it tells searches apart.
             resume: go on with the newest parent run of that search, if there is one.
-            params: what the search was started with; also uploaded in full as `search.json`.
+            params: what the search was asked to do; uploaded as `search.json`.
             tags: further tags of the parent run.
 
         Raises:
@@ -81,7 +81,6 @@ class Tracker:
             if run is None:
                 own = {SEARCH: search, STORAGE: storage}
                 run = client.create_run(experiment, run_name=search, tags={**tags, **own})
-                client.log_batch(run.info.run_id, params=_params(params))
             # Also proves, before any work is done, that artifacts can be stored.
             client.log_dict(run.info.run_id, dict(params), "search.json")
             tracker = cls(client, tracking_uri, experiment, run)
@@ -89,6 +88,12 @@ class Tracker:
                 client.update_run(run.info.run_id, status="RUNNING")
                 tracker._find_children()
         return tracker
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Records the parent run's parameters; uploads them in full as `search.json`."""
+        with place_errors(self.tracking_uri):
+            self._client.log_batch(self.run_id, params=_params(params))
+            self._client.log_dict(self.run_id, dict(params), "search.json")
 
     def start_trial(self, number: int, config: TrialConfig) -> str:
         """The id of the trial's run, which is started if it is not there yet."""

@@ -5,7 +5,7 @@ calls, differ in variant, size, learning rate and progress, and none sees anothe
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from perft.checkpoint import TrialState, adapter_files, from_bytes, to_bytes
@@ -25,8 +25,8 @@ RUNG_EXAMPLES = 100
 """Validation examples that are generated at a rung. ASHA compares the validation loss, which is
 of all examples and far less noisy; the accuracy there is for the eye."""
 
-Advanced = Report | str | None
-"""A report, or why the trial failed; None of a trial that is on its way to its report."""
+Advanced = Report | str
+"""A report, or why the trial failed."""
 
 
 class Pack:
@@ -96,21 +96,18 @@ class Pack:
             self.host.remove(name)
 
     def advance(
-        self,
-        targets: Mapping[str, int],
-        on_step: Callable[[], None] | None = None,
-        on_their_way: Collection[str] = (),
+        self, targets: Mapping[str, int], on_step: Callable[[], None] | None = None
     ) -> dict[str, Advanced]:
-        """Trains each trial to its target step and evaluates together those that are to report.
+        """Trains each trial to its target step and has all of them report: `train`, `report`."""
+        self.train(targets, on_step)
+        return self.report(list(targets))
+
+    def train(self, targets: Mapping[str, int], on_step: Callable[[], None] | None = None) -> None:
+        """Trains each trial to its target step, or until its loss is not finite.
 
         Args:
             targets: by trial, the step to reach.
             on_step: called after every step of the pack, for progress.
-            on_their_way: trials that do not report yet.
-
-        Returns:
-            By trial, its report, or None if it is on its way; or, for one whose loss is not
-            finite, why it failed.
         """
         while going := [
             name
@@ -120,9 +117,16 @@ class Pack:
             self._step(going)
             if on_step is not None:
                 on_step()
-        due = [n for n in targets if n not in on_their_way and not self.running[n].failure]
-        reports = self._evaluate(due) if due else {}
-        return {name: self.running[name].failure or reports.get(name) for name in targets}
+
+    def report(self, names: Sequence[str]) -> dict[str, Advanced]:
+        """Evaluates trials together.
+
+        Returns:
+            By trial, its report; or, for one with a loss that is not finite, why it failed.
+        """
+        alive = [name for name in names if not self.running[name].failure]
+        reports = self._evaluate(alive) if alive else {}
+        return {name: reports.get(name) or self.running[name].failure for name in names}
 
     def score_tests(self, names: Sequence[str]) -> dict[str, dict[str, tuple[int, int]]]:
         """Correct and scored examples of every test split, by trial and split."""

@@ -17,7 +17,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Job]]:
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     """A search of SIZE in one group of one worker, ended, with nobody in its way."""
     for start in starter(tmp_path_factory.mktemp("reference")):
-        slots = ("--slots", str(FIRST_ROUND))
+        slots = ("--groups", "1", "--slots", str(FIRST_ROUND))
         job = start(*SEARCH, *SPACE, *SIZE, *slots, "--name", REFERENCE)
         assert job.end() == 0, job.errors
         yield job

@@ -18,7 +18,7 @@ pytestmark = [
 INTERRUPTED = (
     r"error: search 'cut' was interrupted after [1-5] of 6 trials; go on with it by --resume cut\n$"
 )
-ONE_GROUP = (*SEARCH, *SPACE, *SIZE, "--slots", str(FIRST_ROUND))
+ONE_GROUP = (*SEARCH, *SPACE, *SIZE, "--groups", "1", "--slots", str(FIRST_ROUND))
 
 
 def same_as_undisturbed(home: Path, name: str, reference: Job) -> None:
@@ -121,7 +121,7 @@ runpy.run_path("jobs/search.py", run_name="__main__")
 
 def test_a_loss_that_is_not_finite_fails_its_own_trial(start, tmp_path: Path):
     (tmp_path / "absurd.py").write_text(SPACE_WITH_AN_ABSURD_TRIAL)
-    options = ("--space", "absurd", "--num-trials", "4", "--slots", "4", "--validation-size", "20")
+    options = ("--space", "absurd", "--num-trials", "4", "--groups", "1", "--slots", "4", "--validation-size", "20")
     job = start("-c", WITH_FURTHER_SPACES, str(tmp_path), *options, "--name", "nan")
     assert job.end() == 0, job.errors
 

@@ -3,7 +3,7 @@
 import pytest
 
 from perft.errors import SearchError
-from perft.packing.groups import fit_to_cluster
+from perft.packing.groups import SLOTS_ON_A_GPU, TRIALS_ON_CPUS, fit_to_cluster
 
 GPU_NODE = {"CPU": 32.0, "GPU": 4.0, "memory": 1e11}
 
@@ -20,7 +20,7 @@ GPU_NODE = {"CPU": 32.0, "GPU": 4.0, "memory": 1e11}
     ],
 )
 def test_workers_share_the_cpus(groups: int, workers: int, nodes: list, cpus: int):
-    shape = fit_to_cluster(groups, workers, 8, nodes)
+    shape = fit_to_cluster(groups, workers, 8, nodes, 16)
     assert (shape.groups, shape.workers, shape.slots) == (groups, workers, 8)
     assert (shape.cpus, shape.use_gpu) == (cpus, False)
 
@@ -36,8 +36,48 @@ def test_workers_share_the_cpus(groups: int, workers: int, nodes: list, cpus: in
     ],
 )
 def test_every_worker_has_a_gpu_where_there_are_gpus(workers: int, nodes: list, cpus: int):
-    shape = fit_to_cluster(1, workers, 8, nodes)
+    shape = fit_to_cluster(1, workers, 8, nodes, 16)
     assert (shape.cpus, shape.use_gpu) == (cpus, True)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "workers", "num_trials", "groups", "slots"),
+    [
+        (1, 1, 16, 1, 4),
+        (2, 1, 16, 2, 2),
+        (3, 1, 16, 2, 2),
+        (2, 2, 16, 1, 4),
+        (64, 1, 16, 4, 1),
+        (64, 1, 3, 2, 2),
+        (64, 1, 1, 1, 4),
+    ],
+)
+def test_cpus_train_the_same_number_of_trials_at_once_however_many_they_are(
+    cpus: int, workers: int, num_trials: int, groups: int, slots: int
+):
+    shape = fit_to_cluster(None, workers, None, [{"CPU": float(cpus)}], num_trials)
+    assert (shape.groups, shape.slots) == (groups, slots)
+    assert shape.trials_at_once == TRIALS_ON_CPUS
+
+
+@pytest.mark.parametrize(
+    ("workers", "num_trials", "groups"), [(1, 99, 8), (2, 99, 4), (3, 99, 2), (1, 3, 3)]
+)
+def test_all_gpus_are_used_unless_said_otherwise(workers: int, num_trials: int, groups: int):
+    shape = fit_to_cluster(None, workers, None, [GPU_NODE, GPU_NODE], num_trials)
+    assert (shape.groups, shape.slots) == (groups, SLOTS_ON_A_GPU)
+
+
+def test_wishes_come_first():
+    shape = fit_to_cluster(1, 1, None, [{"CPU": 2.0}], 16)
+    assert (shape.groups, shape.slots, shape.cpus) == (1, TRIALS_ON_CPUS, 2)
+    shape = fit_to_cluster(None, 1, 7, [{"CPU": 2.0}], 16)
+    assert (shape.groups, shape.slots) == (2, 7)
+
+
+def test_auto_on_a_cluster_too_small_for_one_group():
+    with pytest.raises(SearchError, match="1 groups of 5 workers need 5 GPUs"):
+        fit_to_cluster(None, 5, None, [GPU_NODE], 16)
 
 
 @pytest.mark.parametrize(
@@ -52,4 +92,4 @@ def test_every_worker_has_a_gpu_where_there_are_gpus(workers: int, nodes: list, 
 )
 def test_cluster_that_is_too_small(groups: int, workers: int, nodes: list, message: str):
     with pytest.raises(SearchError, match=message):
-        fit_to_cluster(groups, workers, 8, nodes)
+        fit_to_cluster(groups, workers, 8, nodes, 16)

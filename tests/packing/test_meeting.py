@@ -134,7 +134,7 @@ def test_stop_ends_every_group() -> None:
     run(play, groups=2, slots=1)
 
 
-def test_the_first_group_scores() -> None:
+def test_every_group_scores_its_share() -> None:
     async def play(point: MeetingPoint) -> None:
         working = [asyncio.create_task(group(point, number)) for number in range(2)]
         assert await point.score([3, 5]) == {3: {"test": (3, 9)}, 5: {"test": (5, 9)}}
@@ -145,8 +145,22 @@ def test_the_first_group_scores() -> None:
     run(play, groups=2, slots=1)
 
 
+def test_scores_are_there_when_every_share_is() -> None:
+    async def play(point: MeetingPoint) -> None:
+        scores = asyncio.create_task(point.score([3, 5, 7]))
+        await asyncio.sleep(0)
+        assert (await point.next_work(1, None))["score"] == [5]
+        assert (await point.next_work(0, None))["score"] == [3, 7]
+        await point.scored({5: {"test": (5, 9)}})
+        assert not scores.done()
+        await point.scored({3: {"test": (3, 9)}, 7: {"test": (7, 9)}})
+        assert set(await scores) == {3, 5, 7}
+
+    run(play, groups=2, slots=1)
+
+
 @pytest.mark.usefixtures("short_poll")
-def test_no_other_group_scores() -> None:
+def test_a_group_without_a_share_scores_nothing() -> None:
     async def play(point: MeetingPoint) -> None:
         scores = asyncio.create_task(point.score([3]))
         await asyncio.sleep(0)

@@ -38,7 +38,9 @@ def search(request: pytest.FixtureRequest) -> str:
 
 
 def open_tracker(uri: str, search: str, *, resume: bool = False, storage: str = "/s") -> Tracker:
-    return Tracker.open(uri, search, storage=storage, resume=resume, params=SETTINGS, tags=TAGS)
+    tracker = Tracker.open(uri, search, storage=storage, resume=resume, params=SETTINGS, tags=TAGS)
+    tracker.log_params(SETTINGS)
+    return tracker
 
 
 def children_of(client: MlflowClient, tracker: Tracker) -> dict[int, Run]:
