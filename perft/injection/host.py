@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
@@ -28,6 +28,8 @@ from perft.models.blocks import activated_parameters, find_moe_blocks
 from perft.trial import AdapterSize
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+# torch and `peft` keep tensors by adapter name in these, beside their own attributes.
+_TAKEN = frozenset(dir(nn.ParameterDict()) + dir(nn.ModuleDict()))
 
 
 class AdapterHost:
@@ -216,6 +218,10 @@ class AdapterHost:
     def _require_new(self, name: str) -> None:
         if not _NAME.fullmatch(name):
             raise AdapterError(f"adapter name {name!r}: use letters, digits, '_' and '-'")
+        if name in _TAKEN:
+            raise AdapterError(
+                f"adapter name {name!r} is that of an attribute of torch's modules; choose another"
+            )
         if name in self.configs:
             raise AdapterError(f"an adapter named {name!r} is on the base already; remove it first")
 
