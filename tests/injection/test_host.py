@@ -108,6 +108,15 @@ def test_name_that_could_not_be_a_key_is_refused(name: str):
         host.add(name, SingleConfig(rank=2))
 
 
+@pytest.mark.parametrize("name", ["copy", "keys", "train", "half"])
+def test_name_of_an_attribute_of_torch_is_refused(name: str):
+    host = AdapterHost(tiny_base("olmoe"))
+    before = state(host)
+    with pytest.raises(AdapterError, match="choose another"):
+        host.add(name, SingleConfig(rank=2))
+    assert state(host) == before
+
+
 def test_name_on_the_base_already_is_refused():
     host = AdapterHost(tiny_base("olmoe"))
     host.add("a", SingleConfig(rank=2))
@@ -253,7 +262,7 @@ def dense_base() -> PreTrainedModel:
 
 def test_dense_model_is_refused_with_its_type_and_the_supported_ones():
     with pytest.raises(
-        BaseModelError, match=r"of type 'llama', .* not a supported MoE family; .*mixtral, olmoe"
+        BaseModelError, match=r"of type 'llama', .* not a supported MoE family; .*mixtral, .*olmoe"
     ):
         AdapterHost(dense_base())
 
