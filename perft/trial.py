@@ -54,6 +54,16 @@ class AdapterSize:
     base_activated: int
 
     @property
+    def disk_bytes(self) -> int:
+        """Bytes of the adapter's weights in fp32, without their file's header."""
+        return 4 * self.trainable
+
+    @property
+    def optimizer_bytes(self) -> int:
+        """Bytes of AdamW's state in fp32: two moments of every trainable parameter."""
+        return 8 * self.trainable
+
+    @property
     def trainable_percent(self) -> float:
         """Trainable parameters in percent of the base's activated ones."""
         return 100.0 * self.trainable / self.base_activated

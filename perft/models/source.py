@@ -50,6 +50,18 @@ def base_directory(base: str | None) -> Path:
     return directory
 
 
+def config_directory(base: str | None) -> Path:
+    """The directory that holds the base's `config.json`; of a hub id, that file alone is fetched.
+
+    Raises:
+        BaseModelError: if it is not there, or not a supported MoE family.
+    """
+    if base is None:
+        return EMBEDDED
+    require_moe_settings(_read_config(base), base)
+    return Path(base) if Path(base).is_dir() else _hub_config(base).parent
+
+
 def fingerprint(directory: Path) -> str:
     """SHA-256 in hexadecimal of a base's configuration, tokenizer and weights.
 

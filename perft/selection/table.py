@@ -11,6 +11,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from perft.config import AdapterConfig
 from perft.selection.front import RUN_ID_PREFIX, best, knee, measured, pareto_front
 from perft.selection.interval import accuracy_interval
 from perft.trial import TrialConfig, TrialResult
@@ -61,14 +62,22 @@ def front_table(results: Sequence[TrialResult]) -> Table:
 
 def describe(config: TrialConfig) -> str:
     """A configuration in short: "perft-r 2/4 r8 lr 5e-03", then what is not at its default."""
-    adapter = config.adapter
+    return _describe(config.adapter, [f"lr {config.training.lr:.2g}"])
+
+
+def describe_adapter(adapter: AdapterConfig) -> str:
+    """An adapter in short: "perft-r 2/4 r8", then what is not at its default."""
+    return _describe(adapter, [])
+
+
+def _describe(adapter: AdapterConfig, between: list[str]) -> str:
     settings = adapter.to_flat()
     words = [settings["variant"]]
     if "top_k" in settings:
         words.append(f"{settings['top_k']}/{settings['num_experts']}")
     elif "num_experts" in settings:
         words.append(f"x{settings['num_experts']}")
-    words += [f"r{adapter.rank}", f"lr {config.training.lr:.2g}"]
+    words += [f"r{adapter.rank}", *between]
     words += [
         f"{field.name}={settings[field.name]}"
         for field in dataclasses.fields(adapter)

@@ -1,0 +1,102 @@
+"""`jobs/plan.py` says how large a space's adapters are before anything is launched."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import MixtralConfig, OlmoeConfig
+
+from jobs.calling import call
+from perft.config import adapter_from_flat
+from perft.injection import AdapterHost
+from perft.models.load import load_base
+
+
+def plan(*options: str) -> dict[str, Any]:
+    done = call("plan", "--space", "arithmetic", "--json", *options)
+    assert done.status == 0, done.errors
+    found: dict[str, Any] = json.loads(done.output)
+    return found
+
+
+@pytest.fixture
+def olmoe_1b_7b(tmp_path: Path) -> str:
+    OlmoeConfig(vocab_size=50304, intermediate_size=1024, pad_token_id=1).save_pretrained(tmp_path)
+    return str(tmp_path)
+
+
+def test_sizes_are_those_of_adapters_on_the_loaded_base() -> None:
+    found = plan()
+    host = AdapterHost(load_base().model)
+    assert found["base_activated"] == host.base_activated
+    assert found["refused"] == {}
+    assert len(found["corners"]) == 6
+    for pair in found["corners"].values():
+        for corner in pair.values():
+            size = host.size(adapter_from_flat(corner["config"]))
+            assert (corner["trainable"], corner["activated"]) == (size.trainable, size.activated)
+            assert corner["disk_bytes"] == 4 * size.trainable
+            assert corner["optimizer_bytes"] == 2 * corner["disk_bytes"]
+            assert corner["activated_percent"] == size.activated_percent
+        assert pair["smallest"]["trainable"] < pair["largest"]["trainable"]
+
+
+def test_olmoe_1b_7b_is_counted_as_published_without_its_weights(olmoe_1b_7b: str) -> None:
+    found = plan("--base-model", olmoe_1b_7b)
+    assert found["base_parameters"] / 1e9 == pytest.approx(6.919, abs=5e-4)
+    assert found["base_activated"] / 1e9 == pytest.approx(1.282, abs=5e-4)
+    qv, router = (found["corners"][name]["smallest"] for name in ("lora-qv", "lora-router"))
+    assert qv["config"]["rank"] == router["config"]["rank"] == 4
+    assert qv["trainable"] / 1e6 == pytest.approx(0.524, abs=5e-4)
+    assert qv["activated_percent"] == pytest.approx(0.041, abs=5e-4)
+    assert router["trainable"] / 1e6 == pytest.approx(0.135, abs=5e-4)
+    assert router["activated_percent"] == pytest.approx(0.011, abs=5e-4)
+
+
+def test_mixtral_8x7b_is_counted_as_published_without_its_weights(tmp_path: Path) -> None:
+    MixtralConfig().save_pretrained(tmp_path)
+    found = plan("--base-model", str(tmp_path))
+    assert found["base_parameters"] / 1e9 == pytest.approx(46.7, abs=0.05)
+    assert found["base_activated"] / 1e9 == pytest.approx(12.88, abs=5e-3)
+    # q_proj 4096 -> 4096 and v_proj 4096 -> 1024, rank 4, 32 layers.
+    assert found["corners"]["lora-qv"]["smallest"]["trainable"] == 4 * (3 * 4096 + 1024) * 32
+
+
+def test_table_has_a_row_for_every_corner(
+    olmoe_1b_7b: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    output = call("plan", "--space", "arithmetic", "--base-model", olmoe_1b_7b).output
+    assert "6,919,161,856 parameters, one token uses 1,282,017,280" in output
+    rows = [line.split() for line in output.splitlines()]
+    assert [
+        "lora-qv",
+        "r4",
+        "524,288",
+        "0.041",
+        "524,288",
+        "0.041",
+        "2.1",
+        "MB",
+        "4.2",
+        "MB",
+    ] in rows
+    assert len([row for row in rows if row and row[0].startswith(("perft-", "lora-"))]) == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--space", "arithmetics"), "did you mean 'arithmetic'"),
+        (("--space", "arithmetic", "--base-model", "no/such/base"), "neither a directory here"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(options: tuple[str, ...], message: str) -> None:
+    assert message in call("plan", *options).refusal
+
+
+def test_dense_base_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    refusal = call("plan", "--space", "arithmetic", "--base-model", str(tmp_path)).refusal
+    assert "is of type 'llama', which is not a supported MoE family" in refusal
