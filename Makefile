@@ -35,7 +35,7 @@ test: setup ## run the fast tests
 	$(BIN)/python -m pytest $(ARGS)
 
 test-marked: setup ## run the tests that need Ray, a browser, several ranks or more time
-	$(BIN)/python -m pytest -m "ray or browser or multi_rank or slow" $(ARGS)
+	$(BIN)/python -m pytest -m "ray or browser or multi_rank or slow or families" $(ARGS)
 
 test-all: test test-marked ## run every test that needs no GPU
 

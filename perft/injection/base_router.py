@@ -5,10 +5,8 @@ adapter, how often each base expert was chosen and how probable it was.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from perft.adapters.routing import sum_router
@@ -16,6 +14,7 @@ from perft.config import AdapterConfig
 from perft.injection.rows import RowLayout, Segment
 from perft.injection.sites import CurrentLayout
 from perft.models.blocks import MoEBlock
+from perft.models.routing import BaseRouting
 
 
 def watch_base_routers(
@@ -29,23 +28,21 @@ def watch_base_routers(
         current: gives the layout in force.
     """
 
-    def watch(block: MoEBlock) -> RemovableHandle:
-        def add_sums(_router: nn.Module, _args: Any, output: tuple[Tensor, ...]) -> None:
+    def watch(block: MoEBlock) -> list[RemovableHandle]:
+        def add_sums(routing: BaseRouting) -> None:
             layout = current()
             if isinstance(layout, RowLayout):
                 for segment in layout.segments:
                     if segment.name is not None and configs[segment.name].base_balance:
-                        _add_sums(layout, segment, block, output)
+                        _add_sums(layout, segment, routing)
 
-        return block.router.register_forward_hook(add_sums)
+        return block.watch(add_sums)
 
-    return [watch(block) for block in blocks]
+    return [handle for block in blocks for handle in watch(block)]
 
 
-def _add_sums(
-    layout: RowLayout, segment: Segment, block: MoEBlock, output: tuple[Tensor, ...]
-) -> None:
-    logits_TE, (_, index_TK) = block.read_logits(output), block.read_routing(output)
+def _add_sums(layout: RowLayout, segment: Segment, routing: BaseRouting) -> None:
+    logits_TE, index_TK = routing.logits_TE, routing.index_TK
     length = len(logits_TE) // layout.rows
     own = slice(segment.start * length, segment.stop * length)
     wide = torch.promote_types(logits_TE.dtype, torch.float32)

@@ -25,15 +25,10 @@ class FusedSite(Site):
     def __init__(self, place: int, block: MoEBlock, current: CurrentLayout) -> None:
         super().__init__(place, block.experts, current)
         self._names = tuple(fused_weights(block))
-        self._rows = 0
         self._handles = [
-            block.module.register_forward_pre_hook(self._see_rows, with_kwargs=True),
+            self._watch_rows(block.batched),
             block.experts.register_forward_hook(self._replace_output, with_kwargs=True),
         ]
-
-    def _see_rows(self, _block: nn.Module, args: Any, kwargs: Any) -> None:
-        x_BSD = args[0] if args else kwargs["hidden_states"]
-        self._rows = x_BSD.shape[0]
 
     def _replace_output(
         self, experts: nn.Module, args: Any, kwargs: Any, output: Tensor

@@ -46,7 +46,7 @@ class AdapterHost:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.blocks = find_moe_blocks(model)
-        self.base_activated = activated_parameters(model, self.blocks)
+        self.base_activated = activated_parameters(model)
         self.configs: dict[str, AdapterConfig] = {}
         self._sites: dict[str, Site] = {}
         self._known_places: dict[tuple[str, str], tuple[Place, ...]] = {}

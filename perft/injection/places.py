@@ -10,12 +10,13 @@ from perft.adapters.block import BlockGeometry
 from perft.adapters.lora_experts import FusedGeometry, FusedWeight
 from perft.config import (
     AdapterConfig,
+    EmbeddedConfig,
     LoraAttentionConfig,
     LoraExpertsConfig,
     LoraQVConfig,
     LoraRouterConfig,
 )
-from perft.errors import AdapterError
+from perft.errors import AdapterError, BaseModelError
 from perft.injection.fused import FusedSite
 from perft.injection.sites import BlockSite, CurrentLayout, LinearSite, RouterSite, Site
 from perft.models.attention import attention_projections, query_and_value
@@ -84,11 +85,22 @@ def _in_attention(
 
 def _at_block(block: MoEBlock, number: int, config: AdapterConfig) -> Place:
     if isinstance(config, LoraRouterConfig):
-        shape = (block.num_experts, block.hidden_size)
-        return Place(block.router_name, number, shape, block, RouterSite)
+        matrix = block.scorer.get_parameter(block.scorer_weight)
+        return Place(block.scorer_name, number, tuple(matrix.shape), block, RouterSite)  # type: ignore[arg-type]
     if isinstance(config, LoraExpertsConfig):
         weights = tuple(FusedWeight(name, *eoi) for name, eoi in fused_weights(block).items())
         fused = FusedGeometry(weights, block.top_k)
         return Place(block.experts_name, number, fused, block, FusedSite)
+    if isinstance(config, EmbeddedConfig):
+        _require_routed(block)
     geometry = BlockGeometry(block.hidden_size, block.num_experts, block.top_k)
     return Place(block.name, number, geometry, block, BlockSite)
+
+
+def _require_routed(block: MoEBlock) -> None:
+    if block.hashed:
+        raise BaseModelError(
+            f"{block.name} of base {block.base!r} looks its experts up by token id, so there is no "
+            "routing that perft-e could follow; choose other layers with `layers`, or perft-r, "
+            "which routes by itself"
+        )

@@ -5,7 +5,7 @@ classes, keys and tied weights. It holds one tensor per kind and adapter, `<kind
 forward hooks add what the adapters say. Nothing is wrapped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from perft.config import AdapterConfig, EmbeddedConfig
 from perft.errors import AdapterError
 from perft.injection.rows import RowLayout, Segment, rows_of
 from perft.models.blocks import MoEBlock
+from perft.models.routing import BaseRouting
 
 CurrentLayout = Callable[[], RowLayout | str | None]
 
@@ -46,6 +47,7 @@ class Site(nn.Module):
         self.configs: dict[str, AdapterConfig] = {}
         self._tensors: dict[str, nn.ParameterDict] = {}
         self._current = current
+        self._rows = 0
         self._handles: list[RemovableHandle] = []
         # Asked for when needed: kept here, the base's parameter would count as the site's own.
         self._base_parameter: Callable[[], nn.Parameter] = lambda: next(host.parameters())
@@ -80,6 +82,14 @@ class Site(nn.Module):
             handle.remove()
         del host.adapters
 
+    def _watch_rows(self, module: nn.Module) -> RemovableHandle:
+        """Keeps the number of rows that enter `module`, for what sees the tokens flattened."""
+
+        def see(_module: nn.Module, args: Any, kwargs: Any) -> None:
+            self._rows = len(_hidden_states(args, kwargs))
+
+        return module.register_forward_pre_hook(see, with_kwargs=True)
+
     def _layout(self, rows: int) -> RowLayout | None:
         """The layout in force for a batch of `rows`; None when only the base is wanted."""
         current = self._current()
@@ -110,33 +120,35 @@ class BlockSite(Site):
 
     def __init__(self, place: int, block: MoEBlock, current: CurrentLayout) -> None:
         super().__init__(place, block.module, current)
-        self._read_routing = block.read_routing
-        self._routing: tuple[Tensor, Tensor] | None = None
+        self._routing: BaseRouting | None = None
         self._handles = [
-            block.router.register_forward_hook(self._capture),
+            self._watch_rows(block.batched),
+            *block.watch(self._capture),
             block.module.register_forward_hook(self._add_outputs, with_kwargs=True),
         ]
 
-    def _capture(self, _router: nn.Module, _args: Any, output: tuple[Tensor, ...]) -> None:
+    def _capture(self, routing: BaseRouting) -> None:
         if any(isinstance(config, EmbeddedConfig) for config in self.configs.values()):
-            self._routing = self._read_routing(output)
+            self._routing = routing
 
     def _add_outputs(self, _block: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        x_BSD = args[0] if args else kwargs["hidden_states"]
         routing, self._routing = self._routing, None
-        layout = self._layout(x_BSD.shape[0])
+        layout = self._layout(self._rows)
         if layout is None or not (mine := self._mine(layout)):
             return None
-        y_BSD = output[0] if isinstance(output, tuple) else output
-        y_BSD = add_rows(y_BSD, [(s, self._output(s, x_BSD, layout, routing)) for s in mine])
-        return (y_BSD, *output[1:]) if isinstance(output, tuple) else y_BSD
+        x, y = _hidden_states(args, kwargs), output[0] if isinstance(output, tuple) else output
+        # Some families flatten the tokens before the block, some after it.
+        x_BSD, y_BSD = (z.view(self._rows, -1, z.shape[-1]) for z in (x, y))
+        parts = [(s, self._output(s, x_BSD, layout, routing)) for s in mine]
+        y = add_rows(y_BSD, parts).view(y.shape)
+        return (y, *output[1:]) if isinstance(output, tuple) else y
 
     def _output(
         self,
         segment: Segment,
         x_BSD: Tensor,
         layout: RowLayout,
-        routing: tuple[Tensor, Tensor] | None,
+        routing: BaseRouting | None,
     ) -> Tensor:
         assert segment.name is not None
         name, length = segment.name, x_BSD.shape[1]
@@ -145,8 +157,8 @@ class BlockSite(Site):
         tokens = slice(segment.start * length, segment.stop * length)
         chosen = None
         if isinstance(config, EmbeddedConfig):
-            assert routing is not None, "the router runs inside the block, before this hook"
-            chosen = Routing(routing[0][tokens], routing[1][tokens])
+            assert routing is not None, "the router runs before this hook"
+            chosen = Routing(routing.weight_TK[tokens], routing.index_TK[tokens])
         mask_T = layout.mask_of(segment, length, x_TD.device)
         drop = self._drop(segment, length)
         y_TD, sums = apply_beside_block(
@@ -189,44 +201,49 @@ class RouterSite(Site):
     """
 
     def __init__(self, place: int, block: MoEBlock, current: CurrentLayout) -> None:
-        super().__init__(place, block.router, current)
-        self._rows = 0
+        super().__init__(place, block.scorer, current)
+        self._weight = block.scorer_weight
         self._handles = [
-            block.module.register_forward_pre_hook(self._see_rows, with_kwargs=True),
+            self._watch_rows(block.batched),
             # First of the router's hooks: the others are to see what it returns with LoRA.
-            block.router.register_forward_hook(self._replace_outputs, prepend=True),
+            block.scorer.register_forward_hook(self._replace_outputs, prepend=True),
         ]
 
-    def _see_rows(self, _block: nn.Module, args: Any, kwargs: Any) -> None:
-        x_BSD = args[0] if args else kwargs["hidden_states"]
-        self._rows = x_BSD.shape[0]
-
-    def _replace_outputs(
-        self, router: nn.Module, args: Any, output: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...] | None:
+    def _replace_outputs(self, router: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         layout = self._layout(self._rows)
         if layout is None or not (mine := self._mine(layout)):
             return None
-        x_TD = args[0].flatten(0, -2)
-        length = len(x_TD) // self._rows
-        parts = [(s, self._rerun(router, s, x_TD, length)) for s in mine]
-        rows = (self._rows, length, -1)
+        parts = [(s, self._rerun(router, s, args)) for s in mine]
+        if isinstance(output, Tensor):
+            return self._replace(output, parts)
         return tuple(
-            replace_rows(whole.view(rows), [(s, part[i]) for s, part in parts]).flatten(0, 1)
+            self._replace(whole, [(s, part[i]) for s, part in parts])
             for i, whole in enumerate(output)
         )
 
-    def _rerun(
-        self, router: nn.Module, segment: Segment, x_TD: Tensor, length: int
-    ) -> tuple[Tensor, ...]:
+    def _replace(self, whole: Tensor, parts: list[tuple[Segment, Tensor]]) -> Tensor:
+        width = whole.numel() // self._rows
+        by_row = [(s, part.reshape(s.stop - s.start, width)) for s, part in parts]
+        return replace_rows(whole.reshape(self._rows, width), by_row).view(whole.shape)
+
+    def _rerun(self, router: nn.Module, segment: Segment, args: tuple[Any, ...]) -> Any:
         assert segment.name is not None
         config, weights = self.configs[segment.name], self.weights(segment.name)
-        weight_ED = lora.merge(config, weights, router.get_parameter("weight"))  # type: ignore[arg-type]
-        rows_TD = x_TD[segment.start * length : segment.stop * length].to(weight_ED.dtype)
-        outputs: tuple[Tensor, ...] = torch.func.functional_call(
-            BareForward(router), {"module.weight": weight_ED}, (rows_TD,)
+        weight_ED = lora.merge(config, weights, router.get_parameter(self._weight))  # type: ignore[arg-type]
+        x, *others = (self._of_rows(value, segment) for value in args)
+        wide = master_dtype(x.dtype)
+        return torch.func.functional_call(
+            BareForward(router),
+            {f"module.{self._weight}": weight_ED.to(wide)},
+            (x.to(wide), *others),
         )
-        return tuple(out.view(-1, length, out.shape[-1]) for out in outputs)
+
+    def _of_rows(self, value: Any, segment: Segment) -> Any:
+        # A vector holds one number for each base expert; more dimensions begin with the tokens.
+        if not isinstance(value, Tensor) or value.dim() == 1:
+            return value
+        per_row = len(value) // self._rows
+        return value[segment.start * per_row : segment.stop * per_row]
 
 
 class BareForward(nn.Module):
@@ -239,6 +256,12 @@ class BareForward(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module's own forward returns."""
         return self.module.forward(*args, **kwargs)
+
+
+def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """What a block is called with first; those that name it call it the same."""
+    found: Tensor = args[0] if args else kwargs["hidden_states"]
+    return found
 
 
 def add_rows(y_BSO: Tensor, parts: list[tuple[Segment, Tensor]]) -> Tensor:

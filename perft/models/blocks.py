@@ -1,16 +1,22 @@
-"""The seam to transformers: where a base keeps its MoE blocks, routers and attention projections.
+"""The seam to transformers: where a base keeps its MoE blocks and decoder layers.
 
-This is the only place that reads module trees of model families. What it returns names modules
-and sizes; it never changes the model.
+Blocks are found by their structure, in any family: a module with a router and experts side by
+side. What is returned names modules and sizes; the model is never changed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from perft.errors import BaseModelError
 from perft.models.families import Family, family_of
+from perft.models.routing import READERS, BaseRouting
+
+_ROUTERS = ("gate", "router")
 
 
 @dataclass(frozen=True)
@@ -18,47 +24,85 @@ class MoEBlock:
     """One MoE block of a base.
 
     Attributes:
-        name: dotted path of the block in the model.
-        module: the block; its input and output are (B, S, D).
-        router: the base router inside it, with a `weight` of (E, D).
-        experts: the fused base experts inside it.
+        base: what the base is called, for messages.
+        name: dotted path in the model of `module`.
+        module: takes the hidden states first and returns theirs, alone or as the first of a
+            tuple: the block, or the experts where a family has no module for the block.
+        batched: the block, or the decoder layer where there is none: takes (B, S, D) first.
+        router: the base router.
+        router_name: dotted path in the model of the router.
+        experts: the base experts; where a family keeps several weights apart, the first of them.
+        experts_name: dotted path in the model of the experts.
         hidden_size: D.
         num_experts: E.
         top_k: base experts per token, K.
-        routing: positions of (weights, indices) in what the router returns.
+        family: what else is special about it.
     """
 
+    base: str
     name: str
     module: nn.Module
+    batched: nn.Module
     router: nn.Module
+    router_name: str
     experts: nn.Module
+    experts_name: str
     hidden_size: int
     num_experts: int
     top_k: int
-    routing: tuple[int, int]
+    family: Family
 
     @property
-    def router_name(self) -> str:
-        """Dotted path of the router in the model."""
-        return self._path_of(self.router)
+    def hashed(self) -> bool:
+        """Whether experts are looked up by token id, whatever the router says."""
+        return "HashRouter" in type(self.router).__name__
 
     @property
-    def experts_name(self) -> str:
-        """Dotted path of the fused experts in the model."""
-        return self._path_of(self.experts)
+    def scorer_name(self) -> str:
+        """Dotted path in the model of the module that LoRA on the router works on."""
+        return f"{self.router_name}.{self.family.scorer}".removesuffix(".")
 
-    def _path_of(self, child: nn.Module) -> str:
-        name = next(n for n, m in self.module.named_children() if m is child)
-        return f"{self.name}.{name}"
+    @property
+    def scorer(self) -> nn.Module:
+        """The module that LoRA on the router works on."""
+        return self.router.get_submodule(self.family.scorer)
 
-    def read_logits(self, output: tuple[Tensor, ...]) -> Tensor:
-        """The router's logits, (T, E), from what it returned: the first part in all families."""
-        return output[0]
+    @property
+    def scorer_weight(self) -> str:
+        """Path inside the scorer of its matrix, which makes logits of hidden states.
 
-    def read_routing(self, output: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """(weights, indices), both (T, K), from what the router returned."""
-        weights, indices = self.routing
-        return output[weights], output[indices]
+        Raises:
+            BaseModelError: if the router is not one matrix.
+        """
+        matrices = [
+            name
+            for name, weight in self.scorer.named_parameters()
+            if weight.dim() == 2 and len(weight) > 1 and ".adapters." not in f".{name}"
+        ]
+        if len(matrices) != 1:
+            raise BaseModelError(
+                f"the router {self.router_name} of base {self.base!r} is not one matrix "
+                f"({type(self.router).__name__} has {len(matrices)}), so lora-router has nothing "
+                "to add to; perft-r, perft-d and perft-s go beside the block"
+            )
+        return matrices[0]
+
+    def watch(self, see: Callable[[BaseRouting], None]) -> list[RemovableHandle]:
+        """Calls `see` with the routing of every forward pass, before the experts run."""
+        read = READERS[self.family.routing]
+        returned: list[Any] = []
+
+        def keep(_router: nn.Module, _args: Any, output: Any) -> None:
+            returned[:] = [output]
+
+        def tell(_experts: nn.Module, args: tuple[Any, ...]) -> None:
+            routing = read(returned.pop(), args, self.top_k)
+            see(routing.scaled(self.family.scale(self.module)))
+
+        return [
+            self.router.register_forward_hook(keep),
+            self.experts.register_forward_pre_hook(tell),
+        ]
 
 
 def find_moe_blocks(model: PreTrainedModel) -> tuple[MoEBlock, ...]:
@@ -67,63 +111,94 @@ def find_moe_blocks(model: PreTrainedModel) -> tuple[MoEBlock, ...]:
     Raises:
         BaseModelError: if the family is not supported, or no block is found.
     """
-    family = family_of(model.config.model_type, model.name_or_path or type(model).__name__)
-    blocks = tuple(
-        _block(name, module, family, model)
-        for name, module in model.named_modules()
-        if type(module).__name__.removeprefix("FSDP") == family.block
-    )
-    if not blocks:
-        raise BaseModelError(
-            f"{type(model).__name__} has no MoE block of class {family.block}; "
-            "an adapter needs at least one MoE layer"
-        )
-    return blocks
+    # JetMoE routes its attention too.
+    return tuple(block for block in _routed(model) if "attention" not in block.name)
 
 
-def _block(name: str, module: nn.Module, family: Family, model: PreTrainedModel) -> MoEBlock:
-    return MoEBlock(
-        name=name,
-        module=module,
-        router=module.get_submodule(family.router),
-        experts=module.get_submodule(family.experts),
-        hidden_size=model.config.hidden_size,
-        num_experts=getattr(model.config, family.num_experts),
-        top_k=getattr(model.config, family.top_k),
-        routing=family.routing,
-    )
-
-
-def find_projections(model: PreTrainedModel, names: tuple[str, ...]) -> dict[str, nn.Linear]:
-    """The attention's linear layers with one of `names`, by dotted path.
-
-    Raises:
-        BaseModelError: if the base has none of some name.
-    """
-    found = {
-        path: module
+def _routed(model: PreTrainedModel) -> tuple[MoEBlock, ...]:
+    base = model.name_or_path or type(model).__name__
+    family = family_of(model.config.model_type, base)
+    found = tuple(
+        _block(model, base, family, path, module)
         for path, module in model.named_modules()
-        if path.rpartition(".")[2] in names and isinstance(module, nn.Linear)
-    }
-    for name in names:
-        if not any(path.endswith(f".{name}") for path in found):
-            raise BaseModelError(f"{type(model).__name__} has no linear layer named {name!r}")
+        if _router_name(module) and _expert_names(module)
+    )
+    if not found:
+        raise BaseModelError(
+            f"base {base!r} is of type {model.config.model_type!r}, but by its configuration it "
+            "is dense: none of its layers has an MoE block (a router beside experts). "
+            "An adapter needs at least one"
+        )
     return found
 
 
-def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
-    """The decoder layers, first to last: the units that FSDP shards."""
-    layers = model.base_model.get_submodule("layers")
-    return list(layers.children())
+def _expert_names(module: nn.Module) -> list[str]:
+    return [
+        name
+        for name, child in module.named_children()
+        if type(child).__name__.endswith("Experts") and not name.startswith("shared")
+    ]
 
 
-def activated_parameters(model: PreTrainedModel, blocks: tuple[MoEBlock, ...]) -> int:
-    """Parameters of the base that one token uses, embeddings included."""
-    total: int = sum(parameter.numel() for parameter in model.parameters())
-    idle = sum(
-        sum(p.numel() for p in block.experts.parameters())
-        * (block.num_experts - block.top_k)
-        // block.num_experts
-        for block in blocks
+def _router_name(module: nn.Module) -> str | None:
+    return next((name for name, _ in module.named_children() if name in _ROUTERS), None)
+
+
+def _block(
+    model: PreTrainedModel, base: str, family: Family, path: str, module: nn.Module
+) -> MoEBlock:
+    config = model.config.get_text_config()
+    router_name, experts_name = str(_router_name(module)), _expert_names(module)[0]
+    router, experts = module.get_submodule(router_name), module.get_submodule(experts_name)
+    alone = not any("Attention" in type(child).__name__ for child in module.children())
+    return MoEBlock(
+        base=base,
+        name=path if alone else f"{path}.{experts_name}",
+        module=module if alone else experts,
+        batched=module,
+        router=router,
+        router_name=f"{path}.{router_name}",
+        experts=experts,
+        experts_name=f"{path}.{experts_name}",
+        hidden_size=config.hidden_size,
+        num_experts=getattr(experts, family.experts),
+        top_k=_top_k(config, family, router, module),
+        family=family,
     )
+
+
+def _top_k(config: Any, family: Family, router: nn.Module, module: nn.Module) -> int:
+    # The modules know better than the configuration, where some families have a list.
+    for owner in (router, module):
+        if hasattr(owner, "top_k"):
+            return int(owner.top_k)  # type: ignore[arg-type]
+    return family.top_k if isinstance(family.top_k, int) else int(getattr(config, family.top_k))
+
+
+def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
+    """The layers, first to last, an encoder's before its decoder's: the units that FSDP shards."""
+    lists = dict.fromkeys(_before_number(block.router_name) for block in _routed(model))
+    return [layer for path in lists for layer in model.get_submodule(path).children()]
+
+
+def _before_number(path: str) -> str:
+    parts = path.split(".")
+    return ".".join(parts[: [part.isdecimal() for part in parts].index(True)])
+
+
+def activated_parameters(model: PreTrainedModel) -> int:
+    """Parameters of the base that one token uses, embeddings and shared experts included."""
+    idle = sum(
+        _idle(parameter, block)
+        for block in _routed(model)
+        for name in _expert_names(block.batched)
+        for parameter in block.batched.get_submodule(name).parameters()
+    )
+    total: int = sum(parameter.numel() for parameter in model.parameters())
     return total - idle
+
+
+def _idle(parameter: nn.Parameter, block: MoEBlock) -> int:
+    # LongCat counts experts without weights: a fused weight may have fewer than E.
+    experts = len(parameter) if parameter.dim() == 3 else block.num_experts
+    return parameter.numel() * (experts - block.top_k) // experts

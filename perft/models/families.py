@@ -1,14 +1,30 @@
 """The MoE families that perft supports, and what differs between them. Free of torch.
 
-Fused experts and a router module are common to all MoE families of transformers 5; what a family
-adds is where its block keeps them and how its router returns its choice.
+In nearly every family of transformers 5 a block has a router (`gate` or `router`) and fused
+experts that are told each token's choice: that form is found by its structure, so its row below
+is `Family()`. What is written down is only what a family really does differently.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from perft.errors import BaseModelError
+
+RoutingForm = Literal["chosen", "probabilities", "input scores", "top 1", "all gates", "sorted"]
+
+
+def _one(_block: Any) -> float:
+    return 1.0
+
+
+def _routed_scaling_factor(block: Any) -> float:
+    return float(block.routed_scaling_factor)
+
+
+def _average_with_shared(block: Any) -> float:
+    shared = block.num_shared_experts > 0
+    return 0.5 if shared and block.shared_expert_combination_strategy == "average" else 1.0
 
 
 @dataclass(frozen=True)
@@ -16,26 +32,65 @@ class Family:
     """How to read one family's MoE block.
 
     Attributes:
-        block: class name of the MoE block.
-        router: attribute of the block that holds the router module.
-        experts: attribute of the block that holds the fused experts.
-        routing: positions of (weights, indices) in the tuple that the router returns.
-        num_experts: configuration key of the number of experts.
-        top_k: configuration key of the experts per token.
+        routing: in which form the block hands each token's choice on; `perft.models.routing` has
+            one reader for each.
+        experts: attribute of the experts module that holds the number of experts.
+        top_k: experts per token where no module holds it: the number, or its configuration key.
+        scorer: path inside the router of the module that LoRA on the router works on; empty for
+            the router as a whole.
+        scale: what the block multiplies the experts' weighted sum with, given the block.
+        encoder_decoder: behind AutoModelForSeq2SeqLM instead of AutoModelForCausalLM.
     """
 
-    block: str
-    router: str = "gate"
-    experts: str = "experts"
-    routing: tuple[int, int] = (1, 2)
-    num_experts: str = "num_experts"
-    top_k: str = "num_experts_per_tok"
+    routing: RoutingForm = "chosen"
+    experts: str = "num_experts"
+    top_k: int | str = "num_experts_per_tok"
+    scorer: str = ""
+    scale: Callable[[Any], float] = _one
+    encoder_decoder: bool = False
 
+
+_COMMON = (
+    "afmoe", "aria_text", "axk1", "axk2", "bailing_hybrid", "dbrx", "deepseek_v2", "deepseek_v3",
+    "deepseek_v32", "deepseek_v4", "dots1", "dots3_note", "dots3_note_text", "ernie4_5_moe",
+    "exaone_moe", "flex_olmo", "flint", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "gpt_oss",
+    "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe",
+    "hy_v3", "hy_v4", "inkling2_text", "inkling_text", "jamba", "kimi_linear", "kolibri1",
+    "lfm2_moe", "mellum", "mimo_v2_flash", "minimax", "minimax_m2", "mixtral", "nemo_speechlm",
+    "nemotron_h", "olmoe", "phimoe", "qwen2_moe", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_moe",
+    "qwen3_next", "qwen4_exp", "qwen4_exp_text", "solar_open", "zaya",
+)  # fmt: skip
 
 FAMILIES: Mapping[str, Family] = {
-    "mixtral": Family("MixtralSparseMoeBlock", num_experts="num_local_experts"),
-    "olmoe": Family("OlmoeSparseMoeBlock"),
+    **dict.fromkeys(_COMMON, Family()),
+    "beam": Family(scale=_routed_scaling_factor),
+    "cohere2_moe": Family(scale=_average_with_shared),
+    "gemma4": Family(routing="probabilities", top_k="top_k_experts"),
+    "gemma4_text": Family(routing="probabilities", top_k="top_k_experts"),
+    "jetmoe": Family(routing="sorted", scorer="layer"),
+    "laguna": Family(scale=_routed_scaling_factor),
+    "llama4": Family(routing="input scores"),
+    "llama4_text": Family(routing="input scores"),
+    "longcat_flash": Family(experts="total_experts"),
+    "minimax_m3_vl_text": Family(scale=_routed_scaling_factor),
+    "nllb-moe": Family(routing="all gates", top_k=2, scorer="classifier", encoder_decoder=True),
+    "switch_transformers": Family(
+        routing="top 1", top_k=1, scorer="classifier", encoder_decoder=True
+    ),
 }
+
+UNSUPPORTED: Mapping[str, str] = {
+    "doge": "retrieves thousands of one-row experts by product keys: no router with fused experts",
+}
+"""Further MoE types behind the two auto classes, with the reason why they are not supported."""
+
+# A family keeps one of each, in its configuration or in the text part of it.
+_SIZE_KEYS = (
+    "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts",
+    "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "moe_top_k",
+    "top_k_experts",
+)  # fmt: skip
+_PARTS = ("text_config", "ffn_config")
 
 
 def family_of(model_type: str, name: str) -> Family:
@@ -48,6 +103,8 @@ def family_of(model_type: str, name: str) -> Family:
     Raises:
         BaseModelError: if the family is not supported.
     """
+    if reason := UNSUPPORTED.get(model_type):
+        raise BaseModelError(f"base {name!r} is of type {model_type!r}, not supported: {reason}")
     if model_type not in FAMILIES:
         raise BaseModelError(
             f"base {name!r} is of type {model_type!r}, which is not a supported MoE family; "
@@ -60,11 +117,31 @@ def require_moe_settings(config: Mapping[str, Any], name: str) -> None:
     """Checks a base's configuration (a `config.json`) before anything is loaded.
 
     Raises:
-        BaseModelError: if the family is not supported or the MoE sizes are missing.
+        BaseModelError: if the family is not supported, or the MoE sizes make no sense.
     """
-    family = family_of(str(config.get("model_type", "")), name)
+    family_of(str(config.get("model_type", "")), name)
     # A key that is absent means the family's default, so only values that are there are checked.
-    for key in (family.num_experts, family.top_k):
-        value = config.get(key, 1)
-        if not isinstance(value, int) or value < 1:
+    for key, value in _sizes(config):
+        values = value if isinstance(value, list) else [value]  # some have one for each layer
+        if not all(isinstance(size, int) and size >= 1 for size in values):
             raise BaseModelError(f"base {name!r} has {key}={value!r} in its config.json")
+
+
+def require_decoder(config: Mapping[str, Any], name: str) -> None:
+    """Checks that the training loop, which is one for causal language models, can take a base.
+
+    Raises:
+        BaseModelError: if the family is not supported, or is an encoder with a decoder.
+    """
+    if family_of(str(config.get("model_type", "")), name).encoder_decoder:
+        raise BaseModelError(
+            f"base {name!r} is of type {config['model_type']!r}, an encoder with a decoder; "
+            "searches and jobs train causal language models. Load it with AutoModelForSeq2SeqLM, "
+            "put adapters on it with AdapterHost, and train it with a loop of your own"
+        )
+
+
+def _sizes(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for part in (config, *(config.get(name) for name in _PARTS)):
+        if isinstance(part, Mapping):
+            yield from ((key, part[key]) for key in _SIZE_KEYS if key in part)

@@ -14,7 +14,7 @@ from transformers import (
 from transformers.utils import logging
 
 from perft.errors import BaseModelError
-from perft.models.blocks import activated_parameters, find_moe_blocks
+from perft.models.blocks import activated_parameters
 from perft.models.source import base_directory, check_base, fingerprint
 
 
@@ -41,7 +41,7 @@ class Base:
     @property
     def positions(self) -> int:
         """Longest sequence the base takes, in tokens."""
-        return int(getattr(self.model.config, "max_position_embeddings", 1 << 20))
+        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 1 << 20))
 
 
 def load_base(
@@ -84,5 +84,5 @@ def load_base(
     if model.dtype == torch.float64:
         model.set_experts_implementation("eager")  # grouped products have no float64
     model.requires_grad_(False).eval().to(device)
-    activated = activated_parameters(model, find_moe_blocks(model))
+    activated = activated_parameters(model)
     return Base(base or "embedded", model, tokenizer, directory, fingerprint(directory), activated)

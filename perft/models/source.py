@@ -13,7 +13,7 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from perft.errors import BaseModelError
-from perft.models.families import require_moe_settings
+from perft.models.families import require_decoder, require_moe_settings
 
 EMBEDDED = Path(__file__).parent / "embedded"
 _SAMPLE = 1 << 20
@@ -27,11 +27,14 @@ def check_base(base: str | None) -> None:
         base: None for the embedded base, else a local directory or a hub id.
 
     Raises:
-        BaseModelError: if it is not there, not a supported MoE family, or has no weights.
+        BaseModelError: if it is not there, not a supported MoE family, or has no weights;
+            if it is an encoder with a decoder.
     """
     if base is None:
         return
-    require_moe_settings(_read_config(base), base)
+    config = _read_config(base)
+    require_moe_settings(config, base)
+    require_decoder(config, base)
     if Path(base).is_dir():
         _require_weights(Path(base))
 

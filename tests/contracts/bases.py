@@ -2,53 +2,73 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    MixtralConfig,
-    MixtralForCausalLM,
-    OlmoeConfig,
-    OlmoeForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from perft.models.blocks import find_moe_blocks
+from perft.models.families import FAMILIES as SUPPORTED
+from perft.models.tiny import VOCABULARY, tiny_model
 
 FAMILIES = ("olmoe", "mixtral")
-VOCABULARY = 50
+
+# Each has something in its routing, block or layers that the ones before it have not.
+DIVERSE = (
+    "olmoe", "deepseek_v3", "gpt_oss", "llama4_text", "laguna", "gemma4_text", "jetmoe",
+    "deepseek_v4", "qwen3_next", "switch_transformers",
+)  # fmt: skip
+
+every_family = pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, marks=() if family in DIVERSE else pytest.mark.families)
+        for family in sorted(SUPPORTED)
+    ],
+)
+"""Some families by default, all of them with the marker `families`."""
 
 # Matrices this small only wait for each other on many threads, most of all on a busy machine.
 torch.set_num_threads(1)
 
-_SIZES = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 16,
-    "intermediate_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "num_experts_per_tok": 2,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "eos_token_id": 1,
-}
 
-
-def tiny_base(family: str, dtype: torch.dtype = torch.float64, **other_sizes: int):
+def tiny_base(
+    family: str, dtype: torch.dtype = torch.float64, **other_sizes: int
+) -> PreTrainedModel:
     """A random base with sharp routers, so that routing differs between tokens."""
-    sizes = {**_SIZES, **other_sizes}
     torch.manual_seed(0)
-    if family == "olmoe":
-        model = OlmoeForCausalLM(OlmoeConfig(**sizes, num_experts=4))
-    else:
-        model = MixtralForCausalLM(MixtralConfig(**sizes, num_local_experts=4))
+    model = tiny_model(family, **other_sizes)
+    blocks = find_moe_blocks(model)
+    routers = {id(parameter) for block in blocks for parameter in block.router.parameters()}
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("gate.weight"):
-                parameter.normal_(0, 0.5)
-            elif parameter.dim() > 1:
-                parameter.normal_(0, 0.2)
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.5 if id(parameter) in routers else 0.2)
+        for block in blocks:
+            for buffer in block.batched.buffers():
+                _fill(buffer, block.num_experts, block.top_k)
     if dtype == torch.float64:
         model.set_experts_implementation("eager")  # grouped products have no fp64
     return model.to(dtype).eval()
+
+
+def _fill(buffer: Tensor, experts: int, top_k: int) -> None:
+    """Correction biases and tables of experts by token id, which a fresh model has all zero."""
+    if buffer.dtype == torch.long:
+        table = [torch.randperm(experts)[:top_k] for _ in range(len(buffer))]
+        buffer.copy_(torch.stack(table))
+    elif buffer.shape == (experts,):
+        buffer.normal_(0, 0.1)
+
+
+def answer(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    """The logits; an encoder with a decoder gets the same tokens on both sides."""
+    if model.config.is_encoder_decoder:
+        logits: Tensor = model(input_ids=ids, decoder_input_ids=ids).logits
+    else:
+        logits = model(ids).logits
+    return logits
 
 
 def save_base(model, directory: Path, *, pad: bool = True) -> Path:

@@ -21,7 +21,7 @@ from perft.config import (
     SingleConfig,
     TrainingConfig,
 )
-from perft.models.blocks import activated_parameters, find_moe_blocks
+from perft.models.blocks import activated_parameters
 from perft.models.load import Base
 from perft.ranks import Ranks
 from perft.tasks import Example, Scorer, Split, Task
@@ -79,7 +79,7 @@ def loaded_base(
     if experts is not None:
         model.set_experts_implementation(experts)
     model.requires_grad_(False)
-    activated = activated_parameters(model, find_moe_blocks(model))
+    activated = activated_parameters(model)
     return Base(family, model, tiny_tokenizer(), Path(), "tiny", activated)
 
 

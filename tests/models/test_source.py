@@ -76,7 +76,7 @@ def test_config_json_that_is_no_object_is_refused(base: Path):
 def test_dense_base_is_refused_with_its_type_and_the_supported_ones(base: Path):
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
-    assert_refused(base, r"of type 'llama', .* supported: mixtral, olmoe")
+    assert_refused(base, r"of type 'llama', .* supported: .*mixtral, .*olmoe")
 
 
 def test_base_without_weights_is_refused_naming_the_file(base: Path):
