@@ -26,7 +26,7 @@ class FusedSite(Site):
         super().__init__(place, block.experts, current)
         self._names = tuple(fused_weights(block))
         self._handles = [
-            self._watch_rows(block.batched),
+            self._watch_rows(block.module),
             block.experts.register_forward_hook(self._replace_output, with_kwargs=True),
         ]
 

@@ -122,9 +122,9 @@ class BlockSite(Site):
         super().__init__(place, block.module, current)
         self._routing: BaseRouting | None = None
         self._handles = [
-            self._watch_rows(block.batched),
+            self._watch_rows(block.module),
             *block.watch(self._capture),
-            block.module.register_forward_hook(self._add_outputs, with_kwargs=True),
+            block.entry.register_forward_hook(self._add_outputs, with_kwargs=True),
         ]
 
     def _capture(self, routing: BaseRouting) -> None:
@@ -185,11 +185,12 @@ class LinearSite(Site):
 
     def _output(self, segment: Segment, x_BSI: Tensor) -> Tensor:
         assert segment.name is not None
-        x_TI = x_BSI[segment.start : segment.stop].flatten(0, 1)
-        drop = self._drop(segment, x_BSI.shape[1])
+        x_TI = x_BSI[segment.start : segment.stop].flatten(0, -2)
+        drop = self._drop(segment, len(x_BSI[0].flatten(0, -2)))
         config = self.configs[segment.name]
         y_TO = lora.apply(config, self.weights(segment.name), x_TI, drop)  # type: ignore[arg-type]
-        return y_TO.view(-1, x_BSI.shape[1], y_TO.shape[-1])
+        # Latent attention projects (B, heads, S, I).
+        return y_TO.view(-1, *x_BSI.shape[1:-1], y_TO.shape[-1])
 
 
 class RouterSite(Site):
@@ -204,7 +205,7 @@ class RouterSite(Site):
         super().__init__(place, block.scorer, current)
         self._weight = block.scorer_weight
         self._handles = [
-            self._watch_rows(block.batched),
+            self._watch_rows(block.module),
             # First of the router's hooks: the others are to see what it returns with LoRA.
             block.scorer.register_forward_hook(self._replace_outputs, prepend=True),
         ]
@@ -231,7 +232,7 @@ class RouterSite(Site):
         config, weights = self.configs[segment.name], self.weights(segment.name)
         weight_ED = lora.merge(config, weights, router.get_parameter(self._weight))  # type: ignore[arg-type]
         x, *others = (self._of_rows(value, segment) for value in args)
-        wide = master_dtype(x.dtype)
+        wide = master_dtype(router.get_parameter(self._weight).dtype)
         return torch.func.functional_call(
             BareForward(router),
             {f"module.{self._weight}": weight_ED.to(wide)},

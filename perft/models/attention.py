@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from perft.errors import BaseModelError
 from perft.models.blocks import decoder_layers
 
+_KINDS = ("Attention", "MLA")  # in the names of attention modules
 _QUERY = ("q_proj", "q")
 _VALUE = ("v_proj", "v")
 
@@ -45,9 +46,9 @@ def attention_projections(model: PreTrainedModel) -> tuple[Projection, ...]:
         (f"{paths[id(attention)]}.{name}", linear, layer)
         for layer, module in enumerate(decoder_layers(model))
         for attention in module.modules()
-        if "Attention" in type(attention).__name__
+        if any(kind in type(attention).__name__ for kind in _KINDS)
         for name, linear in attention.named_children()
-        if isinstance(linear, nn.Linear)
+        if isinstance(linear, nn.Linear) and type(linear).forward is nn.Linear.forward
     ]
     if not found:
         raise BaseModelError(

@@ -26,9 +26,10 @@ class MoEBlock:
     Attributes:
         base: what the base is called, for messages.
         name: dotted path in the model of `module`.
-        module: takes the hidden states first and returns theirs, alone or as the first of a
-            tuple: the block, or the experts where a family has no module for the block.
-        batched: the block, or the decoder layer where there is none: takes (B, S, D) first.
+        module: the block, or the decoder layer where a family has no module for its block; takes
+            (B, S, D) first.
+        entry: the block, or the experts where there is none: takes the hidden states that adapters
+            see and returns those that they add to, alone or as the first of a tuple.
         router: the base router.
         router_name: dotted path in the model of the router.
         experts: the base experts; where a family keeps several weights apart, the first of them.
@@ -42,7 +43,7 @@ class MoEBlock:
     base: str
     name: str
     module: nn.Module
-    batched: nn.Module
+    entry: nn.Module
     router: nn.Module
     router_name: str
     experts: nn.Module
@@ -153,9 +154,9 @@ def _block(
     alone = not any("Attention" in type(child).__name__ for child in module.children())
     return MoEBlock(
         base=base,
-        name=path if alone else f"{path}.{experts_name}",
-        module=module if alone else experts,
-        batched=module,
+        name=path,
+        module=module,
+        entry=module if alone else experts,
         router=router,
         router_name=f"{path}.{router_name}",
         experts=experts,
@@ -191,8 +192,8 @@ def activated_parameters(model: PreTrainedModel) -> int:
     idle = sum(
         _idle(parameter, block)
         for block in _routed(model)
-        for name in _expert_names(block.batched)
-        for parameter in block.batched.get_submodule(name).parameters()
+        for name in _expert_names(block.module)
+        for parameter in block.module.get_submodule(name).parameters()
     )
     total: int = sum(parameter.numel() for parameter in model.parameters())
     return total - idle

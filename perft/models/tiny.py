@@ -91,7 +91,10 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False},
     "kimi_linear": _HYBRID,
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
-    "mimo_v2_flash": {"rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE}},
+    "mimo_v2_flash": {
+        "num_key_value_heads": 1,
+        "rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE},
+    },
     "nemotron_h": {
         "layers_block_type": ["full_attention", "moe", "linear_attention", "moe"],
         "num_hidden_layers": None,
@@ -113,6 +116,13 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
     },
     "zaya": {"num_experts_per_tok": 1},
 }
+# Of models that also see or hear, the language model alone is built.
+_OTHER_PARTS: Mapping[str, Mapping[str, Any]] = {
+    "dots3_note": {
+        "vision_config": {"adapter_out_dim": 16},
+        "audio_config": {"adapter_out_dim": 16},
+    },
+}
 
 
 def tiny_config(model_type: str, **settings: Any) -> PreTrainedConfig:
@@ -127,7 +137,7 @@ def tiny_config(model_type: str, **settings: Any) -> PreTrainedConfig:
     own = {**_settings(text), **settings}
     if text is default:
         return AutoConfig.for_model(model_type, **own)
-    return AutoConfig.for_model(model_type, text_config=own)
+    return AutoConfig.for_model(model_type, text_config=own, **_OTHER_PARTS.get(model_type, {}))
 
 
 def tiny_model(model_type: str, **settings: Any) -> PreTrainedModel:
