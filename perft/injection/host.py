@@ -25,6 +25,7 @@ from perft.injection.places import Place, places_of
 from perft.injection.rows import RowLayout
 from perft.injection.sites import Site
 from perft.models.blocks import activated_parameters, find_moe_blocks
+from perft.models.checkpointing import recompute_in
 from perft.trial import AdapterSize
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -154,7 +155,7 @@ class AdapterHost:
     def checkpoint_contexts(
         self,
     ) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-        """The `context_fn` of non-reentrant activation checkpointing.
+        """The `context_fn` of non-reentrant activation checkpointing; transformers' is given it.
 
         The backward pass runs the forward pass again; without this it would follow whatever
         layout or adapter is in force by then, and give wrong gradients without a word.
@@ -201,7 +202,10 @@ class AdapterHost:
         self._handles = []
 
     def _begin_pass(self, model: Any, args: Any, kwargs: Any) -> None:
-        if self._active is not None and self._layout is None and model.training:
+        if not model.training:
+            return
+        recompute_in(model, self.checkpoint_contexts)
+        if self._active is not None and self._layout is None:
             self._labelled = labelled_layout(model, self._active, args, kwargs)
 
     def _end_pass(self, _model: Any, _args: Any, output: Any) -> Any:

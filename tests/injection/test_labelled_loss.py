@@ -59,9 +59,7 @@ def test_training_loss_is_that_of_a_pack_of_one(config, checkpointing: bool):
     wanted.backward()
     gradients = take_gradients(host, "a")
     if checkpointing:
-        host.model.activation_checkpointing_enable(
-            {"use_reentrant": False, "context_fn": host.checkpoint_contexts}
-        )
+        host.model.activation_checkpointing_enable()
     found = host.model(IDS, attention_mask=MASK, labels=LABELS).loss
     host.activate(None)  # the backward pass goes by what was active in the forward pass
     found.backward()

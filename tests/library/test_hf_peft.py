@@ -14,7 +14,6 @@ from perft.checkpoint import load_adapter, read_adapter, save_adapter
 from perft.config import (
     AdapterConfig,
     EmbeddedConfig,
-    LoraExpertsConfig,
     RoutedConfig,
     SingleConfig,
 )
@@ -22,10 +21,7 @@ from perft.errors import AdapterError, ConfigError
 from perft.hf_peft import PerftConfig
 from perft.injection import AdapterHost
 
-PERFT: dict[str, AdapterConfig] = {
-    **{name: config for name, config in EVERY.items() if name.startswith("perft")},
-    "lora-experts": LoraExpertsConfig(rank=2),  # no LoRA of `peft` is the same
-}
+PERFT = {name: config for name, config in EVERY.items() if name.startswith("perft")}
 IDS = token_ids(3)
 
 
