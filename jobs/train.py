@@ -1,14 +1,14 @@
 """Trains one trial without a search: a pack of one in this process, without Ray or MLflow."""
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from perft.cli import BaseOption, DataOption, DtypeOption, ValidationSizeOption, run
-from perft.config import adapter_from_flat, fields_of
+from perft.config import VARIANTS, Activation, adapter_from_flat, fields_of
 from perft.errors import ConfigError
 from perft.models.source import check_base
 from perft.search.space import SearchSpace, find_space, of_length
@@ -25,7 +25,7 @@ def main(
     space: Annotated[str, typer.Option(help="Search space that gives task and defaults.")],
     variant: Annotated[
         str,
-        typer.Option(help="perft-r, perft-e, perft-d, perft-s, lora-qv or lora-router."),
+        typer.Option(help=f"{', '.join(VARIANTS[:-1])} or {VARIANTS[-1]}."),
     ],
     rank: Annotated[int, typer.Option(help="Bottleneck width of each PEFT expert.")],
     num_experts: Annotated[
@@ -42,6 +42,30 @@ def main(
     form: Annotated[
         str | None, typer.Option(help="PEFT expert: lora or parallel.", show_default="lora")
     ] = None,
+    activation: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Of the parallel form: {', '.join(get_args(Activation))}.", show_default="silu"
+        ),
+    ] = None,
+    normalize_top_k: Annotated[
+        bool | None,
+        typer.Option(
+            help="Divide a token's routing weights by their sum (perft-r).", show_default="not"
+        ),
+    ] = None,
+    balance: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight of the PEFT router's balance loss (perft-r).", show_default="0.01"
+        ),
+    ] = None,
+    base_balance: Annotated[
+        float, typer.Option(help="Weight of the base router's balance loss.")
+    ] = 0.0,
+    layers: Annotated[
+        str, typer.Option(help='Layers with the adapter: all, last:n, every:k or a list "0,3,5".')
+    ] = "all",
     lr: Annotated[
         float | None, typer.Option(help="Learning rate.", show_default="the space's")
     ] = None,
@@ -64,7 +88,9 @@ def main(
     found = find_space(space)
     settings = {
         "variant": variant, "rank": rank, "num_experts": num_experts, "top_k": top_k,
-        "alpha": alpha, "dropout": dropout, "init": init, "form": form,
+        "alpha": alpha, "dropout": dropout, "init": init, "form": form, "activation": activation,
+        "normalize_top_k": normalize_top_k, "balance": balance, "base_balance": base_balance,
+        "layers": layers,
     }  # fmt: skip
     config = _config(found, settings, lr=lr, embedded=base_model is None)
     training = of_length(config.training, seed, max_steps)

@@ -1,13 +1,13 @@
 """An adapter's folder: written, read, and put on a base.
 
 Laid out as HF PEFT lays out its own: keys are `base_model.model.<module path>.<tensor>`, the
-configuration names a `peft_type`. LoRA on linear layers and on the router is a plain HF PEFT LoRA
-folder; every other variant is of the type PERFT. `perft.adapter_folder` says which file holds what.
+configuration names a `peft_type`. The LoRA baselines are plain HF PEFT LoRA folders, the PERFT
+variants are of the type PERFT. `perft.adapter_folder` says which file holds what.
 """
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from perft.adapter_folder import BLOCK, CONFIG, PERFT, WEIGHTS, read_settings
-from perft.config import AdapterConfig, LoraRouterConfig, adapter_from_flat
+from perft.checkpoint.lora import from_peft, to_peft
+from perft.config import AdapterConfig, ExpertsConfig, adapter_from_flat
 from perft.errors import AdapterError, StorageError
 from perft.injection import AdapterHost
 from perft.tasks import TaskSource
 
 _PREFIX = "base_model.model."
-_LORA_KINDS = (".adapters.lora_A", ".adapters.lora_B")
 
 
 def adapter_files(
@@ -43,19 +43,22 @@ def adapter_files(
         fingerprint: the base's, so that another base is noticed.
         trained_on: where the task came from, so that it can be scored on the same data.
     """
-    is_lora = all(key.endswith(_LORA_KINDS) for key in tensors)
     block: dict[str, Any] = {"adapter": config.to_flat()}
     if fingerprint is not None:
         block["base_fingerprint"] = fingerprint
     if trained_on is not None:
         block["trained_on"] = dataclasses.asdict(trained_on)
+    is_lora = not isinstance(config, ExpertsConfig)
+    own: dict[str, Any] = {"peft_type": PERFT, "perft": block}
+    if is_lora:
+        tensors, own = to_peft(config, tensors)
     settings = {
-        **(_lora_settings(config, tensors) if is_lora else {"peft_type": PERFT, "perft": block}),
+        **own,
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
         "inference_mode": True,
     }
-    renamed = {_to_file(key, is_lora): t.detach().cpu().contiguous() for key, t in tensors.items()}
+    renamed = {_PREFIX + key: t.detach().cpu().contiguous() for key, t in tensors.items()}
     files = {WEIGHTS: save(renamed, {"format": "pt"}), CONFIG: _to_json(settings)}
     return {**files, BLOCK: _to_json(block)} if is_lora else files
 
@@ -76,10 +79,13 @@ def read_adapter(folder: str | Path) -> tuple[AdapterConfig, dict[str, Tensor], 
         raise AdapterError(f"{folder} is no adapter folder: it has no {WEIGHTS}")
     try:
         config = adapter_from_flat(settings["perft"]["adapter"])
-        tensors = load((folder / WEIGHTS).read_bytes())
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        found = load((folder / WEIGHTS).read_bytes())
+        tensors = {key.removeprefix(_PREFIX): tensor for key, tensor in found.items()}
+        if settings["peft_type"] != PERFT:
+            tensors = from_peft(config, tensors, settings)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise AdapterError(f"the adapter folder {folder} is damaged: {error}") from error
-    return config, {_from_file(key): tensor for key, tensor in tensors.items()}, settings
+    return config, tensors, settings
 
 
 def save_adapter(host: AdapterHost, name: str, folder: str | Path) -> Path:
@@ -129,34 +135,5 @@ def load_adapter(
     return host
 
 
-def _lora_settings(config: AdapterConfig, keys: Iterable[str]) -> dict[str, Any]:
-    """What `peft` calls this LoRA; whole paths, so that it goes nowhere else on any family."""
-    paths = sorted({key.rpartition(".adapters.")[0] for key in keys})
-    on_weight = isinstance(config, LoraRouterConfig)
-    return {
-        "peft_type": "LORA",
-        "r": config.rank,
-        "lora_alpha": config.scale * config.rank,
-        "lora_dropout": config.dropout,
-        "bias": "none",
-        "target_modules": [] if on_weight else paths,
-        "target_parameters": [f"{path}.weight" for path in paths] if on_weight else None,
-    }
-
-
 def _to_json(settings: Mapping[str, Any]) -> bytes:
     return (json.dumps(settings, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _to_file(key: str, is_lora: bool) -> str:
-    """`a.b.adapters.kind` as the file spells it."""
-    path, _, kind = key.rpartition(".adapters.")
-    return f"{_PREFIX}{path}.{kind}.weight" if is_lora else f"{_PREFIX}{key}"
-
-
-def _from_file(key: str) -> str:
-    key = key.removeprefix(_PREFIX)
-    if key.endswith(".weight"):
-        path, _, kind = key.removesuffix(".weight").rpartition(".")
-        return f"{path}.adapters.{kind}"
-    return key

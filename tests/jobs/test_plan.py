@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calling import call
 from transformers import MixtralConfig, OlmoeConfig
 
-from jobs.calling import call
 from perft.config import adapter_from_flat
 from perft.injection import AdapterHost
 from perft.models.load import load_base

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from calling import Done, call, write_data
 
+from perft.config import fields_of
 from perft.models.source import EMBEDDED
 
 SHORT = ("--max-steps", "8", "--validation-size", "4")
@@ -39,6 +40,31 @@ def test_a_trial_reports_at_every_rung_and_is_scored(data: str, tmp_path: Path):
     assert (out / "adapter_model.safetensors").stat().st_size > 0
 
 
+def test_every_setting_of_an_adapter_has_an_option(data: str, tmp_path: Path):
+    options = (
+        "--form parallel --activation gelu --normalize-top-k --balance 0.05 --base-balance 0.02 "
+        "--layers 0,1 --alpha 3 --dropout 0.1 --init perft"
+    )
+    done = train(f"{ROUTED} {options}", *SHORT, "--data", data, "--out", str(tmp_path))
+    assert done.status == 0, done.errors
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["perft"]["adapter"] == {
+        "variant": "perft-r", "rank": 2, "num_experts": 4, "top_k": 2, "form": "parallel",
+        "activation": "gelu", "normalize_top_k": True, "balance": 0.05, "base_balance": 0.02,
+        "layers": "0,1", "alpha": 3.0, "dropout": 0.1, "init": "perft",
+    }  # fmt: skip
+    assert set(config["perft"]["adapter"]) == fields_of("perft-r") | {"variant"}
+
+
+@pytest.mark.parametrize("variant", ["lora-attention", "lora-experts"])
+def test_lora_baselines_are_trained_and_written_for_peft(variant: str, data: str, tmp_path: Path):
+    options = f"--variant {variant} --rank 2 --layers last:1"
+    done = train(options, *SHORT, "--data", data, "--out", str(tmp_path))
+    assert done.status == 0, done.errors
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["peft_type"] == "LORA"
+    assert json.loads((tmp_path / "perft.json").read_text())["adapter"]["layers"] == "last:1"
+
+
 def test_the_same_command_gives_the_same_adapter(data: str, tmp_path: Path):
     made = []
     for out in (tmp_path / "one", tmp_path / "two"):
@@ -58,6 +84,10 @@ def test_the_same_command_gives_the_same_adapter(data: str, tmp_path: Path):
         ),
         ("--variant perft-r --rank 2", "variant perft-r needs num_experts, top_k"),
         ("--variant perft-s --rank 2 --num-experts 4", "perft-s has no --num-experts; leave it"),
+        ("--variant lora-qv --rank 2 --balance 0.1", "lora-qv has no --balance; leave it"),
+        ("--variant lora-qv --rank 2 --layers first", "layers must be "),
+        ("--variant perft-s --rank 2 --layers last:99", "layers='last:99' does not fit this base"),
+        ("--variant perft-s --rank 2 --activation gelu", 'form "lora" has no activation'),
         ("--variant lora-qv --rank 2 --form lora", "lora-qv has no --form; leave it out"),
         ("--variant perft-s --rank 0", "rank must be a whole number of at least 1, found 0"),
         ("--variant perft-s --rank -1", "rank must be a whole number of at least 1, found -1"),

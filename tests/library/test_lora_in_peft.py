@@ -10,7 +10,7 @@ from peft import PeftConfig, PeftModel, PeftType
 from contracts.adapters import SIX, add_random, token_ids
 from contracts.bases import tiny_base
 from perft.checkpoint import save_adapter
-from perft.config import AdapterConfig, LoraAttentionConfig
+from perft.config import AdapterConfig, LoraAttentionConfig, LoraExpertsConfig
 from perft.injection import AdapterHost
 
 LORA: dict[str, AdapterConfig] = {
@@ -20,6 +20,8 @@ LORA: dict[str, AdapterConfig] = {
     "lora-attention": LoraAttentionConfig(rank=2),
     "lora-router": SIX["lora-router"],
     "lora-router-last-layer": dataclasses.replace(SIX["lora-router"], layers="last:1"),
+    "lora-experts": LoraExpertsConfig(rank=3),
+    "lora-experts-last-layer": LoraExpertsConfig(rank=2, alpha=1.0, layers="last:1"),
 }
 
 
