@@ -1,14 +1,17 @@
 """Many PEFT experts as two matrix products equal each expert on its own."""
 
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers.activations import ACT2FN
 
 from contracts.equations import peft_expert, silu
-from perft.adapters.bottleneck import apply_experts, expert_shapes, master_dtype
-from perft.config import DenseConfig
+from perft.adapters.bottleneck import ACTIVATIONS, apply_experts, expert_shapes, master_dtype
+from perft.config import Activation, DenseConfig
 
 
 def identity(x: Tensor) -> Tensor:
@@ -79,6 +82,29 @@ def test_parallel_form_drops_its_bottleneck_before_the_activation():
             h_R = (weights["perft_down"][j] @ x_TD[t]) * drop_TH[t, 3 * j : 3 * j + 3]
             wanted[t] += weights["perft_up"][j].T @ silu(h_R)
     torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_activations_are_those_that_transformers_calls_so(activation: str):
+    """W2 f(W1 x), and f(0) = 0: what dropout drops says nothing."""
+    config = DenseConfig(rank=3, num_experts=2, form="parallel", activation=activation)
+    weights = {kind: drawn((2, 3, 5), 1) for kind in ("perft_down", "perft_up")}
+    x_TD = drawn((4, 5), 2)
+    f = ACT2FN[activation]
+    wanted = sum(
+        f(x_TD @ down_RD.T) @ up_RD
+        for down_RD, up_RD in zip(weights["perft_down"], weights["perft_up"], strict=True)
+    )
+    torch.testing.assert_close(apply_experts(config, weights, x_TD, identity), wanted)
+    assert not apply_experts(config, weights, x_TD, torch.zeros_like).any()
+
+
+def test_every_activation_has_a_function_of_its_own():
+    z = drawn((100,), 0)
+    values = [ACTIVATIONS[name](z) for name in get_args(Activation)]
+    assert set(ACTIVATIONS) == set(get_args(Activation))
+    for i, one in enumerate(values):
+        assert not any(torch.equal(one, other) for other in values[:i])
 
 
 @pytest.mark.parametrize(
