@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from stock_ray import run_stock
 
-from perft.search.tuning import REDUCTION_FACTOR
+from perft.search.space import REDUCTION_FACTOR
 from perft.selection import find_search, read_results, read_settings
 from perft.tasks import TaskSource
 from perft.trial import Report, TrialConfig

@@ -19,6 +19,9 @@ from perft.trial import TrialConfig
 PACKAGE = "search_spaces"
 _DRAWS = 20
 
+REDUCTION_FACTOR = 2
+"""ASHA keeps one in this many trials at each rung."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
@@ -31,23 +34,26 @@ class SearchSpace:
         training: the training configuration that trials vary, as `training(embedded)`.
         suggest: draws one trial, as `suggest(trial, embedded)`.
         num_trials: trials of a search unless the user says otherwise.
-        rungs: shares of the full length after which ASHA compares trials, ascending.
+        rungs: how often ASHA compares a trial before its full length.
     """
 
     task: str
     training: Callable[[bool], TrainingConfig]
     suggest: Callable[[optuna.Trial, bool], TrialConfig]
     num_trials: int = 16
-    rungs: tuple[float, ...] = (0.25, 0.5)
+    rungs: int = 3
 
     def __post_init__(self) -> None:
-        if list(self.rungs) != sorted(set(self.rungs)) or not all(0 < r < 1 for r in self.rungs):
-            raise ConfigError(f"rungs must ascend between 0 and 1, found {self.rungs}")
+        if self.rungs < 0:
+            raise ConfigError(f"rungs must be at least 0, found {self.rungs}")
 
     def steps_of_rungs(self, max_steps: int) -> tuple[int, ...]:
-        """Steps after which a trial of `max_steps` reports, ascending; `max_steps` is the last."""
-        steps = {max(1, round(share * max_steps)) for share in self.rungs}
-        return (*sorted(steps - {max_steps}), max_steps)
+        """Steps after which a trial of `max_steps` reports, ascending; `max_steps` is the last.
+
+        From rung to rung the steps grow by `REDUCTION_FACTOR`, as ASHA's own do.
+        """
+        steps = {max_steps // REDUCTION_FACTOR**i for i in range(self.rungs + 1)}
+        return (*sorted(steps - {0, max_steps}), max_steps)
 
 
 def find_space(name: str) -> SearchSpace:

@@ -15,11 +15,9 @@ from perft.packing.groups import WorkerGroups
 from perft.search.follow import Follow
 from perft.search.prepare import Prepared
 from perft.search.proposer import METRIC, STEP, Proposer
+from perft.search.space import REDUCTION_FACTOR
 from perft.search.thin_trial import ThinTrial
 from perft.storage import Storage
-
-REDUCTION_FACTOR = 2
-"""ASHA keeps one in this many trials at each rung."""
 
 THIN_TRIAL_FAILURES = 2
 """How often the process of a thin trial may die before its trial fails."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from perft.config import RoutedConfig, SingleConfig, TrainingConfig
 from perft.errors import ConfigError
-from perft.search.space import Draw, SearchSpace, find_space, of_length
+from perft.search.space import REDUCTION_FACTOR, Draw, SearchSpace, find_space, of_length
 from perft.trial import TrialConfig
 from search.spaces import SMALL, package_of, suggest, training
 
@@ -42,23 +42,27 @@ def test_a_module_without_a_space_is_refused(tmp_path: Path) -> None:
                 find_space(name)
 
 
-@pytest.mark.parametrize("rungs", [(0.5, 0.25), (0.5, 0.5), (0.0, 0.5), (0.5, 1.0), (-0.1,), (2,)])
-def test_rungs_must_ascend_between_0_and_1(rungs: tuple[float, ...]) -> None:
-    with pytest.raises(ConfigError, match="rungs must ascend"):
-        dataclasses.replace(SMALL, rungs=rungs)
+def test_a_negative_number_of_rungs_is_refused() -> None:
+    with pytest.raises(ConfigError, match="rungs must be at least 0"):
+        dataclasses.replace(SMALL, rungs=-1)
 
 
-@given(
-    shares=st.lists(st.floats(0.01, 0.99), max_size=5, unique=True).map(sorted),
-    steps=st.integers(1, 300),
-)
-def test_steps_of_rungs_ascend_to_the_full_length(shares: list[float], steps: int) -> None:
-    rungs = dataclasses.replace(SMALL, rungs=tuple(shares)).steps_of_rungs(steps)
+@given(count=st.integers(0, 6), steps=st.integers(1, 300))
+def test_steps_of_rungs_ascend_to_the_full_length(count: int, steps: int) -> None:
+    rungs = dataclasses.replace(SMALL, rungs=count).steps_of_rungs(steps)
     assert rungs[-1] == steps
     assert rungs[0] >= 1
     assert list(rungs) == sorted(set(rungs))
-    for share in shares:
-        assert max(1, round(share * steps)) in rungs
+    assert len(rungs) == min(count, steps.bit_length() - 1) + 1
+
+
+@given(count=st.integers(0, 6), steps=st.integers(1, 300))
+def test_a_report_at_a_rung_counts_at_that_rung_of_asha(count: int, steps: int) -> None:
+    rungs = dataclasses.replace(SMALL, rungs=count).steps_of_rungs(steps)
+    for i, rung in enumerate(rungs[:-1]):
+        milestones = [rungs[0] * REDUCTION_FACTOR**k for k in range(len(rungs))]
+        assert milestones[i] <= rung
+        assert rung < milestones[i + 1]
 
 
 def test_a_draw_follows_from_the_optuna_trial_and_the_seed() -> None:
@@ -70,10 +74,10 @@ def test_a_draw_follows_from_the_optuna_trial_and_the_seed() -> None:
 
 
 def test_the_length_can_be_set_and_warm_up_shrinks_with_it() -> None:
-    assert Draw(SMALL, True, 0).rungs() == (10, 20, 40)
-    assert Draw(SMALL, False, 0).rungs() == (20, 40, 80)
+    assert Draw(SMALL, True, 0).rungs() == (5, 10, 20, 40)
+    assert Draw(SMALL, False, 0).rungs() == (10, 20, 40, 80)
     short = Draw(SMALL, True, 0, max_steps=20)
-    assert short.rungs() == (5, 10, 20)
+    assert short.rungs() == (2, 5, 10, 20)
     assert short(asked()).training.warmup_steps == 2
     assert Draw(SMALL, True, 0, max_steps=1).rungs() == (1,)
     assert of_length(training(True), 9, 400).warmup_steps == 8
