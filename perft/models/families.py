@@ -51,10 +51,10 @@ class Family:
 
 
 _COMMON = (
-    "afmoe", "aria_text", "axk1", "axk2", "bailing_hybrid", "dbrx", "deepseek_v2", "deepseek_v3",
+    "aria_text", "axk1", "axk2", "bailing_hybrid", "deepseek_v2", "deepseek_v3",
     "deepseek_v32", "deepseek_v4", "dots1", "dots3_note", "dots3_note_text", "ernie4_5_moe",
     "exaone_moe", "flex_olmo", "flint", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "gpt_oss",
-    "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_moe",
+    "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared",
     "hy_v3", "hy_v4", "inkling2_text", "inkling_text", "jamba", "kimi_linear", "kolibri1",
     "lfm2_moe", "mellum", "mimo_v2_flash", "minimax", "minimax_m2", "mixtral",
     "nemotron_h", "olmoe", "phimoe", "qwen2_moe", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_moe",
@@ -63,10 +63,13 @@ _COMMON = (
 
 FAMILIES: Mapping[str, Family] = {
     **dict.fromkeys(_COMMON, Family()),
+    "afmoe": Family(scorer="gate"),
     "beam": Family(scale=_routed_scaling_factor),
     "cohere2_moe": Family(scale=_average_with_shared),
-    "gemma4": Family(routing="probabilities", top_k="top_k_experts"),
-    "gemma4_text": Family(routing="probabilities", top_k="top_k_experts"),
+    "dbrx": Family(scorer="layer"),
+    "gemma4": Family(routing="probabilities", top_k="top_k_experts", scorer="proj"),
+    "gemma4_text": Family(routing="probabilities", top_k="top_k_experts", scorer="proj"),
+    "hunyuan_v1_moe": Family(scorer="wg"),
     "jetmoe": Family(routing="sorted", scorer="layer"),
     "laguna": Family(scale=_routed_scaling_factor),
     "llama4": Family(routing="input scores"),
