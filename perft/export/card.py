@@ -114,10 +114,9 @@ def _size(picked: TrialResult) -> str:
 
 def _loading(base: str | None) -> str:
     return (
-        "from perft.checkpoint import load_adapter\n"
-        "from perft.models.load import load_base\n\n"
-        f"base = load_base({repr(base) if base else ''})\n"
-        'load_adapter(base.model, "path/to/this/folder")'
+        "import perft\n\n"
+        f"base = perft.load_base({repr(base) if base else ''})\n"
+        'perft.load_adapter(base.model, "path/to/this/folder")'
     )
 
 

@@ -52,6 +52,14 @@ def test_folder_holds_the_adapter_as_it_was_trained(search: Storage, out: Path):
     assert [path.name for path in out.parent.iterdir()] == ["best"], "something was left beside it"
 
 
+def test_what_lies_beside_a_lora_goes_with_it(search: Storage, out: Path):
+    search.write("adapters/0003/perft.json", b"{}")
+    export(search, out)
+    assert (out / "perft.json").read_bytes() == b"{}"
+    search.delete("adapters/0003/perft.json")
+    assert not (export(search, out, force=True) / "perft.json").exists()
+
+
 def test_record_holds_the_trial_and_no_private_place(search: Storage, out: Path):
     record = json.loads((export(search, out) / "trial.json").read_text())
     assert TrialResult.from_json(record["trial"]) == search_of_six()[3]
