@@ -120,6 +120,8 @@ class BlockSite(Site):
 
     def __init__(self, place: int, block: MoEBlock, current: CurrentLayout) -> None:
         super().__init__(place, block.module, current)
+        # Some families keep the router in another dtype than the rest of the block.
+        self._base_parameter = lambda: next(block.experts.parameters())
         self._routing: BaseRouting | None = None
         self._handles = [
             self._watch_rows(block.module),

@@ -1,7 +1,7 @@
 """The smallest configuration of every family: what the catalogue describes and the tests build.
 
-A few thousand parameters and two layers, of which at least one has an MoE block of four base
-experts, two per token where the family lets one choose.
+A few thousand parameters and two layers with an MoE block, after a dense one where the family
+begins with those; four base experts, two per token where the family lets one choose.
 """
 
 from collections.abc import Mapping
@@ -55,10 +55,17 @@ _SIZES: Mapping[str, Any] = {
 _HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
 _ROPE = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
 
+_DENSE_FIRST = (
+    "afmoe", "axk1", "axk2", "bailing_hybrid", "beam", "deepseek_v2", "deepseek_v3",
+    "deepseek_v32", "dots1", "dots3_note_text", "ernie4_5_moe", "exaone_moe", "glm4_moe",
+    "glm4_moe_lite", "glm_moe_dsa", "hy_v3", "hy_v4", "kimi_linear", "laguna", "lfm2_moe",
+    "mimo_v2_flash",
+)  # fmt: skip
+
 # What does not follow from the sizes alone; None leaves a key at the family's default.
 _OWN: Mapping[str, Mapping[str, Any]] = {
     "bailing_hybrid": {"layer_group_size": 2},
-    "beam": {"mlp_layer_types": ["dense", "sparse"]},
+    "beam": {"mlp_layer_types": ["dense", "sparse", "sparse"]},
     "dbrx": {
         "num_key_value_heads": None,
         "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
@@ -78,7 +85,7 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
         "n_shared_experts": 1,
         "head_dim": 8,
     },
-    "ernie4_5_moe": {"moe_layer_end_index": 1},
+    "ernie4_5_moe": {"moe_layer_end_index": 2},
     "gemma4_text": {
         "enable_moe_block": True,
         "num_experts": 4,
@@ -89,8 +96,8 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
     "granitemoehybrid": {"mamba_n_heads": 4, "layer_types": ["mamba", "attention"]},
     "inkling_text": {"n_shared_experts": 1},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False},
-    "kimi_linear": _HYBRID,
-    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "kimi_linear": {"layer_types": ["linear_attention", "full_attention", "linear_attention"]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv"]},
     "mimo_v2_flash": {
         "num_key_value_heads": 1,
         "rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE},
@@ -103,6 +110,7 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
         "chunk_size": 4,
         "expand": 1,
     },
+    "phimoe": {"router_jitter_noise": 0.5},  # less leaves one expert, whose weight is always 1
     "qwen3_5_moe_text": _HYBRID,
     "qwen3_next": _HYBRID,
     "qwen4_exp_text": {
@@ -153,5 +161,7 @@ def _settings(default: PreTrainedConfig) -> dict[str, Any]:
     sizes = {key: value for key, value in _SIZES.items() if key in keys}
     if "qk_rope_head_dim" in sizes and "head_dim" in sizes:
         sizes["head_dim"] = sizes["qk_rope_head_dim"]  # latent attention rotates these alone
+    if default.model_type in _DENSE_FIRST:
+        sizes["num_hidden_layers"] = 3
     own = {**sizes, **_OWN.get(default.model_type, {})}
     return {key: value for key, value in own.items() if value is not None}

@@ -1,5 +1,7 @@
 """One small configuration of every variant and form, and how tests put them to use."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -16,6 +18,7 @@ from perft.config import (
     RoutedConfig,
     SingleConfig,
 )
+from perft.errors import BaseModelError
 from perft.injection import AdapterHost
 
 # The six variants, by name: what is packed together.
@@ -80,3 +83,16 @@ def take_gradients(host: AdapterHost, name: str) -> dict[str, Tensor]:
         assert tensor.grad is not None, f"{key} of {name} has no gradient"
         found[key], tensor.grad = tensor.grad, None
     return found
+
+
+def possible(host: AdapterHost, configs: Mapping[str, AdapterConfig]) -> dict[str, AdapterConfig]:
+    """Those that the base has places for: docs/models.md says which, and why not the others."""
+
+    def fits(config: AdapterConfig) -> bool:
+        try:
+            host.size(config)
+        except BaseModelError:
+            return False
+        return True
+
+    return {name: config for name, config in configs.items() if fits(config)}
