@@ -34,14 +34,15 @@ class FusedSite(Site):
         self, experts: nn.Module, args: Any, kwargs: Any, output: Tensor
     ) -> Tensor | None:
         layout = self._layout(self._rows)
-        if layout is None or not (mine := self._mine(layout)):
+        if layout is None:
             return None
-        size = output.shape[-1]
-        parts = [
-            (s, self._rerun(experts, s, args, kwargs).view(s.stop - s.start, -1, size))
-            for s in mine
-        ]
-        return replace_rows(output.view(self._rows, -1, size), parts).view(output.shape)
+        # A rank may have no row of some adapter; experts need not take none.
+        mine = [segment for segment in self._mine(layout) if segment.stop > segment.start]
+        if not mine:
+            return None
+        shape = (-1, output.numel() // (self._rows * output.shape[-1]), output.shape[-1])
+        parts = [(s, self._rerun(experts, s, args, kwargs).view(shape)) for s in mine]
+        return replace_rows(output.view(shape), parts).view(output.shape)
 
     def _rerun(self, experts: nn.Module, segment: Segment, args: Any, kwargs: Any) -> Tensor:
         def own(value: Any) -> Any:

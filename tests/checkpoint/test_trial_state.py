@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from contracts.packs import EIGHT
+from contracts.packs import TEN
 from perft.adapters.routing import RouterSums
 from perft.checkpoint import Progress, TrialState, from_bytes, to_bytes
 from perft.errors import StorageError
@@ -39,7 +39,7 @@ def state(step: int = 6) -> TrialState:
     }
     routing = RouterSums(*(torch.rand(shape, generator=generator) for shape in (4, 4, (), ())))
     progress = Progress(0.1 + 0.2, 3, 4567, 0.7, routing)
-    return TrialState(EIGHT["r"], step, REPORTS, adapter, moments, progress)
+    return TrialState(TEN["r"], step, REPORTS, adapter, moments, progress)
 
 
 def test_a_state_comes_back_exactly() -> None:

@@ -1,4 +1,4 @@
-"""A tiny task, a tiny base, and eight mixed trials: what tests of training pack together."""
+"""A tiny task, a tiny base, and ten mixed trials: what tests of training pack together."""
 
 import math
 from collections.abc import Mapping
@@ -15,6 +15,8 @@ from perft.config import (
     AdapterConfig,
     DenseConfig,
     EmbeddedConfig,
+    LoraAttentionConfig,
+    LoraExpertsConfig,
     LoraQVConfig,
     LoraRouterConfig,
     RoutedConfig,
@@ -99,7 +101,7 @@ def trial(adapter: AdapterConfig, **training: object) -> TrialConfig:
     return TrialConfig(adapter, TrainingConfig(**{**settings, **training}))  # type: ignore[arg-type]
 
 
-EIGHT: dict[str, TrialConfig] = {
+TEN: dict[str, TrialConfig] = {
     "r": trial(RoutedConfig(rank=3, num_experts=3, top_k=2, dropout=0.1, balance=0.3), seed=1),
     "r-parallel": trial(
         RoutedConfig(rank=2, num_experts=4, top_k=2, form="parallel", normalize_top_k=True),
@@ -109,9 +111,15 @@ EIGHT: dict[str, TrialConfig] = {
     "e": trial(EmbeddedConfig(rank=2, dropout=0.2), lr=3e-3, loss_on="all", max_length=9),
     "d": trial(DenseConfig(rank=3, num_experts=2, init="perft"), batch_size=5, max_steps=50),
     "s": trial(SingleConfig(rank=4, alpha=3.0, base_balance=0.5), weight_decay=0.1, seed=7),
-    "s-parallel": trial(SingleConfig(rank=2, form="parallel", dropout=0.1), lr=3e-2, max_length=10),
+    "s-parallel": trial(
+        SingleConfig(rank=2, form="parallel", activation="gelu", dropout=0.1),
+        lr=3e-2,
+        max_length=10,
+    ),
     "lora-qv": trial(LoraQVConfig(rank=3, dropout=0.1), batch_size=2, clip_norm=0.1, max_steps=90),
     "lora-router": trial(LoraRouterConfig(rank=2), loss_on="all", warmup_steps=0),
+    "lora-attention": trial(LoraAttentionConfig(rank=2, layers="last:1", dropout=0.1), seed=3),
+    "lora-experts": trial(LoraExpertsConfig(rank=2, base_balance=0.1), batch_size=3),
 }
 """Every variant and both forms; rates, batch sizes, lengths, schedules and losses all differ."""
 

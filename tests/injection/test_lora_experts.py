@@ -144,3 +144,17 @@ def test_an_adapter_that_is_taken_off_leaves_the_experts_as_they_were() -> None:
     assert not any(block.experts._forward_hooks for block in host.blocks)
     with torch.no_grad():
         assert torch.equal(model(ids).logits, tiny_base("olmoe")(ids).logits)
+
+
+@torch.no_grad()
+def test_a_pack_may_have_no_row_of_an_adapter() -> None:
+    """As on a rank that got none of a small batch."""
+    host, ids = AdapterHost(tiny_base("olmoe")), token_ids(2)
+    add_random(host, "a", CONFIG)
+    add_random(host, "b", LoraExpertsConfig(rank=3), seed=1)
+    with host.using(rows_of({"a": 0, "b": 2})):
+        found = host.model(ids).logits
+    host.activate("b")
+    assert torch.equal(found, host.model(ids).logits)
+    with host.using(rows_of({"a": 0, None: 2})):
+        assert torch.equal(host.model(ids).logits, tiny_base("olmoe")(ids).logits)

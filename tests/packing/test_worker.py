@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from contracts.packs import EIGHT, apart, tiny_pack, trial
+from contracts.packs import TEN, apart, tiny_pack, trial
 from packing.simulator import Simulator, first
 from perft.checkpoint import from_bytes, read_adapter
 from perft.config import SingleConfig
@@ -27,12 +27,12 @@ from perft.training.pack import Pack
 from perft.trial import TrialConfig
 
 RUNGS = (2, 4, 8)
-NAMES = list(EIGHT)
+NAMES = list(TEN)
 
 
 def configured(number: int) -> dict[str, Any]:
     """Trial `number` of a search whose full length is the last rung."""
-    config = EIGHT[NAMES[number % len(NAMES)]]
+    config = TEN[NAMES[number % len(NAMES)]]
     training = dataclasses.replace(config.training, max_steps=RUNGS[-1], warmup_steps=1)
     return TrialConfig(config.adapter, training).to_flat()
 

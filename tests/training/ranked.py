@@ -1,4 +1,4 @@
-"""What every rank of a test runs: the eight on a sharded base, with shares of unequal size."""
+"""What every rank of a test runs: the ten on a sharded base, with shares of unequal size."""
 
 import dataclasses
 import json
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from contracts.packs import EIGHT, advance, loaded_base, tiny_task
+from contracts.packs import TEN, advance, loaded_base, tiny_task
 from perft.checkpoint import TrialState, from_bytes
 from perft.ranks import Ranks
 from perft.training.pack import Pack
@@ -17,7 +17,7 @@ RUNGS = (10, 25)
 
 
 def configs(ranks: int) -> dict[str, TrialConfig]:
-    """The eight, with batches of at least one row per rank."""
+    """The ten, with batches of at least one row per rank."""
     return {
         name: dataclasses.replace(
             config,
@@ -25,7 +25,7 @@ def configs(ranks: int) -> dict[str, TrialConfig]:
                 config.training, batch_size=max(config.training.batch_size, ranks)
             ),
         )
-        for name, config in EIGHT.items()
+        for name, config in TEN.items()
     }
 
 

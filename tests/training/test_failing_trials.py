@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from contracts.packs import EIGHT, advance, apart, tiny_pack, trial
+from contracts.packs import TEN, advance, apart, tiny_pack, trial
 from perft.adapters.dropout import DropKey
 from perft.checkpoint import from_bytes
 from perft.config import (
@@ -39,7 +39,7 @@ def poison(pack: Pack, name: str) -> None:
 def others(dtype: torch.dtype, experts: str) -> Pack:
     pack = tiny_pack("olmoe", dtype, experts=experts)
     for name in OTHERS:
-        pack.admit(name, EIGHT[name])
+        pack.admit(name, TEN[name])
     return pack
 
 
@@ -104,7 +104,7 @@ def test_a_loss_that_is_first_seen_in_validation_fails_its_trial_alone() -> None
 def test_a_failed_trial_stays_failed_and_can_be_let_go() -> None:
     pack = tiny_pack()
     pack.admit("bad", trial(SingleConfig(rank=2)))
-    pack.admit("s", EIGHT["s"])
+    pack.admit("s", TEN["s"])
     poison(pack, "bad")
     for step in (1, 2):
         advanced = pack.advance({"bad": step, "s": step})
@@ -123,7 +123,7 @@ def test_not_even_a_gradient_crosses_from_rows_that_are_no_numbers(
 ) -> None:
     pack = tiny_pack(family, dtype, experts=experts)
     for name in ("r", "lora-router"):
-        pack.admit(name, EIGHT[name])
+        pack.admit(name, TEN[name])
     for kind, config in KINDS.items():
         pack.admit(f"bad-{kind}", trial(config))
         poison(pack, f"bad-{kind}")

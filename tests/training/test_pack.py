@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from contracts.packs import EIGHT, SCORER, advance, tiny_pack, tiny_task, trial
+from contracts.packs import SCORER, TEN, advance, tiny_pack, tiny_task, trial
 from perft.config import RoutedConfig, SingleConfig
 from perft.errors import AdapterError, ConfigError
 from perft.ranks import Ranks
@@ -17,7 +17,7 @@ from perft.trial import Report
 
 def test_a_report_says_what_was_measured() -> None:
     pack = tiny_pack()
-    pack.admit("r", EIGHT["r"])
+    pack.admit("r", TEN["r"])
     first = advance(pack, {"r": 3})["r"]
     second = advance(pack, {"r": 5})["r"]
     assert (first.step, second.step) == (3, 5)
@@ -35,7 +35,7 @@ def test_a_report_says_what_was_measured() -> None:
 def test_train_loss_is_the_mean_over_the_steps_since_the_last_report() -> None:
     whole, parts = tiny_pack(), tiny_pack()
     for pack in (whole, parts):
-        pack.admit("s", EIGHT["s"])
+        pack.admit("s", TEN["s"])
     one_by_one = [advance(parts, {"s": step})["s"].train_loss for step in range(1, 7)]
     assert advance(whole, {"s": 2})["s"].train_loss == pytest.approx(sum(one_by_one[:2]) / 2)
     assert advance(whole, {"s": 6})["s"].train_loss == pytest.approx(sum(one_by_one[2:]) / 4)
@@ -43,7 +43,7 @@ def test_train_loss_is_the_mean_over_the_steps_since_the_last_report() -> None:
 
 def test_variants_without_a_router_report_none() -> None:
     pack = tiny_pack()
-    pack.admit("s", EIGHT["s"])
+    pack.admit("s", TEN["s"])
     report = advance(pack, {"s": 1})["s"]
     assert report.router_load == ()
     assert report.router_entropy is None
@@ -51,8 +51,8 @@ def test_variants_without_a_router_report_none() -> None:
 
 def test_only_the_trials_with_a_target_are_trained() -> None:
     pack = tiny_pack()
-    pack.admit("s", EIGHT["s"])
-    pack.admit("e", EIGHT["e"])
+    pack.admit("s", TEN["s"])
+    pack.admit("e", TEN["e"])
     seen: list[tuple[int, int]] = []
     pack.advance({"s": 3}, lambda: seen.append((pack.running["s"].step, pack.running["e"].step)))
     assert seen == [(1, 0), (2, 0), (3, 0)]
@@ -63,9 +63,9 @@ def test_the_base_never_changes() -> None:
     pack = tiny_pack(dtype=torch.float32)
     parameters = [p for p in pack.base.model.parameters() if not p.requires_grad]
     before = [p.clone() for p in parameters]
-    for name, config in EIGHT.items():
+    for name, config in TEN.items():
         pack.admit(name, config)
-    advance(pack, dict.fromkeys(EIGHT, 3))
+    advance(pack, dict.fromkeys(TEN, 3))
     assert all(torch.equal(p, q) for p, q in zip(parameters, before, strict=True))
     assert all(p.grad is None for p in parameters)
 
@@ -73,9 +73,9 @@ def test_the_base_never_changes() -> None:
 def test_released_trials_leave_the_base_as_it_was() -> None:
     pack = tiny_pack()
     keys = pack.base.model.state_dict().keys()
-    for name, config in EIGHT.items():
+    for name, config in TEN.items():
         pack.admit(name, config)
-    for name in [*EIGHT, "never-there"]:
+    for name in [*TEN, "never-there"]:
         pack.release(name)
     assert pack.base.model.state_dict().keys() == keys
     assert not pack.running
@@ -83,7 +83,7 @@ def test_released_trials_leave_the_base_as_it_was() -> None:
 
 def test_size_counts_the_trial() -> None:
     pack = tiny_pack()
-    pack.admit("r", EIGHT["r"])
+    pack.admit("r", TEN["r"])
     size = pack.size("r")
     assert size.trainable == sum(t.numel() for t in pack.host.tensors("r").values())
     assert size.base_activated == pack.base.activated
@@ -96,7 +96,7 @@ def test_tests_are_scored_split_by_split() -> None:
     )
     pack = tiny_pack(task=task)
     for name in ("s", "e"):
-        pack.admit(name, EIGHT[name])
+        pack.admit(name, TEN[name])
     scores = pack.score_tests(["s", "e"])
     for name in ("s", "e"):
         assert {split: scored for split, (_, scored) in scores[name].items()} == {
@@ -108,9 +108,9 @@ def test_tests_are_scored_split_by_split() -> None:
 
 def test_a_name_can_be_used_once_at_a_time() -> None:
     pack = tiny_pack()
-    pack.admit("s", EIGHT["s"])
+    pack.admit("s", TEN["s"])
     with pytest.raises(AdapterError, match="remove it first"):
-        pack.admit("s", EIGHT["s"])
+        pack.admit("s", TEN["s"])
 
 
 def test_a_batch_smaller_than_the_group_is_refused() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.packs import EIGHT, advance, apart, copied, tiny_pack, train_alone
+from contracts.packs import TEN, advance, apart, copied, tiny_pack, train_alone
 from perft.trial import Report
 
 BOUNDS = {torch.float64: 1e-9, torch.float32: 1e-5}
@@ -25,9 +25,9 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
 
 @pytest.fixture(scope="module")
 def alone(dtype: torch.dtype) -> Alone:
-    """Each of the eight, trained alone on one base."""
+    """Each of the ten, trained alone on one base."""
     pack = tiny_pack("olmoe", dtype)
-    return {name: train_alone(name, config, STEPS, pack=pack) for name, config in EIGHT.items()}
+    return {name: train_alone(name, config, STEPS, pack=pack) for name, config in TEN.items()}
 
 
 def assert_same(pack_report: Report, alone_report: Report, bound: float) -> None:
@@ -39,11 +39,11 @@ def assert_same(pack_report: Report, alone_report: Report, bound: float) -> None
     assert pack_report.router_entropy == pytest.approx(alone_report.router_entropy, abs=bound)
 
 
-def test_a_pack_of_eight_equals_eight_packs_of_one(dtype: torch.dtype, alone: Alone) -> None:
+def test_a_pack_of_ten_equals_ten_packs_of_one(dtype: torch.dtype, alone: Alone) -> None:
     pack = tiny_pack("olmoe", dtype)
-    for name, config in EIGHT.items():
+    for name, config in TEN.items():
         pack.admit(name, config)
-    reports = advance(pack, dict.fromkeys(EIGHT, STEPS))
+    reports = advance(pack, dict.fromkeys(TEN, STEPS))
     for name, (adapter, report) in alone.items():
         assert apart(copied(pack, name), adapter) <= BOUNDS[dtype], name
         assert_same(reports[name], report, BOUNDS[dtype])
@@ -55,13 +55,13 @@ def test_trials_that_join_later_or_lose_their_neighbours_are_as_alone(
 ) -> None:
     pack = tiny_pack("olmoe", dtype)
     for name in ("r", "s-parallel", "lora-router"):
-        pack.admit(name, EIGHT[name])
+        pack.admit(name, TEN[name])
     advance(pack, {"lora-router": 20, "r": 20, "s-parallel": 20})
     pack.release("lora-router")
-    pack.admit("d", EIGHT["d"])
+    pack.admit("d", TEN["d"])
     reports = advance(pack, {"r": 35, "s-parallel": STEPS, "d": 10})
     pack.release("s-parallel")
-    pack.admit("e", EIGHT["e"])
+    pack.admit("e", TEN["e"])
     reports |= advance(pack, {"e": STEPS, "d": STEPS, "r": STEPS})
     for name in ("r", "d", "e"):
         assert apart(copied(pack, name), alone[name][0]) <= BOUNDS[dtype], name
@@ -72,7 +72,7 @@ def test_trials_that_join_later_or_lose_their_neighbours_are_as_alone(
 @pytest.mark.parametrize("experts", ["eager", "grouped_mm"])
 def test_on_mixtral_and_with_either_implementation_of_the_experts(experts: str) -> None:
     pack = tiny_pack("mixtral", torch.float32, experts=experts)
-    some = {name: EIGHT[name] for name in ("r-parallel", "e", "lora-qv", "lora-router")}
+    some = {name: TEN[name] for name in ("r-parallel", "e", "lora-qv", "lora-router")}
     alone = {name: train_alone(name, config, 8, pack=pack) for name, config in some.items()}
     for name, config in some.items():
         pack.admit(name, config)
@@ -86,7 +86,7 @@ def test_trials_do_learn() -> None:
     pack = tiny_pack("olmoe", torch.float32)
     some = ("r", "e", "s-parallel", "lora-qv")
     for name in some:
-        pack.admit(name, EIGHT[name])
+        pack.admit(name, TEN[name])
     before = advance(pack, dict.fromkeys(some, 1))
     after = advance(pack, dict.fromkeys(some, 25))
     for name in some:

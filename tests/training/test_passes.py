@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.packs import EIGHT, advance, apart, copied, tiny_pack
+from contracts.packs import TEN, advance, apart, copied, tiny_pack
 from perft.training import step
 from perft.training.passes import passes
 
@@ -37,14 +37,14 @@ def test_the_number_of_passes_changes_no_trial(
     tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together, split = tiny_pack(), tiny_pack()
-    for name, config in EIGHT.items():
+    for name, config in TEN.items():
         together.admit(name, config)
         split.admit(name, config)
-    one = advance(together, dict.fromkeys(EIGHT, 5))
+    one = advance(together, dict.fromkeys(TEN, 5))
     calls: list[int] = []
     monkeypatch.setattr(step, "tokens_per_pass", lambda device: calls.append(1) or tokens)
-    other = advance(split, dict.fromkeys(EIGHT, 5))
+    other = advance(split, dict.fromkeys(TEN, 5))
     assert len(calls) == 5
-    for name in EIGHT:
+    for name in TEN:
         assert apart(copied(together, name), copied(split, name)) < 1e-9
         assert one[name].router_load == pytest.approx(other[name].router_load)

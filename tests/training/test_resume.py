@@ -5,19 +5,19 @@ import dataclasses
 import pytest
 import torch
 
-from contracts.packs import EIGHT, advance, tiny_pack, tiny_task, trial
+from contracts.packs import TEN, advance, tiny_pack, tiny_task, trial
 from perft.checkpoint import TrialState, from_bytes, to_bytes
 from perft.config import SingleConfig
 from perft.errors import AdapterError, StorageError
 from perft.training.pack import Pack
 
-MIXED = ("r", "e", "s-parallel", "lora-qv", "lora-router")
+MIXED = ("r", "e", "s-parallel", "lora-qv", "lora-router", "lora-experts")
 
 
 def admitted(dtype: torch.dtype, states: dict[str, bytes] | None = None) -> Pack:
     pack = tiny_pack("olmoe", dtype)
     for name in MIXED:
-        pack.admit(name, EIGHT[name], states[name] if states else None)
+        pack.admit(name, TEN[name], states[name] if states else None)
     return pack
 
 
@@ -63,7 +63,7 @@ def test_a_state_taken_before_the_first_step_is_a_beginning() -> None:
 
 def test_saving_changes_nothing_and_shares_no_memory() -> None:
     pack = tiny_pack()
-    pack.admit("t", EIGHT["s"])
+    pack.admit("t", TEN["s"])
     advance(pack, {"t": 3})
     before = from_bytes(pack.state("t"))
     again = from_bytes(pack.state("t"))
@@ -76,11 +76,9 @@ def test_saving_changes_nothing_and_shares_no_memory() -> None:
 
 def test_a_state_of_another_configuration_is_refused() -> None:
     pack = tiny_pack()
-    pack.admit("t", EIGHT["s"])
+    pack.admit("t", TEN["s"])
     state = pack.state("t")
-    other = dataclasses.replace(
-        EIGHT["s"], training=dataclasses.replace(EIGHT["s"].training, lr=1e-5)
-    )
+    other = dataclasses.replace(TEN["s"], training=dataclasses.replace(TEN["s"].training, lr=1e-5))
     with pytest.raises(StorageError, match="another configuration"):
         pack.admit("u", other, state)
     assert list(pack.running) == ["t"]
@@ -89,32 +87,32 @@ def test_a_state_of_another_configuration_is_refused() -> None:
 
 def test_a_damaged_state_is_refused_and_leaves_nothing_behind() -> None:
     pack = tiny_pack()
-    pack.admit("t", EIGHT["s"])
+    pack.admit("t", TEN["s"])
     state = pack.state("t")
     pack.release("t")
     for damaged in (b"", state[:40], state[:-3], b"\xff" * 64):
         with pytest.raises(StorageError, match="damaged"):
-            pack.admit("t", EIGHT["s"], damaged)
-    pack.admit("t", EIGHT["s"], state)
+            pack.admit("t", TEN["s"], damaged)
+    pack.admit("t", TEN["s"], state)
 
 
 def test_a_state_of_another_base_is_refused() -> None:
     pack = tiny_pack()
-    pack.admit("t", EIGHT["s"])
+    pack.admit("t", TEN["s"])
     state = from_bytes(pack.state("t"))
     pack.release("t")
     deeper = {key.replace("layers.1", "layers.2"): t for key, t in state.adapter.items()}
     with pytest.raises(AdapterError, match="does not fit this base"):
-        pack.admit("t", EIGHT["s"], to_bytes(dataclasses.replace(state, adapter=deeper)))
+        pack.admit("t", TEN["s"], to_bytes(dataclasses.replace(state, adapter=deeper)))
     assert not pack.running
 
 
 def test_a_resumed_trial_keeps_its_place_in_the_data() -> None:
     whole = tiny_pack(task=tiny_task(train=9))
-    whole.admit("t", EIGHT["s"])
+    whole.admit("t", TEN["s"])
     advance(whole, {"t": 7})
     resumed = tiny_pack(task=tiny_task(train=9))
-    resumed.admit("t", EIGHT["s"], whole.state("t"))
+    resumed.admit("t", TEN["s"], whole.state("t"))
     one, other = whole.running["t"].batch(), resumed.running["t"].batch()
     assert one.step == other.step == 7
     for (ids, free), (other_ids, other_free) in zip(one.rows, other.rows, strict=True):
