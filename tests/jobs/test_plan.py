@@ -11,6 +11,7 @@ from transformers import MixtralConfig, OlmoeConfig
 from perft.config import adapter_from_flat
 from perft.injection import AdapterHost
 from perft.models.load import load_base
+from perft.models.tiny import tiny_config
 
 
 def plan(*options: str) -> dict[str, Any]:
@@ -94,6 +95,20 @@ def test_table_has_a_row_for_every_corner(
 )
 def test_what_cannot_be_planned_is_refused(options: tuple[str, ...], message: str) -> None:
     assert message in call("plan", *options).refusal
+
+
+def test_variants_that_the_base_cannot_have_are_named_with_the_reason(tmp_path: Path) -> None:
+    """DeepSeek V4 looks some experts up by token id, and compresses its queries and values."""
+    tiny_config("deepseek_v4").save_pretrained(tmp_path)
+    options = ("--space", "design_space", "--base-model", str(tmp_path))
+    found = json.loads(call("plan", *options, "--json").output)
+    assert set(found["refused"]) == {"perft-e", "lora-qv"}
+    assert {"perft-r", "perft-d", "perft-s", "lora-attention", "lora-experts"} <= set(
+        found["corners"]
+    )
+    output = call("plan", *options).output
+    assert "perft-e cannot be put on it: model.layers.0.mlp of base" in output
+    assert "lora-qv cannot be put on it: the attention of this base has no query" in output
 
 
 def test_dense_base_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perft.config import RoutedConfig, SingleConfig, TrainingConfig
+from perft.config import VARIANTS, RoutedConfig, SingleConfig, TrainingConfig
 from perft.errors import ConfigError
 from perft.search.space import REDUCTION_FACTOR, Draw, SearchSpace, find_space, of_length
 from perft.trial import TrialConfig
@@ -26,6 +26,20 @@ def test_the_shipped_space_is_found_by_name() -> None:
     for embedded in (True, False):
         drawn = {Draw(space, embedded, 0)(asked(seed)).adapter.variant for seed in range(60)}
         assert len(drawn) == 6, "every variant can be drawn"
+
+
+def test_the_design_space_draws_every_variant_and_every_choice() -> None:
+    space = find_space("design_space")
+    for embedded in (True, False):
+        drawn = [Draw(space, embedded, 0)(asked(seed)).adapter for seed in range(400)]
+        assert {config.variant for config in drawn} == set(VARIANTS)
+        assert {config.layers for config in drawn} == {"all", "every:2", "last:1"}
+        routed = [config for config in drawn if isinstance(config, RoutedConfig)]
+        assert {config.normalize_top_k for config in routed} == {True, False}
+        assert {config.activation for config in routed} == {"silu", "gelu", "relu"}
+        assert (
+            Draw(space, embedded, 0).rungs() == Draw(find_space("arithmetic"), embedded, 0).rungs()
+        )
 
 
 def test_an_unknown_space_is_refused_with_the_nearest_name() -> None:
