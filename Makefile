@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup search test test-marked test-all check base bench
+.PHONY: help setup search test test-marked test-all check base models bench
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -47,6 +47,9 @@ check: setup ## lint, format, types, import layers
 
 base: setup ## rebuild the embedded base from its seeded text
 	$(BIN)/python -m perft.models.pretrain --out perft/models/embedded --seed 0
+
+models: setup ## list the supported model families in docs/models.md again
+	$(BIN)/python -m perft.injection.catalogue > docs/models.md
 
 bench: setup ## compare one search with the stock way of running it
 	$(BIN)/python benchmarks/search_makespan.py $(ARGS)

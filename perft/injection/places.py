@@ -20,7 +20,7 @@ from perft.errors import AdapterError, BaseModelError
 from perft.injection.fused import FusedSite
 from perft.injection.sites import BlockSite, CurrentLayout, LinearSite, RouterSite, Site
 from perft.models.attention import attention_projections, query_and_value
-from perft.models.blocks import MoEBlock, decoder_layers
+from perft.models.blocks import MoEBlock, base_name, decoder_layers
 from perft.models.fused import fused_weights
 
 
@@ -67,7 +67,7 @@ def _in_attention(
 ) -> tuple[Place, ...]:
     found = attention_projections(model)
     if isinstance(config, LoraQVConfig):
-        found = query_and_value(found)
+        found = query_and_value(found, base_name(model))
     chosen = config.chosen_layers(len(decoder_layers(model)))
     places = tuple(
         Place(p.path, p.number, (p.linear.out_features, p.linear.in_features), p.linear, LinearSite)

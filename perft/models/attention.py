@@ -6,7 +6,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from perft.errors import BaseModelError
-from perft.models.blocks import decoder_layers
+from perft.models.blocks import base_name, decoder_layers
 
 _KINDS = ("Attention", "MLA")  # in the names of attention modules
 _QUERY = ("q_proj", "q")
@@ -52,14 +52,18 @@ def attention_projections(model: PreTrainedModel) -> tuple[Projection, ...]:
     ]
     if not found:
         raise BaseModelError(
-            f"{type(model).__name__} has no attention with linear layers for LoRA; "
+            f"base {base_name(model)!r} has no attention with linear layers for LoRA; "
             "perft-r, perft-d and perft-s go beside its MoE blocks"
         )
     return tuple(Projection(*projection, i) for i, projection in enumerate(found))
 
 
-def query_and_value(projections: tuple[Projection, ...]) -> tuple[Projection, ...]:
+def query_and_value(projections: tuple[Projection, ...], base: str) -> tuple[Projection, ...]:
     """Those that make the queries and the values.
+
+    Args:
+        projections: all of a base.
+        base: what it is called, for the message.
 
     Raises:
         BaseModelError: if the family keeps either together with something else.
@@ -68,7 +72,7 @@ def query_and_value(projections: tuple[Projection, ...]) -> tuple[Projection, ..
         if not any(projection.name in names for projection in projections):
             known = ", ".join(sorted({projection.name for projection in projections}))
             raise BaseModelError(
-                f"the attention of this base has no {kind} projection of its own (it has {known}); "
-                "lora-attention puts LoRA on all of these"
+                f"the attention of base {base!r} has no {kind} projection of its own, so lora-qv "
+                f"cannot be put on it; lora-attention goes on all that it has: {known}"
             )
     return tuple(p for p in projections if p.name in _QUERY + _VALUE)

@@ -106,6 +106,11 @@ class MoEBlock:
         ]
 
 
+def base_name(model: PreTrainedModel) -> str:
+    """What messages call a base."""
+    return str(model.name_or_path or type(model).__name__)
+
+
 def find_moe_blocks(model: PreTrainedModel) -> tuple[MoEBlock, ...]:
     """All MoE blocks of a base, from the first layer to the last.
 
@@ -117,7 +122,7 @@ def find_moe_blocks(model: PreTrainedModel) -> tuple[MoEBlock, ...]:
 
 
 def _routed(model: PreTrainedModel) -> tuple[MoEBlock, ...]:
-    base = model.name_or_path or type(model).__name__
+    base = base_name(model)
     family = family_of(model.config.model_type, base)
     found = tuple(
         _block(model, base, family, path, module)
