@@ -1,13 +1,16 @@
-"""One search, run by perft and run the documented Ray way: how much longer the second takes.
+"""One search, run by perft, the documented Ray way, and without any engine: how long each takes.
 
-`python benchmarks/search_makespan.py`. Both sides train the same configurations with the same loop,
-data, seeds, rungs and ASHA, each from the start of Ray to its end. perft runs as a user runs it,
-with MLflow, the plots and the test scores, which the other side goes without.
+`python benchmarks/search_makespan.py`. All sides train the same configurations with the same loop,
+data, seeds, rungs and ASHA, from the command to the last result. perft runs as a user runs it, with
+MLflow, the plots and the test scores, which the others go without. The documented Ray way takes one
+CPU for a trial's driver and one for its worker; `--concurrency` gives the drivers none, so that
+more trials run at once than the guide would have it.
 
 Run it on a quiet machine, with no other Ray on it: where there are two, Ray 2.60 fails to free the
 CPU of a stock trial that ASHA stopped, and the trials after it wait for ever.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -16,10 +19,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import Annotated, Any
 
 import ray
 import typer
@@ -59,31 +62,38 @@ class Side:
 
 def main(
     num_trials: Annotated[int, typer.Option(min=1, help="Trials.")] = 16,
-    groups: Annotated[int, typer.Option(min=1, help="Worker groups of perft.")] = 1,
-    slots: Annotated[int, typer.Option(min=1, help="Trials that a group trains together.")] = 8,
     concurrency: Annotated[
-        int, typer.Option(min=1, help="Trials at a time on the stock side, one CPU each.")
-    ] = os.cpu_count() or 1,
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="Trials at a time on the stock side; may be given twice.",
+            show_default="the guide's and one per CPU",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The search follows from it.")] = 0,
 ) -> None:
-    """Run one search both ways and print the ratio of the times."""
+    """Run one search in each way and print the ratios of the times."""
     console = Console()
+    cpus = os.cpu_count() or 1
     with _workplace() as folder:
-        sizes = {"--num-trials": num_trials, "--groups": groups, "--slots": slots, "--seed": seed}
-        console.print("perft: ", sizes)
-        ours = _ours(folder, sizes, console)
-        console.print(f"stock Ray: the same trials, {concurrency} at a time")
-        stock = _stock(folder, concurrency)
-    console.print(_table("perft", ours), _table(f"stock, {concurrency} at a time", stock))
-    differences = _differences(ours, stock)
-    console.print(
-        f"steps trained: perft {ours.steps}, stock {stock.steps}\n"
-        f"validation losses that both sides reported: {len(differences)}, which differ by "
-        f"{median(differences):.1e} nats (median) and at most {max(differences):.1e};\n"
-        "other numbers of threads round otherwise, and high learning rates amplify that\n"
-        f"[bold]stock / perft: {stock.seconds / ours.seconds:.1f}[/bold]",
-        highlight=False,
-    )
+        console.print(f"perft: {num_trials} trials", highlight=False)
+        ours = _ours(folder, num_trials, seed, console)
+        console.print("the same trials one after another in one process")
+        others = {"sequential": _sequential(folder)}
+        for number in concurrency or sorted({max(1, cpus // 2), cpus}):
+            console.print(f"stock Ray: the same trials, {number} at a time")
+            others[f"stock, {number} at a time"] = _stock(folder, number)
+    console.print(_table("perft", ours))
+    for name, other in others.items():
+        console.print(_table(name, other))
+        differences = _differences(ours, other)
+        console.print(
+            f"steps trained: perft {ours.steps}, {name} {other.steps}; of {len(differences)} "
+            f"validation losses that both reported the median differs by "
+            f"{median(differences):.1e} nats\n"
+            f"[bold]{name} / perft: {other.seconds / ours.seconds:.1f}[/bold]\n",
+            highlight=False,
+        )
 
 
 @contextmanager
@@ -95,10 +105,10 @@ def _workplace() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _ours(folder: Path, sizes: Mapping[str, int], console: Console) -> Side:
+def _ours(folder: Path, num_trials: int, seed: int, console: Console) -> Side:
     """Runs `jobs/search.py` and reads the clock whenever it says that a stage begins."""
     command = [sys.executable, str(REPOSITORY / "jobs" / "search.py"), "--space", "arithmetic"]
-    command += ["--name", NAME, *(str(word) for pair in sizes.items() for word in pair)]
+    command += ["--name", NAME, "--num-trials", str(num_trials), "--seed", str(seed)]
     start = time.monotonic()
     stages = [("imports, checks", start)]
     search = subprocess.Popen(
@@ -122,14 +132,41 @@ def _ours(folder: Path, sizes: Mapping[str, int], console: Console) -> Side:
     return Side(end - start, phases, {result.number: result.reports for result in results})
 
 
-def _stock(folder: Path, concurrency: int) -> Side:
-    """Runs the configurations that perft's search drew."""
+def _drawn(folder: Path) -> tuple[list[TrialConfig], dict[str, Any], TaskSource]:
+    """The configurations that perft's search drew, its settings and its task."""
     search = find_search(str(folder / "searches"), NAME)
-    configs: list[TrialConfig] = [result.config for result in read_results(search)]
     settings = read_settings(search)
     source = TaskSource(
         name=settings["task"], validation_size=settings["validation_size"], seed=settings["seed"]
     )
+    return [result.config for result in read_results(search)], settings, source
+
+
+def _sequential(folder: Path) -> Side:
+    """Runs them in one process, one after another."""
+    configs, settings, source = _drawn(folder)
+    job = {
+        "configs": [config.to_flat() for config in configs],
+        "rungs": settings["rungs"],
+        "source": asdict(source),
+        "base": settings["base_model"],
+        "reduction_factor": REDUCTION_FACTOR,
+    }
+    given, made = folder / "job.json", folder / "done.json"
+    given.write_text(json.dumps(job))
+    program = str(REPOSITORY / "benchmarks" / "sequential.py")
+    start = time.monotonic()
+    subprocess.run([sys.executable, program, str(given), str(made)], check=True)
+    end = time.monotonic()
+    done = json.loads(made.read_text())
+    phases = {"imports": end - start - sum(done["seconds"].values()), **done["seconds"]}
+    reports = [[Report.from_json(each) for each in trial] for trial in done["reports"]]
+    return Side(end - start, phases, dict(enumerate(reports)))
+
+
+def _stock(folder: Path, concurrency: int) -> Side:
+    """Runs them the documented Ray way."""
+    configs, settings, source = _drawn(folder)
     start = time.monotonic()
     ray.init(num_cpus=concurrency, log_to_driver=False)
     started = time.monotonic()
@@ -139,7 +176,7 @@ def _stock(folder: Path, concurrency: int) -> Side:
             settings["rungs"],
             source,
             base=settings["base_model"],
-            storage=folder / "stock",
+            storage=folder / f"stock-{concurrency}",
             concurrency=concurrency,
             reduction_factor=REDUCTION_FACTOR,
         )
