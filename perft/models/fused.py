@@ -32,8 +32,8 @@ def fused_weights(block: MoEBlock) -> dict[str, tuple[int, int, int]]:
             found[name] = (experts, columns, rows) if swap else (experts, rows, columns)
     if not found or len(inspect.signature(block.experts.forward).parameters) < 3:
         raise BaseModelError(
-            f"the experts of {block.name} ({type(block.experts).__name__}) of base {block.base!r} are "
-            "not kept as fused weights that are applied to each token's choice, so lora-experts "
+            f"the experts of {block.name} of base {block.base!r} are not kept as fused weights that "
+            f"are applied to each token's choice ({type(block.experts).__name__}), so lora-experts "
             "cannot be put on them; perft-e puts one PEFT expert beside each base expert instead"
         )
     return found
