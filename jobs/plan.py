@@ -46,7 +46,7 @@ def main(
     )
     console.print(_table(plan.corners))
     for variant, reason in plan.refused.items():
-        console.print(f"{variant} cannot be put on it: {reason}", highlight=False, soft_wrap=True)
+        console.print(f"{variant}: {reason}", highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
