@@ -31,9 +31,10 @@ def fused_weights(block: MoEBlock) -> dict[str, tuple[int, int, int]]:
             swap = is_transposed(block.experts)
             found[name] = (experts, columns, rows) if swap else (experts, rows, columns)
     if not found or len(inspect.signature(block.experts.forward).parameters) < 3:
+        kind = type(block.experts).__name__
         raise BaseModelError(
-            f"the experts of {block.name} of base {block.base!r} are not kept as fused weights that "
-            f"are applied to each token's choice ({type(block.experts).__name__}), so lora-experts "
-            "cannot be put on them; perft-e puts one PEFT expert beside each base expert instead"
+            f"the experts of {block.name} of base {block.base!r} are not kept as fused weights "
+            f"that are applied to each token's choice ({kind}), so lora-experts cannot be put on "
+            "them; perft-e puts one PEFT expert beside each base expert instead"
         )
     return found
