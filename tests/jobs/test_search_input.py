@@ -52,9 +52,8 @@ def test_neither_a_space_nor_a_search():
 
 
 def test_unknown_space():
-    assert refusal("--space", "arithmetics") == (
-        "unknown search space 'arithmetics'; did you mean 'arithmetic'? (known: arithmetic)"
-    )
+    message = "unknown search space 'arithmetics'; did you mean 'arithmetic'? (known: arithmetic, "
+    assert refusal("--space", "arithmetics").startswith(message)
 
 
 def test_name_that_is_no_name():
