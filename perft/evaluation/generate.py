@@ -118,10 +118,19 @@ class _Decoding:
             return kept_B
         # One row stays when all have ended: other ranks may still need this one's collectives.
         kept_B = kept_B[~self._done_B] if not self._done_B.all() else kept_B[:1]
-        self._cache.batch_select_indices(kept_B)
+        _keep_rows(self._cache, kept_B)
         self._row_B, self._name_B = self._row_B[kept_B], self._name_B[kept_B]
         self._done_B = self._done_B[kept_B]
         return kept_B
+
+
+def _keep_rows(cache: Any, kept_B: Tensor) -> None:
+    # The method of every cache for this leaves out what convolutions and linear attention keep,
+    # the one for beam search does not; a family that has its own cache overrides the former.
+    if "batch_select_indices" in vars(type(cache)):
+        cache.batch_select_indices(kept_B)
+    else:
+        cache.reorder_cache(kept_B)
 
 
 def _left_padded(rows: Sequence[Ids], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
