@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums
 from perft.forward.batch import Row, collate
 from perft.injection import AdapterHost, rows_of
-from perft.models.head import head_at
+from perft.models.head import has_plain_head, token_losses
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,11 @@ def pack_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) -
         batch.mask_BS,
         {name: part.drop for name, part in parts.items() if part.drop is not None},
     )
-    with host.using(layout), head_at(host.model, batch.position_N):
-        # Causal attention never looks at the padding on the right, so no mask is passed.
-        logits_NV = host.model(input_ids=batch.ids_BS, use_cache=False).logits
-    wide = torch.promote_types(logits_NV.dtype, torch.float32)
-    loss_N = F.cross_entropy(logits_NV.to(wide), batch.label_N, reduction="none")
+    plain = has_plain_head(host.model)
+    with host.using(layout):
+        loss_N = token_losses(
+            host.model, batch.ids_BS, batch.position_N, batch.label_N, plain=plain
+        )
     per_row = torch.split(loss_N, list(batch.targets))
     loss, at = {}, 0
     for name, part in parts.items():

@@ -1,30 +1,173 @@
-"""Logits only where they are wanted: the base's head sees the chosen positions alone.
+"""The base's loss at chosen positions, from hidden states, without its logits.
 
-A hook on the head, not a call around it: the model is still called as a whole, which FSDP needs.
+All that is wanted of the head is each token's cross-entropy, and its gradient to hidden states. So
+a plain head makes logits of a few positions at a time and keeps none of them; it is frozen, and the
+gradient is ready when the forward pass ends. Hooks on the head, not a call around it: the model is
+still called as a whole, which FSDP needs.
+
+Shapes: B rows, S padded length, N chosen positions, D hidden size, V vocabulary.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
+
+LOGITS_AT_ONCE = 1 << 24
+"""Logits that exist at a time, in fp32 64 MiB: large enough for every device's matrix products."""
+
+_plain: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+
+
+def token_losses(
+    model: PreTrainedModel, ids_BS: Tensor, position_N: Tensor, label_N: Tensor, *, plain: bool
+) -> Tensor:
+    """Runs the base once over a batch and takes the cross-entropy at the chosen positions.
+
+    Args:
+        model: a causal language model.
+        ids_BS: token ids, padded on the right.
+        position_N: positions in the flattened batch, `row * S + token`.
+        label_N: the token that is wanted at each.
+        plain: what `has_plain_head` said of the model.
+
+    Returns:
+        Nats, shape (N,), fp32 or wider.
+    """
+    # Causal attention never looks at the padding on the right, so no mask is passed.
+    if plain:
+        with _loss_for_logits(model, position_N, label_N):
+            loss_N: Tensor = model(input_ids=ids_BS, use_cache=False).logits
+        return loss_N
+    with head_at(model, position_N):
+        logits_NV = model(input_ids=ids_BS, use_cache=False).logits
+    return F.cross_entropy(logits_NV.to(_wide(logits_NV)), label_N, reduction="none")
+
+
+def has_plain_head(model: PreTrainedModel) -> bool:
+    """Whether the logits are a frozen matrix times the hidden states, with nothing done to them.
+
+    Some families add a bias, others scale or cap what their head returns. When it is asked first,
+    one token goes through the base to see whether the model returns the very tensor that its head
+    did; so not under a layout of other rows, and on all ranks together.
+    """
+    if model not in _plain:
+        _plain[model] = _returns_its_heads_logits(model)
+    return _plain[model]
+
+
+@torch.no_grad()
+def _returns_its_heads_logits(model: PreTrainedModel) -> bool:
+    head = model.get_output_embeddings()
+    if type(head) is not nn.Linear or head.bias is not None or head.weight.requires_grad:
+        return False
+    returned: list[Tensor] = []
+    handle = head.register_forward_hook(lambda _head, _args, logits: returned.append(logits))
+    token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    try:
+        logits = model(input_ids=token, use_cache=False).logits
+    finally:
+        handle.remove()
+    return len(returned) == 1 and logits is returned[0]
 
 
 @contextmanager
 def head_at(model: PreTrainedModel, position_N: Tensor) -> Iterator[None]:
-    """Inside, the model's logits are (N, vocabulary), one row for each flat position.
-
-    Args:
-        model: a causal language model.
-        position_N: positions in the flattened batch, `row * padded_length + token`.
-    """
-
-    def choose(_head: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (args[0].flatten(0, 1).index_select(0, position_N), *args[1:])
-
-    handle = model.get_output_embeddings().register_forward_pre_hook(choose)
+    """Inside, the model's logits are (N, V), one row for each flat position."""
+    handle = _choose(model.get_output_embeddings(), position_N)
     try:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def _loss_for_logits(model: PreTrainedModel, position_N: Tensor, label_N: Tensor) -> Iterator[None]:
+    """Inside, the model returns (N,) losses where it has its logits."""
+    head = model.get_output_embeddings()
+    chosen: list[Tensor] = []
+
+    def take(_head: Any, args: tuple[Tensor]) -> tuple[Tensor]:
+        chosen.append(args[0])
+        return (args[0][:0],)
+
+    def give(head: nn.Linear, _args: Any, _logits: Tensor) -> Tensor:
+        # Inside the head's own call, where FSDP has its whole weight at hand.
+        return cross_entropy(chosen.pop(), head.weight, label_N)
+
+    handles = [
+        _choose(head, position_N),
+        head.register_forward_pre_hook(take),
+        head.register_forward_hook(give),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _choose(head: nn.Module, position_N: Tensor) -> RemovableHandle:
+    def choose(_head: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (args[0].flatten(0, 1).index_select(0, position_N), *args[1:])
+
+    return head.register_forward_pre_hook(choose)
+
+
+def cross_entropy(
+    x_ND: Tensor, weight_VD: Tensor, label_N: Tensor, at_once: int = LOGITS_AT_ONCE
+) -> Tensor:
+    """Cross-entropy of each row of `x_ND @ weight_VD.T`, with gradient to `x_ND` alone.
+
+    Args:
+        x_ND: hidden states.
+        weight_VD: the head's weight, frozen.
+        label_N: the token that is wanted in each row.
+        at_once: logits that may exist at a time.
+
+    Returns:
+        Nats, shape (N,), fp32 or wider whatever the dtype of the products.
+    """
+    rows = max(1, at_once // len(weight_VD))
+    loss_N: Tensor = _CrossEntropy.apply(x_ND, weight_VD, label_N, rows)  # type: ignore[no-untyped-call]
+    return loss_N
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """A row's gradient is that of its own loss, so it waits only for a factor.
+
+    torch's `linear_cross_entropy` runs the head once more in the backward pass, for the gradient of
+    the weight that a frozen base does not have, and returns bf16 losses of bf16 hidden states.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, weight_VD: Tensor, label_N: Tensor, rows: int) -> Tensor:
+        losses, gradients = [], []
+        for x_nD, label_n in zip(torch.split(x_ND, rows), torch.split(label_N, rows), strict=True):
+            logits_nV = F.linear(x_nD, weight_VD)
+            logits_nV = logits_nV.to(_wide(logits_nV))
+            norm_n1 = logits_nV.logsumexp(-1, keepdim=True)
+            label_n1 = label_n.unsqueeze(1)
+            losses.append((norm_n1 - logits_nV.gather(1, label_n1)).squeeze(1))
+            if ctx.needs_input_grad[0]:
+                slope_nV = logits_nV.sub_(norm_n1).exp_()
+                slope_nV.scatter_add_(1, label_n1, -torch.ones_like(norm_n1))
+                gradients.append(slope_nV.to(weight_VD.dtype) @ weight_VD)
+        if gradients:
+            ctx.save_for_backward(torch.cat(gradients))
+        return torch.cat(losses)
+
+    @staticmethod
+    def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient_ND,) = ctx.saved_tensors
+        return gradient_ND * grad_N.to(gradient_ND.dtype).unsqueeze(1), None, None, None
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)

@@ -8,7 +8,6 @@ from contracts.adapters import SIX, add_random
 from contracts.bases import FAMILIES, tiny_base
 from perft.forward import AdapterRows, Row, pack_losses
 from perft.injection import AdapterHost
-from perft.models.head import head_at
 
 
 def rows(count: int, seed: int) -> list[Row]:
@@ -79,25 +78,3 @@ def test_rows_without_a_target_have_no_loss() -> None:
     losses = pack_losses(host, 0, {"s": AdapterRows([empty]), "d": AdapterRows(rows(1, 0))})
     assert float(losses.loss["s"]) == 0.0
     assert float(losses.loss["d"]) > 0.0
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@torch.no_grad()
-def test_the_head_sees_only_the_chosen_positions_and_is_restored(family: str) -> None:
-    model = tiny_base(family)
-    ids_BS = torch.randint(2, 50, (3, 5))
-    whole = model(input_ids=ids_BS).logits
-    with head_at(model, torch.tensor([0, 7, 14])):
-        chosen = model(input_ids=ids_BS).logits
-    torch.testing.assert_close(chosen, whole.flatten(0, 1)[[0, 7, 14]])
-    assert torch.equal(model(input_ids=ids_BS).logits, whole)
-
-
-@torch.no_grad()
-def test_the_head_is_restored_after_an_error() -> None:
-    model = tiny_base("olmoe")
-    ids_BS = torch.randint(2, 50, (2, 4))
-    whole = model(input_ids=ids_BS).logits
-    with pytest.raises(RuntimeError), head_at(model, torch.tensor([0])):
-        raise RuntimeError("in between")
-    assert torch.equal(model(input_ids=ids_BS).logits, whole)
