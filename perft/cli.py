@@ -21,7 +21,7 @@ BaseOption = Annotated[
 ]
 DataOption = Annotated[
     str | None,
-    typer.Option(help="Directory in the LLM-Adapters layout.", show_default="embedded"),
+    typer.Option(help="Directory in the LLM-Adapters layout, or hub.", show_default="embedded"),
 ]
 DtypeOption = Annotated[Dtype, typer.Option(help="Dtype of the base.")]
 StorageOption = Annotated[

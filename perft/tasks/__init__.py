@@ -5,7 +5,7 @@ torch.
 """
 
 from perft.errors import ConfigError, unknown
-from perft.tasks import arithmetic, llm_adapters
+from perft.tasks import arithmetic, benchmarks, commonsense
 from perft.tasks.splits import overlap
 from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
 
@@ -21,10 +21,13 @@ __all__ = [
     "overlap",
 ]
 
-TASKS: tuple[str, ...] = (
-    arithmetic.GROUP.name,
-    *(benchmark.name.lower() for benchmark in arithmetic.GROUP.benchmarks),
-)
+GROUPS = (arithmetic.GROUP, commonsense.GROUP)
+_GROUP_OF = {
+    name.lower(): group
+    for group in GROUPS
+    for name in (group.name, *(benchmark.name for benchmark in group.benchmarks))
+}
+TASKS: tuple[str, ...] = tuple(_GROUP_OF)
 """Every name that `load_task` knows, in lower case; a source may spell it in any case."""
 
 
@@ -42,7 +45,7 @@ def load_task(source: TaskSource) -> Task:
     if source.validation_size < 1:
         raise ConfigError(f"validation_size must be at least 1, found {source.validation_size}")
     if source.data is not None:
-        return llm_adapters.load(arithmetic.GROUP, source)
+        return benchmarks.load(_GROUP_OF[name], source)
     if name != arithmetic.GROUP.name:
         raise ConfigError(
             f"task {source.name!r} needs a data directory, found none; name one with --data, or "

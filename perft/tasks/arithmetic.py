@@ -1,4 +1,4 @@
-"""The six arithmetic benchmarks of LLM-Adapters (Hu et al. 2023), on real data.
+"""The six arithmetic benchmarks of LLM-Adapters (Hu et al. 2023).
 
 A row of AddSub: the instruction "There are 7 crayons in the drawer . Mary took 3 crayons out of
 the drawer . How many crayons are there now ?" with the answer "4" becomes the Alpaca prompt. The
@@ -11,21 +11,26 @@ AQuA asks for an option, and its published rule takes the first capital A to E a
 text. That is noisy: a text that opens with "A: " counts as option A, whatever follows.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from perft.tasks.benchmarks import Benchmark, Group, Labels
 from perft.tasks.extraction import (
     first_option,
     is_number,
     is_option,
+    labels_match,
     last_number,
     numbers_match,
-    options_match,
 )
-from perft.tasks.llm_adapters import Benchmark, Group, Labels
-from perft.tasks.prompts import TEMPLATE, first_response
-from perft.tasks.task import Scorer
+from perft.tasks.hub import HubRows
+from perft.tasks.prompts import TEMPLATE, alpaca, first_response
+from perft.tasks.rows import Row
+from perft.tasks.task import Example, Scorer
 
 _MAX_NEW_TOKENS = 256
+_NOTE = re.compile(r"<<[^>]*>>")
 
 
 def _scorer(
@@ -42,22 +47,79 @@ def _scorer(
 _NUMBER = Labels("a number", is_number)
 _OPTION = Labels("an option from A to E", is_option)
 _NUMERIC = _scorer("last number", last_number, numbers_match)
-_LETTER = _scorer("first option A-E", first_option, options_match)
+_LETTER = _scorer("first option A-E", first_option, labels_match)
+
+
+def _gsm8k(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The rationale without its <<calculator notes>>; the label stands after "####"."""
+    rationale, answer = row["answer"].split("####")
+    text = _NOTE.sub("", rationale).strip()
+    return {
+        "instruction": row["question"],
+        "output": f"{text} The answer is {answer.strip()}.",
+        "answer": answer.strip(),
+    }
+
+
+def _aqua(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Options such as "A)23.65" become "(A) 23.65"."""
+    options = " ".join(f"({option[0]}) {option[2:].strip()}" for option in row["options"])
+    return {
+        "instruction": f"{row['question']} Answer Choices: {options}",
+        "output": f"{row['rationale']} The answer is ({row['correct']}).",
+        "answer": row["correct"],
+    }
+
+
+_MULTIARITH = HubRows(
+    id="ChilleD/MultiArith",
+    train=None,  # all 600 rows are the published test set
+    test="train+test",
+    convert=lambda row: {"instruction": row["question"], "answer": row["final_ans"]},
+)
+_GSM8K = HubRows(id="openai/gsm8k", config="main", train="train", test="test", convert=_gsm8k)
+_AQUA = HubRows(
+    id="deepmind/aqua_rat",
+    config="raw",
+    train="train[:7473]",  # no more than gsm8k has, of 97,467
+    test="test",
+    convert=_aqua,
+)
+_SVAMP = HubRows(
+    id="ChilleD/SVAMP",
+    train=None,  # all 1,000 rows are the published test set
+    test="train+test",
+    convert=lambda row: {
+        "instruction": f"{row['Body'].strip().rstrip('.')}. {row['Question']}",
+        "answer": row["Answer"],
+    },
+)
+
+
+def _example(row: Row, answer: str) -> Example:
+    """Blank outputs, which a few published rows have, teach "The answer is <answer>."."""
+    return Example(
+        prompt=alpaca(row.required("instruction"), row.text("input")),
+        completion=row.text("output") or f"The answer is {answer}.",
+        answer=answer,
+    )
+
 
 GROUP = Group(
     name="arithmetic",
-    train_names=("math_50k", "math_10k", "math_data"),
+    mixtures=("math_50k", "math_10k", "math_data"),
     # The training files mix AQuA's options among the numbers.
     train_labels=Labels(
         "a number or an option from A to E", lambda label: is_number(label) or is_option(label)
     ),
     validation=Benchmark("validation", _NUMBER, _NUMERIC),
     benchmarks=(
-        Benchmark("MultiArith", _NUMBER, _NUMERIC),
-        Benchmark("gsm8k", _NUMBER, _NUMERIC),
+        Benchmark("MultiArith", _NUMBER, _NUMERIC, _MULTIARITH),
+        Benchmark("gsm8k", _NUMBER, _NUMERIC, _GSM8K),
         Benchmark("AddSub", _NUMBER, _NUMERIC),
-        Benchmark("AQuA", _OPTION, _LETTER),
+        Benchmark("AQuA", _OPTION, _LETTER, _AQUA),
         Benchmark("SingleEq", _NUMBER, _NUMERIC),
-        Benchmark("SVAMP", _NUMBER, _NUMERIC),
+        Benchmark("SVAMP", _NUMBER, _NUMERIC, _SVAMP),
     ),
+    example=_example,
 )

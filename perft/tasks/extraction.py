@@ -6,6 +6,7 @@ case-sensitive and work on the text after "### Response:".
 
 import math
 import re
+from collections.abc import Callable, Sequence
 
 _NUMBER = re.compile(r"-?\d+\.?\d*")
 _OPTION = re.compile(r"[A-E]")
@@ -38,8 +39,23 @@ def first_option(text: str) -> str | None:
     return found.group() if found else None
 
 
-def options_match(extracted: str, label: str) -> bool:
-    """Whether the two options are the same."""
+def first_choice(choices: Sequence[str]) -> Callable[[str], str | None]:
+    """The rule that finds the first of `choices` anywhere in a text; None when there is none.
+
+    The rule published for the commonsense tasks. Of choices that begin alike, the one that stands
+    first in `choices` is found.
+    """
+    pattern = re.compile("|".join(map(re.escape, choices)))
+
+    def find(text: str) -> str | None:
+        found = pattern.search(text)
+        return found.group() if found else None
+
+    return find
+
+
+def labels_match(extracted: str, label: str) -> bool:
+    """Whether the two are the same, letter for letter."""
     return extracted == label
 
 

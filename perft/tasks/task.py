@@ -19,11 +19,14 @@ class Example:
         prompt: everything before the answer, template included.
         completion: what training teaches to write; end of sequence is added by tokenisation.
         answer: the label that an extracted answer is compared with.
+        choices: the completions that likelihood compares, the right one among them; empty where
+            there is no choice.
     """
 
     prompt: str
     completion: str
     answer: str
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Task:
         """SHA-256 over every example of every split, in hexadecimal."""
         digest = hashlib.sha256()
         for split in (self.train, self.validation, *self.tests):
-            rows = [[e.prompt, e.completion, e.answer] for e in split.examples]
+            rows = [[e.prompt, e.completion, e.answer, *e.choices] for e in split.examples]
             digest.update(json.dumps([split.name, split.scorer.protocol, rows]).encode())
         return digest.hexdigest()
 
@@ -82,7 +85,8 @@ class TaskSource:
 
     Attributes:
         name: a task or group of tasks, such as "arithmetic" or "addsub".
-        data: a directory in the LLM-Adapters layout; None means the embedded task.
+        data: a directory in the LLM-Adapters layout, a directory with copies of the hub's datasets
+            by id, or "hub"; None means the embedded task.
         validation_size: examples of the validation split (held out of the training file where
             the data has no validation split of its own).
         seed: seeds the hold-out.

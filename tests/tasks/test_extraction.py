@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perft.tasks.extraction import (
+    first_choice,
     first_option,
     is_number,
     is_option,
+    labels_match,
     last_number,
     numbers_match,
-    options_match,
 )
 
 numbers = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False).map(lambda x: f"{x:.4f}")
@@ -103,8 +104,49 @@ def test_first_option_is_the_first_of_upstreams_matches(text: str) -> None:
 @given(text=st.text())
 def test_an_option_is_its_own_label(text: str) -> None:
     found = first_option(text)
-    assert found is None or (is_option(found) and options_match(found, found))
-    assert not options_match("A", "B")
+    assert found is None or (is_option(found) and labels_match(found, found))
+    assert not labels_match("A", "B")
+
+
+CHOICES = {
+    "boolq": ("true", "false"),
+    "piqa": ("solution1", "solution2"),
+    "winogrande": ("option1", "option2"),
+    "hellaswag": tuple(f"ending{i}" for i in range(1, 5)),
+    "others": tuple(f"answer{i}" for i in range(1, 6)),
+}
+UPSTREAM = {  # the expressions of the published evaluation
+    "boolq": r"true|false",
+    "piqa": r"solution1|solution2",
+    "winogrande": r"option1|option2",
+    "hellaswag": r"ending1|ending2|ending3|ending4",
+    "others": r"answer1|answer2|answer3|answer4|answer5",
+}
+
+
+@pytest.mark.parametrize("task", CHOICES)
+@given(data=st.data())
+def test_first_choice_is_the_first_of_upstreams_matches(task: str, data: st.DataObject) -> None:
+    pieces = st.one_of(st.text(), st.sampled_from([*CHOICES[task], "True", "answer", "6"]))
+    text = "".join(data.draw(st.lists(pieces, max_size=6)))
+    found = first_choice(CHOICES[task])(text)
+    assert found == next(iter(re.findall(UPSTREAM[task], text.strip())), None)
+    assert found is None or labels_match(found, found)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (" true", "true"),
+        ("the answer is False, not true", "true"),  # case counts
+        ("untrue", "true"),
+        ("falsetrue", "false"),
+        ("TRUE", None),
+        ("", None),
+    ],
+)
+def test_first_choice_by_hand(text: str, found: str | None) -> None:
+    assert first_choice(("true", "false"))(text) == found
 
 
 @pytest.mark.parametrize("label", ["4", "-4.5", "1,200", "1e3", "0.6666666666666666"])

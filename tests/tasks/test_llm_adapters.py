@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from perft.errors import DataError
-from perft.tasks import Task, TaskSource, load_task, overlap
+from perft.tasks import Example, Task, TaskSource, load_task, overlap
+from perft.tasks.arithmetic import GROUP
+from perft.tasks.benchmarks import Labels
 from perft.tasks.extraction import is_number
-from perft.tasks.llm_adapters import Labels, read_examples
 from perft.tasks.prompts import alpaca, first_response
+from perft.tasks.rows import read_rows
 
 NUMBERS = Labels("a number", is_number)
 UPSTREAM = ("ft-training_set/{}.json", "dataset/{}/test.json")
@@ -35,6 +37,10 @@ def write(data: Path, path: str, rows: Any) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(rows), encoding="utf-8")
     return file
+
+
+def read_examples(file: Path, labels: Labels) -> tuple[Example, ...]:
+    return GROUP.read(read_rows(file), labels)
 
 
 @pytest.fixture(params=[UPSTREAM, SHORT], ids=["upstream", "short"])

@@ -12,7 +12,11 @@ from perft.tasks import TASKS, TaskSource, check_source, load_task
 
 
 def test_known_names() -> None:
-    assert TASKS == ("arithmetic", "multiarith", "gsm8k", "addsub", "aqua", "singleeq", "svamp")
+    assert TASKS == (
+        "arithmetic", "multiarith", "gsm8k", "addsub", "aqua", "singleeq", "svamp",
+        "commonsense", "boolq", "piqa", "social_i_qa", "hellaswag", "winogrande", "arc-easy",
+        "arc-challenge", "openbookqa",
+    )  # fmt: skip
 
 
 def test_an_unknown_task_is_named_with_the_nearest() -> None:

@@ -1,0 +1,177 @@
+"""Reads rows of task data: JSON, JSON Lines, Parquet, or a dataset by way of `datasets`.
+
+Invariant: what cannot be used is a DataError that names the file (or dataset) and the row, counted
+from 1; in JSON Lines a row is a line. Nothing of the data is ever run or unpickled.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perft.errors import DataError
+
+ID = "id"
+"""A column of this name, where there is one, must tell rows apart."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_KNOWN = "one JSON array of objects (.json), one JSON object per line (.jsonl), or Parquet"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of data, and where it stands.
+
+    Attributes:
+        where: file or dataset and row, as errors name it.
+        values: by column.
+    """
+
+    where: str
+    values: Mapping[str, Any]
+
+    def text(self, column: str) -> str:
+        """The stripped text of a column; empty when it is absent or null.
+
+        Raises:
+            DataError: when the value is no text, or not UTF-8.
+        """
+        value = self.values.get(column)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise DataError(f"{self.where} has {kind_of(value)} as {column}; wanted text")
+        if _SURROGATE.search(value):
+            raise DataError(
+                f"{self.where} has text in {column} that is not UTF-8; save the file as UTF-8"
+            )
+        return value.strip()
+
+    def required(self, column: str) -> str:
+        """Like `text`, but refuses what is absent or blank."""
+        text = self.text(column)
+        if not text:
+            columns = ", ".join(map(str, self.values)) or "none"
+            raise DataError(
+                f"{self.where} has no {column}; every row needs one that is not empty "
+                f"(its columns: {columns})"
+            )
+        return text
+
+    def label(self, column: str) -> str:
+        """A required text or number, as text."""
+        value = self.values.get(column)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return str(value)
+        return self.required(column)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Reads a file, by its suffix.
+
+    Raises:
+        DataError: when the file is missing, empty, of another kind or damaged, a row is no object,
+            or two rows have one id.
+    """
+    readers: dict[str, Callable[[Path], Iterable[tuple[int, Any]]]] = {
+        ".json": _json_array,
+        ".jsonl": _json_lines,
+        ".parquet": _parquet,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path} is of no known kind; wanted {_KNOWN}")
+    try:
+        values = reader(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    return checked_rows(str(path), values)
+
+
+def checked_rows(place: str, values: Iterable[tuple[int, Any]]) -> list[Row]:
+    """Rows of `place`, given with their numbers, each proved to be an object with an id of its own.
+
+    Raises:
+        DataError: when there is no row, one is no object, or two have one id.
+    """
+    rows: list[Row] = []
+    seen: dict[str, int] = {}
+    for number, value in values:
+        where = f"{place}, row {number}"
+        if not isinstance(value, dict):
+            raise DataError(f"{where} is {kind_of(value)}; wanted an object")
+        if value.get(ID) is not None:
+            first = seen.setdefault(json.dumps(value[ID], default=str), number)
+            if first != number:
+                raise DataError(
+                    f"{where} has the id of row {first}, {value[ID]!r}; ids must differ"
+                )
+        rows.append(Row(where, value))
+    if not rows:
+        raise DataError(f"{place} holds no rows; wanted at least one")
+    return rows
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in words."""
+    names = {dict: "an object", list: "an array", str: "text", bool: "true or false"}
+    return "null" if value is None else names.get(type(value), "a number")
+
+
+def _decoded(path: Path) -> str:
+    # Bytes that are not UTF-8 become lone surrogates here, so that their row can be named.
+    return path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+
+
+def _json_array(path: Path) -> Iterable[tuple[int, Any]]:
+    wanted = "wanted one JSON array of objects in UTF-8"
+    try:
+        values = json.loads(_decoded(path))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON in UTF-8 ({error}); {wanted}") from error
+    if not isinstance(values, list) or not values:
+        found = "an empty array" if values == [] else kind_of(values)
+        raise DataError(f"{path} holds {found}; {wanted}")
+    return enumerate(values, start=1)
+
+
+def _json_lines(path: Path) -> Iterable[tuple[int, Any]]:
+    values: list[tuple[int, Any]] = []
+    # Only line feeds part rows: a text may hold other separators that Python would split at.
+    for number, line in enumerate(_decoded(path).split("\n"), start=1):
+        try:
+            if line.strip():
+                values.append((number, json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path}, row {number} is not JSON ({error}); wanted one JSON object per line"
+            ) from error
+    return values
+
+
+def _parquet(path: Path) -> Iterable[tuple[int, Any]]:
+    import pyarrow as pa  # noqa: PLC0415 - JSON alone does not need it
+    from pyarrow import parquet  # noqa: PLC0415
+
+    try:
+        table = parquet.ParquetFile(path).read()
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path} is not Parquet ({error})") from error
+    return rows_of_table(str(path), table)
+
+
+def rows_of_table(place: str, table: Any) -> Iterable[tuple[int, Any]]:
+    """The rows of an Arrow table with their numbers; text that is not UTF-8 is named by its row."""
+    try:
+        return enumerate(table.to_pylist(), start=1)
+    except UnicodeDecodeError:
+        for index in range(len(table)):
+            try:
+                table.slice(index, 1).to_pylist()
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{place}, row {index + 1} has text that is not UTF-8 ({error.reason})"
+                ) from error
+        raise
