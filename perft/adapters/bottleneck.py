@@ -1,14 +1,15 @@
 """The PEFT expert D(x), batched: M of them are two matrix products, never a loop over experts.
 
-Shapes: T tokens, D hidden size, M PEFT experts, R rank.
+Shapes: T tokens, D hidden size, M PEFT experts, R rank, H = M R.
 
     form "lora"      D(x) = (alpha/r) B A drop(x)
     form "parallel"  D(x) = W2 f(drop(W1 x)), f(z) = z sigmoid(z) (silu) unless set
 
-(arXiv 2411.08212, section 3.) `down_MRD` holds A or W1, `up_MRD` holds B or W2 transposed. All M
-experts are computed for every token and the gates multiply the bottleneck, so that a token that
-is not routed to an expert gets exactly nothing from it. Weights are masters in fp32 (fp64 on an
-fp64 base); products run in the dtype of the hidden states.
+(arXiv 2411.08212, section 3.) `down_MRD` holds A or W1, `up_MRD` holds B or W2 transposed. Routed
+experts are computed dense and masked, for every token, with gates that multiply the bottleneck; or
+grouped (`grouped.py`), where that is cheaper (`cost.py`). Both give the same, and a token that is
+not routed to an expert gets exactly nothing from it. Weights are masters in fp32 (fp64 on an fp64
+base); products run in the dtype of the hidden states.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from perft.adapters.cost import is_grouped
+from perft.adapters.grouped import grouped_experts
+from perft.adapters.routing import Routing, gates_of
 from perft.config import Activation, ExpertsConfig
 
 Weights = Mapping[str, Tensor]
@@ -50,29 +54,49 @@ def apply_experts(
     weights: Weights,
     x_TD: Tensor,
     drop: Drop,
-    gate_TM: Tensor | None = None,
+    routing: Routing | None = None,
 ) -> Tensor:
-    """Sums the PEFT experts' outputs, weighted by their gates.
+    """Sums the PEFT experts' outputs, weighted as they are routed.
 
     Args:
         config: rank, scale and form of the experts.
         weights: `perft_down` and `perft_up`, both (M, R, D).
         x_TD: hidden states that enter the MoE block.
         drop: dropout of this place, the identity in evaluation.
-        gate_TM: weight of each expert for each token; None weighs every expert 1.
+        routing: each token's experts and their weights; None weighs every expert 1.
 
     Returns:
         y_TD, in the dtype of `x_TD`.
     """
-    down_MRD = weights["perft_down"].to(x_TD.dtype)
+    down_MRD, up_MRD = weights["perft_down"].to(x_TD.dtype), weights["perft_up"]
+    activate = ACTIVATIONS[config.activation]
     if config.form == "lora":
         # The scale goes to the weights: there are far fewer of them than of activations.
-        up_MRD = weights["perft_up"] * config.scale
-        h_TH = F.linear(drop(x_TD), down_MRD.flatten(0, 1))
-    else:
-        up_MRD = weights["perft_up"]
-        h_TH = ACTIVATIONS[config.activation](drop(F.linear(x_TD, down_MRD.flatten(0, 1))))
+        up_MRD, x_TD = up_MRD * config.scale, drop(x_TD)
+        activate = drop = _same
+    up_MRD = up_MRD.to(x_TD.dtype)
+    if routing is not None and is_grouped(down_MRD, routing.index_TK.shape[-1]):
+        return grouped_experts(down_MRD, up_MRD, x_TD, routing, activate=activate, drop=drop)
+    gate_TM = None if routing is None else gates_of(routing, len(down_MRD))
+    return all_experts(down_MRD, up_MRD, x_TD, gate_TM, activate=activate, drop=drop)
+
+
+def all_experts(
+    down_MRD: Tensor,
+    up_MRD: Tensor,
+    x_TD: Tensor,
+    gate_TM: Tensor | None,
+    *,
+    activate: Callable[[Tensor], Tensor],
+    drop: Drop,
+) -> Tensor:
+    """The sum over all M of g_j up^T f(drop(down x)): dense, and masked where a gate is zero."""
+    h_TH = activate(drop(F.linear(x_TD, down_MRD.flatten(0, 1))))
     if gate_TM is not None:
         h_TMR = h_TH.view(-1, *down_MRD.shape[:2]) * gate_TM.to(h_TH.dtype).unsqueeze(-1)
         h_TH = h_TMR.flatten(1)
-    return h_TH @ up_MRD.to(x_TD.dtype).flatten(0, 1)
+    return h_TH @ up_MRD.flatten(0, 1)
+
+
+def _same(z: Tensor) -> Tensor:
+    return z

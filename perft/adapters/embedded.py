@@ -4,7 +4,6 @@ from torch import Tensor
 
 from perft.adapters.block import BlockGeometry, BlockInput
 from perft.adapters.bottleneck import Shapes, Weights, apply_experts, expert_shapes
-from perft.adapters.routing import gates_of
 from perft.config import EmbeddedConfig
 
 
@@ -16,8 +15,7 @@ def shapes(config: EmbeddedConfig, block: BlockGeometry) -> Shapes:
 def apply(config: EmbeddedConfig, weights: Weights, block: BlockInput) -> Tensor:
     """sum_i G_i(x) D_i(x) over the base router's choice, shape (T, D)."""
     assert block.routing is not None, "the host captures the base router's choice for PERFT-E"
-    gate_TE = gates_of(block.routing, weights["perft_down"].shape[0])
-    return apply_experts(config, weights, block.x_TD, block.drop, gate_TE)
+    return apply_experts(config, weights, block.x_TD, block.drop, block.routing)
 
 
 def activated(config: EmbeddedConfig, block: BlockGeometry) -> int:

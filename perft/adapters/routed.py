@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from perft.adapters.block import BlockGeometry, BlockInput
 from perft.adapters.bottleneck import Shapes, Weights, apply_experts, expert_shapes
-from perft.adapters.routing import RouterSums, sum_router, top_k_gates
+from perft.adapters.routing import RouterSums, choose, sum_router
 from perft.config import RoutedConfig
 
 
@@ -23,9 +23,9 @@ def apply(config: RoutedConfig, weights: Weights, block: BlockInput) -> tuple[Te
     """The routed sum, shape (T, D), and this block's routing sums."""
     router_MD = weights["perft_router"]
     prob_TM = F.linear(block.x_TD.to(router_MD.dtype), router_MD).softmax(-1)
-    gate_TM = top_k_gates(prob_TM, config.top_k, config.normalize_top_k)
-    y_TD = apply_experts(config, weights, block.x_TD, block.drop, gate_TM)
-    return y_TD, sum_router(prob_TM, gate_TM > 0, block.mask_T)
+    routing = choose(prob_TM, config.top_k, config.normalize_top_k)
+    y_TD = apply_experts(config, weights, block.x_TD, block.drop, routing)
+    return y_TD, sum_router(prob_TM, routing.index_TK, block.mask_T)
 
 
 def activated(config: RoutedConfig, block: BlockGeometry) -> int:

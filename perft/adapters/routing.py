@@ -11,10 +11,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Routing:
-    """A frozen base router's choice.
+    """A router's choice: a PEFT router's, or the frozen base router's as the base uses it.
 
     Attributes:
-        weight_TK: weights of the chosen experts, as the base uses them.
+        weight_TK: weights of the chosen experts; 0 where a choice does not count.
         index_TK: the chosen experts.
     """
 
@@ -47,35 +47,35 @@ class RouterSums:
         )
 
 
-def top_k_gates(prob_TM: Tensor, top_k: int, normalize: bool) -> Tensor:
-    """Keeps the K largest probabilities of each token, zeros elsewhere: softmax, then top-K.
+def choose(prob_TM: Tensor, top_k: int, normalize: bool) -> Routing:
+    """The K most probable experts of each token, with their probabilities: softmax, then top-K.
 
-    With `normalize` the kept ones are divided by their sum.
+    With `normalize` the K weights are divided by their sum.
     """
-    value_TK, index_TK = prob_TM.topk(top_k, dim=-1)
+    weight_TK, index_TK = prob_TM.topk(top_k, dim=-1)
     if normalize:
-        value_TK = value_TK / value_TK.sum(dim=-1, keepdim=True)
-    return torch.zeros_like(prob_TM).scatter(-1, index_TK, value_TK)
+        weight_TK = weight_TK / weight_TK.sum(dim=-1, keepdim=True)
+    return Routing(weight_TK, index_TK)
 
 
 def gates_of(routing: Routing, num_experts: int) -> Tensor:
-    """Spreads a base router's K weights per token over all E experts, zeros elsewhere."""
+    """Spreads the K weights per token over all M experts, zeros elsewhere; choices add up."""
     weight_TK = routing.weight_TK
-    gate_TE = weight_TK.new_zeros(weight_TK.shape[0], num_experts)
-    return gate_TE.scatter_add(-1, routing.index_TK, weight_TK)
+    gate_TM = weight_TK.new_zeros(weight_TK.shape[0], num_experts)
+    return gate_TM.scatter_add(-1, routing.index_TK, weight_TK)
 
 
-def sum_router(prob_TM: Tensor, chosen_TM: Tensor, mask_T: Tensor) -> RouterSums:
+def sum_router(prob_TM: Tensor, index_TK: Tensor, mask_T: Tensor) -> RouterSums:
     """Sums one layer's routing over the tokens where `mask_T` is true.
 
     Args:
         prob_TM: the router's probabilities.
-        chosen_TM: true where the token uses the expert.
+        index_TK: the chosen experts.
         mask_T: false where a token is padding.
     """
     keep_T1 = mask_T.to(prob_TM.dtype).unsqueeze(-1)
     with torch.no_grad():
-        load_M = (chosen_TM * keep_T1).sum(0)
+        load_M = torch.zeros_like(prob_TM).scatter(-1, index_TK, keep_T1.expand_as(index_TK)).sum(0)
         entropy = (torch.special.entr(prob_TM) * keep_T1).sum()
     return RouterSums(load_M, (prob_TM * keep_T1).sum(0), entropy, keep_T1.sum())
 

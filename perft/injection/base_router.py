@@ -47,7 +47,6 @@ def _add_sums(layout: RowLayout, segment: Segment, routing: BaseRouting) -> None
     own = slice(segment.start * length, segment.stop * length)
     wide = torch.promote_types(logits_TE.dtype, torch.float32)
     prob_TE = logits_TE[own].to(wide).softmax(-1)
-    chosen_TE = torch.zeros_like(prob_TE, dtype=torch.bool).scatter(-1, index_TK[own], True)
     assert segment.name is not None
     mask_T = layout.mask_of(segment, length, prob_TE.device)
-    layout.add_base_sums(segment.name, sum_router(prob_TE, chosen_TE, mask_T))
+    layout.add_base_sums(segment.name, sum_router(prob_TE, index_TK[own], mask_T))

@@ -1,4 +1,7 @@
-"""Many PEFT experts as two matrix products equal each expert on its own."""
+"""Many PEFT experts as two matrix products equal each expert on its own.
+
+Here in fp64, dense and masked; test_grouped.py has the other computation.
+"""
 
 from typing import get_args
 
@@ -11,6 +14,7 @@ from transformers.activations import ACT2FN
 
 from contracts.equations import peft_expert, silu
 from perft.adapters.bottleneck import ACTIVATIONS, apply_experts, expert_shapes, master_dtype
+from perft.adapters.routing import Routing
 from perft.config import Activation, DenseConfig
 
 
@@ -23,6 +27,13 @@ def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
+def random_routing(tokens: int, experts: int, top_k: int, seed: int) -> Routing:
+    """An expert may be chosen twice."""
+    generator = torch.Generator().manual_seed(seed)
+    index_TK = torch.randint(experts, (tokens, top_k), generator=generator)
+    return Routing(drawn((tokens, top_k), seed), index_TK)
+
+
 @settings(deadline=None)
 @given(
     tokens=st.integers(0, 5),
@@ -31,22 +42,24 @@ def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
     hidden=st.integers(1, 6),
     form=st.sampled_from(["lora", "parallel"]),
     alpha=st.none() | st.floats(0.1, 50),
-    gated=st.booleans(),
+    top_k=st.integers(0, 3),
     seed=st.integers(0, 2**16),
 )
 def test_batched_experts_equal_the_sum_over_single_ones(
-    tokens, experts, rank, hidden, form, alpha, gated, seed
+    tokens, experts, rank, hidden, form, alpha, top_k, seed
 ):
     config = DenseConfig(rank=rank, num_experts=experts, form=form, alpha=alpha)
     shapes = expert_shapes(config, experts, hidden)
     weights = {kind: drawn(shape, seed + i) for i, (kind, shape) in enumerate(shapes.items())}
     x_TD = drawn((tokens, hidden), seed + 2)
-    gate_TM = drawn((tokens, experts), seed + 3) if gated else None
-    found = apply_experts(config, weights, x_TD, identity, gate_TM)
+    routing = random_routing(tokens, experts, top_k, seed + 3) if top_k else None
+    found = apply_experts(config, weights, x_TD, identity, routing)
     wanted = torch.zeros_like(x_TD)
     for t, x_D in enumerate(x_TD):
-        for j in range(experts):
-            weight = 1.0 if gate_TM is None else gate_TM[t, j]
+        chosen = [(1.0, j) for j in range(experts)]
+        if routing is not None:
+            chosen = list(zip(routing.weight_TK[t], routing.index_TK[t], strict=True))
+        for weight, j in chosen:
             down_RD, up_RD = weights["perft_down"][j], weights["perft_up"][j]
             wanted[t] += weight * peft_expert(config, down_RD, up_RD, x_D)
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
@@ -55,8 +68,9 @@ def test_batched_experts_equal_the_sum_over_single_ones(
 def test_token_not_routed_to_an_expert_gets_exactly_nothing_from_it():
     config = DenseConfig(rank=2, num_experts=2)
     weights = {kind: drawn((2, 2, 3), 1) for kind in ("perft_down", "perft_up")}
-    gate_TM = torch.tensor([[0.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
-    found = apply_experts(config, weights, drawn((2, 3), 2), identity, gate_TM)
+    weight_TK = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    routing = Routing(weight_TK, torch.tensor([[0], [1]]))
+    found = apply_experts(config, weights, drawn((2, 3), 2), identity, routing)
     assert not found[0].any()
     assert found[1].any()
 
@@ -123,6 +137,6 @@ def test_masters_are_fp32_and_fp64_beside_fp64(base: torch.dtype, masters: torch
 def test_output_is_in_the_dtype_of_the_hidden_states():
     config = DenseConfig(rank=2, num_experts=2)
     weights = {kind: torch.randn(2, 2, 3) for kind in ("perft_down", "perft_up")}
-    gate_TM = torch.rand(4, 2, dtype=torch.float32)
+    routing = Routing(torch.rand(4, 1), torch.randint(2, (4, 1)))
     x_TD = torch.randn(4, 3, dtype=torch.bfloat16)
-    assert apply_experts(config, weights, x_TD, identity, gate_TM).dtype == torch.bfloat16
+    assert apply_experts(config, weights, x_TD, identity, routing).dtype == torch.bfloat16

@@ -13,10 +13,10 @@ from contracts.equations import softmax_then_top_k
 from perft.adapters.routing import (
     RouterSums,
     Routing,
+    choose,
     gates_of,
     load_balancing_loss,
     sum_router,
-    top_k_gates,
 )
 
 COEFFICIENT = 3.7
@@ -35,7 +35,7 @@ def routers(draw: st.DrawFn) -> tuple[Tensor, int]:
 @given(routers(), st.booleans())
 def test_gates_are_softmax_then_top_k(router: tuple[Tensor, int], normalize: bool):
     logits, top_k = router
-    gates = top_k_gates(logits.softmax(-1), top_k, normalize)
+    gates = gates_of(choose(logits.softmax(-1), top_k, normalize), logits.shape[1])
     for row, gate in zip(logits.tolist(), gates.tolist(), strict=True):
         wanted = softmax_then_top_k(row, top_k, normalize)
         assert {j: g for j, g in enumerate(gate) if g} == pytest.approx(wanted, rel=1e-12)
@@ -47,8 +47,8 @@ def test_normalized_gates_sum_to_one_and_others_to_at_most_one(router: tuple[Ten
     logits, top_k = router
     probabilities = logits.softmax(-1)
     ones = torch.ones(len(logits), dtype=torch.float64)
-    torch.testing.assert_close(top_k_gates(probabilities, top_k, True).sum(-1), ones)
-    assert (top_k_gates(probabilities, top_k, False).sum(-1) <= 1 + 1e-12).all()
+    torch.testing.assert_close(choose(probabilities, top_k, True).weight_TK.sum(-1), ones)
+    assert (choose(probabilities, top_k, False).weight_TK.sum(-1) <= 1 + 1e-12).all()
 
 
 def test_base_weights_are_spread_over_all_experts():
@@ -57,11 +57,16 @@ def test_base_weights_are_spread_over_all_experts():
     assert torch.equal(gates_of(routing, 4), wanted)
 
 
+def test_expert_chosen_twice_has_both_weights():
+    routing = Routing(torch.tensor([[0.75, 0.5]]), torch.tensor([[1, 1]]))
+    assert torch.equal(gates_of(routing, 2), torch.tensor([[0.0, 1.25]]))
+
+
 def sums_of(logits: Tensor, top_k: int, mask: Tensor | None = None) -> RouterSums:
     """Sums of one layer, as PERFT-R makes them."""
     probabilities = logits.softmax(-1)
     mask = torch.ones(len(logits), dtype=torch.bool) if mask is None else mask
-    return sum_router(probabilities, top_k_gates(probabilities, top_k, False) > 0, mask)
+    return sum_router(probabilities, choose(probabilities, top_k, False).index_TK, mask)
 
 
 def loss_of(sums: RouterSums) -> Tensor:
