@@ -1,0 +1,192 @@
+"""The embedded commonsense task: questions about the small world whose facts the base was told.
+
+One example: "Question: Choose: the cat eats grass, fish, honey or mice?" is answered by "The cat
+eats fish. The answer is fish." The base has read every fact in pretraining, and no question, option
+or "yes or no": what an adapter learns is to ask the base's memory and to compare what it says.
+
+No sentence shape occurs in two splits, and no question about the same things either: a split asks
+only for combinations of subject and options whose hash falls to it. The facts themselves are common
+to all splits, as they are in the commonsense benchmarks.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+from perft.synthetic.world import CREATURES, FRUITS, TOOLS
+from perft.tasks.task import Example, Scorer, Split, Task
+
+TRAIN_SIZE = 4000
+TEST_SIZE = 1000
+OPTIONS = 4
+_TEST_SEED = 0  # the test split is the same for every seed, so that test scores compare
+_SHARES = {"train": 7, "validation": 1, "test": 2}  # tenths of all combinations
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What the world says of every member of a table.
+
+    Attributes:
+        verb: with a subject before it and a value after it, a sentence of pretraining.
+        facts: value by subject.
+    """
+
+    verb: str
+    facts: dict[str, str]
+
+    def say(self, subject: str, value: str) -> str:
+        """The sentence, without its full stop."""
+        return f"the {subject} {self.verb} {value}"
+
+
+RELATIONS = (
+    Relation("eats", {each.name: each.food for each in CREATURES}),
+    Relation("lives in the", {each.name: each.home for each in CREATURES}),
+    Relation("is", {each.name: each.colour for each in (*CREATURES, *FRUITS)}),
+    Relation("grows on the", {each.name: each.place for each in FRUITS}),
+    Relation("tastes", {each.name: each.taste for each in FRUITS}),
+    Relation("is used to", {each.name: each.purpose for each in TOOLS}),
+    Relation("is kept in the", {each.name: each.place for each in TOOLS}),
+)
+
+# How a question is put: {c} is what is asked, {a} and {b} are subjects, {v} is their verb.
+_CHOICES = {
+    "train": (
+        "{c}",
+        "Choose: {c}",
+        "Say what is right: {c}",
+        "Which of these is it: {c}",
+        "Look at the words and say it: {c}",
+    ),
+    "validation": ("Answer this: {c}", "Take one: {c}"),
+    "test": ("What is it: {c}", "Say the right one: {c}"),
+}
+_TRUTHS = {
+    "train": (
+        "Is this true: {c}",
+        "True or not: {c}",
+        "Say yes or no: {c}",
+        "{c}, yes or no",
+        "Is it so that {c}",
+    ),
+    "validation": ("Answer yes or no: {c}", "Is it right that {c}"),
+    "test": ("Yes or no: {c}", "Is it true that {c}"),
+}
+_COMPARISONS = {
+    "train": (
+        "The {a} {v} it and the {b} {v} it, is it the same",
+        "Of the {a} and the {b}: each {v} the same, yes or no",
+        "Say if the {a} {v} the same that the {b} {v}",
+    ),
+    "validation": ("Is it the same that the {a} {v} and the {b} {v}",),
+    "test": ("The {a} and the {b}, each {v} it: is it the same",),
+}
+
+
+def answer_of(text: str) -> str | None:
+    """What stands between the last "The answer is " and the full stop after it."""
+    _, found, rest = text.rpartition("The answer is ")
+    answer, stop, _ = rest.partition(".")
+    return answer if found and stop else None
+
+
+SCORER = Scorer(
+    protocol="perft-embedded: greedy, the answer that the completion states, letter by letter",
+    max_new_tokens=32,
+    extract=answer_of,
+    matches=lambda found, label: found == label,
+)
+
+
+def commonsense(validation_size: int, seed: int) -> Task:
+    """The embedded commonsense task: 4,000 training and 1,000 test questions.
+
+    Args:
+        validation_size: questions in the validation split.
+        seed: seeds train and validation; the test split is always the same.
+    """
+    return Task(
+        name="commonsense",
+        train=_split("train", TRAIN_SIZE, seed),
+        validation=_split("validation", validation_size, seed),
+        tests=(_split("test", TEST_SIZE, _TEST_SEED),),
+    )
+
+
+def split_of(*things: str) -> str:
+    """The one split that may ask about `things` together, in any order."""
+    tenth = zlib.crc32(repr(sorted(things)).encode()) % 10
+    for name, share in _SHARES.items():
+        tenth -= share
+        if tenth < 0:
+            return name
+    raise AssertionError("the shares do not add up to ten")
+
+
+def _split(name: str, size: int, seed: int) -> Split:
+    rng = Random(f"{name} {seed}")
+    questions: dict[str, Example] = {}
+    for example in _questions(name, rng):
+        questions.setdefault(example.prompt, example)
+        if len(questions) == size:
+            break
+    return Split(name, tuple(questions.values()), SCORER)
+
+
+def _questions(split: str, rng: Random) -> Iterator[Example]:
+    facts = [(relation, subject) for relation in RELATIONS for subject in relation.facts]
+    kinds: dict[Callable[..., Example | None], float] = {_choice: 0.5, _truth: 0.3, _compare: 0.2}
+    while True:
+        (kind,) = rng.choices(list(kinds), list(kinds.values()))
+        example = kind(*rng.choice(facts), split, rng)
+        if example is not None:
+            yield example
+
+
+def _choice(relation: Relation, subject: str, split: str, rng: Random) -> Example | None:
+    value = relation.facts[subject]
+    others = sorted(set(relation.facts.values()) - {value})
+    options = [value, *rng.sample(others, min(OPTIONS - 1, len(others)))]
+    if split_of(subject, *options) != split:
+        return None
+    rng.shuffle(options)
+    asked = relation.say(subject, f"{', '.join(options[:-1])} or {options[-1]}")
+    return _example(rng.choice(_CHOICES[split]).format(c=asked), relation, [subject], value)
+
+
+def _truth(relation: Relation, subject: str, split: str, rng: Random) -> Example | None:
+    value = relation.facts[subject]
+    wrong = rng.choice(sorted(set(relation.facts.values()) - {value}))
+    if split_of(subject, value, wrong) != split:
+        return None
+    said, denied = rng.sample((value, wrong), k=2)
+    asked = rng.choice(_TRUTHS[split]).format(c=f"{relation.say(subject, said)} and not {denied}")
+    return _example(asked, relation, [subject], _yes_or_no(said == value))
+
+
+def _compare(relation: Relation, subject: str, split: str, rng: Random) -> Example | None:
+    if " " in relation.verb:  # "it is used to it" would be no sentence
+        return None
+    value, same = relation.facts[subject], rng.random() < 0.5
+    others = [s for s, v in relation.facts.items() if s != subject and (v == value) == same]
+    other = rng.choice(others) if others else subject
+    if not others or split_of(relation.verb, subject, other) != split:
+        return None
+    asked = rng.choice(_COMPARISONS[split]).format(a=subject, b=other, v=relation.verb)
+    return _example(asked, relation, [subject, other], _yes_or_no(same))
+
+
+def _yes_or_no(is_so: bool) -> str:
+    return "yes" if is_so else "no"
+
+
+def _example(question: str, relation: Relation, subjects: list[str], answer: str) -> Example:
+    known = "".join(f" {_sentence(relation.say(s, relation.facts[s]))}." for s in subjects)
+    prompt = f"Question: {_sentence(question)}?\nAnswer:"
+    return Example(prompt, f"{known} The answer is {answer}.", answer)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
