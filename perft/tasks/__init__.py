@@ -5,7 +5,7 @@ torch.
 """
 
 from perft.errors import ConfigError, unknown
-from perft.tasks import arithmetic, benchmarks, commonsense
+from perft.tasks import arithmetic, benchmarks, commonsense, word_problems, world_questions
 from perft.tasks.splits import overlap
 from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
 
@@ -27,6 +27,10 @@ _GROUP_OF = {
     for group in GROUPS
     for name in (group.name, *(benchmark.name for benchmark in group.benchmarks))
 }
+_EMBEDDED = {
+    arithmetic.GROUP.name: word_problems.arithmetic,
+    commonsense.GROUP.name: world_questions.commonsense,
+}
 TASKS: tuple[str, ...] = tuple(_GROUP_OF)
 """Every name that `load_task` knows, in lower case; a source may spell it in any case."""
 
@@ -46,14 +50,12 @@ def load_task(source: TaskSource) -> Task:
         raise ConfigError(f"validation_size must be at least 1, found {source.validation_size}")
     if source.data is not None:
         return benchmarks.load(_GROUP_OF[name], source)
-    if name != arithmetic.GROUP.name:
+    if name not in _EMBEDDED:
         raise ConfigError(
             f"task {source.name!r} needs a data directory, found none; name one with --data, or "
-            f"use the embedded task {arithmetic.GROUP.name!r}"
+            f"use an embedded task: {', '.join(_EMBEDDED)}"
         )
-    from perft.tasks import word_problems  # noqa: PLC0415 - real data never needs it
-
-    return word_problems.arithmetic(source.validation_size, source.seed)
+    return _EMBEDDED[name](source.validation_size, source.seed)
 
 
 def check_source(source: TaskSource) -> None:

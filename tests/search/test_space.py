@@ -28,6 +28,15 @@ def test_the_shipped_space_is_found_by_name() -> None:
         assert len(drawn) == 6, "every variant can be drawn"
 
 
+def test_commonsense_draws_what_arithmetic_draws_and_trains_it_for_longer() -> None:
+    drawn = {
+        name: find_space(name).suggest(asked(5), True) for name in ("arithmetic", "commonsense")
+    }
+    assert drawn["commonsense"].adapter == drawn["arithmetic"].adapter
+    assert drawn["commonsense"].training.lr == drawn["arithmetic"].training.lr
+    assert drawn["commonsense"].training.max_steps > drawn["arithmetic"].training.max_steps
+
+
 def test_the_design_space_draws_every_variant_and_every_choice() -> None:
     space = find_space("design_space")
     for embedded in (True, False):
