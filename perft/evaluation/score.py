@@ -12,7 +12,7 @@ from perft.evaluation.loss import chunks_by_length
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
-from perft.tasks.tokenize import TokenRows, tokenize_prompts
+from perft.tasks.tokenize import TokenRows, longest_choice, tokenize_prompts
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,18 @@ def prompt_rows(split: Split, tokenizer: PreTrainedTokenizerBase, positions: int
     Raises:
         ConfigError: if the base has no room for prompt and answer.
     """
-    room = positions - split.scorer.max_new_tokens
+    new = new_tokens(split, tokenizer)
+    room = positions - new
     if room < 1:
         raise ConfigError(
-            f"{split.name} generates up to {split.scorer.max_new_tokens} tokens and the base "
-            f"takes only {positions} in all"
+            f"{split.name} generates up to {new} tokens and the base takes only {positions} in all"
         )
     return tokenize_prompts(split.examples, tokenizer, room)
+
+
+def new_tokens(split: Split, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Limit of generation: the scorer's, or as many as this tokenizer makes of a choice."""
+    return max(split.scorer.max_new_tokens, longest_choice(split.examples, tokenizer))
 
 
 def predict(
@@ -69,14 +74,15 @@ def predict(
     assert tokenizer.eos_token_id is not None, "tokenisation has refused a base without one"
     found: dict[str | None, list[Prediction]] = {name: [] for name in names}
     count = len(prompts) if first is None else min(first, len(prompts))
-    lengths = [len(prompts.row(i)[0]) + split.scorer.max_new_tokens for i in range(count)]
+    limit = new_tokens(split, tokenizer)
+    lengths = (prompts.lengths[:count] + limit).tolist()
     for chunk in chunks_by_length(lengths, len(names), ranks):
         mine = chunk[ranks.share(len(chunk))]
         new = generate(
             host,
             names,
             [prompts.row(i)[0] for i in mine],
-            max_new_tokens=split.scorer.max_new_tokens,
+            max_new_tokens=limit,
             pad=tokenizer.pad_token_id,
             eos=tokenizer.eos_token_id,
             ranks=ranks,
@@ -84,7 +90,7 @@ def predict(
         for name, rows in new.items():
             # Decoding no rows gives one empty text; a rank may have none.
             texts = tokenizer.batch_decode(rows, skip_special_tokens=True) if rows else []
-            found[name] += [_judge(split, i, text) for i, text in zip(mine, texts, strict=True)]
+            found[name] += [judge(split, i, text) for i, text in zip(mine, texts, strict=True)]
     return {name: sorted(rows, key=lambda row: row.index) for name, rows in found.items()}
 
 
@@ -99,7 +105,8 @@ def count_correct(
     return dict(zip(predictions, counts.tolist(), strict=True))
 
 
-def _judge(split: Split, index: int, output: str) -> Prediction:
+def judge(split: Split, index: int, output: str) -> Prediction:
+    """What the split's scorer says of an output for its example `index`."""
     extracted = split.scorer.extract(output)
     label = split.examples[index].answer
     correct = extracted is not None and split.scorer.matches(extracted, label)

@@ -1,6 +1,6 @@
 """The forward pass of a pack: rows of many adapters through one base."""
 
 from perft.forward.batch import Row, target_count
-from perft.forward.losses import AdapterRows, PackLosses, pack_losses
+from perft.forward.losses import AdapterRows, PackLosses, pack_losses, row_losses
 
-__all__ = ["AdapterRows", "PackLosses", "Row", "pack_losses", "target_count"]
+__all__ = ["AdapterRows", "PackLosses", "Row", "pack_losses", "row_losses", "target_count"]

@@ -9,7 +9,7 @@ from torch import Tensor
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums
 from perft.forward.batch import Row, collate
-from perft.injection import AdapterHost, rows_of
+from perft.injection import AdapterHost, RowLayout, rows_of
 from perft.models.head import has_plain_head, token_losses
 
 
@@ -49,6 +49,24 @@ def pack_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) -
         pad: token id of padding.
         parts: the rows of each adapter.
     """
+    per_row, layout = _run(host, pad, parts)
+    loss = {name: torch.cat(losses).sum() for name, losses in per_row.items()}
+    return PackLosses(loss, layout.sums, layout.base_sums)
+
+
+def row_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) -> dict[str, Tensor]:
+    """Like `pack_losses`, but each row's own sum: by adapter, (rows,), nats, fp64."""
+    per_row, _ = _run(host, pad, parts)
+    return {
+        name: torch.stack([loss.double().sum() for loss in losses])
+        for name, losses in per_row.items()
+    }
+
+
+def _run(
+    host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]
+) -> tuple[dict[str, tuple[Tensor, ...]], RowLayout]:
+    """The cross-entropies of every row, by adapter, and the layout that went through the base."""
     device = host.model.device
     batch = collate([row for part in parts.values() for row in part.rows], pad, device)
     layout = rows_of(
@@ -61,9 +79,9 @@ def pack_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) -
         loss_N = token_losses(
             host.model, batch.ids_BS, batch.position_N, batch.label_N, plain=plain
         )
-    per_row = torch.split(loss_N, list(batch.targets))
-    loss, at = {}, 0
+    losses = torch.split(loss_N, list(batch.targets))
+    per_row, at = {}, 0
     for name, part in parts.items():
-        loss[name] = torch.cat(per_row[at : at + len(part.rows)]).sum()
+        per_row[name] = losses[at : at + len(part.rows)]
         at += len(part.rows)
-    return PackLosses(loss, layout.sums, layout.base_sums)
+    return per_row, layout

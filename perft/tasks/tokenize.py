@@ -10,7 +10,7 @@ itself puts one, and counts as part of the prompt.
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -58,6 +58,11 @@ class TokenRows:
     def __len__(self) -> int:
         return len(self.prompt_lengths)
 
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of every row, (N)."""
+        return np.diff(self.offsets)
+
     def row(self, index: int) -> tuple[npt.NDArray[np.int32], int]:
         """The ids of one row (a view) and how many of them, at its start, carry no loss."""
         ids = self.ids[self.offsets[index] : self.offsets[index + 1]]
@@ -69,6 +74,8 @@ def tokenize(
     tokenizer: Tokenizer,
     max_length: int,
     loss_on: Literal["answer", "all"],
+    *,
+    ends: bool = True,
 ) -> TokenRows:
     """Rows of prompt, completion and end of sequence, for training and validation loss.
 
@@ -81,6 +88,7 @@ def tokenize(
         max_length: tokens of a whole row.
         loss_on: with "answer" the prompt carries no loss; with "all" every token does, so that
             `prompt_lengths` is 0.
+        ends: whether end of sequence follows the completion.
 
     Raises:
         BaseModelError: when the tokenizer has no end-of-sequence token.
@@ -98,7 +106,7 @@ def tokenize(
     completions = _encode([example.completion for example in examples], tokenizer)
     ids, lengths, prompt_lengths, truncated = array("i"), [], [], 0
     for prompt, completion in zip(prompts, completions, strict=True):
-        answer = [*completion, eos]
+        answer = [*completion, eos] if ends else completion
         kept_answer = answer[: room - min(1, len(prompt))]
         kept_prompt = _end(prompt, room - len(kept_answer))
         truncated += len(prompt) + len(answer) > room
@@ -127,6 +135,24 @@ def tokenize_prompts(
         ids.extend([*bos, *kept])
         lengths.append(len(bos) + len(kept))
     return _rows(ids, lengths, lengths, truncated)
+
+
+def tokenize_choices(
+    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int
+) -> TokenRows:
+    """One row for every choice of every example, in order, without end of sequence.
+
+    Raises:
+        BaseModelError, ConfigError: as `tokenize`.
+    """
+    choices = [replace(each, completion=text) for each in examples for text in each.choices]
+    return tokenize(choices, tokenizer, max_length, "answer", ends=False)
+
+
+def longest_choice(examples: Sequence[Example], tokenizer: Tokenizer) -> int:
+    """Tokens of the longest choice there is; 0 where there are none."""
+    texts = sorted({choice for example in examples for choice in example.choices})
+    return max(map(len, _encode(texts, tokenizer)), default=0)
 
 
 def _bos(tokenizer: Tokenizer) -> list[int]:

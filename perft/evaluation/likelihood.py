@@ -1,0 +1,100 @@
+"""Scores adapters on tasks with choices by the likelihood of each choice: nothing is generated.
+
+The choice is the completion that the base finds most likely after the prompt of generation, summed
+over its tokens without end of sequence; "likelihood-normalized" divides by the choice's characters,
+as acc_norm of lm-evaluation-harness does. It is judged as a generated text would be.
+
+Invariant: a choice depends on its own row alone, not on batch, padding or the pack.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Literal
+
+import torch
+
+from perft.errors import ConfigError
+from perft.evaluation.loss import chunks_by_length
+from perft.evaluation.score import Prediction, judge
+from perft.forward import AdapterRows, row_losses
+from perft.injection import AdapterHost
+from perft.ranks import Ranks
+from perft.tasks import Split
+from perft.tasks.tokenize import TokenRows
+
+Scoring = Literal["generation", "likelihood", "likelihood-normalized"]
+"""How examples are scored."""
+
+
+def protocol_of(split: Split, scoring: Scoring) -> str:
+    """Names the rules, so that scores of different rules are never compared."""
+    if scoring == "generation":
+        return split.scorer.protocol
+    per = ", per character" if scoring == "likelihood-normalized" else ""
+    return f"choice of the highest log-likelihood{per}, not comparable with generation"
+
+
+def require_choices(split: Split) -> None:
+    """Refuses a split of which some example has no choices.
+
+    Raises:
+        ConfigError: names the split.
+    """
+    if not all(example.choices for example in split.examples):
+        raise ConfigError(
+            f"likelihood compares choices and the examples of {split.name} have none; score it by "
+            "generation"
+        )
+
+
+@torch.no_grad()
+def choose(
+    host: AdapterHost,
+    names: Sequence[str],
+    split: Split,
+    *,
+    rows: TokenRows,
+    normalized: bool,
+    pad: int,
+    ranks: Ranks,
+) -> dict[str, list[Prediction]]:
+    """Predictions of this rank's share of the split, for each adapter, by example index.
+
+    Args:
+        host: the base with the adapters on it.
+        names: the adapters.
+        split: examples, with choices, and scorer.
+        rows: the split's, from `tokenize_choices`; at least one for each rank.
+        normalized: whether a likelihood is divided by the choice's characters.
+        pad: token id of padding.
+        ranks: the rows are shared among them.
+    """
+    total = {name: torch.zeros(len(rows), dtype=torch.float64) for name in names}
+    for chunk in chunks_by_length(rows.lengths.tolist(), len(names), ranks):
+        mine = chunk[ranks.share(len(chunk))]
+        part = AdapterRows([rows.row(i) for i in mine])
+        for name, losses in row_losses(host, pad, dict.fromkeys(names, part)).items():
+            total[name][mine] = losses.cpu()
+    on_device = {name: losses.to(ranks.device) for name, losses in total.items()}
+    ranks.add_up(list(on_device.values()))
+    indices = range(len(split.examples))[ranks.share(len(split.examples))]
+    starts = [0, *accumulate(len(example.choices) for example in split.examples)]
+    found = {}
+    for name, losses in on_device.items():
+        values = losses.tolist()
+        found[name] = [
+            _chosen(split, i, values[starts[i] : starts[i + 1]], normalized) for i in indices
+        ]
+    return found
+
+
+def _chosen(split: Split, index: int, losses: Sequence[float], normalized: bool) -> Prediction:
+    """The choice of the lowest loss, of equal ones the first; a loss that is no number is worst."""
+    choices = split.examples[index].choices
+    lengths = [max(1, len(choice.strip())) if normalized else 1 for choice in choices]
+    costs = [
+        math.inf if math.isnan(loss) else loss / length
+        for loss, length in zip(losses, lengths, strict=True)
+    ]
+    return judge(split, index, choices[costs.index(min(costs))])
