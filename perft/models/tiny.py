@@ -57,7 +57,7 @@ _ROPE = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5
 
 _DENSE_FIRST = (
     "afmoe", "axk1", "axk2", "bailing_hybrid", "beam", "deepseek_v2", "deepseek_v3",
-    "deepseek_v32", "dots1", "dots3_note_text", "ernie4_5_moe", "exaone_moe", "glm4_moe",
+    "deepseek_v32", "dots1", "ernie4_5_moe", "exaone_moe", "glm4_moe",
     "glm4_moe_lite", "glm_moe_dsa", "hy_v3", "hy_v4", "kimi_linear", "laguna", "lfm2_moe",
     "mimo_v2_flash",
 )  # fmt: skip
@@ -85,6 +85,7 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
         "n_shared_experts": 1,
         "head_dim": 8,
     },
+    "dots3_note_text": {"mlp_layer_types": ["sparse", "sparse"]},  # its third attends otherwise
     "ernie4_5_moe": {"moe_layer_end_index": 2},
     "gemma4_text": {
         "enable_moe_block": True,
@@ -95,7 +96,7 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
     },
     "granitemoehybrid": {"mamba_n_heads": 4, "layer_types": ["mamba", "attention"]},
     "inkling_text": {"n_shared_experts": 1},
-    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "kimi_linear": {"layer_types": ["linear_attention", "full_attention", "linear_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv"]},
     "mimo_v2_flash": {
@@ -106,7 +107,6 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
         "layers_block_type": ["full_attention", "moe", "linear_attention", "moe"],
         "num_hidden_layers": None,
         "n_groups": 1,
-        "use_mamba_kernels": False,
         "chunk_size": 4,
         "expand": 1,
     },

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from contracts.adapters import EVERY, add_random, possible, token_ids
 from contracts.bases import answer, every_family, tiny_base
-from contracts.equations import Gates, beside_block
+from contracts.equations import Gates, beside_block, low_rank
 from perft.config import EmbeddedConfig, ExpertsConfig, LoraRouterConfig
 from perft.errors import BaseModelError
 from perft.injection import AdapterHost
@@ -171,6 +172,39 @@ def test_nllb_s_weights_are_those_of_its_two_best_experts_over_their_sum():
                 for i, w in zip(routing.index_TK[t], routing.weight_TK[t], strict=True)
             }
             assert found == pytest.approx({i: power_E[i] / total for i in best}, abs=1e-6)
+
+
+@every_family
+@torch.no_grad()
+def test_lora_answers_as_a_base_with_the_merged_weights(family: str):
+    host, ids = AdapterHost(tiny_base(family)), token_ids(3)
+    base = answer(host.model, ids)
+    for name in possible(host, {n: EVERY[n] for n in ("lora-attention", "lora-router")}):
+        add_random(host, name, EVERY[name])
+        host.activate(name)
+        found = answer(host.model, ids)
+        tensors = host.tensors(name)
+        host.activate(None)
+        merged = tiny_base(family)
+        answer(merged, ids)  # some routers settle on their dtype in their first pass
+        for key in tensors:
+            path, _, kind = key.rpartition(".adapters.")
+            if kind == "lora_A":
+                pair = tensors[key], tensors[f"{path}.adapters.lora_B"]
+                weight = matrix_of(merged, path)
+                weight += low_rank(EVERY[name], *pair).to(weight.dtype)
+        wanted = answer(merged, ids)
+        assert (wanted - base).abs().max() > 1e-3, name
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def matrix_of(model: PreTrainedModel, path: str) -> Tensor:
+    """The weight that LoRA at `path` adds to: of a linear layer, or the matrix of a router."""
+    module = model.get_submodule(path)
+    if isinstance(getattr(module, "weight", None), Tensor):
+        return module.weight
+    (matrix,) = (w for w in module.parameters() if w.dim() == 2 and len(w) > 1)
+    return matrix
 
 
 @torch.no_grad()

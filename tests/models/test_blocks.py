@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from transformers import MixtralConfig, MixtralForCausalLM
+from transformers import AutoConfig, MixtralConfig, MixtralForCausalLM
 
-from contracts.bases import FAMILIES, tiny_base
+from contracts.bases import FAMILIES, every_family, tiny_base
 from perft.errors import BaseModelError
 from perft.models.blocks import (
     activated_parameters,
@@ -12,7 +12,8 @@ from perft.models.blocks import (
     find_moe_blocks,
 )
 from perft.models.families import FAMILIES as SUPPORTED
-from perft.models.families import family_of, require_moe_settings
+from perft.models.families import family_of, require_decoder, require_moe_settings
+from perft.models.skeleton import skeleton_of
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -46,13 +47,27 @@ def test_base_of_a_supported_type_without_an_moe_block_is_refused():
         find_moe_blocks(model)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_decoder_layers_hold_one_block_each(family: str):
+@every_family
+def test_every_block_lies_in_one_of_the_layers_that_are_sharded(family: str):
     model = tiny_base(family)
-    layers = decoder_layers(model)
-    blocks = find_moe_blocks(model)
-    assert [any(m is b.module for m in x.modules()) for x, b in zip(layers, blocks, strict=True)]
-    assert len(layers) == 2
+    layers = [{id(module) for module in layer.modules()} for layer in decoder_layers(model)]
+    for block in find_moe_blocks(model):
+        assert sum(id(block.module) in layer for layer in layers) == 1
+    heads = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
+    assert not any(heads & layer for layer in layers)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "total", "activated"),
+    [("deepseek_v3", 671, 37), ("jamba", 52, 12), ("minimax_m2", 229, 11), ("llama4", 108, 17)],
+)
+def test_default_sizes_of_families_are_those_of_their_published_models(
+    model_type: str, total: float, activated: float
+):
+    """DeepSeek-V3, Jamba, MiniMax-M2, and the language model of Llama 4 Scout, in billions."""
+    model = skeleton_of(AutoConfig.for_model(model_type))
+    assert sum(p.numel() for p in model.parameters()) / 1e9 == pytest.approx(total, abs=0.6)
+    assert activated_parameters(model) / 1e9 == pytest.approx(activated, abs=0.6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -102,3 +117,23 @@ def test_sizes_that_are_left_out_are_the_family_s_defaults():
 def test_configuration_without_a_type_is_refused():
     with pytest.raises(BaseModelError, match="of type ''"):
         require_moe_settings({}, "mine")
+
+
+def test_sizes_are_read_wherever_the_configuration_keeps_them():
+    require_moe_settings({"model_type": "hunyuan_v1_moe", "num_experts": [8, 8]}, "mine")
+    nested = {"model_type": "llama4", "text_config": {"num_local_experts": 0}}
+    with pytest.raises(BaseModelError, match="num_local_experts=0"):
+        require_moe_settings(nested, "mine")
+
+
+def test_encoder_with_a_decoder_is_refused_with_what_works_instead():
+    require_decoder({"model_type": "olmoe"}, "mine")
+    with pytest.raises(
+        BaseModelError, match=r"'mine' is of type 'switch_transformers', .*AdapterHost"
+    ):
+        require_decoder({"model_type": "switch_transformers"}, "mine")
+
+
+def test_type_known_not_to_be_supported_is_refused_with_the_reason():
+    with pytest.raises(BaseModelError, match=r"'doge', not supported: .*product keys"):
+        family_of("doge", "mine")
