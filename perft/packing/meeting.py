@@ -58,28 +58,27 @@ class MeetingPoint:
             after: step of the last report it was given, 0 if none.
 
         Returns:
-            `outcome` (report and size, or failure), `round` and `members`; or `fatal`, when no
-            worker group can work any more.
+            `report` and `size`, or `failure`; or `fatal`, when no worker group can work any more.
         """
         async with self._changed:
             self._rounds.request(trial, config, after)
             self._changed.notify_all()
             while not self._fatal:
-                delivery = self._rounds.ready(trial, after)
-                if delivery is not None:
-                    self._failures[trial] = delivery.outcome.get("failure", "")
-                    return dataclasses.asdict(delivery)
+                outcome = self._rounds.ready(trial, after)
+                if outcome is not None:
+                    self._failures[trial] = outcome.get("failure", "")
+                    return dict(outcome)
                 await self._changed.wait()
             return {"fatal": self._fatal}
 
     async def processed(self, trial: int, step: int) -> None:
-        """The search has acted on a report."""
+        """The search has acted on a report, and the trial goes on."""
         async with self._changed:
             self._rounds.processed(trial, step)
             self._changed.notify_all()
 
     async def ended(self, trial: int) -> None:
-        """A trial is over."""
+        """A trial is over, and the one in its place, if there is to be one, is proposed."""
         async with self._changed:
             self._rounds.ended(trial)
             self._changed.notify_all()

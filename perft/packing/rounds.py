@@ -5,10 +5,9 @@ can be running asks for its next report; each worker group then trains its trial
 by the same number of steps: until the first of them is due at a rung. The reports of those that are
 due are handed back one by one, in trial order, each after the search has acted on the one before;
 the others train on in the next round, beside whatever new trials the search has put in place of
-those that ended. Failures come last: they carry no round, so the search must have seen the round by
-then. So no trial waits for one that has further to go, and the decisions of a search follow from
-its seed alone: not from timing, not from the number of groups, and not from a worker that died and
-was replaced.
+those that ended. So no trial waits for one that has further to go, and the decisions of a search
+follow from its seed alone: not from timing, not from the number of groups, and not from a worker
+that died and was replaced.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,21 +42,6 @@ class Assignment:
     due: bool
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """What a trial is given back.
-
-    Attributes:
-        outcome: its report or its failure.
-        round: number of the round, from 0.
-        members: all trials of the round that are given something.
-    """
-
-    outcome: Outcome
-    round: int
-    members: tuple[int, ...]
-
-
 @dataclass
 class _Trial:
     config: Mapping[str, Any]
@@ -70,7 +54,6 @@ class _Trial:
 
 @dataclass
 class _Round:
-    number: int
     targets: Mapping[int, int]
     left: list[int]  # trials that this round still has to deal with
     batches: dict[int, list[list[int]]]
@@ -81,16 +64,6 @@ class _Round:
     @property
     def trained(self) -> bool:
         return self.outcomes.keys() >= self.targets.keys()
-
-    @property
-    def members(self) -> tuple[int, ...]:
-        """Trials that have something to be told, once all are trained."""
-        return tuple(trial for trial in self.targets if self.outcomes[trial])
-
-    @property
-    def next(self) -> int:
-        """Whose outcome is handed back next, once all are trained."""
-        return min(self.left, key=lambda trial: ("failure" in self.outcomes[trial], trial))
 
 
 class Rounds:
@@ -111,7 +84,6 @@ class Rounds:
         self._trials: dict[int, _Trial] = {}
         self._ended: set[int] = set()
         self._round: _Round | None = None
-        self._started = 0
 
     @property
     def live(self) -> tuple[int, ...]:
@@ -134,7 +106,7 @@ class Rounds:
         self._maybe_start()
 
     def processed(self, trial: int, step: int) -> None:
-        """The search has acted on the trial's report of `step`."""
+        """The search has acted on the trial's report of `step`, and the trial goes on."""
         if trial not in self._trials or self._trials[trial].processed >= step:
             return
         state = self._trials[trial]
@@ -144,7 +116,7 @@ class Rounds:
         self._strike_off(trial)
 
     def ended(self, trial: int) -> None:
-        """The trial is over: complete, pruned or failed."""
+        """The trial is over, complete, pruned or failed, and the one in its place is proposed."""
         self._ended.add(trial)
         self._trials.pop(trial, None)
         if self._round is not None:
@@ -196,15 +168,15 @@ class Rounds:
         alone = self._round.crashes[group] >= MAX_CRASHES_TOGETHER
         queue[:0] = [[trial] for trial in batch] if alone else [batch]
 
-    def ready(self, trial: int, after: int) -> Delivery | None:
+    def ready(self, trial: int, after: int) -> Outcome | None:
         """What a trial that asked for a report after step `after` gets; None while it must wait."""
         now = self._round
-        if now is None or not now.trained or now.next != trial:
+        if now is None or not now.trained or min(now.left) != trial:
             return None
         outcome = now.outcomes[trial]
         if "report" in outcome and outcome["report"]["step"] <= after:
             return None  # it has this one, and the search has yet to act on it
-        return Delivery(outcome, now.number, now.members)
+        return outcome
 
     def _crashed_alone(self, trial: int, queue: list[list[int]]) -> None:
         assert self._round is not None
@@ -265,5 +237,4 @@ class Rounds:
         states = {n: self._trials[n] for n in waiting}
         steps = min(self._next_rung(state) - state.reached for state in states.values())
         targets = {n: state.reached + steps for n, state in states.items()}
-        self._round = _Round(self._started, targets, waiting, batches)
-        self._started += 1
+        self._round = _Round(targets, waiting, batches)

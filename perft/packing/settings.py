@@ -15,6 +15,7 @@ class GroupSettings:
         namespace: Ray namespace of that actor.
         base_model: None for the embedded base, else a local directory or a hub id.
         dtype: dtype of the base, or "auto".
+        checkpointing: whether the base's layers run again in the backward pass.
         task: fields of the `TaskSource`.
         storage: folder of the search.
         threads: CPU threads of each worker.
@@ -25,6 +26,7 @@ class GroupSettings:
     namespace: str
     base_model: str | None
     dtype: str
+    checkpointing: bool
     task: Mapping[str, Any]
     storage: str
     threads: int

@@ -51,7 +51,7 @@ def work(flat: Mapping[str, Any]) -> None:
 def _load(settings: GroupSettings, ranks: Ranks) -> Pack:
     base = load_base(settings.base_model, device=ranks.device, dtype=settings.dtype)
     task = load_task(TaskSource(**settings.task))
-    return Pack(shard(base, ranks), task, ranks)
+    return Pack(shard(base, ranks), task, ranks, checkpointing=settings.checkpointing)
 
 
 class GroupWorker:

@@ -1,5 +1,12 @@
-"""Follows Ray Tune: what happens to a trial there goes to the ledger, the view and the meeting."""
+"""Follows Ray Tune: what happens to a trial there goes to the ledger, the view and the meeting.
 
+The meeting point hands out one report after the other, each when it hears that the search has acted
+on the one before. Of a trial that ended it hears when the next one is proposed in its place: so
+what a proposal is based on does not depend on timing, and Tune gives the new trial the process of
+the old one.
+"""
+
+from collections import deque
 from typing import Any
 
 import ray
@@ -16,16 +23,26 @@ class Follow(tune.Callback):  # type: ignore[misc]
         ledger: the search's book.
         view: what the user watches.
         meeting: handle of the meeting point.
+        num_trials: trials of the search.
     """
 
-    def __init__(self, ledger: Ledger, view: View, meeting: Any) -> None:
+    def __init__(self, ledger: Ledger, view: View, meeting: Any, num_trials: int) -> None:
         self._ledger = ledger
         self._view = view
         self._meeting = meeting
+        self._to_propose = num_trials
+        self._ended: deque[int] = deque()  # trials whose place is not taken yet
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore that perft never does."""
         return {}
+
+    def proposed(self) -> None:
+        """A trial has been proposed, in place of one that ended if there is one."""
+        self._to_propose -= 1
+        if self._ended:
+            self._meeting.ended.remote(self._ended.popleft())
+        self._let_go()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has begun, or begun again in a new process."""
@@ -36,19 +53,29 @@ class Follow(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """Scheduler and searcher have acted on a report."""
         number = trial.config["number"]
-        self._meeting.processed.remote(number, result["step"])
+        if not result["done"]:
+            self._meeting.processed.remote(number, result["step"])
         self._view.reported(self._ledger.report(number, result["report"], result["size"]))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was full-length, or was stopped at a rung."""
         number = trial.config["number"]
-        self._meeting.ended.remote(number)
         self._view.ended(self._ledger.end(number))
+        self._end(number)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial failed for good."""
         number = trial.config["number"]
         self._ledger.start(number, trial.config["trial"])
         reason = ray.get(self._meeting.failure_of.remote(number))
-        self._meeting.ended.remote(number)
         self._view.ended(self._ledger.end(number, reason or "the trial's process died"))
+        self._end(number)
+
+    def _end(self, number: int) -> None:
+        self._ended.append(number)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Nothing comes in the place of these any more."""
+        while self._ended and not self._to_propose:
+            self._meeting.ended.remote(self._ended.popleft())

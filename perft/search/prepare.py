@@ -50,6 +50,7 @@ class Wish:
     slots: int | None = None
     seed: int = 0
     dtype: str = "auto"
+    checkpointing: bool = False
 
 
 def prepare(wish: Wish) -> Prepared:
@@ -66,16 +67,16 @@ def prepare(wish: Wish) -> Prepared:
     root = Storage(wish.storage or default_storage())
     _require_new(root, wish.name)
     check_base(base_model)
-    task = load_task(
-        TaskSource(name=space.task, data=data, validation_size=wish.validation_size, seed=wish.seed)
-    )
+    source = space.source(data, wish.validation_size, wish.seed)
+    task = load_task(source)
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
     rungs = draw.rungs()
     _require_rows(space.training(base_model is None).batch_size, wish.workers_per_group)
     settings = SearchSettings(
         name=wish.name,
-        space=wish.space,
-        task=space.task,
+        space=_absolute(wish.space) or "" if wish.space.endswith(".py") else wish.space,
+        task=source.name,
+        own_task=source.own,
         base_model=base_model,
         base_fingerprint=fingerprint(base_directory(base_model)),
         data=data,
@@ -91,6 +92,7 @@ def prepare(wish: Wish) -> Prepared:
         slots=wish.slots,
         seed=wish.seed,
         dtype=wish.dtype,
+        checkpointing=wish.checkpointing,
     )
     return Prepared(settings, draw, root.child(wish.name).prepare(), resume=False)
 
@@ -127,6 +129,7 @@ def task_source(settings: SearchSettings) -> TaskSource:
         data=settings.data,
         validation_size=settings.validation_size,
         seed=settings.seed,
+        own=settings.own_task,
     )
 
 

@@ -1,12 +1,11 @@
 """Proposes trials: Ray Tune's OptunaSearch, told the truth about how each trial ended.
 
 What Optuna learns: a full-length trial is COMPLETE, one stopped at a rung is PRUNED with its
-last value, an error or a value that is not finite is FAIL. No trial is proposed while a round is
-open, so that what a proposal is based on does not depend on timing.
+last value, an error or a value that is not finite is FAIL.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from optuna.samplers import BaseSampler
@@ -27,6 +26,7 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
         draw: draws a trial's configuration from an Optuna trial.
         constants: further keys of every trial's Tune configuration.
         max_steps: a full-length trial's steps.
+        on_proposed: called after every proposal.
         sampler: Optuna's sampler.
         storage: Optuna's storage.
         study_name: name of the study.
@@ -37,6 +37,7 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
         draw: Draw,
         constants: Mapping[str, Any],
         max_steps: int,
+        on_proposed: Callable[[], None],
         *,
         sampler: BaseSampler,
         storage: BaseStorage | None,
@@ -45,9 +46,7 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
         self._draw = draw
         self._constants = dict(constants)
         self._max_steps = max_steps
-        self._number_of: dict[str, int] = {}
-        self._open: set[int] = set()
-        self._round = -1
+        self._on_proposed = on_proposed
         super().__init__(
             self._define,
             metric=METRIC,
@@ -57,18 +56,15 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
             study_name=study_name,
         )
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next trial's Tune configuration; None while a round is open."""
-        if self._open:
-            return None
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """The next trial's Tune configuration."""
         proposed = super().suggest(trial_id)
         number = self._ot_trials[trial_id].number
-        self._number_of[trial_id] = number
+        self._on_proposed()
         return {"number": number, "trial": proposed["trial"], **self._constants}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Records a rung's value."""
-        self._see(trial_id, result)
         self._ot_trials[trial_id].report(result[METRIC], result[STEP])
 
     def on_trial_complete(
@@ -79,12 +75,7 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
             return
         self._completed_trials.add(trial_id)
         trial = self._ot_trials[trial_id]
-        if error or not result:
-            self._open.discard(self._number_of[trial_id])
-            self._ot_study.tell(trial, state=TrialState.FAIL)
-            return
-        self._see(trial_id, result)
-        if not math.isfinite(result[METRIC]):
+        if error or not result or not math.isfinite(result[METRIC]):
             self._ot_study.tell(trial, state=TrialState.FAIL)
             return
         trial.report(result[METRIC], result[STEP])
@@ -98,9 +89,3 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
 
     def _define(self, trial: Any) -> dict[str, Any]:
         return {"trial": self._draw(trial).to_flat()}
-
-    def _see(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        if result["round"] > self._round:
-            self._round = result["round"]
-            self._open = set(result["members"])
-        self._open.discard(self._number_of[trial_id])

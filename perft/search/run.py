@@ -159,7 +159,7 @@ def _search(
         with view.running():
             view.stage("starting the worker groups")
             threading.Thread(target=_announce, args=(groups, view), daemon=True).start()
-            tune_trials(prepared, groups, Follow(ledger, view, groups.meeting))
+            tune_trials(prepared, groups, Follow(ledger, view, groups.meeting, settings.num_trials))
             if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
                 raise SearchError(fatal)
             ended = len(ledger.results())
@@ -188,6 +188,7 @@ def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGrou
         {
             "base_model": settings.base_model,
             "dtype": settings.dtype,
+            "checkpointing": settings.checkpointing,
             "task": dataclasses.asdict(task_source(settings)),
             "storage": prepared.search.place,
         },

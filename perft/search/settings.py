@@ -25,8 +25,9 @@ class SearchSettings:
 
     Attributes:
         name: unique in its storage.
-        space: name of the search space.
+        space: name of the search space, or the absolute path of its file.
         task: name of the task.
+        own_task: the task itself where it is the user's own, as `perft.tasks.TaskSource` has it.
         base_model: None for the embedded base, else a local directory or a hub id.
         base_fingerprint: tells the base from every other one.
         data: None for the embedded task, else a directory in the LLM-Adapters layout.
@@ -42,6 +43,7 @@ class SearchSettings:
         slots: trials that one group trains together; None as for `groups`.
         seed: seeds the proposals, the adapters and the order of the data.
         dtype: dtype of the base, or "auto".
+        checkpointing: whether the base's layers run again in the backward pass.
         versions: of the packages that shape a result.
     """
 
@@ -63,6 +65,8 @@ class SearchSettings:
     slots: int | None
     seed: int
     dtype: str = "auto"
+    checkpointing: bool = False
+    own_task: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=installed_versions)
 
     def __post_init__(self) -> None:

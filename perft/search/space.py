@@ -1,7 +1,7 @@
 """A search space: which trials there can be, and how long a full-length one is.
 
-A space is a module of `search_spaces/` with a module-level `SPACE`; its `suggest` is Optuna's
-define-by-run style, so a choice may open further choices.
+A space is a module with a module-level `SPACE`, in `search_spaces/` or a file of the user's own;
+its `suggest` is Optuna's define-by-run style, so a choice may open further choices.
 """
 
 import dataclasses
@@ -9,11 +9,14 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 import optuna
 
 from perft.config import TrainingConfig
 from perft.errors import ConfigError, unknown
+from perft.modules import module_of
+from perft.tasks import OwnTask, TaskSource
 from perft.trial import TrialConfig
 
 PACKAGE = "search_spaces"
@@ -30,14 +33,14 @@ class SearchSpace:
     `embedded` says that the base is the embedded one, for which other sizes and rates make sense.
 
     Attributes:
-        task: name of the task, as `perft.tasks` knows it.
+        task: name of the task, as `perft.tasks` knows it, or the user's own.
         training: the training configuration that trials vary, as `training(embedded)`.
         suggest: draws one trial, as `suggest(trial, embedded)`.
         num_trials: trials of a search unless the user says otherwise.
         rungs: how often ASHA compares a trial before its full length.
     """
 
-    task: str
+    task: str | OwnTask
     training: Callable[[bool], TrainingConfig]
     suggest: Callable[[optuna.Trial, bool], TrialConfig]
     num_trials: int = 16
@@ -46,6 +49,22 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if self.rungs < 0:
             raise ConfigError(f"rungs must be at least 0, found {self.rungs}")
+
+    def source(self, data: str | None, validation_size: int, seed: int) -> TaskSource:
+        """Where the space's task comes from.
+
+        Raises:
+            ConfigError: if there are data to an own task, which declares them itself.
+        """
+        if isinstance(self.task, str):
+            return TaskSource(name=self.task, data=data, validation_size=validation_size, seed=seed)
+        if data is not None:
+            raise ConfigError(
+                f"task {self.task.name!r} declares its own data, found {data} besides; leave "
+                "--data out"
+            )
+        own = self.task.to_json()
+        return TaskSource(name=self.task.name, validation_size=validation_size, seed=seed, own=own)
 
     def steps_of_rungs(self, max_steps: int) -> tuple[int, ...]:
         """Steps after which a trial of `max_steps` reports, ascending; `max_steps` is the last.
@@ -57,18 +76,24 @@ class SearchSpace:
 
 
 def find_space(name: str) -> SearchSpace:
-    """The space `SPACE` of the module `search_spaces/<name>.py`.
+    """The space `SPACE` of the module `search_spaces/<name>.py`, or of the file `name` itself.
 
     Raises:
         ConfigError: if there is no such module, or it has no `SPACE`.
     """
+    if name.endswith(".py"):
+        return _space_of(module_of(name), name)
     package = importlib.import_module(PACKAGE)
     known = [module.name for module in pkgutil.iter_modules(package.__path__)]
     if name not in known:
         raise ConfigError(unknown("search space", name, known))
-    space = getattr(importlib.import_module(f"{PACKAGE}.{name}"), "SPACE", None)
+    return _space_of(importlib.import_module(f"{PACKAGE}.{name}"), f"{PACKAGE}/{name}.py")
+
+
+def _space_of(module: ModuleType, file: str) -> SearchSpace:
+    space = getattr(module, "SPACE", None)
     if not isinstance(space, SearchSpace):
-        raise ConfigError(f"{PACKAGE}/{name}.py has no SPACE of type SearchSpace")
+        raise ConfigError(f"{file} has no SPACE of type SearchSpace")
     return space
 
 

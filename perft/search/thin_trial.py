@@ -34,18 +34,16 @@ class ThinTrial(tune.Trainable):  # type: ignore[misc]
             SearchError: if the trial failed, or no worker group can work any more.
         """
         answer = ray.get(self._meeting.next_report.remote(self._number, self._trial, self._reached))
-        if reason := answer.get("fatal") or answer["outcome"].get("failure"):
+        if reason := answer.get("fatal") or answer.get("failure"):
             raise SearchError(reason)
-        report, size = answer["outcome"]["report"], answer["outcome"]["size"]
+        report = answer["report"]
         self._reached = report["step"]
         return {
             "step": report["step"],
             "val_loss": report["val_loss"],
             "accuracy": report["correct"] / report["scored"],
             "report": report,
-            "size": size,
-            "round": answer["round"],
-            "members": list(answer["members"]),
+            "size": answer["size"],
             "done": report["step"] >= self._max_steps,
         }
 

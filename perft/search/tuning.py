@@ -39,7 +39,7 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
     tuner = tune.Tuner(
         tune.with_resources(ThinTrial, THIN_TRIAL_RESOURCES),
         tune_config=tune.TuneConfig(
-            search_alg=_proposer(prepared, groups),
+            search_alg=_proposer(prepared, groups, follow),
             scheduler=ASHAScheduler(
                 time_attr=STEP,
                 metric=METRIC,
@@ -74,12 +74,13 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
         ) from error
 
 
-def _proposer(prepared: Prepared, groups: WorkerGroups) -> Proposer:
+def _proposer(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Proposer:
     settings = prepared.settings
     return Proposer(
         prepared.draw,
         {"meeting": groups.name, "namespace": groups.namespace},
         settings.max_steps,
+        follow.proposed,
         sampler=optuna.samplers.TPESampler(seed=settings.seed),
         storage=_optuna_storage(prepared.search),
         study_name=settings.name,

@@ -4,13 +4,14 @@ Messages of one sender arrive in order and those of different senders in any ord
 slow or quick, die and come back; thin trials restart. What is decided goes to `log`.
 """
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from perft.packing.rounds import Assignment, Delivery, Outcome, Rounds
+from perft.packing.rounds import Assignment, Outcome, Rounds
 
 RUNGS = (10, 20, 40)
 Choose = Callable[[int], int]
@@ -63,8 +64,7 @@ class Simulator:
         self.rounds = Rounds(self.groups, self.slots, self.num_trials, self.rungs)
         self.trials: dict[int, Thin] = {}
         self.ended: set[int] = set()
-        self.open: set[int] = set()  # members of the round that the search has yet to act on
-        self.round = -1
+        self.held: deque[int] = deque()  # ended trials whose place is not taken yet
         self.losses: dict[int, list[float]] = {rung: [] for rung in self.rungs}
         self.told: list[tuple[int, float]] = []  # what a sampler would learn from
         self.wires: dict[object, deque[Callable[[], None]]] = {}
@@ -92,42 +92,44 @@ class Simulator:
         for group in range(self.groups):
             if group in self.training:
                 events.append(lambda g=group: self._finish(g))
-                if self.kills and (self.round, group) not in self.killed:
+                if self.kills and (len(self.log), group) not in self.killed:
                     events.append(lambda g=group: self._kill(g))
             elif self.rounds.has_work(group):
                 events.append(lambda g=group: self._work(g))
         live = len(self.trials) - len(self.ended)
         concurrent = min(self.groups * self.slots, self.num_trials)
-        if live < concurrent and len(self.trials) < self.num_trials and self.may_propose():
+        if live < concurrent and len(self.trials) < self.num_trials:
             events.append(self._propose)
         return events
 
     # The sampler: what is proposed follows from what it was told, and in which order.
 
-    def may_propose(self) -> bool:
-        return not self.open
-
-    def proposal(self, number: int) -> Mapping[str, Any] | None:
+    def proposal(self, number: int) -> Mapping[str, Any]:
         return {"number": number, "known": tuple(self.told)}
 
-    def tell(self, number: int, delivery: Delivery, ended: bool) -> None:
-        """The search has acted on a report; `ended` says whether the trial goes on."""
-        if delivery.round > self.round:
-            self.open = set(delivery.members)
-        self.open.discard(number)
-        self.told.append((number, delivery.outcome["report"]["val_loss"]))
+    def tell(self, number: int, outcome: Outcome, ended: bool) -> None:
+        """The search has acted on a report; `ended` says that the trial does not go on."""
+        self.told.append((number, outcome["report"]["val_loss"]))
 
     def tell_failed(self, number: int) -> None:
-        self.open.discard(number)
+        self.told.append((number, math.nan))
 
     def _send(self, sender: object, message: Callable[[], None]) -> None:
         self.wires.setdefault(sender, deque()).append(message)
 
     def _propose(self) -> None:
         number = len(self.trials)
-        if (config := self.proposal(number)) is not None:
-            self.trials[number] = Thin(config)
-            self._ask(number)
+        self.trials[number] = Thin(self.proposal(number))
+        self._ask(number)
+        if self.held:
+            self._let_go()
+        if len(self.trials) == self.num_trials:
+            while self.held:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        number = self.held.popleft()
+        self._send("driver", lambda: self.rounds.ended(number))
 
     def _ask(self, number: int) -> None:
         thin = self.trials[number]
@@ -158,7 +160,7 @@ class Simulator:
 
     def _kill(self, group: int) -> None:
         self.kills -= 1
-        self.killed.add((self.round, group))
+        self.killed.add((len(self.log), group))
         del self.training[group]
         self.rounds.crashed(group)
 
@@ -171,35 +173,36 @@ class Simulator:
         return {"report": {"step": assignment.target, "val_loss": loss}}
 
     def _deliver(self, number: int) -> None:
-        delivery = self.rounds.ready(number, self.trials[number].after)
-        assert delivery is not None
+        outcome = self.rounds.ready(number, self.trials[number].after)
+        assert outcome is not None
         self.trials[number].waiting = False
-        if "failure" in delivery.outcome:
+        if "failure" in outcome:
             self.tell_failed(number)
             self._end(number, "failed")
             return
-        self._act(number, delivery)
+        self._act(number, outcome)
 
-    def _act(self, number: int, delivery: Delivery) -> None:
+    def _act(self, number: int, outcome: Outcome) -> None:
         """What Tune does with a report: scheduler, sampler, then the next step or the end."""
-        report = delivery.outcome["report"]
+        report = outcome["report"]
         step, loss = report["step"], report["val_loss"]
         self.trials[number].steps.append(step)
         worse = sum(other < loss for other in self.losses[step])
         stop = worse * 2 > len(self.losses[step])
         self.losses[step].append(loss)
-        self.log.append((number, self.trials[number].config, delivery.round, step, loss, stop))
-        self._send("driver", lambda: self.rounds.processed(number, step))
-        self.tell(number, delivery, stop or step == self.rungs[-1])
-        self.round = max(self.round, delivery.round)
+        self.log.append((number, self.trials[number].config, step, loss, stop))
+        self.tell(number, outcome, stop or step == self.rungs[-1])
         if step == self.rungs[-1] or stop:
             self._end(number, "complete" if step == self.rungs[-1] else "pruned")
         else:
+            self._send("driver", lambda: self.rounds.processed(number, step))
             self.trials[number].after = step
             self._ask(number)
 
     def _end(self, number: int, outcome: str) -> None:
         self.ended.add(number)
-        if outcome == "failed":  # failures come last in a round, in an order of no consequence
+        if outcome == "failed":
             self.log.append((number, outcome))
-        self._send("driver", lambda: self.rounds.ended(number))
+        self.held.append(number)
+        if len(self.trials) == self.num_trials:
+            self._let_go()

@@ -90,7 +90,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(folder: Path) -> GroupSettings:
     return GroupSettings(
         group=0, meeting="m", namespace="n", base_model=None, dtype="auto",
-        task={"name": "arithmetic"}, storage=str(folder), threads=1,
+        task={"name": "arithmetic"}, storage=str(folder), threads=1, checkpointing=False,
     )  # fmt: skip
 
 

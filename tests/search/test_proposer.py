@@ -9,7 +9,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import ConcurrencyLimiter
 
-from packing.simulator import RUNGS, Delivery, Simulator, first
+from packing.simulator import RUNGS, Simulator, first
+from perft.packing.rounds import Outcome
 from perft.search.proposer import Proposer
 from perft.search.space import Draw
 from perft.trial import TrialConfig
@@ -26,18 +27,16 @@ def proposer(seed: int = 0) -> Proposer:
         Draw(SMALL, True, seed, MAX_STEPS),
         {"meeting": "here"},
         MAX_STEPS,
+        lambda: None,
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=3),
         storage=None,
         study_name="test",
     )
 
 
-def result(
-    step: int, loss: float, members: tuple[int, ...] = (0,), number: int | None = None
-) -> dict[str, Any]:
-    """What Tune passes on from a thin trial; rounds count with the rungs unless told."""
-    found = RUNGS.index(step) if number is None else number
-    return {"val_loss": loss, "step": step, "round": found, "members": list(members)}
+def result(step: int, loss: float) -> dict[str, Any]:
+    """What Tune passes on from a thin trial."""
+    return {"val_loss": loss, "step": step}
 
 
 def trials(searcher: Proposer) -> list[FrozenTrial]:
@@ -114,29 +113,13 @@ def test_an_end_is_told_once() -> None:
     assert trials(searcher)[0].state == TrialState.COMPLETE
 
 
-def test_nothing_is_proposed_while_a_round_is_open() -> None:
+def test_every_proposal_is_made_known() -> None:
+    seen: list[str] = []
     searcher = proposer()
-    for name in ("a", "b", "c"):
-        searcher.suggest(name)
-    searcher.on_trial_complete("a", result(10, 1.0, (0, 1, 2)))
-    assert searcher.suggest("d") is None
-    searcher.on_trial_result("b", result(10, 1.0, (0, 1, 2)))
-    assert searcher.suggest("d") is None
-    searcher.on_trial_complete("c", error=True)
-    config = searcher.suggest("d")
-    assert config is not None
-    assert config["number"] == 3, "refusing took no number"
-
-
-def test_a_report_that_comes_twice_opens_no_round_again() -> None:
-    searcher = proposer()
+    searcher._on_proposed = lambda: seen.append("proposed")
     searcher.suggest("a")
     searcher.suggest("b")
-    searcher.on_trial_result("a", result(10, 1.0, (0, 1)))
-    searcher.on_trial_result("b", result(10, 2.0, (0, 1)))
-    with pytest.warns(UserWarning, match="already reported"):
-        searcher.on_trial_result("a", result(10, 1.0, (0, 1)))
-    assert searcher.suggest("c") is not None
+    assert seen == ["proposed", "proposed"]
 
 
 class Search(Simulator):
@@ -150,18 +133,14 @@ class Search(Simulator):
         self.proposer = proposer(self.seed)
         self.searcher = ConcurrencyLimiter(self.proposer, concurrent)
 
-    def may_propose(self) -> bool:
-        return True
-
-    def proposal(self, number: int) -> dict[str, Any] | None:
+    def proposal(self, number: int) -> dict[str, Any]:
         config = self.searcher.suggest(f"tune-{number}")
-        return None if config is None else config["trial"]
+        assert config is not None
+        return config["trial"]
 
-    def tell(self, number: int, delivery: Delivery, ended: bool) -> None:
-        report = delivery.outcome["report"]
-        said = {**report, "round": delivery.round, "members": list(delivery.members)}
+    def tell(self, number: int, outcome: Outcome, ended: bool) -> None:
         act = self.searcher.on_trial_complete if ended else self.searcher.on_trial_result
-        act(f"tune-{number}", said)
+        act(f"tune-{number}", outcome["report"])
 
     def tell_failed(self, number: int) -> None:
         self.searcher.on_trial_complete(f"tune-{number}", error=True)

@@ -15,7 +15,7 @@ SIZE = {"trainable": 2, "activated": 1, "base_activated": 9}
 
 def answer(step: int, loss: float = 0.5) -> dict[str, Any]:
     report = {"step": step, "val_loss": loss, "correct": 3, "scored": 4}
-    return {"outcome": {"report": report, "size": SIZE}, "round": 2, "members": (0, 7)}
+    return {"report": report, "size": SIZE}
 
 
 class Meeting:
@@ -69,8 +69,6 @@ def test_reports_become_tune_results(no_ray: dict[str, Meeting]) -> None:
     assert first["step"] == 10
     assert first["val_loss"] == 0.5
     assert first["accuracy"] == 0.75
-    assert first["round"] == 2
-    assert first["members"] == [0, 7]
     assert first["size"] == SIZE
     assert not first["done"]
     assert last["done"]
@@ -88,9 +86,7 @@ def test_a_process_that_becomes_another_trial_starts_anew(no_ray: dict[str, Meet
     assert meeting.calls[-1] == ("next_report", 8, {"lr": 8, "max_steps": 20}, 0)
 
 
-@pytest.mark.parametrize(
-    "said", [{"fatal": "no base"}, {"outcome": {"failure": "no base"}, "round": 0, "members": ()}]
-)
+@pytest.mark.parametrize("said", [{"fatal": "no base"}, {"failure": "no base"}])
 def test_failures_are_raised_with_their_reason(
     no_ray: dict[str, Meeting], said: dict[str, Any]
 ) -> None:
@@ -111,9 +107,10 @@ class Book:
 
 def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
     meeting, ledger, view = Meeting(failure_of="the loss is nan"), Book(), Book()
-    following = Follow(ledger, view, meeting)  # type: ignore[arg-type]
+    following = Follow(ledger, view, meeting, 1)  # type: ignore[arg-type]
+    following.proposed()
     trial = SimpleNamespace(config=config(7))
-    result = {"step": 10, "report": {"step": 10}, "size": SIZE}
+    result = {"step": 10, "report": {"step": 10}, "size": SIZE, "done": False}
     following.on_trial_start(0, [], trial)
     following.on_trial_result(0, [], trial, result)
     following.on_trial_complete(0, [], trial)
@@ -137,6 +134,25 @@ def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
 
 def test_a_trial_whose_process_died_has_a_reason_too() -> None:
     ledger = Book()
-    following = Follow(ledger, Book(), Meeting(failure_of=""))  # type: ignore[arg-type]
+    following = Follow(ledger, Book(), Meeting(failure_of=""), 1)  # type: ignore[arg-type]
     following.on_trial_error(0, [], SimpleNamespace(config=config(7)))
     assert ledger.calls[-1] == ("end", 7, "the trial's process died")
+
+
+def test_of_an_end_the_meeting_hears_when_the_next_trial_is_proposed() -> None:
+    meeting = Meeting()
+    following = Follow(Book(), Book(), meeting, 4)  # type: ignore[arg-type]
+    trials = [SimpleNamespace(config=config(number)) for number in range(4)]
+    following.proposed()
+    following.proposed()
+    last = {"step": 20, "report": {"step": 20}, "size": SIZE, "done": True}
+    following.on_trial_result(0, [], trials[0], last)
+    following.on_trial_complete(0, [], trials[0])
+    following.on_trial_complete(0, [], trials[1])
+    assert meeting.calls == []
+    following.proposed()
+    assert meeting.calls == [("ended", 0)]
+    following.proposed()
+    assert meeting.calls == [("ended", 0), ("ended", 1)]
+    following.on_trial_complete(0, [], trials[2])
+    assert meeting.calls[-1] == ("ended", 2), "nothing comes in its place"
