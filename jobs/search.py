@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from perft.cli import BaseOption, DataOption, DtypeOption, ValidationSizeOption, run
+from perft.cli import (
+    BaseOption,
+    CheckpointingOption,
+    DataOption,
+    DtypeOption,
+    ValidationSizeOption,
+    run,
+)
 from perft.errors import ConfigError, SearchError
 from perft.search.prepare import Prepared, Wish, prepare, prepare_resume
 from perft.search.run import Finished, run_search
@@ -48,6 +55,7 @@ def main(
     validation_size: ValidationSizeOption = 400,
     seed: Annotated[int, typer.Option(min=0, help="The search follows from it.")] = 0,
     dtype: DtypeOption = "auto",
+    checkpointing: CheckpointingOption = False,
     resume: Annotated[
         str, typer.Option(help="Go on with the search of this name; its settings stay.")
     ] = "",
@@ -76,6 +84,7 @@ def main(
             slots=slots,
             seed=seed,
             dtype=dtype,
+            checkpointing=checkpointing,
         )
         prepared = prepare(wish)
     else:

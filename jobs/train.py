@@ -7,7 +7,14 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from perft.cli import BaseOption, DataOption, DtypeOption, ValidationSizeOption, run
+from perft.cli import (
+    BaseOption,
+    CheckpointingOption,
+    DataOption,
+    DtypeOption,
+    ValidationSizeOption,
+    run,
+)
 from perft.config import VARIANTS, Activation, adapter_from_flat, fields_of
 from perft.errors import ConfigError
 from perft.models.source import check_base
@@ -77,6 +84,7 @@ def main(
     validation_size: ValidationSizeOption = 400,
     seed: Annotated[int, typer.Option(min=0, help="Seeds adapter, data order, dropout.")] = 0,
     dtype: DtypeOption = "auto",
+    checkpointing: CheckpointingOption = False,
     out: Annotated[
         str | None, typer.Option(help="Where to write the adapter.", show_default="nowhere")
     ] = None,
@@ -97,7 +105,8 @@ def main(
     source = TaskSource(name=found.task, data=data, validation_size=validation_size, seed=seed)
     check_base(base_model)
     target = Storage(out).prepare() if out else None
-    files = _train(found, TrialConfig(config.adapter, training), source, base_model, dtype)
+    trial = TrialConfig(config.adapter, training)
+    files = _train(found, trial, source, base_model, dtype, checkpointing=checkpointing)
     if target:
         for name, content in files.items():
             target.write(name, content)
@@ -124,6 +133,8 @@ def _train(
     source: TaskSource,
     base_model: str | None,
     dtype: str,
+    *,
+    checkpointing: bool,
 ) -> dict[str, bytes]:
     # Imported late: a mistake in the options shows at once, not after torch has loaded.
     import torch  # noqa: PLC0415
@@ -135,7 +146,8 @@ def _train(
     console = Console()
     task = load_task(source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pack = Pack(load_base(base_model, device=device, dtype=dtype), task, Ranks(device=device))
+    base = load_base(base_model, device=device, dtype=dtype)
+    pack = Pack(base, task, Ranks(device=device), checkpointing=checkpointing)
     pack.admit(NAME, config)
     size = pack.size(NAME)
     console.print(

@@ -28,6 +28,12 @@ StorageOption = Annotated[
     str,
     typer.Option(help="Directory or URI that holds searches.", show_default="~/.perft/searches"),
 ]
+CheckpointingOption = Annotated[
+    bool,
+    typer.Option(
+        "--checkpointing", help="Run the base's layers again in the backward pass, to save memory."
+    ),
+]
 ValidationSizeOption = Annotated[int, typer.Option(min=1, help="Validation examples.")]
 
 

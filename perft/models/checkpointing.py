@@ -1,10 +1,14 @@
-"""Activation checkpointing of transformers: where the layers' recomputed forward passes run."""
+"""Activation checkpointing: that of perft's own training, and where transformers' own recomputes.
+
+Either way a recomputed forward pass follows the layout of the pass that it repeats.
+"""
 
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
@@ -25,3 +29,30 @@ def recompute_in(model: PreTrainedModel, contexts: Contexts) -> None:
         if isinstance(function, functools.partial) and function.func is checkpoint:
             settings = {"context_fn": contexts, **function.keywords}
             module._gradient_checkpointing_func = functools.partial(checkpoint, **settings)
+
+
+@contextmanager
+def recomputed(layers: Iterable[nn.Module], contexts: Contexts) -> Iterator[None]:
+    """Forward passes inside keep of each layer its inputs alone; its backward pass runs it again.
+
+    The base stays in evaluation mode, which transformers' own checkpointing would not have. FSDP's
+    hooks are around the layer's `forward`, so a recomputed layer has its weights.
+
+    Args:
+        layers: of the base.
+        contexts: as in `recompute_in`.
+    """
+    changed = list(layers)
+    for layer in changed:
+        layer.forward = functools.partial(
+            checkpoint,
+            layer.forward,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            context_fn=contexts,
+        )
+    try:
+        yield
+    finally:
+        for layer in changed:
+            del layer.forward

@@ -8,6 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from perft.adapters.routing import RouterSums
 from perft.checkpoint import TrialState, adapter_files, from_bytes, to_bytes
 from perft.errors import ConfigError, StorageError
 from perft.evaluation import count_correct, predict, validation_losses
@@ -17,8 +21,15 @@ from perft.ranks import Ranks
 from perft.tasks import Split, Task, TaskSource
 from perft.training.data import TaskRows
 from perft.training.optimizer import AdapterOptimizer
+from perft.training.passes import (
+    fewer_tokens,
+    is_out_of_memory,
+    padded_tokens,
+    passes,
+    tokens_per_pass,
+)
 from perft.training.running import RunningTrial
-from perft.training.step import gradients_of
+from perft.training.step import TrialBatch, gradients_of
 from perft.trial import AdapterSize, Report, TrialConfig
 
 RUNG_EXAMPLES = 100
@@ -36,18 +47,25 @@ class Pack:
         base: loaded; sharded already where there are several ranks.
         task: what is trained and validated on.
         ranks: the processes that share the base.
+        checkpointing: whether the base's layers run again in the backward pass, which takes a
+            third more time and far less memory.
 
     Raises:
         ConfigError: if a rank would have no validation example, or the base no room to answer.
     """
 
-    def __init__(self, base: Base, task: Task, ranks: Ranks) -> None:
+    def __init__(
+        self, base: Base, task: Task, ranks: Ranks, *, checkpointing: bool = False
+    ) -> None:
         self.base = base
         self.task = task
         self.ranks = ranks
         self.host = AdapterHost(base.model)
         self.rows = TaskRows(task, base.tokenizer, base.positions)
         self.running: dict[str, RunningTrial] = {}
+        self.tokens_per_pass = tokens_per_pass(ranks.device.type)
+        self._checkpointing = checkpointing
+        self._trained = self._padded = 0
         if len(task.validation.examples) < ranks.size:
             raise ConfigError(
                 f"{ranks.size} workers per group need at least as many validation examples, "
@@ -132,6 +150,8 @@ class Pack:
         """Correct and scored examples of every test split, by trial and split."""
         scores: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in names}
         for split in self.task.tests:
+            if not split.scorer.generates:
+                continue
             for name, correct in self._count_correct(names, split).items():
                 scores[name][split.name] = (correct, len(split.examples))
         return scores
@@ -164,15 +184,53 @@ class Pack:
         """Parameter counts of a trial's adapter."""
         return self.host.size(self.running[name].config.adapter)
 
+    @property
+    def padding(self) -> float:
+        """Share of padding in all tokens that went through the base in training, in [0, 1)."""
+        return 1.0 - self._trained / self._padded if self._padded else 0.0
+
     def _step(self, names: Sequence[str]) -> None:
         start = time.perf_counter()
         batches = {name: self.running[name].batch() for name in names}
-        pad: Any = self.base.tokenizer.pad_token_id
-        losses, sums = gradients_of(self.host, pad, self.ranks, batches)
+        losses, sums = self._gradients(batches)
         seconds = time.perf_counter() - start
         for name in names:
             tokens = sum(len(ids) for ids, _ in batches[name].rows)
             self.running[name].take_step(losses[name], tokens, seconds, sums.get(name))
+            self._trained += tokens
+
+    def _gradients(
+        self, batches: Mapping[str, TrialBatch]
+    ) -> tuple[dict[str, Tensor], dict[str, RouterSums]]:
+        """The gradients of one step; again in smaller passes when memory runs out.
+
+        Nothing but gradients has changed by then. Several ranks cannot begin again, since one of
+        them may be alone in having none left, while the others wait for it.
+        """
+        pad: Any = self.base.tokenizer.pad_token_id
+        shapes = {name: batch.shape for name, batch in batches.items()}
+        while True:
+            try:
+                found = gradients_of(
+                    self.host,
+                    pad,
+                    self.ranks,
+                    batches,
+                    tokens=self.tokens_per_pass,
+                    checkpointing=self._checkpointing,
+                )
+            except RuntimeError as error:
+                if self.ranks.size > 1 or not is_out_of_memory(error):
+                    raise
+                self.tokens_per_pass = fewer_tokens(shapes, self.tokens_per_pass)
+            else:
+                together = passes(shapes, self.tokens_per_pass * self.ranks.size)
+                self._padded += sum(padded_tokens(names, shapes) for names in together)
+                return found
+            # Only here, after the error is gone, do its frames no longer hold the activations.
+            for batch in batches.values():
+                batch.optimizer.skip()
+            torch.cuda.empty_cache()
 
     def _evaluate(self, names: Sequence[str]) -> dict[str, Report | None]:
         pad: Any = self.base.tokenizer.pad_token_id
@@ -192,11 +250,10 @@ class Pack:
     def _validate(self, names: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
         """Right answers and scored examples: all of them at full length, fewer at a rung."""
         split = self.task.validation
-        correct: dict[str, int] = {}
-        scored: dict[str, int] = {}
+        correct, scored = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
         full = {name for name in names if self.running[name].is_full_length}
         for group, limit in ((full, len(split.examples)), (set(names) - full, RUNG_EXAMPLES)):
-            if group:
+            if group and split.scorer.generates:
                 examples = min(limit, len(split.examples))
                 correct |= self._count_correct(sorted(group), split, examples)
                 scored |= dict.fromkeys(group, examples)

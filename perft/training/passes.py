@@ -4,10 +4,17 @@ A CPU is fastest when a pass's activations stay in its caches, an accelerator wh
 A trial is never split: its load-balancing loss is of its whole batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from perft.errors import ConfigError
 
 TOKENS_ON_CPU = 4096
 TOKENS_ON_ACCELERATOR = 65_536
+
+Shape = tuple[int, int]
+"""Rows of a trial's batch, and tokens of the longest."""
 
 
 def tokens_per_pass(device: str) -> int:
@@ -15,20 +22,46 @@ def tokens_per_pass(device: str) -> int:
     return TOKENS_ON_CPU if device == "cpu" else TOKENS_ON_ACCELERATOR
 
 
-def passes(shapes: Mapping[str, tuple[int, int]], tokens: int) -> list[list[str]]:
-    """Which trials go through the base together; in the order given, each in one pass.
+def passes(shapes: Mapping[str, Shape], tokens: int) -> list[list[str]]:
+    """Which trials go through the base together, longest rows first, each trial in one pass.
+
+    Trials of similar length share a pass, so that they pad each other little.
 
     Args:
-        shapes: rows and longest row (tokens) of each trial's batch.
+        shapes: shape of each trial's batch.
         tokens: padded tokens of one pass; a trial that is larger goes alone.
     """
     found: list[list[str]] = []
-    rows = length = 0
-    for name, (its_rows, its_length) in shapes.items():
-        if found and (rows + its_rows) * max(length, its_length) <= tokens:
+    for name in sorted(shapes, key=lambda name: -shapes[name][1]):
+        if found and padded_tokens([*found[-1], name], shapes) <= tokens:
             found[-1].append(name)
-            rows, length = rows + its_rows, max(length, its_length)
         else:
             found.append([name])
-            rows, length = its_rows, its_length
     return found
+
+
+def padded_tokens(names: Sequence[str], shapes: Mapping[str, Shape]) -> int:
+    """Tokens of one pass of these trials, padding included."""
+    return sum(shapes[name][0] for name in names) * max(shapes[name][1] for name in names)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device, or the host, had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def fewer_tokens(shapes: Mapping[str, Shape], tokens: int) -> int:
+    """Half of what the largest pass that can be split has taken, after it did not fit.
+
+    Raises:
+        ConfigError: if every trial has a pass of its own already.
+    """
+    shared = [names for names in passes(shapes, tokens) if len(names) > 1]
+    if not shared:
+        rows, length = max(shapes.values(), key=lambda shape: shape[0] * shape[1])
+        raise ConfigError(
+            f"one trial's batch of {rows} rows of {length} tokens does not fit the device's "
+            "memory; lower batch_size or max_length, add --checkpointing, or share the base among "
+            "more workers with --workers-per-group"
+        )
+    return max(padded_tokens(names, shapes) for names in shared) // 2

@@ -15,9 +15,11 @@ from perft.adapters.routing import RouterSums, load_balancing_loss
 from perft.config import RoutedConfig, TrainingConfig
 from perft.forward import AdapterRows, Row, pack_losses, target_count
 from perft.injection import AdapterHost
+from perft.models.blocks import decoder_layers
+from perft.models.checkpointing import recomputed
 from perft.ranks import Ranks
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.passes import passes, tokens_per_pass
+from perft.training.passes import Shape, passes
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class TrialBatch:
         return sum(target_count(row) for row in self.rows)
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> Shape:
         """Rows and the longest row's tokens, over all ranks."""
         return len(self.rows), max(len(ids) for ids, _ in self.rows)
 
@@ -55,9 +57,24 @@ class TrialBatch:
 
 
 def gradients_of(
-    host: AdapterHost, pad: int, ranks: Ranks, batches: Mapping[str, TrialBatch]
+    host: AdapterHost,
+    pad: int,
+    ranks: Ranks,
+    batches: Mapping[str, TrialBatch],
+    *,
+    tokens: int,
+    checkpointing: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, RouterSums]]:
     """Computes every trial's gradient, summed over the ranks.
+
+    Args:
+        host: the base with the trials' adapters on it.
+        pad: token id of padding.
+        ranks: the processes that share each batch.
+        batches: what each trial brings.
+        tokens: padded tokens of one forward pass on each rank.
+        checkpointing: keep only the inputs of the decoder layers for the backward pass, and run
+            each layer again there.
 
     Returns:
         The mean loss per predicted token and the routing sums of each trial, over all ranks.
@@ -66,8 +83,9 @@ def gradients_of(
     sums: dict[str, RouterSums] = {}
     shapes = {name: batch.shape for name, batch in batches.items()}
     # Whole batches are counted, not this rank's part: all ranks must make the same passes.
-    for names in passes(shapes, tokens_per_pass(ranks.device.type) * ranks.size):
-        losses, its_sums = _one_pass(host, pad, ranks, {name: batches[name] for name in names})
+    for names in passes(shapes, tokens * ranks.size):
+        together = {name: batches[name] for name in names}
+        losses, its_sums = _one_pass(host, pad, ranks, together, checkpointing)
         loss |= losses
         sums |= its_sums
     gradients = [g for batch in batches.values() for g in batch.optimizer.gradients()]
@@ -76,9 +94,15 @@ def gradients_of(
 
 
 def _one_pass(
-    host: AdapterHost, pad: int, ranks: Ranks, batches: Mapping[str, TrialBatch]
+    host: AdapterHost,
+    pad: int,
+    ranks: Ranks,
+    batches: Mapping[str, TrialBatch],
+    checkpointing: bool,
 ) -> tuple[dict[str, Tensor], dict[str, RouterSums]]:
-    losses = pack_losses(host, pad, {name: batch.on(ranks) for name, batch in batches.items()})
+    layers = decoder_layers(host.model) if checkpointing else []
+    with recomputed(layers, host.checkpoint_contexts):
+        losses = pack_losses(host, pad, {name: batch.on(ranks) for name, batch in batches.items()})
     means = {name: losses.loss[name] / max(1, batches[name].targets) for name in batches}
     sums = {name: _over_ranks(sums, ranks) for name, sums in losses.sums.items()}
     base_sums = {name: _over_ranks(sums, ranks) for name, sums in losses.base_sums.items()}

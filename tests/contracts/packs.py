@@ -92,8 +92,10 @@ def tiny_pack(
     experts: str | None = None,
     task: Task | None = None,
     ranks: Ranks | None = None,
+    checkpointing: bool = False,
 ) -> Pack:
-    return Pack(loaded_base(family, dtype, experts), task or tiny_task(), ranks or Ranks())
+    base = loaded_base(family, dtype, experts)
+    return Pack(base, task or tiny_task(), ranks or Ranks(), checkpointing=checkpointing)
 
 
 def trial(adapter: AdapterConfig, **training: object) -> TrialConfig:

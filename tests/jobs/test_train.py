@@ -56,6 +56,15 @@ def test_every_setting_of_an_adapter_has_an_option(data: str, tmp_path: Path):
     assert set(config["perft"]["adapter"]) == fields_of("perft-r") | {"variant"}
 
 
+def test_activation_checkpointing_changes_no_number(data: str):
+    plain, checkpointed = (
+        train(ROUTED, *SHORT, "--data", data, *options) for options in ((), ("--checkpointing",))
+    )
+    numbers = [re.sub(r", [\d,]+ tokens/s", "", done.output) for done in (plain, checkpointed)]
+    assert "step 8: train loss" in numbers[0]
+    assert numbers[0] == numbers[1]
+
+
 @pytest.mark.parametrize("variant", ["lora-attention", "lora-experts"])
 def test_lora_baselines_are_trained_and_written_for_peft(variant: str, data: str, tmp_path: Path):
     options = f"--variant {variant} --rank 2 --layers last:1"

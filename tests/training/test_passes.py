@@ -1,12 +1,16 @@
 """A step is split over forward passes by whole trials, and no trial's gradient is changed by it."""
 
+from typing import Any
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.packs import TEN, advance, apart, copied, tiny_pack
-from perft.training import step
-from perft.training.passes import passes
+from perft.errors import ConfigError
+from perft.training import pack as packs
+from perft.training.passes import fewer_tokens, padded_tokens, passes
 
 SHAPES = st.dictionaries(
     st.text("abcdefgh", min_size=1, max_size=2),
@@ -21,30 +25,103 @@ def test_each_trial_is_in_one_pass_and_only_a_lone_one_exceeds_the_limit(
     shapes: dict[str, tuple[int, int]], tokens: int
 ) -> None:
     found = passes(shapes, tokens)
-    assert [name for names in found for name in names] == list(shapes)
+    order = [name for names in found for name in names]
+    assert sorted(order) == sorted(shapes)
+    assert [shapes[name][1] for name in order] == sorted((n for _, n in shapes.values()))[::-1]
     for names in found:
         padded = sum(shapes[n][0] for n in names) * max(shapes[n][1] for n in names)
+        assert padded_tokens(names, shapes) == padded
         assert padded <= tokens or len(names) == 1
 
 
-def test_a_pass_takes_as_many_trials_as_fit() -> None:
+def test_a_pass_takes_as_many_trials_as_fit_of_those_with_rows_as_long() -> None:
     shapes = {"a": (2, 5), "b": (2, 5), "c": (2, 5), "d": (9, 9), "e": (1, 1)}
-    assert passes(shapes, 20) == [["a", "b"], ["c"], ["d"], ["e"]]
+    assert passes(shapes, 20) == [["d"], ["a", "b"], ["c", "e"]]
+
+
+@given(shapes=SHAPES, tokens=st.integers(1, 1000))
+def test_after_a_lack_of_memory_the_largest_shared_pass_is_split(
+    shapes: dict[str, tuple[int, int]], tokens: int
+) -> None:
+    before = [names for names in passes(shapes, tokens) if len(names) > 1]
+    if not before:
+        with pytest.raises(ConfigError, match="--checkpointing"):
+            fewer_tokens(shapes, tokens)
+        return
+    fewer = fewer_tokens(shapes, tokens)
+    assert fewer <= tokens // 2
+    largest = max(before, key=lambda names: padded_tokens(names, shapes))
+    assert largest not in passes(shapes, fewer)
 
 
 @pytest.mark.parametrize("tokens", [1, 200])
-def test_the_number_of_passes_changes_no_trial(
-    tokens: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    together, split = tiny_pack(), tiny_pack()
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_neither_passes_nor_checkpointing_change_a_trial(tokens: int, checkpointing: bool) -> None:
+    together, other = tiny_pack(), tiny_pack(checkpointing=checkpointing)
+    other.tokens_per_pass = tokens
     for name, config in TEN.items():
         together.admit(name, config)
-        split.admit(name, config)
+        other.admit(name, config)
     one = advance(together, dict.fromkeys(TEN, 5))
-    calls: list[int] = []
-    monkeypatch.setattr(step, "tokens_per_pass", lambda device: calls.append(1) or tokens)
-    other = advance(split, dict.fromkeys(TEN, 5))
-    assert len(calls) == 5
+    two = advance(other, dict.fromkeys(TEN, 5))
     for name in TEN:
-        assert apart(copied(together, name), copied(split, name)) < 1e-9
-        assert one[name].router_load == pytest.approx(other[name].router_load)
+        assert apart(copied(together, name), copied(other, name)) < 1e-9
+        assert one[name].router_load == pytest.approx(two[name].router_load)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
+)
+def test_a_step_without_memory_is_repeated_in_smaller_passes(
+    error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed, short = tiny_pack(), tiny_pack()
+    for name, config in TEN.items():
+        undisturbed.admit(name, config)
+        short.admit(name, config)
+    whole = packs.gradients_of
+    limits: list[int] = []
+
+    def gradients_of(*args: Any, tokens: int, **options: Any) -> Any:
+        """Runs out of memory in the second step, when every gradient is there."""
+        limits.append(tokens)
+        found = whole(*args, tokens=tokens, **options)
+        if len(limits) in (2, 3):
+            raise error
+        return found
+
+    advance(undisturbed, dict.fromkeys(TEN, 4))
+    monkeypatch.setattr(packs, "gradients_of", gradients_of)
+    advance(short, dict.fromkeys(TEN, 4))
+    assert len(limits) == 6
+    assert limits[0] == limits[1] > 2 * limits[2] > 4 * limits[3] - 2
+    assert limits[3:] == [limits[3]] * 3
+    for name in TEN:
+        assert apart(copied(undisturbed, name), copied(short, name)) < 1e-9
+
+
+def test_any_other_error_ends_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = tiny_pack()
+    pack.admit("s", TEN["s"])
+
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(packs, "gradients_of", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        pack.train({"s": 1})
+
+
+def test_padding_is_the_share_of_tokens_that_are_not_of_a_row() -> None:
+    pack = tiny_pack()
+    assert pack.padding == 0.0
+    pack.admit("s", TEN["s"])
+    pack.admit("d", TEN["d"])
+    lengths = [[len(ids) for ids, _ in pack.running[name].batch().rows] for name in ("s", "d")]
+    pack.train({"s": 1, "d": 1})
+    padded = (len(lengths[0]) + len(lengths[1])) * max(map(max, lengths))
+    assert pack.padding == pytest.approx(1 - sum(map(sum, lengths)) / padded)

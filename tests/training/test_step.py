@@ -71,7 +71,7 @@ def test_gradients_are_those_of_each_trial_on_its_own(family: str) -> None:
     for seed, (name, config) in enumerate(CONFIGS.items()):
         add_random(host, name, config, seed)
     mine = batches(host)
-    losses, sums = gradients_of(host, 0, Ranks(), mine)
+    losses, sums = gradients_of(host, 0, Ranks(), mine, tokens=10_000)
     assert set(sums) == {"r"}
     for name, batch in mine.items():
         found = {k: t.grad.clone() for k, t in host.tensors(name).items() if t.grad is not None}
@@ -86,6 +86,19 @@ def test_gradients_are_those_of_each_trial_on_its_own(family: str) -> None:
             tolerance = 1e-6 if name == "r" else 1e-12
             torch.testing.assert_close(found[key], tensor.grad, rtol=0, atol=tolerance)
         batch.optimizer.skip()
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_checkpointed_layers_run_once_more_in_the_backward_pass(checkpointing: bool) -> None:
+    host = AdapterHost(loaded_base().model)
+    for name, config in CONFIGS.items():
+        host.add(name, config)
+    calls: list[int] = []
+    for block in host.blocks:
+        block.module.register_forward_pre_hook(lambda *_: calls.append(1))
+    gradients_of(host, 0, Ranks(), batches(host), tokens=10_000, checkpointing=checkpointing)
+    # One more is the token that tells whether the head is a plain one.
+    assert len(calls) == len(host.blocks) * (2 + checkpointing)
 
 
 def test_the_balance_term_is_no_part_of_the_reported_loss() -> None:
@@ -103,6 +116,7 @@ def test_the_balance_term_is_no_part_of_the_reported_loss() -> None:
             name: TrialBatch(training, 0, rows, AdapterOptimizer(host.tensors(name), training))
             for name in ("r", "balanced")
         },
+        tokens=10_000,
     )[0]
     assert float(losses["r"]) == pytest.approx(float(losses["balanced"]), abs=1e-12)
     key = f"{host.blocks[0].name}.adapters.perft_router"
