@@ -1,6 +1,7 @@
 """Searches for the best adapters of a base on a task, and ends with the Pareto front."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,7 +23,9 @@ from perft.selection import front_table, pareto_front
 
 def main(
     *,
-    space: Annotated[str, typer.Option(help="Search space: a module of search_spaces/.")] = "",
+    space: Annotated[
+        str, typer.Option(help="Search space: a module of search_spaces/, or a file.")
+    ] = "",
     name: Annotated[
         str, typer.Option(help="Name of the search.", show_default="space and time")
     ] = "",
@@ -72,7 +75,7 @@ def main(
     elif space:
         wish = Wish(
             space=space,
-            name=name or f"{space}-{datetime.now():%Y%m%d-%H%M%S}",
+            name=name or f"{Path(space).stem}-{datetime.now():%Y%m%d-%H%M%S}",
             num_trials=num_trials,
             base_model=base_model,
             data=data,

@@ -102,7 +102,7 @@ def main(
     }  # fmt: skip
     config = _config(found, settings, lr=lr, embedded=base_model is None)
     training = of_length(config.training, seed, max_steps)
-    source = TaskSource(name=found.task, data=data, validation_size=validation_size, seed=seed)
+    source = found.source(data, validation_size, seed)
     check_base(base_model)
     target = Storage(out).prepare() if out else None
     trial = TrialConfig(config.adapter, training)

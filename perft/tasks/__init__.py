@@ -5,13 +5,22 @@ torch.
 """
 
 from perft.errors import ConfigError, unknown
-from perft.tasks import arithmetic, benchmarks, commonsense, word_problems, world_questions
+from perft.tasks import (
+    arithmetic,
+    benchmarks,
+    commonsense,
+    own,
+    word_problems,
+    world_questions,
+)
+from perft.tasks.own import OwnTask
 from perft.tasks.splits import overlap
 from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
 
 __all__ = [
     "TASKS",
     "Example",
+    "OwnTask",
     "Scorer",
     "Split",
     "Task",
@@ -43,11 +52,13 @@ def load_task(source: TaskSource) -> Task:
             or a validation size below 1.
         DataError: when the data directory lacks the expected files, or a row cannot be used.
     """
+    if source.validation_size < 1:
+        raise ConfigError(f"validation_size must be at least 1, found {source.validation_size}")
+    if source.own is not None:
+        return own.load(OwnTask.from_json(source.own), source)
     name = source.name.lower()
     if name not in TASKS:
         raise ConfigError(unknown("task", source.name, TASKS))
-    if source.validation_size < 1:
-        raise ConfigError(f"validation_size must be at least 1, found {source.validation_size}")
     if source.data is not None:
         return benchmarks.load(_GROUP_OF[name], source)
     if name not in _EMBEDDED:

@@ -7,8 +7,9 @@ for chosen adapters.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Scorer:
 
     Attributes:
         protocol: names the rules, so that scores of different rules are never compared.
-        max_new_tokens: limit of greedy generation.
+        max_new_tokens: limit of greedy generation; 0 where nothing is generated.
         extract: finds the answer in a completion; None when there is none.
         matches: whether an extracted answer agrees with a label, as `matches(extracted, label)`.
     """
@@ -44,6 +45,11 @@ class Scorer:
     max_new_tokens: int
     extract: Callable[[str], str | None]
     matches: Callable[[str, str], bool]
+
+    @property
+    def generates(self) -> bool:
+        """Whether there is an accuracy; without one, only the loss counts."""
+        return self.max_new_tokens > 0
 
     def is_correct(self, completion: str, label: str) -> bool:
         """Whether `completion` holds the right answer; an absent answer is wrong."""
@@ -90,9 +96,11 @@ class TaskSource:
         validation_size: examples of the validation split (held out of the training file where
             the data has no validation split of its own).
         seed: seeds the hold-out.
+        own: a user's own task as `OwnTask.to_json` wrote it; None for a known one.
     """
 
     name: str
     data: str | None = None
     validation_size: int = 400
     seed: int = 0
+    own: Mapping[str, Any] | None = None
