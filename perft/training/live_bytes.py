@@ -1,0 +1,53 @@
+"""How many bytes of tensors exist at a time, counted at every operation; on any device, or on none.
+
+Tensors that exist without memory (fake or meta ones) count like real ones.
+"""
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Inside, counts the storages that operations make, until nothing holds them any more.
+
+    Args:
+        known: tensors that count nothing: views of them are no new memory.
+
+    Attributes:
+        now: bytes that exist.
+        peak: the most that existed at a time.
+    """
+
+    def __init__(self, known: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self._bytes = {_storage(tensor)._cdata: 0 for tensor in known}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._see(_storage(leaf))
+        return result
+
+    def _see(self, storage: torch.UntypedStorage) -> None:
+        if storage._cdata not in self._bytes:
+            self._bytes[storage._cdata] = storage.nbytes()
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._forget, storage._cdata)
+
+    def _forget(self, storage: int) -> None:
+        self.now -= self._bytes.pop(storage)
+
+
+def _storage(tensor: Tensor) -> torch.UntypedStorage:
+    return tensor.untyped_storage()

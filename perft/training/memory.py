@@ -1,0 +1,217 @@
+"""What a pack of trials costs in memory, from a base's configuration, before anything is loaded.
+
+The pass is rehearsed: the base's own code runs forward and backward, with the adapters on it, on
+fake tensors, which have shapes and no memory. So every family and variant is counted as it is, and
+nothing of either is written down here.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from perft.config import AdapterConfig
+from perft.errors import BaseModelError
+from perft.forward import AdapterRows, Row, pack_losses
+from perft.injection import AdapterHost
+from perft.models.blocks import decoder_layers
+from perft.models.checkpointing import recomputed
+from perft.training.live_bytes import LiveBytes
+from perft.training.passes import passes
+
+MOMENTS = 2
+"""Tensors that AdamW keeps for each of an adapter's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What goes through the base in a step.
+
+    Attributes:
+        rows: rows of one trial's batch, over all ranks.
+        length: tokens of each row.
+        tokens: padded tokens of one forward pass on each rank.
+        dtype: the base's.
+        ranks: processes that share the base.
+        checkpointing: whether the base's layers run again in the backward pass.
+    """
+
+    rows: int
+    length: int
+    tokens: int
+    dtype: torch.dtype
+    ranks: int = 1
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackMemory:
+    """Bytes on each rank at the most demanding moment of a step.
+
+    Attributes:
+        base: this rank's shard of the base; with several ranks also what FSDP has whole at a time,
+            two decoder layers and what is in none.
+        adapters: the trials' tensors.
+        gradients: theirs; twice with several ranks, which add them up in one piece.
+        optimizer: AdamW's moments.
+        activations: what the largest pass keeps for its backward pass.
+        working: what that pass needs beyond it: logits, and what the backward pass makes.
+    """
+
+    base: int
+    adapters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    working: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(dataclasses.asdict(self).values())
+
+
+def pack_memory(
+    config: PreTrainedConfig, adapters: Sequence[AdapterConfig], load: Load
+) -> PackMemory:
+    """Counts what a pack costs.
+
+    Args:
+        config: the base's.
+        adapters: one for each trial.
+        load: what each trial brings; all bring as much.
+
+    Raises:
+        BaseModelError: if what the base does depends on the values of its tensors.
+    """
+    names = {f"trial{i}": adapter for i, adapter in enumerate(adapters)}
+    shapes = dict.fromkeys(names, (load.rows, load.length))
+    together = passes(shapes, load.tokens * load.ranks)[0]
+    with FakeTensorMode():
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=load.dtype, trust_remote_code=False
+        ).eval()
+        host = AdapterHost(model)
+        for name, adapter in names.items():
+            host.add(name, dataclasses.replace(adapter, dropout=0.0))
+        trainable = [tensor for name in names for tensor in host.tensors(name).values()]
+        try:
+            activations, working = _rehearse(host, together, load)
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            raise BaseModelError(
+                f"what a step on a base of type {config.model_type!r} costs cannot be known before "
+                f"it runs: its code looks at the values of tensors ({error.func}). Start with "
+                "--slots 1; a step that runs out of memory is repeated in smaller passes"
+            ) from error
+        state = sum(map(_bytes, trainable))
+        return PackMemory(
+            base=_base_bytes(model, trainable, load.ranks),
+            adapters=state,
+            gradients=state * (2 if load.ranks > 1 else 1),
+            optimizer=MOMENTS * state,
+            activations=activations,
+            working=working,
+        )
+
+
+def trials_that_fit(
+    config: PreTrainedConfig, adapter: AdapterConfig, load: Load, memory: int
+) -> int:
+    """How many trials with an adapter like this one a device's memory holds, 0 if not even one.
+
+    Passes become smaller where large ones would not leave room, as they do when memory runs out.
+
+    Args:
+        config: the base's.
+        adapter: the largest one that a trial may have.
+        load: what each trial brings.
+        memory: bytes of the device.
+
+    Raises:
+        BaseModelError: as `pack_memory`.
+    """
+    in_a_pass = max(1, load.tokens * load.ranks // (load.rows * load.length))
+    best = 0
+    while in_a_pass:
+        one_pass = dataclasses.replace(
+            load, tokens=-(-in_a_pass * load.rows * load.length // load.ranks)
+        )
+        cost = pack_memory(config, [adapter] * in_a_pass, one_pass)
+        each = (cost.adapters + cost.gradients + cost.optimizer) // in_a_pass
+        left = memory - cost.base - cost.activations - cost.working
+        best = max(best, left // each)
+        if best >= in_a_pass:
+            return best
+        in_a_pass //= 2
+    return max(0, best)
+
+
+def _rehearse(host: AdapterHost, names: Sequence[str], load: Load) -> tuple[int, int]:
+    """Bytes kept when a pass's forward ends, and how many more there are at its peak."""
+    rows = [_row(load.length)] * -(-load.rows // load.ranks)
+    parts = {name: AdapterRows(rows) for name in names}
+    tensors = [*host.model.parameters(), *host.model.buffers()]
+    for tensor in tensors:
+        if tensor.requires_grad:  # counted apart, so they go as soon as they come
+            tensor.register_post_accumulate_grad_hook(_forget_gradient)
+    layers = decoder_layers(host.model) if load.checkpointing else []
+    with _GroupedProducts():  # type: ignore[no-untyped-call]
+        pack_losses(host, 0, {name: AdapterRows([_row(2)]) for name in names})  # fills caches
+        with LiveBytes(tensors) as live:
+            with recomputed(layers, host.checkpoint_contexts):
+                loss = torch.stack(list(pack_losses(host, 0, parts).loss.values())).sum()
+            kept = live.now
+            loss.backward()  # type: ignore[no-untyped-call]
+    return kept, live.peak - kept
+
+
+class _GroupedProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Gives a fake grouped product its shape in every dtype; torch's own has only bf16's."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is not torch.ops.aten._grouped_mm.default:
+            return func(*args, **(kwargs or {}))
+        left, right, *others = args
+        if right.dim() == 3:
+            return left.new_empty(len(left), right.shape[-1])
+        groups = len(others[0] if others else kwargs["offs"])
+        return left.new_empty(groups, len(left), right.shape[-1])
+
+
+def _base_bytes(model: PreTrainedModel, trainable: Sequence[Tensor], ranks: int) -> int:
+    own = {id(tensor) for tensor in trainable}
+    total = sum(_bytes(p) for p in model.parameters() if id(p) not in own)
+    if ranks == 1:
+        return total
+    layers = [
+        sum(_bytes(p) for p in layer.parameters() if id(p) not in own)
+        for layer in decoder_layers(model)
+    ]
+    whole = total - sum(layers) + 2 * max(layers)
+    return total // ranks + whole * (ranks - 1) // ranks
+
+
+def _row(length: int) -> Row:
+    """Loss on every token but the first: the most that a row can have."""
+    return np.zeros(length, dtype=np.int32), 0
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _forget_gradient(tensor: Tensor) -> None:
+    tensor.grad = None

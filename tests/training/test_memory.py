@@ -1,0 +1,170 @@
+"""What a pack costs is known before it runs: within 15% of what a real step then takes."""
+
+import dataclasses
+
+import pytest
+import torch
+from transformers import OlmoeConfig, OlmoeForCausalLM
+
+from contracts.adapters import SIX
+from contracts.packs import trial
+from perft.config import AdapterConfig, EmbeddedConfig, RoutedConfig, SingleConfig
+from perft.errors import BaseModelError
+from perft.injection import AdapterHost
+from perft.models.families import FAMILIES
+from perft.models.load import load_base
+from perft.models.tiny import tiny_config, tiny_model
+from perft.ranks import Ranks
+from perft.training.live_bytes import LiveBytes
+from perft.training.memory import Load, PackMemory, pack_memory, trials_that_fit
+from perft.training.optimizer import AdapterOptimizer
+from perft.training.passes import passes
+from perft.training.step import TrialBatch, gradients_of
+
+LOAD = Load(rows=4, length=24, tokens=4096, dtype=torch.float32)
+VALUES_MATTER = ("dbrx", "jetmoe", "longcat_flash", "qwen4_exp", "qwen4_exp_text")
+SAMPLE = ("mixtral", "gpt_oss", "jetmoe")
+DECODERS = [name for name, family in FAMILIES.items() if not family.encoder_decoder]
+
+
+def wide_config() -> OlmoeConfig:
+    return OlmoeConfig(
+        hidden_size=512, intermediate_size=256, num_experts=8, num_experts_per_tok=2,
+        num_hidden_layers=2, num_attention_heads=8, num_key_value_heads=8, vocab_size=1000,
+        pad_token_id=0,
+    )  # fmt: skip
+
+
+def measured(model, adapters: list[AdapterConfig], load: Load) -> int:
+    """Bytes of gradients and of everything else that one real step makes."""
+    host = AdapterHost(model)
+    rows = [(torch.arange(3, 3 + load.length).numpy() % 40, 0)] * load.rows
+    batches = {}
+    for i, adapter in enumerate(adapters):
+        host.add(f"a{i}", adapter)
+        training = trial(adapter, batch_size=load.rows, max_length=load.length).training
+        optimizer = AdapterOptimizer(host.tensors(f"a{i}"), training)
+        batches[f"a{i}"] = TrialBatch(training, 0, rows, optimizer)
+    with LiveBytes([*model.parameters(), *model.buffers()]) as live:
+        gradients_of(
+            host, 0, Ranks(), batches, tokens=load.tokens, checkpointing=load.checkpointing
+        )
+    for name in batches:
+        host.remove(name)
+    return live.peak
+
+
+def of_the_step(cost: PackMemory) -> int:
+    return cost.gradients + cost.activations + cost.working
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_step_on_the_embedded_base_costs_what_was_foretold(checkpointing: bool) -> None:
+    model = load_base().model
+    load = dataclasses.replace(LOAD, rows=16, length=56, checkpointing=checkpointing)
+    adapters = list(SIX.values())
+    foretold = of_the_step(pack_memory(model.config, adapters, load))
+    assert foretold == pytest.approx(measured(model, adapters, load), rel=0.15)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_step_on_a_base_of_hidden_size_512_costs_what_was_foretold(checkpointing: bool) -> None:
+    config = wide_config()
+    model = OlmoeForCausalLM(config).eval()
+    adapters = [RoutedConfig(rank=8, num_experts=4, top_k=2), EmbeddedConfig(rank=8)]
+    load = dataclasses.replace(LOAD, length=64, checkpointing=checkpointing)
+    foretold = pack_memory(config, adapters, load)
+    assert of_the_step(foretold) == pytest.approx(measured(model, adapters, load), rel=0.15)
+    assert foretold.base == sum(4 * p.numel() for p in model.parameters())
+    host = AdapterHost(model)
+    trainable = sum(host.size(adapter).trainable for adapter in adapters)
+    assert (foretold.adapters, foretold.gradients) == (4 * trainable, 4 * trainable)
+    assert foretold.optimizer == 8 * trainable
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, marks=() if family in SAMPLE else pytest.mark.families)
+        for family in DECODERS
+    ],
+)
+def test_steps_on_every_family_cost_what_was_foretold(family: str) -> None:
+    config = tiny_config(family)
+    adapters = [SIX["perft-r"], SIX["perft-s"]]
+    if family in VALUES_MATTER:
+        with pytest.raises(BaseModelError, match="--slots 1"):
+            pack_memory(config, adapters, LOAD)
+        return
+    foretold = of_the_step(pack_memory(config, adapters, LOAD))
+    assert foretold == pytest.approx(measured(tiny_model(family), adapters, LOAD), rel=0.15)
+
+
+def test_bfloat16_halves_the_base_and_no_adapter() -> None:
+    wide, narrow = (
+        pack_memory(wide_config(), [SingleConfig(rank=4)], dataclasses.replace(LOAD, dtype=dtype))
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert (narrow.base, narrow.adapters) == (wide.base // 2, wide.adapters)
+    assert 0.5 <= narrow.activations / wide.activations < 0.8
+
+
+def test_the_ranks_share_base_and_rows() -> None:
+    config, adapter = wide_config(), [SingleConfig(rank=4)]
+    alone = pack_memory(config, adapter, LOAD)
+    shared = pack_memory(config, adapter, dataclasses.replace(LOAD, ranks=2))
+    layers, root = 4 * 2 * _layer_parameters(config), alone.base
+    # Both layers are whole at a time, and so is what is in none of them.
+    assert shared.base == alone.base
+    assert root > layers
+    assert shared.activations == pytest.approx(alone.activations / 2, rel=0.05)
+    assert shared.gradients == 2 * alone.gradients
+    deep = OlmoeConfig(**{**config.to_dict(), "num_hidden_layers": 6})
+    of_one, of_two = (
+        pack_memory(deep, adapter, dataclasses.replace(LOAD, ranks=ranks)).base for ranks in (1, 2)
+    )
+    assert of_one - of_two == 4 * 4 * _layer_parameters(config) // 2
+
+
+def _layer_parameters(config: OlmoeConfig) -> int:
+    with torch.device("meta"):
+        layer = OlmoeForCausalLM(config).model.layers[0]
+    return sum(p.numel() for p in layer.parameters())
+
+
+def test_as_many_trials_fit_as_their_pack_needs_no_more_than_the_device_has() -> None:
+    config, adapter = wide_config(), EmbeddedConfig(rank=16)
+    load = dataclasses.replace(LOAD, tokens=2 * LOAD.rows * LOAD.length)
+    two_a_pass = pack_memory(config, [adapter] * 5, load).total
+    assert trials_that_fit(config, adapter, load, two_a_pass) == 5
+    # With too little for two in one pass, they go one after the other.
+    smaller = dataclasses.replace(load, tokens=LOAD.rows * LOAD.length)
+    one_a_pass = pack_memory(config, [adapter] * 2, smaller).total
+    assert trials_that_fit(config, adapter, load, one_a_pass) == 2
+    assert trials_that_fit(config, adapter, load, one_a_pass // 2) == 0
+
+
+def test_a_pass_takes_no_more_trials_than_its_tokens() -> None:
+    config, adapter = wide_config(), SingleConfig(rank=4)
+    load = dataclasses.replace(LOAD, tokens=2 * LOAD.rows * LOAD.length)
+    assert len(passes({str(i): (4, 24) for i in range(8)}, load.tokens)[0]) == 2
+    two, eight = (pack_memory(config, [adapter] * count, load) for count in (2, 8))
+    assert eight.activations == two.activations
+    assert eight.adapters == 4 * two.adapters
+
+
+def test_live_bytes_count_new_storages_until_they_go() -> None:
+    known = torch.ones(100)
+    with LiveBytes([known]) as live:
+        known.view(10, 10).t()
+        assert live.now == live.peak == 0
+        first = known + 1
+        assert live.now == 400
+        second = first[:50]
+        del first
+        assert live.now == 400
+        third = torch.zeros(25, dtype=torch.float64)
+        del second
+    assert (live.now, live.peak) == (200, 600)
+    del third
+    assert live.now == 0
