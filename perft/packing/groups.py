@@ -1,6 +1,8 @@
 """Starts and stops the worker groups of a search: one Ray Train run each, beside Ray Tune."""
 
+import contextlib
 import dataclasses
+import itertools
 import logging
 import threading
 import uuid
@@ -148,18 +150,37 @@ class WorkerGroups:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def are_lost(self) -> bool:
+        """Whether the meeting point has died; the groups end when they notice."""
+        try:
+            ray.get(self.meeting.status.remote())
+        except ray.exceptions.RayActorError:
+            return True
+        return False
+
     def stop(self) -> None:
         """Ends the groups cleanly and the meeting point with them."""
-        try:
+        with contextlib.suppress(ray.exceptions.RayError):  # it may be gone already
             ray.get(self.meeting.stop.remote())
-        except ray.exceptions.RayError:
-            log.debug("the meeting point is gone already; the groups go with Ray")
-            return
         for thread in self._threads:
             thread.join(STOP_SECONDS)
         ray.kill(self.meeting)
 
     def _run(self, index: int, shape: GroupShape, group: dict[str, Any]) -> None:
+        """Keeps one group going, until it is told to stop or cannot start."""
+        for start in itertools.count():
+            try:
+                self._trainer(index, start, shape, group).fit()
+            except ray.exceptions.RayActorError:
+                log.debug("the controller of worker group %d died", index, exc_info=True)
+                continue  # the meeting point counts the starts
+            except Exception as error:  # whatever ended the group, the trials must hear of it
+                log.debug("worker group %d ended", index, exc_info=True)
+                self._give_up(f"worker group {index} ended: {error}")
+            return
+
+    def _trainer(self, index: int, start: int, shape: GroupShape, group: dict[str, Any]) -> Any:
         settings = GroupSettings(
             group=index,
             meeting=self.name,
@@ -169,7 +190,7 @@ class WorkerGroups:
         )
         from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415 - imports torch
 
-        trainer = TorchTrainer(
+        return TorchTrainer(
             _work,
             train_loop_config=dataclasses.asdict(settings),
             torch_config=TorchConfig(backend="nccl" if shape.use_gpu else "gloo"),
@@ -179,16 +200,11 @@ class WorkerGroups:
                 resources_per_worker={"CPU": shape.cpus, **({"GPU": 1} if shape.use_gpu else {})},
             ),
             run_config=ray.train.RunConfig(
-                name=f"group-{index}",
+                name=f"group-{index}-{start}",
                 storage_path=f"{settings.storage}/train",
                 failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
             ),
         )
-        try:
-            trainer.fit()
-        except Exception as error:  # whatever ended the group, the trials must hear of it
-            log.debug("worker group %d ended", index, exc_info=True)
-            self._give_up(f"worker group {index} ended: {error}")
 
     def _give_up(self, reason: str) -> None:
         try:

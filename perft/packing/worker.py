@@ -36,7 +36,10 @@ def work(flat: Mapping[str, Any]) -> None:
     device = ray.train.torch.get_device()
     torch.set_num_threads(settings.threads)
     ranks = Ranks.current(device)
-    meeting = ray.get_actor(settings.meeting, namespace=settings.namespace)
+    try:
+        meeting = ray.get_actor(settings.meeting, namespace=settings.namespace)
+    except ValueError:
+        return  # it has died: the search goes on with another one, and with other groups
     may_start = ray.get(meeting.starting.remote(settings.group)) if ranks.rank == 0 else False
     if not ranks.from_first(may_start):
         return
@@ -88,7 +91,10 @@ class GroupWorker:
 
     def _ask(self, outcomes: dict[int, dict[str, Any]] | None) -> dict[str, Any]:
         answer = self._meeting.next_work.remote(self._settings.group, outcomes)
-        order: dict[str, Any] = ray.get(answer)
+        try:
+            order: dict[str, Any] = ray.get(answer)
+        except ray.exceptions.RayActorError:
+            return {"stop": True}  # as in `work`
         return order
 
     def _do(self, order: Mapping[str, Any]) -> dict[int, dict[str, Any]]:

@@ -51,6 +51,9 @@ WORKER_ENVIRONMENT = {
 THIN_TRIALS_AT_ONCE = 8
 """Processes that a local Ray may start at the same time."""
 
+MEETING_POINTS = 4
+"""Meeting points that a search may use up before it gives up."""
+
 Scores = Mapping[int, Mapping[str, tuple[int, int]]]
 """Correct and scored examples by trial and test split."""
 
@@ -91,7 +94,7 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
             settings.write(prepared.search)
             tracker.log_params(settings.to_json())
             prepared = dataclasses.replace(prepared, settings=settings)
-            scores = _search(prepared, shape, ledger, tracker, console)
+            scores = _search_on(prepared, shape, ledger, tracker, console)
         except BaseException:
             with contextlib.suppress(PerftError):  # what went wrong first must be seen
                 files = _files(prepared, ledger.results())
@@ -144,6 +147,23 @@ def _shape(settings: SearchSettings) -> GroupShape:
     )
 
 
+def _search_on(
+    prepared: Prepared, shape: GroupShape, ledger: Ledger, tracker: "Tracker", console: Console
+) -> Scores:
+    """Searches, and goes on from what is saved when the meeting point has died."""
+    for _ in range(MEETING_POINTS - 1):
+        try:
+            return _search(prepared, shape, ledger, tracker, console)
+        except _MeetingLostError:
+            console.print("the meeting point died; the search goes on from what is saved")
+            ledger.entries.clear()  # everything is told once more
+    return _search(prepared, shape, ledger, tracker, console)
+
+
+class _MeetingLostError(SearchError):
+    """The meeting point has died, and with it what it knew."""
+
+
 def _search(
     prepared: Prepared, shape: GroupShape, ledger: Ledger, tracker: "Tracker", console: Console
 ) -> Scores:
@@ -159,7 +179,13 @@ def _search(
         with view.running():
             view.stage("starting the worker groups")
             threading.Thread(target=_announce, args=(groups, view), daemon=True).start()
-            tune_trials(prepared, groups, Follow(ledger, view, groups.meeting, settings.num_trials))
+            follow = Follow(ledger, view, groups.meeting, settings.num_trials)
+            try:
+                tune_trials(prepared, groups, follow)
+            except SearchError as error:
+                if groups.are_lost:
+                    raise _MeetingLostError(str(error)) from error
+                raise
             if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
                 raise SearchError(fatal)
             ended = len(ledger.results())

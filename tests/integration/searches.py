@@ -24,6 +24,7 @@ REFERENCE = "undisturbed"
 """Name of the search that the others are compared with."""
 
 WORKER, THIN_TRIAL = "ray::RayTrainWorker", "ray::ResourceTrainable"
+CONTROLLER, MEETING_POINT = "ray::TrainController", "ray::MeetingPoint"
 _RUNG = re.compile(r"^\[\d+:\d\d\] trial +\d+  step ", re.MULTILINE)
 _WORK = 0.2  # processor seconds by which a worker is seen to train
 
@@ -93,10 +94,10 @@ class Job:
         os.kill(worker, signal.SIGKILL)
         return worker
 
-    def kill_thin_trial_at_work(self, after: int) -> None:
-        """`kill -9` of the process of one of Tune's trials while a worker trains."""
+    def kill_at_work(self, title: str, after: int) -> None:
+        """`kill -9` of the first process of that title while a worker trains."""
         self._worker_at_work(after)
-        os.kill(self.family.titled(THIN_TRIAL)[0], signal.SIGKILL)
+        os.kill(self.family.titled(title)[0], signal.SIGKILL)
 
     def kill_driver_at_work(self, after: int) -> None:
         """`kill -9` of the program while a worker trains; waits until Ray has gone with it."""

@@ -6,7 +6,19 @@ from pathlib import Path
 
 import pytest
 from books import Book, results, told_by_mlflow, told_by_optuna, told_by_search, told_by_tune
-from searches import FIRST_ROUND, REFERENCE, SEARCH, SIZE, SPACE, TRIALS, Job, starter
+from searches import (
+    CONTROLLER,
+    FIRST_ROUND,
+    MEETING_POINT,
+    REFERENCE,
+    SEARCH,
+    SIZE,
+    SPACE,
+    THIN_TRIAL,
+    TRIALS,
+    Job,
+    starter,
+)
 
 pytestmark = [
     pytest.mark.ray,
@@ -42,10 +54,20 @@ def test_a_killed_worker_changes_nothing(reference: Job, start):
 
 def test_a_killed_thin_trial_changes_nothing(reference: Job, start):
     job = start(*ONE_GROUP, "--name", "hurt")
-    job.kill_thin_trial_at_work(after=FIRST_ROUND)
+    job.kill_at_work(THIN_TRIAL, after=FIRST_ROUND)
     assert job.end() == 0, job.errors
     assert job.errors == ""
     same_as_undisturbed(job.home, "hurt", reference)
+
+
+@pytest.mark.parametrize("title", [CONTROLLER, MEETING_POINT])
+def test_a_killed_actor_of_the_engine_changes_nothing(title: str, reference: Job, start):
+    job = start(*ONE_GROUP, "--name", "hurt")
+    job.kill_at_work(title, after=FIRST_ROUND)
+    assert job.end() == 0, job.errors
+    assert job.errors == ""
+    same_as_undisturbed(job.home, "hurt", reference)
+    assert job.family.disappears()
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +143,18 @@ runpy.run_path("jobs/search.py", run_name="__main__")
 
 def test_a_loss_that_is_not_finite_fails_its_own_trial(start, tmp_path: Path):
     (tmp_path / "absurd.py").write_text(SPACE_WITH_AN_ABSURD_TRIAL)
-    options = ("--space", "absurd", "--num-trials", "4", "--groups", "1", "--slots", "4", "--validation-size", "20")
+    options = (
+        "--space",
+        "absurd",
+        "--num-trials",
+        "4",
+        "--groups",
+        "1",
+        "--slots",
+        "4",
+        "--validation-size",
+        "20",
+    )
     job = start("-c", WITH_FURTHER_SPACES, str(tmp_path), *options, "--name", "nan")
     assert job.end() == 0, job.errors
 

@@ -21,7 +21,17 @@ Sums over ranks and packs are taken in another order. That rounding alone change
 gradient vanishes, by more. Measured: 6e-4 and 2e-7 for ranks, 8e-5 and 3e-7 for groups.
 """
 
-TWO_WORKERS = (*SEARCH, *SPACE, *SIZE, "--groups", "1", "--slots", str(FIRST_ROUND), "--workers-per-group", "2")
+TWO_WORKERS = (
+    *SEARCH,
+    *SPACE,
+    *SIZE,
+    "--groups",
+    "1",
+    "--slots",
+    str(FIRST_ROUND),
+    "--workers-per-group",
+    "2",
+)
 
 
 def close_to_undisturbed(home: Path, name: str, reference: Job) -> None:
