@@ -10,11 +10,9 @@ Invariant: a choice depends on its own row alone, not on batch, padding or the p
 import math
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Literal
 
 import torch
 
-from perft.errors import ConfigError
 from perft.evaluation.loss import chunks_by_length
 from perft.evaluation.score import Prediction, judge
 from perft.forward import AdapterRows, row_losses
@@ -22,30 +20,6 @@ from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
 from perft.tasks.tokenize import TokenRows
-
-Scoring = Literal["generation", "likelihood", "likelihood-normalized"]
-"""How examples are scored."""
-
-
-def protocol_of(split: Split, scoring: Scoring) -> str:
-    """Names the rules, so that scores of different rules are never compared."""
-    if scoring == "generation":
-        return split.scorer.protocol
-    per = ", per character" if scoring == "likelihood-normalized" else ""
-    return f"choice of the highest log-likelihood{per}, not comparable with generation"
-
-
-def require_choices(split: Split) -> None:
-    """Refuses a split of which some example has no choices.
-
-    Raises:
-        ConfigError: names the split.
-    """
-    if not all(example.choices for example in split.examples):
-        raise ConfigError(
-            f"likelihood compares choices and the examples of {split.name} have none; score it by "
-            "generation"
-        )
 
 
 @torch.no_grad()

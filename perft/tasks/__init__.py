@@ -13,13 +13,14 @@ from perft.tasks import (
     word_problems,
     world_questions,
 )
+from perft.tasks.contamination import Overlap, overlap
 from perft.tasks.own import OwnTask
-from perft.tasks.splits import overlap
 from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
 
 __all__ = [
     "TASKS",
     "Example",
+    "Overlap",
     "OwnTask",
     "Scorer",
     "Split",

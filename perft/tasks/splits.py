@@ -1,4 +1,4 @@
-"""Which training examples are held out for validation, and which test examples were trained on.
+"""Which training examples are held out for validation.
 
 Invariant: two examples that ask the same thing, but for case and whitespace, never stand on both
 sides of a hold-out.
@@ -8,7 +8,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from perft.tasks.task import Example, Task
+from perft.tasks.task import Example
 
 _LARGEST_SHARE = 5  # at most one eligible example in five is held out
 
@@ -29,7 +29,7 @@ def hold_out(
     """
     same: dict[str, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):
-        same[_normalized(example.prompt)].append(index)
+        same[normalized(example.prompt)].append(index)
     limit = min(size, sum(map(eligible, examples)) // _LARGEST_SHARE)
     held: list[int] = []
     for prompt in sorted(same, key=lambda prompt: _rank(seed, prompt)):
@@ -41,21 +41,8 @@ def hold_out(
     return rest, tuple(examples[row] for row in held)
 
 
-def overlap(task: Task) -> dict[str, int]:
-    """How many examples of each test split also occur in the training data.
-
-    Prompts are compared as a whole, after dropping case and repeated whitespace. The training
-    data is `train` and `validation` together: a choice made on a test example leaks it as well.
-    """
-    seen = {
-        _normalized(e.prompt) for split in (task.train, task.validation) for e in split.examples
-    }
-    return {
-        test.name: sum(_normalized(e.prompt) in seen for e in test.examples) for test in task.tests
-    }
-
-
-def _normalized(prompt: str) -> str:
+def normalized(prompt: str) -> str:
+    """The prompt without case and repeated whitespace."""
     return " ".join(prompt.casefold().split())
 
 

@@ -10,10 +10,9 @@ from torch import Tensor
 from contracts.adapters import SIX, add_random
 from contracts.bases import FAMILIES, tiny_base
 from contracts.packs import SCORER, tiny_task, tiny_tokenizer
-from perft.errors import ConfigError
 from perft.evaluation import Prediction
 from perft.evaluation import loss as evaluation_loss
-from perft.evaluation.likelihood import choose, protocol_of, require_choices
+from perft.evaluation.likelihood import choose
 from perft.evaluation.score import new_tokens
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
@@ -140,22 +139,6 @@ def test_choices_are_made_without_end_of_sequence() -> None:
     ]
     assert [rows.row(i)[1] for i in range(2)] == [len(prompt)] * 2
     assert len(rows) == 2 + 3
-
-
-def test_a_split_without_choices_is_refused() -> None:
-    require_choices(with_choices())
-    with pytest.raises(ConfigError, match="examples of validation have none; score it by gen"):
-        require_choices(tiny_task().validation)
-
-
-def test_every_way_of_scoring_has_a_protocol_of_its_own() -> None:
-    split = with_choices()
-    protocols = {
-        protocol_of(split, scoring)
-        for scoring in ("generation", "likelihood", "likelihood-normalized")
-    }
-    assert len(protocols) == 3
-    assert SCORER.protocol in protocols
 
 
 def test_generation_has_room_for_the_longest_choice() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from calling import Done, call, row, write_data
+from pyarrow import parquet
+from safetensors.torch import load_file, save_file
 
 from contracts.bases import save_base, tiny_base
 from perft.models.source import EMBEDDED
@@ -31,8 +33,10 @@ def adapter(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made / "adapter", tmp_path / "adapter"))
 
 
-def evaluate(adapter: Path, *more: str, task: str = "arithmetic") -> Done:
-    return call("evaluate", "--adapter", str(adapter), "--task", task, *more)
+def evaluate(adapter: Path, *more: str, task: str | None = None) -> Done:
+    """Without a task, the adapter's own."""
+    named = ("--task", task) if task else ()
+    return call("evaluate", "--adapter", str(adapter), *named, *more)
 
 
 def test_every_split_of_the_adapters_own_data_is_scored(adapter: Path, made: Path):
@@ -76,7 +80,7 @@ def test_adapter_that_does_not_fit_the_base(adapter: Path, tmp_path: Path):
     done = evaluate(adapter, "--base-model", str(base))
     assert (done.status, done.output) == (2, "")
     note, error = done.errors.splitlines()
-    assert note == f"note: {base} is not the very base the adapter was trained on"
+    assert note == f"note: {base} is not the very base {adapter} was trained on"
     assert error.startswith("error: ")
     assert "fit" in error
 
@@ -113,6 +117,97 @@ def test_damaged_weights(adapter: Path):
 )
 def test_task_that_cannot_be_scored(adapter: Path, task: str, message: str):
     assert message in evaluate(adapter, task=task).refusal
+
+
+def write_choices(folder: Path) -> str:
+    """Questions of two commonsense tasks."""
+    for name, choices in (("boolq", ("true", "false")), ("piqa", ("solution1", "solution2"))):
+        rows = [
+            {
+                "instruction": f"Is it {i}?\n\nAnswer format: {'/'.join(choices)}",
+                "answer": choices[i % 2],
+            }
+            for i in range(12)
+        ]
+        for path in (f"train/{name}.json", f"eval/{name}/test.json"):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(json.dumps(rows))
+    return str(folder)
+
+
+@pytest.mark.parametrize("scoring", ["generation", "likelihood", "likelihood-normalized"])
+def test_a_group_is_scored_in_every_way(adapter: Path, tmp_path: Path, scoring: str):
+    data, out = write_choices(tmp_path / "choices"), tmp_path / "out"
+    done = evaluate(
+        adapter, "--data", data, "--scoring", scoring, "--out", str(out), task="commonsense"
+    )
+    assert (done.status, done.errors) == (0, "")
+    assert "mean of 2 tests" in done.output
+    results = json.loads((out / "results.json").read_text())
+    tests = results["scores"][1:]
+    assert [(score["split"], score["scored"]) for score in tests] == [("boolq", 12), ("piqa", 12)]
+    mean = sum(score["accuracy"] for score in tests) / 2
+    assert results["macro_average"]["accuracy"] == pytest.approx(mean)
+    assert [score["overlap"] for score in tests] == [{"same": 12, "seen": 12, "examples": 12}] * 2
+    assert all(("likelihood" in score["protocol"]) == (scoring != "generation") for score in tests)
+    predictions = parquet.read_table(out / "predictions.parquet").to_pylist()
+    for score in results["scores"]:
+        made = [each for each in predictions if each["split"] == score["split"]]
+        assert [each["index"] for each in made] == list(range(score["scored"]))
+        assert sum(each["correct"] for each in made) == score["correct"]
+    for each in predictions:
+        assert each["prompt"].endswith("the correct answer is")
+        assert each["correct"] == (each["extracted"] == each["label"])
+        if scoring != "generation":
+            assert each["extracted"] == each["output"].strip()
+
+
+def test_two_adapters_are_compared_example_by_example(adapter: Path, tmp_path: Path):
+    data, out = write_choices(tmp_path / "choices"), tmp_path / "out"
+    other = shutil.copytree(adapter, tmp_path / "other")
+    weights = load_file(other / "adapter_model.safetensors")
+    save_file({name: t + 0.5 for name, t in weights.items()}, other / "adapter_model.safetensors")
+    arguments = ("--data", data, "--scoring", "likelihood", "--json")
+    done = evaluate(
+        adapter, *arguments, "--against", str(other), "--out", str(out), task="commonsense"
+    )
+    assert (done.status, done.errors) == (0, "")
+    value = json.loads(done.output)
+    assert value == json.loads((out / "results.json").read_text())
+    predictions = parquet.read_table(out / "predictions.parquet").to_pylist()
+    for score in value["scores"]:
+        right = {
+            role: [
+                each["correct"]
+                for each in predictions
+                if (each["adapter"], each["split"]) == (role, score["split"])
+            ]
+            for role in ("adapter", "against")
+        }
+        pairs = list(zip(right["adapter"], right["against"], strict=True))
+        assert score["against"]["only_first"] == pairs.count((True, False))
+        assert score["against"]["only_second"] == pairs.count((False, True))
+    alone = json.loads(evaluate(other, *arguments, task="commonsense").output)["scores"]
+    assert [score["accuracy"] for score in alone] == [
+        score["against"]["accuracy"] for score in value["scores"]
+    ]
+
+
+def test_an_adapter_against_itself_is_noise(adapter: Path):
+    done = evaluate(adapter, "--against", str(adapter))
+    assert (done.status, done.errors) == (0, "")
+    assert "noise" in done.output
+    assert not {"better", "worse"} & set(done.output.split())
+
+
+def test_likelihood_of_a_task_without_choices(adapter: Path):
+    message = evaluate(adapter, "--scoring", "likelihood").refusal
+    assert message.startswith("likelihood compares choices and the examples of validation have")
+
+
+def test_out_that_cannot_be_written(adapter: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in evaluate(adapter, "--out", str(tmp_path / "file" / "out")).refusal
 
 
 def test_base_that_is_nowhere(adapter: Path):

@@ -29,9 +29,7 @@ def test_it_trains_and_is_scored_again_on_its_own_data(space: str, tmp_path: Pat
     assert (done.status, done.errors) == (0, "")
     correct = int(done.output.partition("test test: ")[2].partition("/80")[0])
     assert correct > 20
-    again = call(
-        "evaluate", "--adapter", str(tmp_path / "adapter"), "--task", "larger-number", "--json"
-    )
+    again = call("evaluate", "--adapter", str(tmp_path / "adapter"), "--json")
     assert (again.status, again.errors) == (0, "")
     scores = {score["split"]: score for score in json.loads(again.output)["scores"]}
     assert (scores["test"]["correct"], scores["validation"]["scored"]) == (correct, 20)

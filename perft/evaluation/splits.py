@@ -1,0 +1,81 @@
+"""Scores several adapters on one split, in whichever way, and keeps every prediction.
+
+Invariant: all adapters see the same examples in the same order, whatever the way.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from perft.evaluation.likelihood import choose
+from perft.evaluation.score import Prediction, predict, prompt_rows
+from perft.injection import AdapterHost
+from perft.models.load import Base
+from perft.ranks import Ranks
+from perft.tasks import Split
+from perft.tasks.scoring import Scoring
+from perft.tasks.tokenize import tokenize_choices
+
+Predictions = Mapping[str, Mapping[str, Sequence[Prediction]]]
+"""By adapter and split, every prediction by example index."""
+
+
+def predict_split(
+    base: Base, host: AdapterHost, names: Sequence[str], split: Split, scoring: Scoring
+) -> dict[str, list[Prediction]]:
+    """Every prediction of each adapter, by example index.
+
+    Args:
+        base: loaded, in one process.
+        host: its host, with the adapters on it.
+        names: the adapters.
+        split: examples and scorer.
+        scoring: by generation, or by the likelihood of choices.
+
+    Raises:
+        ConfigError: if the base has no room for prompt and answer.
+    """
+    ranks, tokenizer = Ranks(device=base.model.device), base.tokenizer
+    if scoring == "generation":
+        prompts = prompt_rows(split, tokenizer, base.positions)
+        found = predict(host, names, split, prompts=prompts, tokenizer=tokenizer, ranks=ranks)
+        return {name: found[name] for name in names}
+    assert tokenizer.pad_token_id is not None, "a loaded base has one"
+    return choose(
+        host,
+        names,
+        split,
+        rows=tokenize_choices(split.examples, tokenizer, base.positions),
+        normalized=scoring == "likelihood-normalized",
+        pad=tokenizer.pad_token_id,
+        ranks=ranks,
+    )
+
+
+def predictions_parquet(predictions: Predictions, splits: Sequence[Split]) -> bytes:
+    """Every prediction as a Parquet file: one row for each adapter, split and example."""
+    columns: dict[str, list[object]] = {
+        name: []
+        for name in (
+            "adapter", "split", "index", "prompt", "output", "extracted", "label", "correct",
+        )
+    }  # fmt: skip
+    for adapter, by_split in predictions.items():
+        for split in splits:
+            for row in by_split[split.name]:
+                example = split.examples[row.index]
+                values = (
+                    adapter, split.name, row.index, example.prompt, row.output, row.extracted,
+                    example.answer, row.correct,
+                )  # fmt: skip
+                for column, value in zip(columns.values(), values, strict=True):
+                    column.append(value)
+    schema = pa.schema([(name, _TYPES.get(name, pa.string())) for name in columns])
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table(columns, schema=schema), buffer)
+    return buffer.getvalue()
+
+
+_TYPES = {"index": pa.int64(), "correct": pa.bool_()}
