@@ -4,20 +4,16 @@ No number tuple and no sentence shape occurs in two splits: a split draws only t
 falls to it, and only the pairs of statement and question that fall to it.
 """
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
 from perft.synthetic.arithmetic import draw_numbers, solution
 from perft.synthetic.world import FOODS, PEOPLE, TOYS
+from perft.tasks.embedded import embedded_task, split_of
 from perft.tasks.extraction import last_number, numbers_match
-from perft.tasks.task import Example, Scorer, Split, Task
+from perft.tasks.task import Example, Scorer, Task
 
-TRAIN_SIZE = 4000
-TEST_SIZE = 1000
-_TEST_SEED = 0  # the test split is the same for every seed, so that test scores compare
-_SHARES = {"train": 7, "validation": 1, "test": 2}  # tenths of all number tuples
 _SHAPE_CYCLE = ("train", "train", "train", "validation", "test")
 
 SCORER = Scorer(
@@ -164,28 +160,8 @@ DAYS = ("Monday", "Tuesday", "Friday", "Sunday")
 
 
 def arithmetic(validation_size: int, seed: int) -> Task:
-    """The embedded arithmetic task: 4,000 training and 1,000 test problems.
-
-    Args:
-        validation_size: problems in the validation split.
-        seed: seeds train and validation; the test split is always the same.
-    """
-    return Task(
-        name="arithmetic",
-        train=_split("train", TRAIN_SIZE, seed),
-        validation=_split("validation", validation_size, seed),
-        tests=(_split("test", TEST_SIZE, _TEST_SEED),),
-    )
-
-
-def split_of(numbers: tuple[int, ...]) -> str:
-    """The one split that may use `numbers`, in any order."""
-    tenth = zlib.crc32(repr(sorted(numbers)).encode()) % 10
-    for name, share in _SHARES.items():
-        tenth -= share
-        if tenth < 0:
-            return name
-    raise AssertionError("the shares do not add up to ten")
+    """The embedded arithmetic task, as `embedded_task` makes one."""
+    return embedded_task("arithmetic", _problems, SCORER, validation_size, seed)
 
 
 def shapes_of(split: str, kind: Kind) -> list[tuple[str, str]]:
@@ -196,16 +172,6 @@ def shapes_of(split: str, kind: Kind) -> list[tuple[str, str]]:
         for j, question in enumerate(kind.questions)
         if _SHAPE_CYCLE[(i + j) % len(_SHAPE_CYCLE)] == split
     ]
-
-
-def _split(name: str, size: int, seed: int) -> Split:
-    rng = Random(f"{name} {seed}")
-    problems: dict[str, Example] = {}
-    for example in _problems(name, rng):
-        problems.setdefault(example.prompt, example)
-        if len(problems) == size:
-            break
-    return Split(name, tuple(problems.values()), SCORER)
 
 
 def _problems(split: str, rng: Random) -> Iterator[Example]:

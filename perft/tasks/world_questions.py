@@ -9,19 +9,15 @@ only for combinations of subject and options whose hash falls to it. The facts t
 to all splits, as they are in the commonsense benchmarks.
 """
 
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
 from perft.synthetic.world import CREATURES, FRUITS, TOOLS
-from perft.tasks.task import Example, Scorer, Split, Task
+from perft.tasks.embedded import embedded_task, split_of
+from perft.tasks.task import Example, Scorer, Task
 
-TRAIN_SIZE = 4000
-TEST_SIZE = 1000
 OPTIONS = 4
-_TEST_SEED = 0  # the test split is the same for every seed, so that test scores compare
-_SHARES = {"train": 7, "validation": 1, "test": 2}  # tenths of all combinations
 
 
 @dataclass(frozen=True)
@@ -101,38 +97,8 @@ SCORER = Scorer(
 
 
 def commonsense(validation_size: int, seed: int) -> Task:
-    """The embedded commonsense task: 4,000 training and 1,000 test questions.
-
-    Args:
-        validation_size: questions in the validation split.
-        seed: seeds train and validation; the test split is always the same.
-    """
-    return Task(
-        name="commonsense",
-        train=_split("train", TRAIN_SIZE, seed),
-        validation=_split("validation", validation_size, seed),
-        tests=(_split("test", TEST_SIZE, _TEST_SEED),),
-    )
-
-
-def split_of(*things: str) -> str:
-    """The one split that may ask about `things` together, in any order."""
-    tenth = zlib.crc32(repr(sorted(things)).encode()) % 10
-    for name, share in _SHARES.items():
-        tenth -= share
-        if tenth < 0:
-            return name
-    raise AssertionError("the shares do not add up to ten")
-
-
-def _split(name: str, size: int, seed: int) -> Split:
-    rng = Random(f"{name} {seed}")
-    questions: dict[str, Example] = {}
-    for example in _questions(name, rng):
-        questions.setdefault(example.prompt, example)
-        if len(questions) == size:
-            break
-    return Split(name, tuple(questions.values()), SCORER)
+    """The embedded commonsense task, as `embedded_task` makes one."""
+    return embedded_task("commonsense", _questions, SCORER, validation_size, seed)
 
 
 def _questions(split: str, rng: Random) -> Iterator[Example]:
@@ -149,7 +115,7 @@ def _choice(relation: Relation, subject: str, split: str, rng: Random) -> Exampl
     value = relation.facts[subject]
     others = sorted(set(relation.facts.values()) - {value})
     options = [value, *rng.sample(others, min(OPTIONS - 1, len(others)))]
-    if split_of(subject, *options) != split:
+    if split_of([subject, *options]) != split:
         return None
     rng.shuffle(options)
     asked = relation.say(subject, f"{', '.join(options[:-1])} or {options[-1]}")
@@ -159,7 +125,7 @@ def _choice(relation: Relation, subject: str, split: str, rng: Random) -> Exampl
 def _truth(relation: Relation, subject: str, split: str, rng: Random) -> Example | None:
     value = relation.facts[subject]
     wrong = rng.choice(sorted(set(relation.facts.values()) - {value}))
-    if split_of(subject, value, wrong) != split:
+    if split_of([subject, value, wrong]) != split:
         return None
     said, denied = rng.sample((value, wrong), k=2)
     asked = rng.choice(_TRUTHS[split]).format(c=f"{relation.say(subject, said)} and not {denied}")
@@ -172,7 +138,7 @@ def _compare(relation: Relation, subject: str, split: str, rng: Random) -> Examp
     value, same = relation.facts[subject], rng.random() < 0.5
     others = [s for s, v in relation.facts.items() if s != subject and (v == value) == same]
     other = rng.choice(others) if others else subject
-    if not others or split_of(relation.verb, subject, other) != split:
+    if not others or split_of([relation.verb, subject, other]) != split:
         return None
     asked = rng.choice(_COMPARISONS[split]).format(a=subject, b=other, v=relation.verb)
     return _example(asked, relation, [subject, other], _yes_or_no(same))
