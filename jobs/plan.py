@@ -1,41 +1,65 @@
-"""Prints how large a search space's adapters are on a base, before anything is launched.
+"""Prints how large a search space's adapters are on a base, and how many fit a device.
 
 Only the base's configuration is read: no weights, no data, no Ray.
 """
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from perft.cli import BaseOption, run
+from perft.cli import BaseOption, CheckpointingOption, run
 from perft.config import AdapterConfig, Variant
 from perft.errors import AdapterError, BaseModelError
 from perft.search.corners import Corner, corners, extreme_adapters
-from perft.search.space import find_space
+from perft.search.space import SearchSpace, find_space
 from perft.selection.table import describe_adapter
 from perft.trial import AdapterSize
+
+if TYPE_CHECKING:
+    from perft.training.memory import Load, PackMemory
+
+GIGABYTE = 10**9
+PARTS = ("base", "adapters", "gradients", "optimizer", "activations", "working")
+"""Of what `PackMemory` counts."""
 
 
 def main(
     *,
     space: Annotated[str, typer.Option(help="Search space whose corner cases are counted.")],
     base_model: BaseOption = None,
+    device_memory: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="GB of each worker's GPU.", show_default="do not look at it"),
+    ] = None,
+    workers_per_group: Annotated[
+        int, typer.Option(min=1, help="Processes that share one sharded base.")
+    ] = 1,
+    checkpointing: CheckpointingOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Print the smallest and the largest adapter of every variant that a space can draw.
 
+    With --device-memory also what one trial with the largest costs beside a bf16 base on a GPU, and
+    how many such trials fit (--slots of a search).
+
     Works without weights: --base-model may be a directory with only a config.json, and of a hub
     id nothing else is fetched.
     """
-    configs = extreme_adapters(find_space(space), embedded=base_model is None)
+    found = find_space(space)
+    configs = extreme_adapters(found, embedded=base_model is None)
     plan = _count(configs, base_model)
+    memory = None
+    if device_memory is not None:
+        load = _load(found, base_model, workers_per_group, checkpointing)
+        memory = _memory(plan, base_model, load, int(device_memory * GIGABYTE))
     if as_json:
-        print(json.dumps({"space": space, "base": base_model, **_to_json(plan)}, indent=1))
+        answer = {"space": space, "base": base_model, **_to_json(plan)}
+        print(json.dumps({**answer, **(memory.to_json() if memory else {})}, indent=1))
         return
     console = Console()
     console.print(
@@ -45,6 +69,8 @@ def main(
         soft_wrap=True,
     )
     console.print(_table(plan.corners))
+    if memory is not None:
+        console.print(memory.unknown or memory.table(), highlight=False, soft_wrap=True)
     for variant, reason in plan.refused.items():
         console.print(f"{variant}: {reason}", highlight=False, soft_wrap=True)
 
@@ -76,6 +102,72 @@ def _count(configs: tuple[AdapterConfig, ...], base_model: str | None) -> _Plan:
     return _Plan(parameters, host.base_activated, corners(sizes), refused)
 
 
+@dataclass(frozen=True)
+class _Memory:
+    """What one trial with the largest adapter of each variant costs, and how many fit a device.
+
+    Of a base whose costs cannot be known, `unknown` says why.
+    """
+
+    device: int
+    costs: dict[Variant, "PackMemory"]
+    unknown: str = ""
+
+    def table(self) -> Table:
+        """One row for each variant."""
+        title = f"One trial with the largest adapter, and how many fit {_bytes(self.device)}"
+        table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for heading in ("variant", *PARTS, "fit"):
+            table.add_column(heading, justify="left" if heading == "variant" else "right")
+        for variant, cost in self.costs.items():
+            parts = [_bytes(getattr(cost, part)) for part in PARTS]
+            table.add_row(variant, *parts, f"{cost.trials_in(self.device):,}")
+        return table
+
+    def to_json(self) -> dict[str, Any]:
+        """Bytes by part, and `fit`, for each variant."""
+        costs = {
+            variant: {
+                **{part: getattr(cost, part) for part in PARTS},
+                "fit": cost.trials_in(self.device),
+            }
+            for variant, cost in self.costs.items()
+        }
+        return {"memory": costs, "device_memory": self.device, "memory_unknown": self.unknown}
+
+
+def _load(space: SearchSpace, base_model: str | None, workers: int, checkpointing: bool) -> "Load":
+    import torch  # noqa: PLC0415
+
+    from perft.training.memory import Load  # noqa: PLC0415
+    from perft.training.passes import tokens_per_pass  # noqa: PLC0415
+
+    training = space.training(base_model is None)
+    return Load(
+        rows=training.batch_size,
+        length=training.max_length,
+        tokens=tokens_per_pass("cuda"),
+        dtype=torch.bfloat16,
+        ranks=workers,
+        checkpointing=checkpointing,
+    )
+
+
+def _memory(plan: _Plan, base_model: str | None, load: "Load", device: int) -> _Memory:
+    from perft.models.skeleton import skeleton  # noqa: PLC0415
+    from perft.training.memory import pack_memory  # noqa: PLC0415
+
+    config = skeleton(base_model).config
+    try:
+        costs = {
+            variant: pack_memory(config, [largest], load)
+            for variant, (_, (largest, _size)) in plan.corners.items()
+        }
+    except BaseModelError as error:
+        return _Memory(device, {}, str(error))
+    return _Memory(device, costs)
+
+
 def _table(found: dict[Variant, tuple[Corner, Corner]]) -> Table:
     table = Table(
         title="Corner cases: parameters, in percent of the base's activated ones",
@@ -103,7 +195,7 @@ def _bytes(count: int) -> str:
     unit, size = next(
         (unit, size)
         for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0))
-        if count >= size
+        if count >= size or unit == "B"
     )
     return f"{count / size:,.1f} {unit}"
 

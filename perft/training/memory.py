@@ -81,6 +81,14 @@ class PackMemory:
         """All of it."""
         return sum(dataclasses.asdict(self).values())
 
+    def trials_in(self, memory: int) -> int:
+        """How many trials a device of `memory` bytes holds, if this is what a lone one costs.
+
+        Each goes through the base in a pass of its own then, as passes do when memory runs out.
+        """
+        state = self.adapters + self.gradients + self.optimizer
+        return max(0, memory - (self.total - state)) // state
+
 
 def pack_memory(
     config: PreTrainedConfig, adapters: Sequence[AdapterConfig], load: Load
@@ -123,38 +131,6 @@ def pack_memory(
             activations=activations,
             working=working,
         )
-
-
-def trials_that_fit(
-    config: PreTrainedConfig, adapter: AdapterConfig, load: Load, memory: int
-) -> int:
-    """How many trials with an adapter like this one a device's memory holds, 0 if not even one.
-
-    Passes become smaller where large ones would not leave room, as they do when memory runs out.
-
-    Args:
-        config: the base's.
-        adapter: the largest one that a trial may have.
-        load: what each trial brings.
-        memory: bytes of the device.
-
-    Raises:
-        BaseModelError: as `pack_memory`.
-    """
-    in_a_pass = max(1, load.tokens * load.ranks // (load.rows * load.length))
-    best = 0
-    while in_a_pass:
-        one_pass = dataclasses.replace(
-            load, tokens=-(-in_a_pass * load.rows * load.length // load.ranks)
-        )
-        cost = pack_memory(config, [adapter] * in_a_pass, one_pass)
-        each = (cost.adapters + cost.gradients + cost.optimizer) // in_a_pass
-        left = memory - cost.base - cost.activations - cost.working
-        best = max(best, left // each)
-        if best >= in_a_pass:
-            return best
-        in_a_pass //= 2
-    return max(0, best)
 
 
 def _rehearse(host: AdapterHost, names: Sequence[str], load: Load) -> tuple[int, int]:

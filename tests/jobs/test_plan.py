@@ -64,6 +64,30 @@ def test_mixtral_8x7b_is_counted_as_published_without_its_weights(tmp_path: Path
     assert found["corners"]["lora-qv"]["smallest"]["trainable"] == 4 * (3 * 4096 + 1024) * 32
 
 
+def test_what_a_trial_costs_a_device_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan("--device-memory", "8")
+    assert found["memory"].keys() == found["corners"].keys()
+    for variant, cost in found["memory"].items():
+        trainable = found["corners"][variant]["largest"]["trainable"]
+        assert cost["base"] == 2 * found["base_parameters"]
+        assert (cost["adapters"], cost["optimizer"]) == (4 * trainable, 8 * trainable)
+        fixed = cost["base"] + cost["activations"] + cost["working"]
+        assert cost["fit"] == (8 * 10**9 - fixed) // (16 * trainable)
+    monkeypatch.setenv("COLUMNS", "120")
+    options = ("--space", "arithmetic", "--device-memory", "8", "--checkpointing")
+    rows = [line.split() for line in call("plan", *options).output.splitlines()]
+    fits = [row[-1] for row in rows if row and row[0] == "perft-r" and "/" not in row[1]]
+    wanted = pytest.approx(found["memory"]["perft-r"]["fit"], rel=0.01)
+    assert [int(fit.replace(",", "")) for fit in fits] == [wanted]
+
+
+def test_a_base_whose_costs_cannot_be_known_says_so(tmp_path: Path) -> None:
+    tiny_config("jetmoe").save_pretrained(tmp_path)
+    found = plan("--base-model", str(tmp_path), "--device-memory", "8")
+    assert found["memory"] == {}
+    assert "looks at the values of tensors" in found["memory_unknown"]
+
+
 def test_table_has_a_row_for_every_corner(
     olmoe_1b_7b: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

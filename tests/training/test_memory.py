@@ -16,7 +16,7 @@ from perft.models.load import load_base
 from perft.models.tiny import tiny_config, tiny_model
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
-from perft.training.memory import Load, PackMemory, pack_memory, trials_that_fit
+from perft.training.memory import Load, PackMemory, pack_memory
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.passes import passes
 from perft.training.step import TrialBatch, gradients_of
@@ -132,16 +132,13 @@ def _layer_parameters(config: OlmoeConfig) -> int:
     return sum(p.numel() for p in layer.parameters())
 
 
-def test_as_many_trials_fit_as_their_pack_needs_no_more_than_the_device_has() -> None:
+def test_as_many_trials_fit_as_need_no_more_than_the_device_has() -> None:
     config, adapter = wide_config(), EmbeddedConfig(rank=16)
-    load = dataclasses.replace(LOAD, tokens=2 * LOAD.rows * LOAD.length)
-    two_a_pass = pack_memory(config, [adapter] * 5, load).total
-    assert trials_that_fit(config, adapter, load, two_a_pass) == 5
-    # With too little for two in one pass, they go one after the other.
-    smaller = dataclasses.replace(load, tokens=LOAD.rows * LOAD.length)
-    one_a_pass = pack_memory(config, [adapter] * 2, smaller).total
-    assert trials_that_fit(config, adapter, load, one_a_pass) == 2
-    assert trials_that_fit(config, adapter, load, one_a_pass // 2) == 0
+    load = dataclasses.replace(LOAD, tokens=LOAD.rows * LOAD.length)
+    alone, five = (pack_memory(config, [adapter] * count, load) for count in (1, 5))
+    assert alone.trials_in(five.total) == 5
+    assert alone.trials_in(five.total - 1) == 4
+    assert alone.trials_in(alone.base) == 0
 
 
 def test_a_pass_takes_no_more_trials_than_its_tokens() -> None:
