@@ -41,31 +41,29 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TokenRows:
-    """N token rows of different lengths in three arrays.
+    """N token rows of different lengths in flat arrays.
 
     Attributes:
-        ids: int32, all rows one after the other.
-        offsets: int64, (N + 1); row i is `ids[offsets[i]:offsets[i + 1]]`.
+        ids: int32, all rows, in whatever order.
+        starts: int64, (N); row i is `ids[starts[i]:starts[i] + lengths[i]]`.
+        lengths: int32, (N); tokens of row i.
         prompt_lengths: int32, (N); how many tokens at the start of row i carry no loss.
         truncated: how many rows were cut to fit.
     """
 
     ids: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int32]
     prompt_lengths: npt.NDArray[np.int32]
     truncated: int
 
     def __len__(self) -> int:
         return len(self.prompt_lengths)
 
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of every row, (N)."""
-        return np.diff(self.offsets)
-
     def row(self, index: int) -> tuple[npt.NDArray[np.int32], int]:
         """The ids of one row (a view) and how many of them, at its start, carry no loss."""
-        ids = self.ids[self.offsets[index] : self.offsets[index + 1]]
+        start = self.starts[index]
+        ids = self.ids[start : start + self.lengths[index]]
         return ids, int(self.prompt_lengths[index])
 
 
@@ -181,9 +179,11 @@ def _end(ids: list[int], size: int) -> list[int]:
 def _rows(
     ids: "array[int]", lengths: list[int], prompt_lengths: list[int], truncated: int
 ) -> TokenRows:
+    ends = np.cumsum(lengths, dtype=np.int64)
     return TokenRows(
         ids=np.array(ids, dtype=np.int32),
-        offsets=np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).astype(np.int64),
+        starts=ends - np.array(lengths, dtype=np.int64),
+        lengths=np.array(lengths, dtype=np.int32),
         prompt_lengths=np.array(prompt_lengths, dtype=np.int32),
         truncated=truncated,
     )

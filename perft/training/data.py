@@ -1,11 +1,13 @@
-"""A task as token rows for one base, tokenised once and shared by all trials."""
+"""A task as token rows for one base, tokenised once and shared by all trials and workers."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from transformers import PreTrainedTokenizerBase
 
-from perft.evaluation import prompt_rows
+from perft.evaluation.score import new_tokens, prompt_rows
 from perft.tasks import Split, Task
+from perft.tasks.token_files import fingerprint_of, rows_once
 from perft.tasks.tokenize import TokenRows, tokenize
 
 
@@ -36,11 +38,28 @@ class TaskRows:
     def prompts(self, split: Split) -> TokenRows:
         """A split's prompts, for generation."""
         if split.name not in self._prompts:
-            self._prompts[split.name] = prompt_rows(split, self.tokenizer, self.positions)
+            self._prompts[split.name] = rows_once(
+                split.examples,
+                self._tokenizer_print,
+                lambda: prompt_rows(split, self.tokenizer, self.positions),
+                kind="prompts",
+                positions=self.positions,
+                new_tokens=new_tokens(split, self.tokenizer),
+            )
         return self._prompts[split.name]
 
     def _tokenized(self, split: Split, max_length: int, loss_on: str) -> TokenRows:
         key = (split.name, min(max_length, self.positions), loss_on)
         if key not in self._rows:
-            self._rows[key] = tokenize(split.examples, self.tokenizer, key[1], loss_on)  # type: ignore[arg-type]
+            self._rows[key] = rows_once(
+                split.examples,
+                self._tokenizer_print,
+                lambda: tokenize(split.examples, self.tokenizer, key[1], loss_on),  # type: ignore[arg-type]
+                kind=loss_on,
+                max_length=key[1],
+            )
         return self._rows[key]
+
+    @cached_property
+    def _tokenizer_print(self) -> str:
+        return fingerprint_of(self.tokenizer)

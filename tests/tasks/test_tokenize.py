@@ -6,36 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
 
 from perft.errors import BaseModelError, ConfigError
 from perft.tasks import Example
 from perft.tasks.tokenize import TokenRows, tokenize, tokenize_prompts
+from tasks.byte_tokenizer import BOS, PLAIN, byte_tokenizer
 
 EXAMPLES = (
     Example("2 + 3 =", " 5", "5"),
     Example("How many apples has Tom ?", "The answer is 7.", "7"),
     Example("caf\u00e9 \U0001f34e", "na\u00efve", "1"),
 )
-
-
-def byte_tokenizer(bos: bool, **special: Any) -> PreTrainedTokenizerFast:
-    """One id per byte; with `bos`, the tokenizer puts "<s>" before a text by itself."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: i for i, token in enumerate(["<s>", "</s>", *alphabet])}
-    raw = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    raw.decoder = decoders.ByteLevel()
-    if bos:
-        raw.post_processor = processors.TemplateProcessing(
-            single="<s> $A", special_tokens=[("<s>", 0)]
-        )
-    names = {"bos_token": "<s>", "eos_token": "</s>"} | special
-    return PreTrainedTokenizerFast(tokenizer_object=raw, **names)
-
-
-BOS, PLAIN = byte_tokenizer(bos=True), byte_tokenizer(bos=False)
 
 
 def size(text: str) -> int:
@@ -59,11 +40,11 @@ def test_a_row_is_prompt_completion_and_end() -> None:
 
 def test_the_arrays_are_compact() -> None:
     rows = tokenize(EXAMPLES, PLAIN, max_length=100, loss_on="answer")
-    assert [rows.ids.dtype, rows.offsets.dtype, rows.prompt_lengths.dtype] == [
-        np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.int32),
-    ]  # fmt: skip
+    dtypes = [rows.ids.dtype, rows.starts.dtype, rows.lengths.dtype, rows.prompt_lengths.dtype]
+    assert dtypes == [np.int32, np.int64, np.int32, np.int32]
     lengths = [size(e.prompt + e.completion) + 1 for e in EXAMPLES]
-    assert rows.offsets.tolist() == [0, *np.cumsum(lengths)]
+    assert rows.lengths.tolist() == lengths
+    assert rows.starts.tolist() == [0, *np.cumsum(lengths)[:-1]]
     assert len(rows.ids) == sum(lengths)
     assert np.shares_memory(rows.row(1)[0], rows.ids)
 
@@ -129,12 +110,12 @@ def test_many_rows_are_tokenised_as_one_by_one() -> None:
     rows = tokenize(many, PLAIN, 50, "answer")
     assert texts(rows, PLAIN)[4999] == ("4999 + 4999 =", " 9998</s>")
     alone = tokenize(many[2047:2049], PLAIN, 50, "answer")
-    assert np.array_equal(rows.ids[rows.offsets[2047] : rows.offsets[2049]], alone.ids)
+    assert np.array_equal(rows.ids[rows.starts[2047] : rows.starts[2049]], alone.ids)
 
 
 def test_no_examples() -> None:
     rows = tokenize([], PLAIN, 10, "answer")
-    assert (len(rows), rows.offsets.tolist(), len(rows.ids)) == (0, [0], 0)
+    assert (len(rows), rows.starts.tolist(), len(rows.ids)) == (0, [], 0)
 
 
 def test_no_room() -> None:

@@ -1,0 +1,126 @@
+"""Token rows on disk: made once, then mapped read-only by every process that needs them.
+
+A folder under `$PERFT_HOME/tokens` is named after everything that its rows follow from: the texts,
+template included, the tokenizer, the length and the kind of loss. In it lies one Arrow file with a
+row for each example, longest first, so that what is scored together lies together. Folders may be
+deleted at any time; they are made again.
+
+Invariant: a folder is there as a whole or not at all, whoever was killed while making it, and one
+process makes it while the others of its machine wait.
+"""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock
+from rich.console import Console
+
+from perft.errors import StorageError
+from perft.home import home
+from perft.tasks.task import Example
+from perft.tasks.tokenize import TokenRows
+
+FILE = "rows.arrow"
+_VERSION = 1  # of what `tokenize` does and of the file: another one makes all rows again
+
+
+def rows_once(
+    examples: Sequence[Example],
+    tokenizer_print: str,
+    make: Callable[[], TokenRows],
+    **settings: int | str,
+) -> TokenRows:
+    """What `make` returns; mapped from disk when it was made before, here or in another process.
+
+    Args:
+        examples: what the rows are made of.
+        tokenizer_print: tells the tokenizer, from `fingerprint_of`.
+        make: makes the rows.
+        **settings: whatever else the rows follow from, by name.
+
+    Raises:
+        StorageError: if the folder cannot be written.
+    """
+    digest = hashlib.sha256(json.dumps([_VERSION, tokenizer_print, settings]).encode())
+    for example in examples:
+        digest.update(json.dumps([example.prompt, example.completion]).encode())
+    folder = home() / "tokens" / digest.hexdigest()
+    try:
+        if not (folder / FILE).is_file():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_suffix(".lock")):
+                if not (folder / FILE).is_file():
+                    _make(make, len(examples), folder)
+        return _mapped(folder / FILE)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StorageError(
+            f"cannot keep token rows in {folder}: {error}; delete that folder, or set PERFT_HOME "
+            "to a folder that can be written"
+        ) from error
+
+
+def fingerprint_of(tokenizer: Any) -> str:
+    """Tells a Hugging Face tokenizer from every other one that makes other ids of some text."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        about = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
+        about += [repr(sorted(tokenizer.init_kwargs.items(), key=lambda item: item[0]))]
+    else:
+        # Padding and truncation are those of the last call, not of the tokenizer.
+        settings = json.loads(backend.to_str())
+        about = [settings | {"padding": None, "truncation": None}]
+    ids = [tokenizer.bos_token_id, tokenizer.eos_token_id]
+    return hashlib.sha256(json.dumps([about, ids], sort_keys=True).encode()).hexdigest()
+
+
+def _make(make: Callable[[], TokenRows], count: int, folder: Path) -> None:
+    with Console(stderr=True).status(f"tokenising {count:,} examples, this once"):
+        _write(make(), folder)
+
+
+def _write(rows: TokenRows, folder: Path) -> None:
+    """Writes the rows to a folder beside, which then takes its place at once."""
+    order = np.argsort(-rows.lengths, kind="stable").astype(np.int32)
+    ids = [rows.row(index)[0] for index in order]
+    offsets = np.concatenate(([0], np.cumsum(rows.lengths[order], dtype=np.int64)))
+    flat = np.concatenate(ids) if ids else rows.ids
+    table = pa.record_batch(
+        {
+            "example": order,
+            "prompt_length": rows.prompt_lengths[order],
+            "ids": pa.LargeListArray.from_arrays(offsets, flat),
+        }
+    ).replace_schema_metadata({"truncated": str(rows.truncated)})
+    beside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp")
+    beside.mkdir()
+    try:
+        with pa.ipc.new_file(beside / FILE, table.schema) as writer:
+            writer.write_batch(table)
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _mapped(file: Path) -> TokenRows:
+    reader = pa.ipc.open_file(pa.memory_map(str(file)))
+    batch = reader.get_batch(0)
+    # By way of DLPack, since Arrow's own way imports pandas.
+    order, ids = np.from_dlpack(batch["example"]), batch["ids"]
+    offsets = np.from_dlpack(ids.offsets)
+    starts, lengths, prompt_lengths = (np.empty(len(order), kind) for kind in ("i8", "i4", "i4"))
+    starts[order], lengths[order] = offsets[:-1], np.diff(offsets)
+    prompt_lengths[order] = np.from_dlpack(batch["prompt_length"])
+    return TokenRows(
+        ids=np.from_dlpack(ids.values),
+        starts=starts,
+        lengths=lengths,
+        prompt_lengths=prompt_lengths,
+        truncated=int(reader.schema.metadata[b"truncated"]),
+    )
