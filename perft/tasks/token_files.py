@@ -118,7 +118,7 @@ def _mapped(file: Path) -> TokenRows:
     starts[order], lengths[order] = offsets[:-1], np.diff(offsets)
     prompt_lengths[order] = np.from_dlpack(batch["prompt_length"])
     return TokenRows(
-        ids=np.from_dlpack(ids.values),
+        ids=np.from_dlpack(ids.values).astype(np.int32, copy=False),
         starts=starts,
         lengths=lengths,
         prompt_lengths=prompt_lengths,
