@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -48,6 +49,15 @@ def test_a_search_is_prepared_from_it_and_taken_up_again(space: str, tmp_path: P
     assert again.settings == prepared.settings
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
     pickle.loads(pickle.dumps(again.draw))(trial)
+
+
+def test_the_guide_shows_the_examples_own_lines():
+    (block,) = re.findall(
+        r"```python\n(.*?)```", (EXAMPLE.parents[1] / "tasks.md").read_text(), re.S
+    )
+    example = (EXAMPLE / "space.py").read_text().splitlines()
+    shown = {line.partition("  #")[0] for line in example}
+    assert set(block.splitlines()[1:]) <= shown
 
 
 def test_data_besides_its_own_are_refused(space: str, tmp_path: Path):
