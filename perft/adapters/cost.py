@@ -26,12 +26,12 @@ MOVED_PER_FLOP = 14 / 12
 ALIGNMENT = 16
 """Bytes: what a grouped product asks of its rows."""
 
-# Measured (docs/performance.md) on a CPU with AMX, in the whole step and with the allocator's share
-# in it; on a GPU the data sheets' bf16 rate over their bandwidth. There is no grouped product in
-# fp64, and on a GPU in bf16 alone.
+# CPU: measured on one core that has AMX, with the allocator's share in it (docs/performance.md).
+# GPU: the bf16 rate of data sheets over their bandwidth. There is no grouped product in fp64, nor
+# in fp32 on a GPU.
 BALANCE: Mapping[tuple[str, torch.dtype], float] = {
-    ("cpu", torch.float32): 30.0,
-    ("cpu", torch.bfloat16): 170.0,
+    ("cpu", torch.float32): 35.0,
+    ("cpu", torch.bfloat16): 200.0,
     ("cuda", torch.bfloat16): 200.0,
 }
 

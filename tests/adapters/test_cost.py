@@ -43,7 +43,7 @@ KNOWN = [
     ("R 2/8", 8, 2, 16, set()),
     ("E on Mixtral", 8, 2, 16, set()),
     ("E on OLMoE", 64, 8, 16, set()),
-    ("E on OLMoE", 64, 8, 64, {CPU, CPU_BF16}),
+    ("E on OLMoE", 64, 8, 64, {CPU}),
     ("E on Switch", 128, 1, 16, {CPU, CPU_BF16, GPU}),
     ("E on Qwen3-MoE", 128, 8, 16, {CPU}),
     ("E on DeepSeek-V3", 256, 8, 32, {CPU, CPU_BF16, GPU}),
