@@ -164,7 +164,8 @@ def _train(
             if isinstance(report, str):
                 raise ConfigError(f"the trial failed: {report}; lower --lr")
             progress.console.print(_line(report), highlight=False, soft_wrap=True)
-    for split, (correct, scored) in pack.score_tests([NAME])[NAME].items():
+    scores = pack.count_tests(pack.predict_tests([NAME]))
+    for split, (correct, scored) in scores[NAME].items():
         console.print(
             f"test {split}: {correct}/{scored} ({correct / max(1, scored):.1%})", highlight=False
         )

@@ -4,7 +4,7 @@ Shapes: B rows, S tokens so far.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from perft.injection import AdapterHost, rows_of
 from perft.ranks import Ranks
 
 Ids = npt.NDArray[np.int32]
+Name = TypeVar("Name", str, str | None)
 
 COMPACT_SHARE = 4
 """Ended rows are dropped once they are one in this many: dropping copies the cache."""
@@ -23,14 +24,14 @@ COMPACT_SHARE = 4
 @torch.no_grad()
 def generate(
     host: AdapterHost,
-    names: Sequence[str | None],
+    names: Sequence[Name],
     prompts: Sequence[Ids],
     *,
     max_new_tokens: int,
     pad: int,
     eos: int,
     ranks: Ranks,
-) -> dict[str | None, list[list[int]]]:
+) -> dict[Name, list[list[int]]]:
     """Continues every prompt with every adapter, greedily, until end of sequence.
 
     Args:

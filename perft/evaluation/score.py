@@ -1,13 +1,13 @@
 """Scores adapters on a split: greedy generation, extraction, comparison with the label."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from perft.errors import ConfigError
-from perft.evaluation.generate import generate
+from perft.evaluation.generate import Name, generate
 from perft.evaluation.loss import chunks_by_length
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
@@ -52,14 +52,14 @@ def new_tokens(split: Split, tokenizer: PreTrainedTokenizerBase) -> int:
 
 def predict(
     host: AdapterHost,
-    names: Sequence[str | None],
+    names: Sequence[Name],
     split: Split,
     *,
     prompts: TokenRows,
     tokenizer: PreTrainedTokenizerBase,
     ranks: Ranks,
     first: int | None = None,
-) -> dict[str | None, list[Prediction]]:
+) -> dict[Name, list[Prediction]]:
     """Predictions of this rank's share of the split, for each adapter, by example index.
 
     Args:
@@ -72,7 +72,7 @@ def predict(
         first: scores only so many examples, from the first; None scores all.
     """
     assert tokenizer.eos_token_id is not None, "tokenisation has refused a base without one"
-    found: dict[str | None, list[Prediction]] = {name: [] for name in names}
+    found: dict[Name, list[Prediction]] = {name: [] for name in names}
     count = len(prompts) if first is None else min(first, len(prompts))
     limit = new_tokens(split, tokenizer)
     lengths = (prompts.lengths[:count] + limit).tolist()
@@ -95,8 +95,8 @@ def predict(
 
 
 def count_correct(
-    predictions: dict[str | None, list[Prediction]], ranks: Ranks
-) -> dict[str | None, int]:
+    predictions: Mapping[Name, Sequence[Prediction]], ranks: Ranks
+) -> dict[Name, int]:
     """Right answers of each adapter over all ranks."""
     counts = torch.tensor(
         [sum(p.correct for p in rows) for rows in predictions.values()], device=ranks.device

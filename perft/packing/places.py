@@ -2,6 +2,7 @@
 
 STATES = "trials"
 ADAPTERS = "adapters"
+PREDICTIONS = "predictions"
 
 
 def trial_folder(trial: int) -> str:

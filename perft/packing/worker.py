@@ -15,8 +15,9 @@ import torch
 
 from perft.checkpoint import from_bytes
 from perft.errors import PerftError, StorageError
+from perft.evaluation.splits import predictions_parquet
 from perft.models.load import load_base
-from perft.packing.places import ADAPTERS, trial_file, trial_folder
+from perft.packing.places import ADAPTERS, PREDICTIONS, trial_file, trial_folder
 from perft.packing.rounds import Assignment
 from perft.packing.settings import GroupSettings
 from perft.ranks import Ranks
@@ -188,12 +189,18 @@ class GroupWorker:
 
     def _score(self, trials: Sequence[int]) -> None:
         for trial in trials:
+            if self._ranks.rank == 0:  # an earlier attempt may have been of more ranks
+                self._storage.delete(f"{PREDICTIONS}/{trial_folder(trial)}")
             state = self._ranks.from_first(
                 self._storage.read(trial_file(trial)) if self._ranks.rank == 0 else b""
             )
             self._pack.release(trial_folder(trial))
             self._pack.admit(trial_folder(trial), from_bytes(state).config, state)
-        counts = self._pack.score_tests([trial_folder(trial) for trial in trials])
+        predictions = self._pack.predict_tests([trial_folder(trial) for trial in trials])
+        for name, by_split in predictions.items():
+            rows = predictions_parquet({name: by_split}, self._pack.scored_tests)
+            self._storage.write(f"{PREDICTIONS}/{name}/rank-{self._ranks.rank}.parquet", rows)
+        counts = self._pack.count_tests(predictions)  # of all ranks, so all have written by then
         if self._ranks.rank == 0:
             scores = {trial: counts[trial_folder(trial)] for trial in trials}
             ray.get(self._meeting.scored.remote(scores))

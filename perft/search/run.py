@@ -23,6 +23,7 @@ from rich.console import Console
 
 from perft.errors import PerftError, SearchError
 from perft.packing.groups import GroupShape, WorkerGroups, fit_to_cluster
+from perft.packing.places import PREDICTIONS, trial_folder
 from perft.search.follow import Follow
 from perft.search.ledger import Ledger
 from perft.search.prepare import Prepared, task_source
@@ -238,7 +239,9 @@ def _conclude(
     scores: Scores = ray.get(scoring) if chosen else {}
     write_scores(prepared.search, scores)
     for number, splits in scores.items():
-        tracker.log_scores(number, splits)
+        folder = prepared.search.child(f"{PREDICTIONS}/{trial_folder(number)}")
+        predictions = {name: folder.read(name) for name in folder.names()}
+        tracker.log_scores(number, splits, predictions)
     tracker.finish(front=_front(ledger), files=files, failed=not front)
     return scores
 

@@ -34,7 +34,7 @@ class Tokenizer(Protocol):
         """Id of the end-of-sequence token."""
 
     def __call__(
-        self, text: list[str], *, add_special_tokens: bool
+        self, text: list[str], *, add_special_tokens: bool, verbose: bool
     ) -> Mapping[str, list[list[int]]]:
         """Tokenises texts; the ids are under "input_ids"."""
 
@@ -156,7 +156,7 @@ def longest_choice(examples: Sequence[Example], tokenizer: Tokenizer) -> int:
 def _bos(tokenizer: Tokenizer) -> list[int]:
     """The beginning-of-sequence id, when the tokenizer puts one before a text by itself."""
     bos = tokenizer.bos_token_id
-    probe = tokenizer(["1"], add_special_tokens=True)["input_ids"][0]
+    probe = tokenizer(["1"], add_special_tokens=True, verbose=False)["input_ids"][0]
     return [bos] if bos is not None and probe[:1] == [bos] else []
 
 
@@ -169,7 +169,7 @@ def _room(name: str, limit: int, bos: int, least: int) -> int:
 def _encode(texts: list[str], tokenizer: Tokenizer) -> Iterator[list[int]]:
     for start in range(0, len(texts), _CHUNK):
         chunk = texts[start : start + _CHUNK]
-        yield from tokenizer(chunk, add_special_tokens=False)["input_ids"]
+        yield from tokenizer(chunk, add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def _end(ids: list[int], size: int) -> list[int]:

@@ -157,8 +157,19 @@ class Tracker:
         child.outcome = result.outcome
         return run_id
 
-    def log_scores(self, number: int, scores: Mapping[str, tuple[int, int]]) -> None:
-        """Records test scores of a trial: correct and scored examples by name of the split."""
+    def log_scores(
+        self,
+        number: int,
+        scores: Mapping[str, tuple[int, int]],
+        predictions: Mapping[str, bytes],
+    ) -> None:
+        """Records test scores of a trial.
+
+        Args:
+            number: the trial's.
+            scores: correct and scored examples by name of the split.
+            predictions: uploaded to the trial's folder `predictions`, by name.
+        """
         values: dict[str, float] = {}
         for split, (correct, scored) in scores.items():
             values[f"test_accuracy/{split}"] = correct / scored if scored else 0.0
@@ -169,6 +180,7 @@ class Tracker:
             known = self._client.get_run(run_id).data.metrics
             new = {name: value for name, value in values.items() if name not in known}
             self._client.log_batch(run_id, metrics=_metrics(new, 0))
+            self._upload(run_id, predictions, "predictions")
 
     def finish(
         self, *, front: Collection[int], files: Mapping[str, bytes], failed: bool = False

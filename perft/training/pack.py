@@ -14,7 +14,7 @@ from torch import Tensor
 from perft.adapters.routing import RouterSums
 from perft.checkpoint import TrialState, adapter_files, from_bytes, to_bytes
 from perft.errors import ConfigError, StorageError
-from perft.evaluation import count_correct, predict, validation_losses
+from perft.evaluation import Prediction, count_correct, predict, validation_losses
 from perft.injection import AdapterHost
 from perft.models.load import Base
 from perft.ranks import Ranks
@@ -146,13 +146,27 @@ class Pack:
         reports = self._evaluate(alive) if alive else {}
         return {name: reports.get(name) or self.running[name].failure for name in names}
 
-    def score_tests(self, names: Sequence[str]) -> dict[str, dict[str, tuple[int, int]]]:
-        """Correct and scored examples of every test split, by trial and split."""
-        scores: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in names}
-        for split in self.task.tests:
-            if not split.scorer.generates:
-                continue
-            for name, correct in self._count_correct(names, split).items():
+    @property
+    def scored_tests(self) -> list[Split]:
+        """The test splits that have an accuracy."""
+        return [split for split in self.task.tests if split.scorer.generates]
+
+    def predict_tests(self, names: Sequence[str]) -> dict[str, dict[str, list[Prediction]]]:
+        """This rank's predictions on `scored_tests`, by trial and split."""
+        found: dict[str, dict[str, list[Prediction]]] = {name: {} for name in names}
+        for split in self.scored_tests:
+            for name, rows in self._predict(names, split).items():
+                found[name][split.name] = rows
+        return found
+
+    def count_tests(
+        self, predictions: Mapping[str, Mapping[str, Sequence[Prediction]]]
+    ) -> dict[str, dict[str, tuple[int, int]]]:
+        """Correct and scored examples, by trial and split, of all ranks' predictions."""
+        scores: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in predictions}
+        for split in self.scored_tests:
+            rows = {name: by_split[split.name] for name, by_split in predictions.items()}
+            for name, correct in count_correct(rows, self.ranks).items():
                 scores[name][split.name] = (correct, len(split.examples))
         return scores
 
@@ -262,7 +276,12 @@ class Pack:
     def _count_correct(
         self, names: Sequence[str], split: Split, first: int | None = None
     ) -> dict[str, int]:
-        predictions = predict(
+        return count_correct(self._predict(names, split, first), self.ranks)
+
+    def _predict(
+        self, names: Sequence[str], split: Split, first: int | None = None
+    ) -> dict[str, list[Prediction]]:
+        return predict(
             self.host,
             names,
             split,
@@ -271,4 +290,3 @@ class Pack:
             ranks=self.ranks,
             first=first,
         )
-        return {str(n): count for n, count in count_correct(predictions, self.ranks).items()}

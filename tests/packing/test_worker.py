@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from pyarrow import parquet
 
 from contracts.packs import TEN, apart, tiny_pack, trial
 from packing.simulator import Simulator, first
@@ -223,9 +224,15 @@ def test_chosen_trials_are_scored_from_their_saved_states(tmp_path: Path) -> Non
     new_worker(tmp_path, meeting, pack).run()
     (name, scores) = meeting.calls[-1]
     assert name == "scored"
-    expected = pack.score_tests(["0000", "0001"])
+    predictions = pack.predict_tests(["0000", "0001"])
+    expected = pack.count_tests(predictions)
     assert scores == {0: expected["0000"], 1: expected["0001"]}
     assert scores[0]["test"][1] == 7
+    folder = tmp_path / "predictions" / "0001"
+    assert [file.name for file in folder.iterdir()] == ["rank-0.parquet"]
+    rows = parquet.read_table(folder).to_pylist()
+    assert [row["output"] for row in rows] == [row.output for row in predictions["0001"]["test"]]
+    assert sum(row["correct"] for row in rows) == scores[1]["test"][0]
 
 
 @pytest.fixture

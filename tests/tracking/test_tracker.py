@@ -68,7 +68,7 @@ def finished(uri: str) -> Tracker:
     results = search_of_six()
     for result in results:
         record(tracker, result)
-    tracker.log_scores(3, {"addsub": (12, 395)})
+    tracker.log_scores(3, {"addsub": (12, 395)}, {"rank-0.parquet": b"rows"})
     files = result_files(results, "finished") | {"environment.txt": environment().encode()}
     tracker.finish(front=[0, 1, 3], files=files)
     return tracker
@@ -128,6 +128,12 @@ def test_sizes_and_test_scores_are_metrics(client: MlflowClient, finished: Track
         "test_accuracy/addsub": 12 / 395, "test_correct/addsub": 12, "test_scored/addsub": 395,
     }  # fmt: skip
     assert run.data.metrics.items() >= expected.items()
+
+
+def test_predictions_are_artifacts_of_their_trial(client: MlflowClient, finished: Tracker):
+    run = children_of(client, finished)[3]
+    (file,) = client.list_artifacts(run.info.run_id, "predictions")
+    assert (file.path, file.file_size) == ("predictions/rank-0.parquet", 4)
 
 
 def test_full_length_trials_have_their_adapter(

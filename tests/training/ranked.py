@@ -40,7 +40,9 @@ def train(
         pack.admit(name, config)
     for rung in RUNGS:
         advance(pack, dict.fromkeys(trials, rung))
-    return {name: from_bytes(pack.state(name)) for name in trials}, pack.score_tests([*trials])
+    return {name: from_bytes(pack.state(name)) for name in trials}, pack.count_tests(
+        pack.predict_tests([*trials])
+    )
 
 
 def _save(ranks: Ranks, folder: Path, family: str, dtype: torch.dtype) -> None:
