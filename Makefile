@@ -8,6 +8,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
+# A test process per core; the tests of one file share one, and what its fixtures made.
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
+
 .PHONY: help setup search test test-marked test-all check base models bench
 
 help: ## list the commands
@@ -31,11 +34,12 @@ setup: .venv/.ready ## make .venv with everything this project needs
 search: setup ## run a search on the embedded base, ending with the Pareto table
 	$(BIN)/python jobs/search.py --space arithmetic $(ARGS)
 
-test: setup ## run the fast tests
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## run the fast tests, on all cores
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-marked: setup ## run the tests that need Ray, a browser, several ranks or more time
-	$(BIN)/python -m pytest -m "ray or browser or multi_rank or slow or families" $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m families $(ARGS)
+	$(BIN)/python -m pytest -m "(ray or browser or multi_rank or slow) and not families" $(ARGS)
 
 test-all: test test-marked ## run every test that needs no GPU
 

@@ -28,6 +28,8 @@ os.environ.update(
     RAY_AUTH_MODE="token",
     RAY_AUTH_TOKEN=uuid.uuid4().hex,
 )
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is a test process for each core already
+    os.environ["OMP_NUM_THREADS"] = "1"
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "RAY_ADDRESS"):
     os.environ.pop(name, None)
 
