@@ -104,8 +104,7 @@ def _one_pass(
     with recomputed(layers, host.checkpoint_contexts):
         losses = pack_losses(host, pad, {name: batch.on(ranks) for name, batch in batches.items()})
     means = {name: losses.loss[name] / max(1, batches[name].targets) for name in batches}
-    sums = {name: _over_ranks(sums, ranks) for name, sums in losses.sums.items()}
-    base_sums = {name: _over_ranks(sums, ranks) for name, sums in losses.base_sums.items()}
+    sums, base_sums = _over_ranks([losses.sums, losses.base_sums], ranks)
     total = torch.stack(list(means.values())).sum()
     for name, mine in losses.sums.items():
         config = host.configs[name]
@@ -124,12 +123,17 @@ def _balance(coefficient: float, mine: RouterSums, whole: RouterSums) -> Tensor 
     return coefficient * load_balancing_loss(mine, whole.load_M, whole.tokens)
 
 
-def _over_ranks(sums: RouterSums, ranks: Ranks) -> RouterSums:
-    whole = [
-        sums.load_M.clone(),
-        sums.prob_M.detach().clone(),
-        sums.entropy.clone().reshape(1),
-        sums.tokens.clone().reshape(1),
-    ]
-    ranks.add_up(whole)
-    return RouterSums(whole[0], whole[1], whole[2][0], whole[3][0])
+def _over_ranks(
+    parts: Sequence[Mapping[str, RouterSums]], ranks: Ranks
+) -> list[dict[str, RouterSums]]:
+    """The sums of all ranks; all trials' together, since every collective has its wait."""
+    whole = [{name: _copied(sums) for name, sums in part.items()} for part in parts]
+    each = [sums for part in whole for sums in part.values()]
+    ranks.add_up([t for s in each for t in (s.load_M, s.prob_M, s.entropy, s.tokens)])
+    return whole
+
+
+def _copied(sums: RouterSums) -> RouterSums:
+    return RouterSums(
+        sums.load_M.clone(), sums.prob_M.detach().clone(), sums.entropy.clone(), sums.tokens.clone()
+    )
