@@ -43,8 +43,9 @@ def token_losses(
     # Causal attention never looks at the padding on the right, so no mask is passed.
     if plain:
         with _loss_for_logits(model, position_N, label_N):
-            loss_N: Tensor = model(input_ids=ids_BS, use_cache=False).logits
-        return loss_N
+            loss_N1: Tensor = model(input_ids=ids_BS, use_cache=False).logits
+        assert loss_N1.shape == (len(label_N), 1), "the model changed what its head returned"
+        return loss_N1.squeeze(1)
     with head_at(model, position_N):
         logits_NV = model(input_ids=ids_BS, use_cache=False).logits
     return F.cross_entropy(logits_NV.to(_wide(logits_NV)), label_N, reduction="none")
@@ -89,7 +90,10 @@ def head_at(model: PreTrainedModel, position_N: Tensor) -> Iterator[None]:
 
 @contextmanager
 def _loss_for_logits(model: PreTrainedModel, position_N: Tensor, label_N: Tensor) -> Iterator[None]:
-    """Inside, the model returns (N,) losses where it has its logits."""
+    """Inside, the model returns (N, 1) losses where it has its logits.
+
+    Not (N,): some families cut what their head returns to their vocabulary.
+    """
     head = model.get_output_embeddings()
     chosen: list[Tensor] = []
 
@@ -99,7 +103,7 @@ def _loss_for_logits(model: PreTrainedModel, position_N: Tensor, label_N: Tensor
 
     def give(head: nn.Linear, _args: Any, _logits: Tensor) -> Tensor:
         # Inside the head's own call, where FSDP has its whole weight at hand.
-        return cross_entropy(chosen.pop(), head.weight, label_N)
+        return cross_entropy(chosen.pop(), head.weight, label_N).unsqueeze(1)
 
     handles = [
         _choose(head, position_N),
