@@ -44,7 +44,7 @@ class SearchSpace:
     training: Callable[[bool], TrainingConfig]
     suggest: Callable[[optuna.Trial, bool], TrialConfig]
     num_trials: int = 16
-    rungs: int = 3
+    rungs: int = 2
 
     def __post_init__(self) -> None:
         if self.rungs < 0:

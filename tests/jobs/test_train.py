@@ -30,7 +30,7 @@ def test_a_trial_reports_at_every_rung_and_is_scored(data: str, tmp_path: Path):
     assert (done.status, done.errors) == (0, "")
     assert "perft-r: " in done.output
     assert re.findall(r"^step (\d+): train loss [\d.]+, val loss [\d.]+", done.output, re.M) == [
-        "1", "2", "4", "8",
+        "2", "4", "8",
     ]  # fmt: skip
     assert "on 4 validation examples" in done.output
     assert re.search(r"^test AddSub: \d/3 ", done.output, re.M)

@@ -65,7 +65,7 @@ def test_a_good_wish_is_ready_to_run(wish: Wish, tmp_path: Path) -> None:
     prepared = prepare(wish)
     settings = prepared.settings
     assert not prepared.resume
-    assert settings.rungs == (1, 2, 4, 8)
+    assert settings.rungs == (2, 4, 8)
     assert settings.max_steps == 8
     assert settings.num_trials == prepared.draw.space.num_trials
     assert settings.base_model is None

@@ -97,10 +97,10 @@ def test_a_draw_follows_from_the_optuna_trial_and_the_seed() -> None:
 
 
 def test_the_length_can_be_set_and_warm_up_shrinks_with_it() -> None:
-    assert Draw(SMALL, True, 0).rungs() == (5, 10, 20, 40)
-    assert Draw(SMALL, False, 0).rungs() == (10, 20, 40, 80)
+    assert Draw(SMALL, True, 0).rungs() == (10, 20, 40)
+    assert Draw(SMALL, False, 0).rungs() == (20, 40, 80)
     short = Draw(SMALL, True, 0, max_steps=20)
-    assert short.rungs() == (2, 5, 10, 20)
+    assert short.rungs() == (5, 10, 20)
     assert short(asked()).training.warmup_steps == 2
     assert Draw(SMALL, True, 0, max_steps=1).rungs() == (1,)
     assert of_length(training(True), 9, 400).warmup_steps == 8
