@@ -20,14 +20,19 @@ DIVERSE = (
     "deepseek_v4", "qwen3_next", "switch_transformers",
 )  # fmt: skip
 
-every_family = pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(family, marks=() if family in DIVERSE else pytest.mark.families)
-        for family in sorted(SUPPORTED)
-    ],
-)
-"""Some families by default, all of them with the marker `families`."""
+
+def every_family_but(*others: str) -> pytest.MarkDecorator:
+    """Some families by default, all of them but `others` with the marker `families`."""
+    return pytest.mark.parametrize(
+        "family",
+        [
+            pytest.param(family, marks=() if family in DIVERSE else pytest.mark.families)
+            for family in sorted(set(SUPPORTED) - set(others))
+        ],
+    )
+
+
+every_family = every_family_but()
 
 # Matrices this small only wait for each other on many threads, most of all on a busy machine.
 torch.set_num_threads(1)
