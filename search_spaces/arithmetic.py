@@ -29,9 +29,14 @@ def training(embedded: bool) -> TrainingConfig:
 
 def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
     """Draws one trial; small ranks and high rates on the embedded base, the paper's otherwise."""
-    lowest, highest = (1e-3, 3e-2) if embedded else (1e-5, 2e-3)
-    lr = trial.suggest_float("lr", lowest, highest, log=True)
+    lr = suggest_lr(trial, embedded)
     return TrialConfig(_adapter(trial, embedded), dataclasses.replace(training(embedded), lr=lr))
+
+
+def suggest_lr(trial: optuna.Trial, embedded: bool) -> float:
+    """Draws a learning rate."""
+    lowest, highest = (1e-3, 3e-2) if embedded else (1e-5, 2e-3)
+    return trial.suggest_float("lr", lowest, highest, log=True)
 
 
 def _adapter(trial: optuna.Trial, embedded: bool) -> AdapterConfig:

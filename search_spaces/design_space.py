@@ -11,13 +11,12 @@ import optuna
 from perft.config import VARIANTS, AdapterConfig, adapter_from_flat
 from perft.search.space import SearchSpace
 from perft.trial import TrialConfig
-from search_spaces.arithmetic import training
+from search_spaces.arithmetic import suggest_lr, training
 
 
 def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
     """Draws one trial; small ranks and high rates on the embedded base, the paper's otherwise."""
-    lowest, highest = (1e-3, 3e-2) if embedded else (1e-5, 2e-3)
-    lr = trial.suggest_float("lr", lowest, highest, log=True)
+    lr = suggest_lr(trial, embedded)
     return TrialConfig(_adapter(trial, embedded), dataclasses.replace(training(embedded), lr=lr))
 
 
