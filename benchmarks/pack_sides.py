@@ -5,7 +5,7 @@ forward and backward pass through the base with the same tokens, and the loss.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -25,6 +25,7 @@ from perft.config import (
     SingleConfig,
     TrainingConfig,
 )
+from perft.forward import Lanes, lanes_on
 from perft.forward.batch import collate
 from perft.injection import AdapterHost
 from perft.models.head import has_plain_head, token_losses
@@ -78,6 +79,7 @@ class Step:
         self, model: PreTrainedModel, size: Size, ranks: Ranks, *, checkpointing: bool = False
     ) -> None:
         self.host = AdapterHost(model)
+        self.lanes = Lanes(self.host, lanes_on(ranks))
         self.ranks = ranks
         self.tokens = tokens_per_pass(ranks.device.type)
         self._checkpointing = checkpointing
@@ -86,6 +88,7 @@ class Step:
         random = np.random.default_rng(0)
         for i, adapter in enumerate(size.adapters):
             self.host.add(f"trial{i}", adapter, seed=i)
+            self.lanes.share(f"trial{i}")
             lengths = random.integers(size.length * 3 // 4, size.length + 1, size.rows)
             rows = [(random.integers(3, 100, n).astype(np.int32), n // 2) for n in lengths]
             optimizer = AdapterOptimizer(self.host.tensors(f"trial{i}"), training)
@@ -107,18 +110,23 @@ class Step:
 
     def floor(self) -> None:
         """The same passes through the base alone, with a gradient from its first MoE block on."""
-        model = self.host.model
-        first = self.host.blocks[0].module
+        self.lanes.run(self._floor_of_a_pass, self._together(self.batches))
+
+    def _floor_of_a_pass(self, host: AdapterHost, names: Sequence[str]) -> None:
+        first = host.blocks[0].module
         handle = first.register_forward_hook(lambda _m, _a, y_BSD: y_BSD.requires_grad_())
-        shapes = {name: batch.shape for name, batch in self.batches.items()}
-        for names in passes(shapes, self.tokens * self.ranks.size):
-            rows = [row for name in names for row in self.batches[name].on(self.ranks).rows]
-            batch = collate(rows, 0, self.ranks.device)
-            loss_N: Tensor = token_losses(
-                model, batch.ids_BS, batch.position_N, batch.label_N, plain=has_plain_head(model)
-            )
-            loss_N.sum().backward()  # type: ignore[no-untyped-call]
+        rows = [row for name in names for row in self.batches[name].on(self.ranks).rows]
+        batch = collate(rows, 0, self.ranks.device)
+        plain = has_plain_head(host.model)
+        loss_N: Tensor = token_losses(
+            host.model, batch.ids_BS, batch.position_N, batch.label_N, plain=plain
+        )
+        loss_N.sum().backward()  # type: ignore[no-untyped-call]
         handle.remove()
+
+    def _together(self, batches: Mapping[str, TrialBatch]) -> list[list[str]]:
+        shapes = {name: batch.shape for name, batch in batches.items()}
+        return passes(shapes, self.tokens * self.ranks.size, self.lanes.count)
 
     def real_tokens(self) -> int:
         """Tokens of all trials, without padding, over all ranks."""
@@ -139,22 +147,22 @@ class Step:
             peak: int = torch.cuda.max_memory_allocated() - before
             return kept + peak
         live = LiveBytes([*self.host.model.parameters(), *self.host.model.buffers()])
-        with live:
-            self.packed()
+        with live:  # which sees the operations of this thread
+            self._train(self.batches, Lanes(self.host))
         return kept + live.peak
 
     def close(self) -> None:
         """Takes the adapters off the base."""
         for name in self.batches:
-            self.host.remove(name)
+            self.lanes.remove(name)
 
-    def _train(self, batches: Mapping[str, TrialBatch]) -> None:
+    def _train(self, batches: Mapping[str, TrialBatch], lanes: Lanes | None = None) -> None:
         gradients_of(
-            self.host,
+            lanes or self.lanes,
             0,
             self.ranks,
             batches,
-            tokens=self.tokens,
+            self._together(batches),
             checkpointing=self._checkpointing,
         )
         for batch in batches.values():

@@ -58,11 +58,16 @@ class Site(nn.Module):
         """Puts an adapter's tensors here, as trainable masters on the base's device."""
         base = self._base_parameter()
         dtype, device = master_dtype(base.dtype), base.device
+        masters = {k: w.detach().to(device, dtype, copy=True) for k, w in weights.items()}
+        self.put(name, config, {kind: nn.Parameter(master) for kind, master in masters.items()})
+
+    def put(self, name: str, config: AdapterConfig, weights: Weights) -> None:
+        """Puts parameters here as they are."""
         for kind, tensor in weights.items():
             if kind not in self._tensors:
                 self._tensors[kind] = nn.ParameterDict()
                 self.add_module(kind, self._tensors[kind])
-            self._tensors[kind][name] = nn.Parameter(tensor.detach().to(device, dtype, copy=True))
+            self._tensors[kind][name] = tensor
         self.configs[name] = config
 
     def remove(self, name: str) -> None:

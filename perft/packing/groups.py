@@ -28,6 +28,10 @@ SLOTS_ON_A_GPU = 8
 TRIALS_ON_CPUS = 4
 """Trials that all groups together train at once on CPUs, unless the user says otherwise."""
 
+CORES_OF_A_GROUP = 2
+"""Cores that a group on CPUs has at least: one worker uses two well (`perft.forward.lanes`), where
+two groups would start twice as many processes."""
+
 log = logging.getLogger(__name__)
 
 
@@ -66,7 +70,7 @@ def fit_to_cluster(
 
     Args:
         groups: worker groups wanted; None for as many as there are GPUs for, or, on CPUs, for up to
-            `TRIALS_ON_CPUS`, so that each trial has a core where there are enough of them.
+            `TRIALS_ON_CPUS`, of `CORES_OF_A_GROUP` each.
         workers: workers per group.
         slots: trials per group; None for `SLOTS_ON_A_GPU`, or, on CPUs, for what makes
             `TRIALS_ON_CPUS` in all: a search is then the same on every such machine.
@@ -102,11 +106,10 @@ def fit_to_cluster(
 
 
 def _groups_for(found: Mapping[str, int], workers: int, num_trials: int, *, use_gpu: bool) -> int:
-    possible = min(found["GPUs"], found["CPUs"]) if use_gpu else found["CPUs"]
-    most = min(possible // workers, num_trials)
-    if not use_gpu:
-        most = max((n for n in (1, 2, TRIALS_ON_CPUS) if n <= most), default=1)
-    return max(1, most)
+    if use_gpu:
+        return max(1, min(found["GPUs"] // workers, found["CPUs"] // workers, num_trials))
+    most = min(found["CPUs"] // max(workers, CORES_OF_A_GROUP), num_trials)
+    return max((n for n in (1, 2, TRIALS_ON_CPUS) if n <= most), default=1)
 
 
 def _require(what: str, groups: int, workers: int, found: int) -> None:

@@ -15,6 +15,7 @@ from perft.adapters.routing import RouterSums
 from perft.checkpoint import TrialState, adapter_files, from_bytes, to_bytes
 from perft.errors import ConfigError, StorageError
 from perft.evaluation import Prediction, count_correct, predict, validation_losses
+from perft.forward import Lanes, lanes_on
 from perft.injection import AdapterHost
 from perft.models.load import Base
 from perft.ranks import Ranks
@@ -61,6 +62,7 @@ class Pack:
         self.task = task
         self.ranks = ranks
         self.host = AdapterHost(base.model)
+        self.lanes = Lanes(self.host, lanes_on(ranks))
         self.rows = TaskRows(task, base.tokenizer, base.positions)
         self.running: dict[str, RunningTrial] = {}
         self.tokens_per_pass = tokens_per_pass(ranks.device.type)
@@ -99,6 +101,7 @@ class Pack:
             self.host.add(name, config.adapter, seed=training.seed)
         else:
             self.host.load(name, config.adapter, saved.adapter)
+        self.lanes.share(name)
         optimizer = AdapterOptimizer(self.host.tensors(name), training)
         trial = RunningTrial(config, rows, optimizer)
         if saved is not None:
@@ -111,7 +114,7 @@ class Pack:
         """Lets a trial go and frees what it held."""
         if name in self.running:
             del self.running[name]
-            self.host.remove(name)
+            self.lanes.remove(name)
 
     def advance(
         self, targets: Mapping[str, int], on_step: Callable[[], None] | None = None
@@ -224,21 +227,22 @@ class Pack:
         pad: Any = self.base.tokenizer.pad_token_id
         shapes = {name: batch.shape for name, batch in batches.items()}
         while True:
+            # Of whole batches, not of this rank's part: all ranks must make the same passes.
+            together = passes(shapes, self.tokens_per_pass * self.ranks.size, self.lanes.count)
             try:
                 found = gradients_of(
-                    self.host,
+                    self.lanes,
                     pad,
                     self.ranks,
                     batches,
-                    tokens=self.tokens_per_pass,
+                    together,
                     checkpointing=self._checkpointing,
                 )
             except RuntimeError as error:
                 if self.ranks.size > 1 or not is_out_of_memory(error):
                     raise
-                self.tokens_per_pass = fewer_tokens(shapes, self.tokens_per_pass)
+                self.tokens_per_pass = fewer_tokens(shapes, together)
             else:
-                together = passes(shapes, self.tokens_per_pass * self.ranks.size)
                 self._padded += sum(padded_tokens(names, shapes) for names in together)
                 return found
             # Only here, after the error is gone, do its frames no longer hold the activations.
@@ -254,7 +258,7 @@ class Pack:
             rows = self.rows.validation(length)
             same = [name for name in names if lengths[name] == length]
             all_rows = [rows.row(i) for i in range(len(rows))]
-            losses |= validation_losses(self.host, same, all_rows, pad, self.ranks)
+            losses |= validation_losses(self.lanes, same, all_rows, pad, self.ranks)
         correct, scored = self._validate(names)
         return {
             name: self.running[name].report(losses[name], correct[name], scored[name])
@@ -282,7 +286,7 @@ class Pack:
         self, names: Sequence[str], split: Split, first: int | None = None
     ) -> dict[str, list[Prediction]]:
         return predict(
-            self.host,
+            self.lanes,
             names,
             split,
             prompts=self.rows.prompts(split),

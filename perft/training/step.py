@@ -13,13 +13,13 @@ from torch import Tensor
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums, load_balancing_loss
 from perft.config import RoutedConfig, TrainingConfig
-from perft.forward import AdapterRows, Row, pack_losses, target_count
+from perft.forward import AdapterRows, Lanes, Row, pack_losses, target_count
 from perft.injection import AdapterHost
 from perft.models.blocks import decoder_layers
 from perft.models.checkpointing import recomputed
 from perft.ranks import Ranks
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.passes import Shape, passes
+from perft.training.passes import Shape
 
 
 @dataclass(frozen=True)
@@ -57,22 +57,22 @@ class TrialBatch:
 
 
 def gradients_of(
-    host: AdapterHost,
+    lanes: Lanes,
     pad: int,
     ranks: Ranks,
     batches: Mapping[str, TrialBatch],
+    together: Sequence[Sequence[str]],
     *,
-    tokens: int,
     checkpointing: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, RouterSums]]:
     """Computes every trial's gradient, summed over the ranks.
 
     Args:
-        host: the base with the trials' adapters on it.
+        lanes: the base with the trials' adapters on it.
         pad: token id of padding.
         ranks: the processes that share each batch.
         batches: what each trial brings.
-        tokens: padded tokens of one forward pass on each rank.
+        together: which trials share a forward pass; the same on every rank.
         checkpointing: keep only the inputs of the decoder layers for the backward pass, and run
             each layer again there.
 
@@ -81,11 +81,13 @@ def gradients_of(
     """
     loss: dict[str, Tensor] = {}
     sums: dict[str, RouterSums] = {}
-    shapes = {name: batch.shape for name, batch in batches.items()}
-    # Whole batches are counted, not this rank's part: all ranks must make the same passes.
-    for names in passes(shapes, tokens * ranks.size):
-        together = {name: batches[name] for name in names}
-        losses, its_sums = _one_pass(host, pad, ranks, together, checkpointing)
+
+    def one_pass(
+        host: AdapterHost, names: Sequence[str]
+    ) -> tuple[dict[str, Tensor], dict[str, RouterSums]]:
+        return _one_pass(host, pad, ranks, {name: batches[name] for name in names}, checkpointing)
+
+    for losses, its_sums in lanes.run(one_pass, together):
         loss |= losses
         sums |= its_sums
     gradients = [g for batch in batches.values() for g in batch.optimizer.gradients()]

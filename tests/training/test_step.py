@@ -8,6 +8,7 @@ from contracts.adapters import add_random
 from contracts.packs import loaded_base, tiny_pack, trial
 from perft.adapters.dropout import DropKey
 from perft.config import AdapterConfig, LoraQVConfig, RoutedConfig, SingleConfig
+from perft.forward import Lanes
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.training.optimizer import AdapterOptimizer
@@ -71,7 +72,7 @@ def test_gradients_are_those_of_each_trial_on_its_own(family: str) -> None:
     for seed, (name, config) in enumerate(CONFIGS.items()):
         add_random(host, name, config, seed)
     mine = batches(host)
-    losses, sums = gradients_of(host, 0, Ranks(), mine, tokens=10_000)
+    losses, sums = gradients_of(Lanes(host), 0, Ranks(), mine, [list(mine)])
     assert set(sums) == {"r"}
     for name, batch in mine.items():
         found = {k: t.grad.clone() for k, t in host.tensors(name).items() if t.grad is not None}
@@ -96,7 +97,8 @@ def test_checkpointed_layers_run_once_more_in_the_backward_pass(checkpointing: b
     calls: list[int] = []
     for block in host.blocks:
         block.module.register_forward_pre_hook(lambda *_: calls.append(1))
-    gradients_of(host, 0, Ranks(), batches(host), tokens=10_000, checkpointing=checkpointing)
+    mine = batches(host)
+    gradients_of(Lanes(host), 0, Ranks(), mine, [list(mine)], checkpointing=checkpointing)
     # One more is the token that tells whether the head is a plain one.
     assert len(calls) == len(host.blocks) * (2 + checkpointing)
 
@@ -109,14 +111,14 @@ def test_the_balance_term_is_no_part_of_the_reported_loss() -> None:
     rows = [tiny_pack().rows.train(16, "all").row(i) for i in range(4)]
     training = trial(config).training
     losses = gradients_of(
-        host,
+        Lanes(host),
         0,
         Ranks(),
         {
             name: TrialBatch(training, 0, rows, AdapterOptimizer(host.tensors(name), training))
             for name in ("r", "balanced")
         },
-        tokens=10_000,
+        [["r", "balanced"]],
     )[0]
     assert float(losses["r"]) == pytest.approx(float(losses["balanced"]), abs=1e-12)
     key = f"{host.blocks[0].name}.adapters.perft_router"
