@@ -5,7 +5,7 @@ forward and backward pass through the base with the same tokens, and the loss.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -25,7 +25,6 @@ from perft.config import (
     SingleConfig,
     TrainingConfig,
 )
-from perft.forward import Lanes, lanes_on
 from perft.forward.batch import collate
 from perft.injection import AdapterHost
 from perft.models.head import has_plain_head, token_losses
@@ -79,7 +78,6 @@ class Step:
         self, model: PreTrainedModel, size: Size, ranks: Ranks, *, checkpointing: bool = False
     ) -> None:
         self.host = AdapterHost(model)
-        self.lanes = Lanes(self.host, lanes_on(ranks))
         self.ranks = ranks
         self.tokens = tokens_per_pass(ranks.device.type)
         self._checkpointing = checkpointing
@@ -88,7 +86,6 @@ class Step:
         random = np.random.default_rng(0)
         for i, adapter in enumerate(size.adapters):
             self.host.add(f"trial{i}", adapter, seed=i)
-            self.lanes.share(f"trial{i}")
             lengths = random.integers(size.length * 3 // 4, size.length + 1, size.rows)
             rows = [(random.integers(3, 100, n).astype(np.int32), n // 2) for n in lengths]
             optimizer = AdapterOptimizer(self.host.tensors(f"trial{i}"), training)
@@ -110,23 +107,21 @@ class Step:
 
     def floor(self) -> None:
         """The same passes through the base alone, with a gradient from its first MoE block on."""
-        self.lanes.run(self._floor_of_a_pass, self._together(self.batches))
-
-    def _floor_of_a_pass(self, host: AdapterHost, names: Sequence[str]) -> None:
-        first = host.blocks[0].module
+        model = self.host.model
+        first = self.host.blocks[0].module
         handle = first.register_forward_hook(lambda _m, _a, y_BSD: y_BSD.requires_grad_())
-        rows = [row for name in names for row in self.batches[name].on(self.ranks).rows]
-        batch = collate(rows, 0, self.ranks.device)
-        plain = has_plain_head(host.model)
-        loss_N: Tensor = token_losses(
-            host.model, batch.ids_BS, batch.position_N, batch.label_N, plain=plain
-        )
-        loss_N.sum().backward()  # type: ignore[no-untyped-call]
+        for names in self._together(self.batches):
+            rows = [row for name in names for row in self.batches[name].on(self.ranks).rows]
+            batch = collate(rows, 0, self.ranks.device)
+            loss_N: Tensor = token_losses(
+                model, batch.ids_BS, batch.position_N, batch.label_N, plain=has_plain_head(model)
+            )
+            loss_N.sum().backward()  # type: ignore[no-untyped-call]
         handle.remove()
 
     def _together(self, batches: Mapping[str, TrialBatch]) -> list[list[str]]:
         shapes = {name: batch.shape for name, batch in batches.items()}
-        return passes(shapes, self.tokens * self.ranks.size, self.lanes.count)
+        return passes(shapes, self.tokens * self.ranks.size)
 
     def real_tokens(self) -> int:
         """Tokens of all trials, without padding, over all ranks."""
@@ -147,18 +142,18 @@ class Step:
             peak: int = torch.cuda.max_memory_allocated() - before
             return kept + peak
         live = LiveBytes([*self.host.model.parameters(), *self.host.model.buffers()])
-        with live:  # which sees the operations of this thread
-            self._train(self.batches, Lanes(self.host))
+        with live:
+            self.packed()
         return kept + live.peak
 
     def close(self) -> None:
         """Takes the adapters off the base."""
         for name in self.batches:
-            self.lanes.remove(name)
+            self.host.remove(name)
 
-    def _train(self, batches: Mapping[str, TrialBatch], lanes: Lanes | None = None) -> None:
+    def _train(self, batches: Mapping[str, TrialBatch]) -> None:
         gradients_of(
-            lanes or self.lanes,
+            self.host,
             0,
             self.ranks,
             batches,

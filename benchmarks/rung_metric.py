@@ -1,8 +1,9 @@
-"""Which number at a rung foretells the final accuracy: validation loss or accuracy?
+"""Which number at a rung foretells the final accuracy: validation loss or accuracy, of how many?
 
-`python benchmarks/rung_metric.py`. Trials drawn at random from the arithmetic space are trained to
-their full length; printed is the rank correlation (Spearman's) of what a rung shows with the final
-validation accuracy, over the trials.
+`python benchmarks/rung_metric.py --space arithmetic`. Trials drawn at random from a space are
+trained to their full length; printed is the rank correlation (Spearman's) of what a rung shows with
+the final validation accuracy, over the trials: of the loss and the accuracy of as many validation
+examples as a rung has, and of all of them.
 """
 
 from collections.abc import Sequence
@@ -16,50 +17,95 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from perft.evaluation import count_correct, predict, validation_losses
 from perft.models.load import load_base
 from perft.ranks import Ranks
 from perft.search.space import Draw, find_space
-from perft.tasks import TaskSource, load_task
-from perft.training.pack import Pack
-from perft.trial import Report
+from perft.tasks import load_task
+from perft.training.pack import RUNG_EXAMPLES, Pack
 
 TOGETHER = 4
 """Trials that are trained together."""
 
+Numbers = dict[str, float]
+"""What a rung could show of a trial; more is better."""
+
 
 def main(
-    num_trials: Annotated[int, typer.Option(min=3, help="Trials.")] = 16,
+    space: Annotated[str, typer.Option(help="Search space that the trials are of.")] = "arithmetic",
+    num_trials: Annotated[int, typer.Option(min=3, help="Trials.")] = 24,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
 ) -> None:
     """Train the trials and print how well each number ranks them."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    draw = Draw(find_space("arithmetic"), True, seed)
+    found = find_space(space)
+    draw = Draw(found, True, seed)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     configs = {str(number): draw(study.ask()) for number in range(num_trials)}
-    pack = Pack(load_base(), load_task(TaskSource(name="arithmetic", seed=seed)), Ranks())
-    reports: dict[str, list[Report]] = {}
+    pack = Pack(load_base(), load_task(found.source(None, 400, seed)), Ranks())
+    numbers: dict[str, list[Numbers]] = {name: [] for name in configs}
     names = list(configs)
     for first in track(range(0, num_trials, TOGETHER), description="training", transient=True):
         some = names[first : first + TOGETHER]
         for name in some:
             pack.admit(name, configs[name])
         for rung in draw.rungs():
-            pack.advance(dict.fromkeys(some, rung))
+            pack.train(dict.fromkeys(some, rung))
+            for name, shown in _numbers(pack, some).items():
+                numbers[name].append(shown)
         for name in some:
-            reports[name] = list(pack.running[name].reports)
             pack.release(name)
-    Console().print(_table(list(reports.values())))
+    console = Console()
+    final = sorted(round(100 * shown[-1][_ALL_RIGHT]) for shown in numbers.values())
+    console.print(f"final accuracies, %: {' '.join(map(str, final))}", highlight=False)
+    console.print(_table(draw.rungs(), list(numbers.values())))
 
 
-def _table(trials: Sequence[Sequence[Report]]) -> Table:
+_ALL_RIGHT = "accuracy, all"
+
+
+def _numbers(pack: Pack, names: Sequence[str]) -> dict[str, Numbers]:
+    """The losses and accuracies of trials where they are."""
+    split, pad = pack.task.validation, pack.base.tokenizer.pad_token_id
+    assert isinstance(pad, int)
+    everything = len(split.examples)
+    shown: dict[str, Numbers] = {name: {} for name in names}
+    for count, label in ((RUNG_EXAMPLES, str(RUNG_EXAMPLES)), (everything, "all")):
+        rows = [pack.rows.validation(_length(pack, names)).row(i) for i in range(count)]
+        for name, loss in validation_losses(pack.host, names, rows, pad, Ranks()).items():
+            shown[name][f"loss, {label}"] = -loss
+        predictions = predict(
+            pack.host,
+            names,
+            split,
+            prompts=pack.rows.prompts(split),
+            tokenizer=pack.base.tokenizer,
+            ranks=Ranks(),
+            first=count,
+        )
+        for name, correct in count_correct(predictions, Ranks()).items():
+            shown[name][f"accuracy, {label}"] = correct / count
+    return shown
+
+
+def _length(pack: Pack, names: Sequence[str]) -> int:
+    return max(pack.running[name].config.training.max_length for name in names)
+
+
+def _table(rungs: Sequence[int], trials: Sequence[Sequence[Numbers]]) -> Table:
     table = Table(title="rank correlation with the final accuracy", title_justify="left", box=None)
-    for title in ("step", "validation loss", "accuracy of as many examples as a rung scores"):
-        table.add_column(title, justify="right")
-    final = [reports[-1].accuracy for reports in trials]
-    for at in zip(*(reports[:-1] for reports in trials), strict=True):
-        by_loss = _spearman([-report.val_loss for report in at], final)
-        by_accuracy = _spearman([report.accuracy for report in at], final)
-        table.add_row(str(at[0].step), f"{by_loss:.2f}", f"{by_accuracy:.2f}")
+    table.add_column("step", justify="right")
+    for label in trials[0][0]:
+        table.add_column(label, justify="right")
+    final = [shown[-1][_ALL_RIGHT] for shown in trials]
+    for i, rung in enumerate(rungs[:-1]):
+        table.add_row(
+            str(rung),
+            *(
+                f"{_spearman([shown[i][label] for shown in trials], final):.2f}"
+                for label in trials[0][0]
+            ),
+        )
     return table
 
 

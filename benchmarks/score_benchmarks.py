@@ -16,7 +16,6 @@ from rich.table import Table
 
 from perft.config import RoutedConfig
 from perft.evaluation import Prediction, predict, prompt_rows
-from perft.forward import Lanes, lanes_on
 from perft.injection import AdapterHost
 from perft.models.load import Base, load_base
 from perft.ranks import Ranks
@@ -35,9 +34,8 @@ def main(
     """Score a fresh PERFT-R adapter of the embedded base."""
     console = Console()
     base = load_base()
-    lanes = Lanes(AdapterHost(base.model), lanes_on(Ranks()))
-    lanes.host.add(NAME, RoutedConfig(rank=8, num_experts=4, top_k=2, init="perft"))
-    lanes.share(NAME)
+    host = AdapterHost(base.model)
+    host.add(NAME, RoutedConfig(rank=8, num_experts=4, top_k=2, init="perft"))
     splits = [
         split for group in GROUPS for split in load_task(TaskSource(name=group, data=data)).tests
     ]
@@ -47,9 +45,9 @@ def main(
     total = one_by_one = 0.0
     differing = 0
     for split in track(splits, description="scoring", transient=True):
-        seconds, batched = _timed(base, lanes, split)
+        seconds, batched = _timed(base, host, split)
         few = [dataclasses.replace(split, examples=(each,)) for each in split.examples[:alone]]
-        singles = [_timed(base, lanes, each) for each in few]
+        singles = [_timed(base, host, each) for each in few]
         differing += sum(
             p[0].output != q.output for (_, p), q in zip(singles, batched, strict=False)
         )
@@ -71,11 +69,11 @@ def main(
     )
 
 
-def _timed(base: Base, lanes: Lanes, split: Split) -> tuple[float, list[Prediction]]:
+def _timed(base: Base, host: AdapterHost, split: Split) -> tuple[float, list[Prediction]]:
     """Seconds of scoring a split, tokenisation included, and its predictions."""
     start = time.perf_counter()
     found = predict(
-        lanes,
+        host,
         [NAME],
         split,
         prompts=prompt_rows(split, base.tokenizer, base.positions),

@@ -133,20 +133,17 @@ def _predict(
 
     from perft.checkpoint import load_adapter  # noqa: PLC0415
     from perft.evaluation.splits import predict_split, predictions_parquet  # noqa: PLC0415
-    from perft.forward import Lanes, lanes_on  # noqa: PLC0415
     from perft.injection import AdapterHost  # noqa: PLC0415
     from perft.models.load import load_base  # noqa: PLC0415
-    from perft.ranks import Ranks  # noqa: PLC0415
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = load_base(base_model, device=device, dtype=dtype)
-    lanes = Lanes(AdapterHost(base.model), lanes_on(Ranks(device=device)))
+    host = AdapterHost(base.model)
     for role, folder in folders.items():
-        load_adapter(lanes.host, folder, name=role)
-        lanes.share(role)
+        load_adapter(host, folder, name=role)
     screen = Console(stderr=True)
     found = {
-        split.name: predict_split(base, lanes, list(folders), split, scoring)
+        split.name: predict_split(base, host, list(folders), split, scoring)
         for split in track(splits, "scoring", console=screen, disable=not screen.is_terminal)
     }
     by_adapter = {role: {split: rows[role] for split, rows in found.items()} for role in folders}

@@ -1,5 +1,6 @@
 """Searches for the best adapters of a base on a task, and ends with the Pareto front."""
 
+import gc
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -95,6 +96,8 @@ def main(
     console.print(f"search {prepared.settings.name} in {prepared.search.place}", highlight=False)
     finished = run_search(prepared, console)
     show(prepared, finished, console)
+    # At its end Python looks through all objects for what it may free; here, for two seconds.
+    gc.freeze()
 
 
 def show(prepared: Prepared, finished: Finished, console: Console) -> None:

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
-from torch import Tensor
 
 from perft.evaluation.loss import chunks_by_length
 from perft.evaluation.score import Prediction, judge
-from perft.forward import AdapterRows, Lanes, row_losses
+from perft.forward import AdapterRows, row_losses
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
@@ -25,7 +24,7 @@ from perft.tasks.tokenize import TokenRows
 
 @torch.no_grad()
 def choose(
-    lanes: Lanes,
+    host: AdapterHost,
     names: Sequence[str],
     split: Split,
     *,
@@ -37,7 +36,7 @@ def choose(
     """Predictions of this rank's share of the split, for each adapter, by example index.
 
     Args:
-        lanes: the base with the adapters on it.
+        host: the base with the adapters on it.
         names: the adapters.
         split: examples, with choices, and scorer.
         rows: the split's, from `tokenize_choices`; at least one for each rank.
@@ -46,27 +45,22 @@ def choose(
         ranks: the rows are shared among them.
     """
     total = {name: torch.zeros(len(rows), dtype=torch.float64) for name in names}
-
-    def losses_of(host: AdapterHost, mine: Sequence[int]) -> dict[str, Tensor]:
+    for chunk in chunks_by_length(rows.lengths.tolist(), len(names), ranks):
+        mine = chunk[ranks.share(len(chunk))]
         part = AdapterRows([rows.row(i) for i in mine])
-        return row_losses(host, pad, dict.fromkeys(names, part))
-
-    chunks = chunks_by_length(rows.lengths.tolist(), len(names), ranks, lanes.count)
-    shares = [chunk[ranks.share(len(chunk))] for chunk in chunks]
-    for mine, found in zip(shares, lanes.run(losses_of, shares), strict=True):
-        for name, losses in found.items():
+        for name, losses in row_losses(host, pad, dict.fromkeys(names, part)).items():
             total[name][mine] = losses.cpu()
     on_device = {name: losses.to(ranks.device) for name, losses in total.items()}
     ranks.add_up(list(on_device.values()))
     indices = range(len(split.examples))[ranks.share(len(split.examples))]
     starts = [0, *accumulate(len(example.choices) for example in split.examples)]
-    predictions = {}
+    found = {}
     for name, losses in on_device.items():
         values = losses.tolist()
-        predictions[name] = [
+        found[name] = [
             _chosen(split, i, values[starts[i] : starts[i + 1]], normalized) for i in indices
         ]
-    return predictions
+    return found
 
 
 def _chosen(split: Split, index: int, losses: Sequence[float], normalized: bool) -> Prediction:

@@ -9,7 +9,6 @@ from transformers import PreTrainedTokenizerBase
 from perft.errors import ConfigError
 from perft.evaluation.generate import Name, generate
 from perft.evaluation.loss import chunks_by_length
-from perft.forward import Lanes
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
@@ -52,7 +51,7 @@ def new_tokens(split: Split, tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def predict(
-    lanes: Lanes,
+    host: AdapterHost,
     names: Sequence[Name],
     split: Split,
     *,
@@ -64,7 +63,7 @@ def predict(
     """Predictions of this rank's share of the split, for each adapter, by example index.
 
     Args:
-        lanes: the base with the adapters on it.
+        host: the base with the adapters on it.
         names: the adapters; None is the base alone.
         split: examples and scorer.
         prompts: the split's, from `prompt_rows`.
@@ -77,9 +76,9 @@ def predict(
     count = len(prompts) if first is None else min(first, len(prompts))
     limit = new_tokens(split, tokenizer)
     lengths = (prompts.lengths[:count] + limit).tolist()
-
-    def continued(host: AdapterHost, mine: Sequence[int]) -> dict[Name, list[list[int]]]:
-        return generate(
+    for chunk in chunks_by_length(lengths, len(names), ranks):
+        mine = chunk[ranks.share(len(chunk))]
+        new = generate(
             host,
             names,
             [prompts.row(i)[0] for i in mine],
@@ -88,10 +87,6 @@ def predict(
             eos=tokenizer.eos_token_id,
             ranks=ranks,
         )
-
-    chunks = chunks_by_length(lengths, len(names), ranks, lanes.count)
-    shares = [chunk[ranks.share(len(chunk))] for chunk in chunks]
-    for mine, new in zip(shares, lanes.run(continued, shares), strict=True):
         for name, rows in new.items():
             # Decoding no rows gives one empty text; a rank may have none.
             texts = tokenizer.batch_decode(rows, skip_special_tokens=True) if rows else []

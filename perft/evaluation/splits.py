@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from perft.evaluation.likelihood import choose
 from perft.evaluation.score import Prediction, predict, prompt_rows
-from perft.forward import Lanes
+from perft.injection import AdapterHost
 from perft.models.load import Base
 from perft.ranks import Ranks
 from perft.tasks import Split
@@ -23,13 +23,13 @@ Predictions = Mapping[str, Mapping[str, Sequence[Prediction]]]
 
 
 def predict_split(
-    base: Base, lanes: Lanes, names: Sequence[str], split: Split, scoring: Scoring
+    base: Base, host: AdapterHost, names: Sequence[str], split: Split, scoring: Scoring
 ) -> dict[str, list[Prediction]]:
     """Every prediction of each adapter, by example index.
 
     Args:
         base: loaded, in one process.
-        lanes: its host, with the adapters on it.
+        host: its host, with the adapters on it.
         names: the adapters.
         split: examples and scorer.
         scoring: by generation, or by the likelihood of choices.
@@ -40,11 +40,11 @@ def predict_split(
     ranks, tokenizer = Ranks(device=base.model.device), base.tokenizer
     if scoring == "generation":
         prompts = prompt_rows(split, tokenizer, base.positions)
-        found = predict(lanes, names, split, prompts=prompts, tokenizer=tokenizer, ranks=ranks)
+        found = predict(host, names, split, prompts=prompts, tokenizer=tokenizer, ranks=ranks)
         return {name: found[name] for name in names}
     assert tokenizer.pad_token_id is not None, "a loaded base has one"
     return choose(
-        lanes,
+        host,
         names,
         split,
         rows=tokenize_choices(split.examples, tokenizer, base.positions),

@@ -1,5 +1,6 @@
 """LoRA on the fused weights of an MoE block's base experts: see `FusedSite`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from perft.adapters import lora_experts
 from perft.config import LoraExpertsConfig
-from perft.injection.rows import Segment
+from perft.injection.rows import RowLayout, Segment
 from perft.injection.sites import BareForward, CurrentLayout, Site, replace_rows
 from perft.models.blocks import MoEBlock
 from perft.models.fused import fused_weights, is_transposed
@@ -37,21 +38,24 @@ class FusedSite(Site):
         if layout is None:
             return None
         # A rank may have no row of some adapter; experts need not take none.
-        mine = [segment for segment in self._mine(layout) if segment.stop > segment.start]
+        mine = {i: s for i, s in self._mine(layout).items() if s.stop > s.start}
         if not mine:
             return None
+        inputs = [_split(layout, value) for value in args]
+        named = {key: _split(layout, value) for key, value in kwargs.items()}
         shape = (-1, output.numel() // (self._rows * output.shape[-1]), output.shape[-1])
-        parts = [(s, self._rerun(experts, s, args, kwargs).view(shape)) for s in mine]
-        return replace_rows(output.view(shape), parts).view(output.shape)
+        parts = {
+            i: self._rerun(
+                experts,
+                segment,
+                tuple(values[i] for values in inputs),
+                {key: values[i] for key, values in named.items()},
+            ).view(shape)
+            for i, segment in mine.items()
+        }
+        return replace_rows(layout, output.view(shape), parts).view(output.shape)
 
     def _rerun(self, experts: nn.Module, segment: Segment, args: Any, kwargs: Any) -> Tensor:
-        def own(value: Any) -> Any:
-            """The segment's part of what the experts are given, token after token."""
-            if not isinstance(value, Tensor):
-                return value
-            length = len(value) // self._rows
-            return value[segment.start * length : segment.stop * length]
-
         assert segment.name is not None
         config, weights = self.configs[segment.name], self.weights(segment.name)
         assert isinstance(config, LoraExpertsConfig)
@@ -65,7 +69,12 @@ class FusedSite(Site):
         output: Tensor = torch.func.functional_call(
             BareForward(experts),
             merged,
-            tuple(map(own, args)),
-            {key: own(value) for key, value in kwargs.items()},
+            args,
+            kwargs,
         )
         return output
+
+
+def _split(layout: RowLayout, value: Any) -> Sequence[Any]:
+    """Each segment's part of what the experts are given, token after token."""
+    return layout.split(value) if isinstance(value, Tensor) else [value] * len(layout.segments)

@@ -96,21 +96,6 @@ class AdapterHost:
             self._site(place).add(name, config, weights)
         self.configs[name] = config
 
-    def borrow(self, name: str, owner: "AdapterHost") -> None:
-        """Puts an adapter of another host here too, with the very same tensors.
-
-        Args:
-            name: the adapter.
-            owner: has it, on a base that shares this one's tensors.
-        """
-        self._require_new(name)
-        config, tensors = owner.configs[name], owner.tensors(name)
-        for place in self._places(config):
-            kinds = adapters.shapes(config, place.geometry)
-            weights = {kind: tensors[f"{place.path}.adapters.{kind}"] for kind in kinds}
-            self._site(place).put(name, config, weights)
-        self.configs[name] = config
-
     def remove(self, name: str) -> None:
         """Takes an adapter off the base; the last one leaves the base as it was."""
         self._require(name)

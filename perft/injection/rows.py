@@ -58,6 +58,15 @@ class RowLayout:
         """Rows of the batch."""
         return self.segments[-1].stop
 
+    def split(self, value: Tensor) -> tuple[Tensor, ...]:
+        """The part of each segment of what has the batch's rows first, or its tokens row by row.
+
+        One operation for all segments: in the backward pass it joins their gradients, where each
+        slice would fill a tensor of full size with zeros.
+        """
+        each = len(value) // self.rows
+        return torch.split(value, [(s.stop - s.start) * each for s in self.segments])
+
     def mask_of(self, segment: Segment, length: int, device: torch.device) -> Tensor:
         """Which tokens of a segment count, row after row of `length` tokens."""
         if self.mask_BS is None:

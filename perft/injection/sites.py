@@ -5,7 +5,8 @@ classes, keys and tied weights. It holds one tensor per kind and adapter, `<kind
 forward hooks add what the adapters say. Nothing is wrapped.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -58,16 +59,11 @@ class Site(nn.Module):
         """Puts an adapter's tensors here, as trainable masters on the base's device."""
         base = self._base_parameter()
         dtype, device = master_dtype(base.dtype), base.device
-        masters = {k: w.detach().to(device, dtype, copy=True) for k, w in weights.items()}
-        self.put(name, config, {kind: nn.Parameter(master) for kind, master in masters.items()})
-
-    def put(self, name: str, config: AdapterConfig, weights: Weights) -> None:
-        """Puts parameters here as they are."""
         for kind, tensor in weights.items():
             if kind not in self._tensors:
                 self._tensors[kind] = nn.ParameterDict()
                 self.add_module(kind, self._tensors[kind])
-            self._tensors[kind][name] = tensor
+            self._tensors[kind][name] = nn.Parameter(tensor.detach().to(device, dtype, copy=True))
         self.configs[name] = config
 
     def remove(self, name: str) -> None:
@@ -107,8 +103,9 @@ class Site(nn.Module):
             )
         return current
 
-    def _mine(self, layout: RowLayout) -> list[Segment]:
-        return [segment for segment in layout.segments if segment.name in self.configs]
+    def _mine(self, layout: RowLayout) -> dict[int, Segment]:
+        """The segments whose adapter is here, by their number in the layout."""
+        return {i: s for i, s in enumerate(layout.segments) if s.name in self.configs}
 
     def _drop(self, segment: Segment, length: int) -> Drop:
         assert segment.name is not None
@@ -146,21 +143,22 @@ class BlockSite(Site):
         x, y = _hidden_states(args, kwargs), output[0] if isinstance(output, tuple) else output
         # Some families flatten the tokens before the block, some after it.
         x_BSD, y_BSD = (z.view(self._rows, -1, z.shape[-1]) for z in (x, y))
-        parts = [(s, self._output(s, x_BSD, layout, routing)) for s in mine]
-        y = add_rows(y_BSD, parts).view(y.shape)
+        inputs = layout.split(x_BSD)
+        parts = {i: self._output(s, inputs[i], layout, routing) for i, s in mine.items()}
+        y = add_rows(layout, y_BSD, parts).view(y.shape)
         return (y, *output[1:]) if isinstance(output, tuple) else y
 
     def _output(
         self,
         segment: Segment,
-        x_BSD: Tensor,
+        x_bSD: Tensor,
         layout: RowLayout,
         routing: BaseRouting | None,
     ) -> Tensor:
         assert segment.name is not None
-        name, length = segment.name, x_BSD.shape[1]
+        name, length = segment.name, x_bSD.shape[1]
         config = self.configs[name]
-        x_TD = x_BSD[segment.start : segment.stop].flatten(0, 1)
+        x_TD = x_bSD.flatten(0, 1)
         tokens = slice(segment.start * length, segment.stop * length)
         chosen = None
         if isinstance(config, EmbeddedConfig):
@@ -188,16 +186,17 @@ class LinearSite(Site):
         layout = self._layout(x_BSI.shape[0])
         if layout is None or not (mine := self._mine(layout)):
             return None
-        return add_rows(y_BSO, [(s, self._output(s, x_BSI)) for s in mine])
+        inputs = layout.split(x_BSI)
+        return add_rows(layout, y_BSO, {i: self._output(s, inputs[i]) for i, s in mine.items()})
 
-    def _output(self, segment: Segment, x_BSI: Tensor) -> Tensor:
+    def _output(self, segment: Segment, x_bSI: Tensor) -> Tensor:
         assert segment.name is not None
-        x_TI = x_BSI[segment.start : segment.stop].flatten(0, -2)
-        drop = self._drop(segment, len(x_BSI[0].flatten(0, -2)))
+        x_TI = x_bSI.flatten(0, -2)
+        drop = self._drop(segment, math.prod(x_bSI.shape[1:-1]))
         config = self.configs[segment.name]
         y_TO = lora.apply(config, self.weights(segment.name), x_TI, drop)  # type: ignore[arg-type]
         # Latent attention projects (B, heads, S, I).
-        return y_TO.view(-1, *x_BSI.shape[1:-1], y_TO.shape[-1])
+        return y_TO.view(-1, *x_bSI.shape[1:-1], y_TO.shape[-1])
 
 
 class RouterSite(Site):
@@ -221,24 +220,27 @@ class RouterSite(Site):
         layout = self._layout(self._rows)
         if layout is None or not (mine := self._mine(layout)):
             return None
-        parts = [(s, self._rerun(router, s, args)) for s in mine]
+        inputs = [self._split(layout, value) for value in args]
+        parts = {
+            i: self._rerun(router, s, [values[i] for values in inputs]) for i, s in mine.items()
+        }
         if isinstance(output, Tensor):
-            return self._replace(output, parts)
+            return self._replace(layout, output, parts)
         return tuple(
-            self._replace(whole, [(s, part[i]) for s, part in parts])
-            for i, whole in enumerate(output)
+            self._replace(layout, whole, {i: part[at] for i, part in parts.items()})
+            for at, whole in enumerate(output)
         )
 
-    def _replace(self, whole: Tensor, parts: list[tuple[Segment, Tensor]]) -> Tensor:
+    def _replace(self, layout: RowLayout, whole: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
         width = whole.numel() // self._rows
-        by_row = [(s, part.reshape(s.stop - s.start, width)) for s, part in parts]
-        return replace_rows(whole.reshape(self._rows, width), by_row).view(whole.shape)
+        by_row = {i: part.reshape(-1, width) for i, part in parts.items()}
+        return replace_rows(layout, whole.reshape(self._rows, width), by_row).view(whole.shape)
 
-    def _rerun(self, router: nn.Module, segment: Segment, args: tuple[Any, ...]) -> Any:
+    def _rerun(self, router: nn.Module, segment: Segment, args: Sequence[Any]) -> Any:
         assert segment.name is not None
         config, weights = self.configs[segment.name], self.weights(segment.name)
         weight_ED = lora.merge(config, weights, router.get_parameter(self._weight))  # type: ignore[arg-type]
-        x, *others = (self._of_rows(value, segment) for value in args)
+        x, *others = args
         wide = master_dtype(router.get_parameter(self._weight).dtype)
         return torch.func.functional_call(
             BareForward(router),
@@ -246,12 +248,11 @@ class RouterSite(Site):
             (x.to(wide), *others),
         )
 
-    def _of_rows(self, value: Any, segment: Segment) -> Any:
+    def _split(self, layout: RowLayout, value: Any) -> Sequence[Any]:
         # A vector holds one number for each base expert; more dimensions begin with the tokens.
         if not isinstance(value, Tensor) or value.dim() == 1:
-            return value
-        per_row = len(value) // self._rows
-        return value[segment.start * per_row : segment.stop * per_row]
+            return [value] * len(layout.segments)
+        return layout.split(value)
 
 
 class BareForward(nn.Module):
@@ -272,20 +273,17 @@ def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     return found
 
 
-def add_rows(y_BSO: Tensor, parts: list[tuple[Segment, Tensor]]) -> Tensor:
-    """Adds each part to its rows and leaves the other rows as they are."""
-    return replace_rows(
-        y_BSO, [(s, y_BSO[s.start : s.stop] + part.to(y_BSO.dtype)) for s, part in parts]
-    )
+def add_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
+    """Adds parts to the rows of their segments and leaves the other rows as they are."""
+    rows = layout.split(y_BSO)
+    return _joined([y + parts[i].to(y.dtype) if i in parts else y for i, y in enumerate(rows)])
 
 
-def replace_rows(y_BSO: Tensor, parts: list[tuple[Segment, Tensor]]) -> Tensor:
-    """Puts each part in place of its rows, without writing into `y_BSO`."""
-    pieces: list[Tensor] = []
-    at = 0
-    for segment, part in parts:
-        pieces += [y_BSO[at : segment.start], part.to(y_BSO.dtype)]
-        at = segment.stop
-    pieces.append(y_BSO[at:])
-    pieces = [piece for piece in pieces if len(piece)]
+def replace_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
+    """Puts parts in place of the rows of their segments, without writing into `y_BSO`."""
+    rows = layout.split(y_BSO)
+    return _joined([parts[i].to(y.dtype) if i in parts else y for i, y in enumerate(rows)])
+
+
+def _joined(pieces: list[Tensor]) -> Tensor:
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

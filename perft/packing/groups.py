@@ -2,16 +2,18 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 import ray.train
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from perft.errors import SearchError
 from perft.packing.meeting import MeetingPoint
@@ -27,10 +29,6 @@ SLOTS_ON_A_GPU = 8
 
 TRIALS_ON_CPUS = 4
 """Trials that all groups together train at once on CPUs, unless the user says otherwise."""
-
-CORES_OF_A_GROUP = 2
-"""Cores that a group on CPUs has at least: one worker uses two well (`perft.forward.lanes`), where
-two groups would start twice as many processes."""
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +68,7 @@ def fit_to_cluster(
 
     Args:
         groups: worker groups wanted; None for as many as there are GPUs for, or, on CPUs, for up to
-            `TRIALS_ON_CPUS`, of `CORES_OF_A_GROUP` each.
+            `TRIALS_ON_CPUS`, so that each trial has a core where there are enough of them.
         workers: workers per group.
         slots: trials per group; None for `SLOTS_ON_A_GPU`, or, on CPUs, for what makes
             `TRIALS_ON_CPUS` in all: a search is then the same on every such machine.
@@ -106,10 +104,11 @@ def fit_to_cluster(
 
 
 def _groups_for(found: Mapping[str, int], workers: int, num_trials: int, *, use_gpu: bool) -> int:
-    if use_gpu:
-        return max(1, min(found["GPUs"] // workers, found["CPUs"] // workers, num_trials))
-    most = min(found["CPUs"] // max(workers, CORES_OF_A_GROUP), num_trials)
-    return max((n for n in (1, 2, TRIALS_ON_CPUS) if n <= most), default=1)
+    possible = min(found["GPUs"], found["CPUs"]) if use_gpu else found["CPUs"]
+    most = min(possible // workers, num_trials)
+    if not use_gpu:
+        most = max((n for n in (1, 2, TRIALS_ON_CPUS) if n <= most), default=1)
+    return max(1, most)
 
 
 def _require(what: str, groups: int, workers: int, found: int) -> None:
@@ -124,6 +123,21 @@ def _work(flat: dict[str, Any]) -> None:
     from perft.packing.worker import work  # noqa: PLC0415 - only workers need torch
 
     work(flat)
+
+
+def _trainer_of(shape: GroupShape) -> Callable[..., Any]:
+    """Ray Train's trainer for a group: a lone worker needs no process group.
+
+    Without one, neither this process nor the group's controller has to import torch, which would
+    be two of the seconds that a group takes to start.
+    """
+    if shape.workers == 1:
+        trainer: Callable[..., Any] = DataParallelTrainer
+        return trainer
+    from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415 - imports torch
+
+    backend = TorchConfig(backend="nccl" if shape.use_gpu else "gloo")
+    return functools.partial(TorchTrainer, torch_config=backend)
 
 
 class WorkerGroups:
@@ -191,12 +205,9 @@ class WorkerGroups:
             threads=shape.cpus,
             **group,
         )
-        from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415 - imports torch
-
-        return TorchTrainer(
+        return _trainer_of(shape)(
             _work,
             train_loop_config=dataclasses.asdict(settings),
-            torch_config=TorchConfig(backend="nccl" if shape.use_gpu else "gloo"),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=shape.workers,
                 use_gpu=shape.use_gpu,

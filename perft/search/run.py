@@ -46,6 +46,8 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     # Trials are persisted at every report: there is nothing to do when a machine is about to go.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Seconds after which Ray Train sees that a group has ended, or has lost a worker.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
 """Environment of the processes on the cluster."""
 
@@ -114,16 +116,24 @@ def _ray_and_tracker(prepared: Prepared) -> Iterator["Tracker"]:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     with ThreadPoolExecutor() as pool:
         opening = pool.submit(_open_tracker, prepared)
-        pool.submit(importlib.import_module, "ray.train.torch")
-        ray.init(
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": WORKER_ENVIRONMENT},
-        )
+        _start_ray()
     try:
         yield opening.result()
     finally:
         ray.shutdown()
+
+
+def _start_ray() -> None:
+    """Joins the cluster that there is, or starts one on this machine."""
+    options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        ray.init("auto", runtime_env={"env_vars": WORKER_ENVIRONMENT}, **options)
+    except ConnectionError:
+        if "RAY_ADDRESS" in os.environ:  # who names a cluster does not want another
+            raise
+        # Its processes inherit these, and need no environment of their own that takes a second.
+        os.environ.update(WORKER_ENVIRONMENT)
+        ray.init("local", **options)
 
 
 def _open_tracker(prepared: Prepared) -> "Tracker":

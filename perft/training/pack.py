@@ -15,7 +15,6 @@ from perft.adapters.routing import RouterSums
 from perft.checkpoint import TrialState, adapter_files, from_bytes, to_bytes
 from perft.errors import ConfigError, StorageError
 from perft.evaluation import Prediction, count_correct, predict, validation_losses
-from perft.forward import Lanes, lanes_on
 from perft.injection import AdapterHost
 from perft.models.load import Base
 from perft.ranks import Ranks
@@ -34,8 +33,8 @@ from perft.training.step import TrialBatch, gradients_of
 from perft.trial import AdapterSize, Report, TrialConfig
 
 RUNG_EXAMPLES = 100
-"""Validation examples that are generated at a rung. ASHA compares the validation loss, which is
-of all examples and far less noisy; the accuracy there is for the eye."""
+"""Validation examples of a rung; at full length all count. ASHA compares their loss, which ranks
+trials as well as the loss of four times as many does (`benchmarks/rung_metric.py`)."""
 
 Advanced = Report | str
 """A report, or why the trial failed."""
@@ -62,7 +61,6 @@ class Pack:
         self.task = task
         self.ranks = ranks
         self.host = AdapterHost(base.model)
-        self.lanes = Lanes(self.host, lanes_on(ranks))
         self.rows = TaskRows(task, base.tokenizer, base.positions)
         self.running: dict[str, RunningTrial] = {}
         self.tokens_per_pass = tokens_per_pass(ranks.device.type)
@@ -101,7 +99,6 @@ class Pack:
             self.host.add(name, config.adapter, seed=training.seed)
         else:
             self.host.load(name, config.adapter, saved.adapter)
-        self.lanes.share(name)
         optimizer = AdapterOptimizer(self.host.tensors(name), training)
         trial = RunningTrial(config, rows, optimizer)
         if saved is not None:
@@ -114,7 +111,7 @@ class Pack:
         """Lets a trial go and frees what it held."""
         if name in self.running:
             del self.running[name]
-            self.lanes.remove(name)
+            self.host.remove(name)
 
     def advance(
         self, targets: Mapping[str, int], on_step: Callable[[], None] | None = None
@@ -228,10 +225,10 @@ class Pack:
         shapes = {name: batch.shape for name, batch in batches.items()}
         while True:
             # Of whole batches, not of this rank's part: all ranks must make the same passes.
-            together = passes(shapes, self.tokens_per_pass * self.ranks.size, self.lanes.count)
+            together = passes(shapes, self.tokens_per_pass * self.ranks.size)
             try:
                 found = gradients_of(
-                    self.lanes,
+                    self.host,
                     pad,
                     self.ranks,
                     batches,
@@ -251,42 +248,37 @@ class Pack:
             torch.cuda.empty_cache()
 
     def _evaluate(self, names: Sequence[str]) -> dict[str, Report | None]:
+        """All validation examples for trials of full length, fewer for those at a rung."""
+        everything = len(self.task.validation.examples)
+        fewer = min(max(RUNG_EXAMPLES, self.ranks.size), everything)
+        full = [name for name in names if self.running[name].is_full_length]
+        rest = [name for name in names if name not in full]
+        return self._validate(full, everything) | self._validate(rest, fewer)
+
+    def _validate(self, names: Sequence[str], examples: int) -> dict[str, Report | None]:
+        """Reports on the first so many validation examples."""
         pad: Any = self.base.tokenizer.pad_token_id
         losses: dict[str, float] = {}
         lengths = {name: self.running[name].config.training.max_length for name in names}
         for length in dict.fromkeys(lengths.values()):
-            rows = self.rows.validation(length)
+            tokens = self.rows.validation(length)
             same = [name for name in names if lengths[name] == length]
-            all_rows = [rows.row(i) for i in range(len(rows))]
-            losses |= validation_losses(self.lanes, same, all_rows, pad, self.ranks)
-        correct, scored = self._validate(names)
-        return {
-            name: self.running[name].report(losses[name], correct[name], scored[name])
-            for name in names
-        }
-
-    def _validate(self, names: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
-        """Right answers and scored examples: all of them at full length, fewer at a rung."""
+            rows = [tokens.row(i) for i in range(examples)]
+            losses |= validation_losses(self.host, same, rows, pad, self.ranks)
         split = self.task.validation
-        correct, scored = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
-        full = {name for name in names if self.running[name].is_full_length}
-        for group, limit in ((full, len(split.examples)), (set(names) - full, RUNG_EXAMPLES)):
-            if group and split.scorer.generates:
-                examples = min(limit, len(split.examples))
-                correct |= self._count_correct(sorted(group), split, examples)
-                scored |= dict.fromkeys(group, examples)
-        return correct, scored
-
-    def _count_correct(
-        self, names: Sequence[str], split: Split, first: int | None = None
-    ) -> dict[str, int]:
-        return count_correct(self._predict(names, split, first), self.ranks)
+        correct, scored = dict.fromkeys(names, 0), 0
+        if names and split.scorer.generates:
+            correct = count_correct(self._predict(names, split, examples), self.ranks)
+            scored = examples
+        return {
+            name: self.running[name].report(losses[name], correct[name], scored) for name in names
+        }
 
     def _predict(
         self, names: Sequence[str], split: Split, first: int | None = None
     ) -> dict[str, list[Prediction]]:
         return predict(
-            self.lanes,
+            self.host,
             names,
             split,
             prompts=self.rows.prompts(split),

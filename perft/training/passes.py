@@ -22,7 +22,7 @@ def tokens_per_pass(device: str) -> int:
     return TOKENS_ON_CPU if device == "cpu" else TOKENS_ON_ACCELERATOR
 
 
-def passes(shapes: Mapping[str, Shape], tokens: int, lanes: int = 1) -> list[list[str]]:
+def passes(shapes: Mapping[str, Shape], tokens: int) -> list[list[str]]:
     """Which trials go through the base together, longest rows first, each trial in one pass.
 
     Trials of similar length share a pass, so that they pad each other little.
@@ -30,9 +30,7 @@ def passes(shapes: Mapping[str, Shape], tokens: int, lanes: int = 1) -> list[lis
     Args:
         shapes: shape of each trial's batch.
         tokens: padded tokens of one pass; a trial that is larger goes alone.
-        lanes: passes that can be taken at the same time; each is to have its share.
     """
-    tokens = min(tokens, -(-padded_tokens(list(shapes), shapes) // lanes))
     found: list[list[str]] = []
     for name in sorted(shapes, key=lambda name: -shapes[name][1]):
         if found and padded_tokens([*found[-1], name], shapes) <= tokens:

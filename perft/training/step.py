@@ -13,7 +13,7 @@ from torch import Tensor
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums, load_balancing_loss
 from perft.config import RoutedConfig, TrainingConfig
-from perft.forward import AdapterRows, Lanes, Row, pack_losses, target_count
+from perft.forward import AdapterRows, Row, pack_losses, target_count
 from perft.injection import AdapterHost
 from perft.models.blocks import decoder_layers
 from perft.models.checkpointing import recomputed
@@ -57,7 +57,7 @@ class TrialBatch:
 
 
 def gradients_of(
-    lanes: Lanes,
+    host: AdapterHost,
     pad: int,
     ranks: Ranks,
     batches: Mapping[str, TrialBatch],
@@ -68,7 +68,7 @@ def gradients_of(
     """Computes every trial's gradient, summed over the ranks.
 
     Args:
-        lanes: the base with the trials' adapters on it.
+        host: the base with the trials' adapters on it.
         pad: token id of padding.
         ranks: the processes that share each batch.
         batches: what each trial brings.
@@ -81,13 +81,9 @@ def gradients_of(
     """
     loss: dict[str, Tensor] = {}
     sums: dict[str, RouterSums] = {}
-
-    def one_pass(
-        host: AdapterHost, names: Sequence[str]
-    ) -> tuple[dict[str, Tensor], dict[str, RouterSums]]:
-        return _one_pass(host, pad, ranks, {name: batches[name] for name in names}, checkpointing)
-
-    for losses, its_sums in lanes.run(one_pass, together):
+    for names in together:
+        its = {name: batches[name] for name in names}
+        losses, its_sums = _one_pass(host, pad, ranks, its, checkpointing)
         loss |= losses
         sums |= its_sums
     gradients = [g for batch in batches.values() for g in batch.optimizer.gradients()]

@@ -11,7 +11,6 @@ from contracts.bases import FAMILIES, VOCABULARY, tiny_base
 from contracts.packs import SCORER, tiny_task, tiny_tokenizer
 from perft.errors import ConfigError
 from perft.evaluation import count_correct, generate, predict, prompt_rows
-from perft.forward import Lanes
 from perft.injection import AdapterHost
 from perft.models.families import FAMILIES as SUPPORTED
 from perft.ranks import Ranks
@@ -119,7 +118,7 @@ def test_no_prompts_give_no_outputs() -> None:
 def predictions(host: AdapterHost, split: Split, ranks: Ranks | None = None) -> dict:
     tokenizer = tiny_tokenizer()
     return predict(
-        Lanes(host),
+        host,
         ["perft-s", "perft-e"],
         split,
         prompts=prompt_rows(split, tokenizer, 64),

@@ -14,7 +14,6 @@ from perft.evaluation import Prediction
 from perft.evaluation import loss as evaluation_loss
 from perft.evaluation.likelihood import choose
 from perft.evaluation.score import new_tokens
-from perft.forward import Lanes
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
@@ -49,7 +48,7 @@ def found(
     ranks: Ranks | None = None,
 ) -> dict[str, list[Prediction]]:
     return choose(
-        Lanes(host),
+        host,
         names or list(SIX),
         split,
         rows=tokenize_choices(split.examples, tiny_tokenizer(), 64),

@@ -20,7 +20,7 @@ SPACE = ("--space", "arithmetic")
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of the test's own, in which Ray must not start."""
 
-    def start(**_settings: Any) -> None:
+    def start(*_where: Any, **_settings: Any) -> None:
         raise AssertionError("Ray was started")
 
     monkeypatch.setattr(ray, "init", start)
@@ -125,7 +125,7 @@ def test_tracking_that_cannot_be_written(
     place = f"sqlite:///{tmp_path}/file/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
     # It is opened while Ray starts, and before any worker does.
-    monkeypatch.setattr(ray, "init", lambda **_settings: None)
+    monkeypatch.setattr(ray, "init", lambda *_where, **_settings: None)
     done = call("search", *SPACE, "--name", "untold")
     assert done.status == 2
     assert done.errors.startswith(f"error: cannot record runs in {place}: ")

@@ -10,7 +10,6 @@ from contracts.adapters import SIX
 from contracts.packs import trial
 from perft.config import AdapterConfig, EmbeddedConfig, RoutedConfig, SingleConfig
 from perft.errors import BaseModelError
-from perft.forward import Lanes
 from perft.injection import AdapterHost
 from perft.models.families import FAMILIES
 from perft.models.load import load_base
@@ -48,7 +47,7 @@ def measured(model, adapters: list[AdapterConfig], load: Load) -> int:
         batches[f"a{i}"] = TrialBatch(training, 0, rows, optimizer)
     with LiveBytes([*model.parameters(), *model.buffers()]) as live:
         together = passes(dict.fromkeys(batches, (load.rows, load.length)), load.tokens)
-        gradients_of(Lanes(host), 0, Ranks(), batches, together, checkpointing=load.checkpointing)
+        gradients_of(host, 0, Ranks(), batches, together, checkpointing=load.checkpointing)
     for name in batches:
         host.remove(name)
     return live.peak

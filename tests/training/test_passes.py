@@ -39,16 +39,6 @@ def test_a_pass_takes_as_many_trials_as_fit_of_those_with_rows_as_long() -> None
     assert passes(shapes, 20) == [["d"], ["a", "b"], ["c", "e"]]
 
 
-@given(rows=st.integers(1, 9), count=st.integers(1, 9), lanes=st.integers(1, 4))
-def test_trials_of_one_shape_are_shared_out_among_the_lanes(
-    rows: int, count: int, lanes: int
-) -> None:
-    shapes = {f"t{i}": (rows, 20) for i in range(count)}
-    found = [len(names) for names in passes(shapes, 10_000, lanes)]
-    assert len(found) >= min(count, lanes)
-    assert max(found) <= -(-count // lanes)
-
-
 @given(shapes=SHAPES, tokens=st.integers(1, 1000))
 def test_after_a_lack_of_memory_the_largest_shared_pass_is_split(
     shapes: dict[str, tuple[int, int]], tokens: int

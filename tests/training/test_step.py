@@ -8,7 +8,6 @@ from contracts.adapters import add_random
 from contracts.packs import loaded_base, tiny_pack, trial
 from perft.adapters.dropout import DropKey
 from perft.config import AdapterConfig, LoraQVConfig, RoutedConfig, SingleConfig
-from perft.forward import Lanes
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.training.optimizer import AdapterOptimizer
@@ -72,7 +71,7 @@ def test_gradients_are_those_of_each_trial_on_its_own(family: str) -> None:
     for seed, (name, config) in enumerate(CONFIGS.items()):
         add_random(host, name, config, seed)
     mine = batches(host)
-    losses, sums = gradients_of(Lanes(host), 0, Ranks(), mine, [list(mine)])
+    losses, sums = gradients_of(host, 0, Ranks(), mine, [list(mine)])
     assert set(sums) == {"r"}
     for name, batch in mine.items():
         found = {k: t.grad.clone() for k, t in host.tensors(name).items() if t.grad is not None}
@@ -98,7 +97,7 @@ def test_checkpointed_layers_run_once_more_in_the_backward_pass(checkpointing: b
     for block in host.blocks:
         block.module.register_forward_pre_hook(lambda *_: calls.append(1))
     mine = batches(host)
-    gradients_of(Lanes(host), 0, Ranks(), mine, [list(mine)], checkpointing=checkpointing)
+    gradients_of(host, 0, Ranks(), mine, [list(mine)], checkpointing=checkpointing)
     # One more is the token that tells whether the head is a plain one.
     assert len(calls) == len(host.blocks) * (2 + checkpointing)
 
@@ -111,7 +110,7 @@ def test_the_balance_term_is_no_part_of_the_reported_loss() -> None:
     rows = [tiny_pack().rows.train(16, "all").row(i) for i in range(4)]
     training = trial(config).training
     losses = gradients_of(
-        Lanes(host),
+        host,
         0,
         Ranks(),
         {
