@@ -21,7 +21,7 @@ from perft.selection.table import describe_adapter
 from perft.trial import AdapterSize
 
 if TYPE_CHECKING:
-    from perft.training.memory import Load, PackMemory
+    from perft.training.memory import PackMemory
 
 GIGABYTE = 10**9
 PARTS = ("base", "adapters", "gradients", "optimizer", "activations", "working")
@@ -55,8 +55,9 @@ def main(
     plan = _count(configs, base_model)
     memory = None
     if device_memory is not None:
-        load = _load(found, base_model, workers_per_group, checkpointing)
-        memory = _memory(plan, base_model, load, int(device_memory * GIGABYTE))
+        memory = _memory(
+            found, base_model, workers_per_group, checkpointing, int(device_memory * GIGABYTE)
+        )
     if as_json:
         answer = {"space": space, "base": base_model, **_to_json(plan)}
         print(json.dumps({**answer, **(memory.to_json() if memory else {})}, indent=1))
@@ -136,36 +137,16 @@ class _Memory:
         return {"memory": costs, "device_memory": self.device, "memory_unknown": self.unknown}
 
 
-def _load(space: SearchSpace, base_model: str | None, workers: int, checkpointing: bool) -> "Load":
-    import torch  # noqa: PLC0415
+def _memory(
+    space: SearchSpace, base_model: str | None, workers: int, checkpointing: bool, device: int
+) -> _Memory:
+    from perft.search.fit import largest_costs, step_load  # noqa: PLC0415
 
-    from perft.training.memory import Load  # noqa: PLC0415
-    from perft.training.passes import tokens_per_pass  # noqa: PLC0415
-
-    training = space.training(base_model is None)
-    return Load(
-        rows=training.batch_size,
-        length=training.max_length,
-        tokens=tokens_per_pass("cuda"),
-        dtype=torch.bfloat16,
-        ranks=workers,
-        checkpointing=checkpointing,
-    )
-
-
-def _memory(plan: _Plan, base_model: str | None, load: "Load", device: int) -> _Memory:
-    from perft.models.skeleton import skeleton  # noqa: PLC0415
-    from perft.training.memory import pack_memory  # noqa: PLC0415
-
-    config = skeleton(base_model).config
+    load = step_load(space, base_model, workers=workers, checkpointing=checkpointing)
     try:
-        costs = {
-            variant: pack_memory(config, [largest], load)
-            for variant, (_, (largest, _size)) in plan.corners.items()
-        }
+        return _Memory(device, largest_costs(space, base_model, load))
     except BaseModelError as error:
         return _Memory(device, {}, str(error))
-    return _Memory(device, costs)
 
 
 def _table(found: dict[Variant, tuple[Corner, Corner]]) -> Table:

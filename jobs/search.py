@@ -47,11 +47,13 @@ def main(
         typer.Option(min=1, help="Worker groups, one base each.", show_default="fit the cluster"),
     ] = None,
     slots: Annotated[
-        int | None,
+        str,
         typer.Option(
-            min=1, help="Trials a group trains together.", show_default="8; on CPUs 4 in all"
+            metavar="N|auto",
+            help="Trials a group trains together; auto: as many as a GPU's memory holds, up to 8, "
+            "and on CPUs 4 in all.",
         ),
-    ] = None,
+    ] = "auto",
     max_steps: Annotated[
         int | None,
         typer.Option(min=2, help="Steps of a full-length trial.", show_default="the space's"),
@@ -85,7 +87,7 @@ def main(
             max_steps=max_steps,
             workers_per_group=workers_per_group,
             groups=groups,
-            slots=slots,
+            slots=_number_of(slots),
             seed=seed,
             dtype=dtype,
             checkpointing=checkpointing,
@@ -98,6 +100,16 @@ def main(
     show(prepared, finished, console)
     # At its end Python looks through all objects for what it may free; here, for two seconds.
     gc.freeze()
+
+
+def _number_of(slots: str) -> int | None:
+    """None for "auto"."""
+    if slots == "auto":
+        return None
+    if not (slots.isdecimal() and int(slots) > 0):
+        message = f"{slots!r} is neither a number from 1 on nor auto."
+        raise typer.BadParameter(message, param_hint="'--slots'")
+    return int(slots)
 
 
 def show(prepared: Prepared, finished: Finished, console: Console) -> None:

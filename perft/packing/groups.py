@@ -25,7 +25,7 @@ MAX_FAILURES = -1
 STOP_SECONDS = 60.0
 
 SLOTS_ON_A_GPU = 8
-"""Trials that a group trains together on GPUs, unless the user says otherwise."""
+"""Trials that a group trains together on GPUs at most, unless the user says otherwise."""
 
 TRIALS_ON_CPUS = 4
 """Trials that all groups together train at once on CPUs, unless the user says otherwise."""

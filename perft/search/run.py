@@ -22,12 +22,12 @@ import ray
 from rich.console import Console
 
 from perft.errors import PerftError, SearchError
-from perft.packing.groups import GroupShape, WorkerGroups, fit_to_cluster
+from perft.packing.devices import gpu_memory
+from perft.packing.groups import SLOTS_ON_A_GPU, GroupShape, WorkerGroups, fit_to_cluster
 from perft.packing.places import PREDICTIONS, trial_folder
 from perft.search.follow import Follow
 from perft.search.ledger import Ledger
 from perft.search.prepare import Prepared, task_source
-from perft.search.settings import SearchSettings
 from perft.search.tuning import tune_trials
 from perft.search.view import View
 from perft.selection import best, knee, pareto_front, write_scores
@@ -90,7 +90,7 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
     with _ray_and_tracker(prepared) as tracker:
         ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
         try:
-            shape = _shape(prepared.settings)
+            shape = _shape(prepared)
             settings = dataclasses.replace(
                 prepared.settings, groups=shape.groups, slots=shape.slots
             )
@@ -150,12 +150,33 @@ def _open_tracker(prepared: Prepared) -> "Tracker":
     )
 
 
-def _shape(settings: SearchSettings) -> GroupShape:
+def _shape(prepared: Prepared) -> GroupShape:
     """How the worker groups lie on the cluster, which is up."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    settings = prepared.settings
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    slots = settings.slots
+    if slots is None and any(node["Resources"].get("GPU", 0) >= 1 for node in nodes):
+        slots = _slots_on_gpus(prepared, gpu_memory(nodes))
+    resources = [node["Resources"] for node in nodes]
     return fit_to_cluster(
-        settings.groups, settings.workers_per_group, settings.slots, nodes, settings.num_trials
+        settings.groups, settings.workers_per_group, slots, resources, settings.num_trials
     )
+
+
+def _slots_on_gpus(prepared: Prepared, memory: int) -> int:
+    """As many trials as a GPU of so many bytes holds, and no more than are useful at a time."""
+    from perft.search.fit import slots_in, step_load  # noqa: PLC0415 - imports torch
+
+    settings, space = prepared.settings, prepared.draw.space
+    load = step_load(
+        space,
+        settings.base_model,
+        workers=settings.workers_per_group,
+        dtype=settings.dtype,
+        checkpointing=settings.checkpointing,
+    )
+    slots = slots_in(memory, space, settings.base_model, load)
+    return SLOTS_ON_A_GPU if slots is None else min(SLOTS_ON_A_GPU, slots)
 
 
 def _search_on(
