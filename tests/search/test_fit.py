@@ -1,6 +1,7 @@
 """How many trials a group trains together on a GPU follows from the GPU's memory."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from perft.search import run
 from perft.search.fit import USABLE, largest_costs, slots_in, step_load
 from perft.search.prepare import Prepared, Wish, prepare
 from perft.search.space import find_space
+from perft.training.memory import PackMemory
 
 SPACE = find_space("arithmetic")
 
@@ -36,9 +38,14 @@ def shape_on(
     return run._shape(prepared)
 
 
+@functools.cache
+def embedded_costs() -> dict[str, PackMemory]:
+    return dict(largest_costs(SPACE, None, step_load(SPACE, None)))
+
+
 def bytes_for(trials: int) -> int:
     """Memory in which so many trials of every kind fit, and not one more of the largest."""
-    costs = largest_costs(SPACE, None, step_load(SPACE, None)).values()
+    costs = embedded_costs().values()
     state = {id(c): c.adapters + c.gradients + c.optimizer for c in costs}
     return int(max(c.total + (trials - 0.5) * state[id(c)] for c in costs) / USABLE)
 
@@ -48,7 +55,7 @@ def test_as_many_trials_as_fit(
     trials: int, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = bytes_for(trials)
-    costs = largest_costs(SPACE, None, step_load(SPACE, None))
+    costs = embedded_costs()
     assert min(cost.trials_in(int(memory * USABLE)) for cost in costs.values()) == trials
     assert shape_on(prepared, memory, monkeypatch).slots == trials
 
@@ -79,6 +86,7 @@ def test_a_base_whose_costs_cannot_be_known(tmp_path: Path) -> None:
     assert slots_in(8 * 10**9, SPACE, str(tmp_path), step_load(SPACE, str(tmp_path))) is None
 
 
+@pytest.mark.slow
 def test_workers_share_a_base_that_one_gpu_does_not_hold(tmp_path: Path) -> None:
     OlmoeConfig(vocab_size=50304, intermediate_size=1024, pad_token_id=1).save_pretrained(tmp_path)
     olmoe_1b_7b = str(tmp_path)
