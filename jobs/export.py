@@ -22,7 +22,7 @@ from perft.selection import (
     wilson,
 )
 from perft.storage import Storage
-from perft.trial import TrialResult
+from perft.trial import Report, TrialResult
 
 
 def main(
@@ -60,15 +60,19 @@ def main(
     )
     assert trial.last is not None, "a full-length trial has a report"
     print(
-        f"trial {trial.number} ({describe(trial.config)}), validation accuracy "
-        f"{trial.last.accuracy:.1%}, is in {folder}"
+        f"trial {trial.number} ({describe(trial.config)}), validation {_result(trial.last)}, "
+        f"is in {folder}"
     )
 
 
+def _result(report: Report) -> str:
+    return f"accuracy {report.accuracy:.1%}" if report.scored else f"loss {report.val_loss:.4f}"
+
+
 def scores_of(search: Storage, trial: TrialResult) -> list[Score]:
-    """The trial's accuracies with their intervals, the validation split's first."""
+    """The trial's accuracies with their intervals, the validation split's first; maybe none."""
     assert trial.last is not None, "a full-length trial has a report"
-    counts = {"validation": (trial.last.correct, trial.last.scored)}
+    counts = {"validation": (trial.last.correct, trial.last.scored)} if trial.last.scored else {}
     counts |= read_scores(search, trial.number)
     scores = []
     for split, (correct, scored) in counts.items():

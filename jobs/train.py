@@ -19,7 +19,7 @@ from perft.config import VARIANTS, Activation, adapter_from_flat, fields_of
 from perft.errors import ConfigError
 from perft.models.source import check_base
 from perft.search.space import SearchSpace, find_space, of_length
-from perft.selection import accuracy_interval
+from perft.selection import stated
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task
 from perft.trial import Report, TrialConfig
@@ -173,11 +173,14 @@ def _train(
 
 
 def _line(report: Report) -> str:
-    low, high = accuracy_interval(report)
+    accuracy = (
+        f"accuracy {stated(report)} on {report.scored} validation examples, "
+        if report.scored
+        else ""
+    )
     return (
         f"step {report.step}: train loss {report.train_loss:.4f}, val loss {report.val_loss:.4f}, "
-        f"accuracy {report.accuracy:.1%} [{low:.1%}, {high:.1%}] on {report.scored} validation "
-        f"examples, {report.tokens_per_second:,.0f} tokens/s"
+        f"{accuracy}{report.tokens_per_second:,.0f} tokens/s"
     )
 
 

@@ -18,6 +18,11 @@ _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 EMBEDDED = "the tiny OLMoE base embedded in perft"
 
 
+_HOW_SCORED = """\
+Intervals are 95% Wilson score intervals. The validation split chose this adapter among the
+trials of the search, so its score is slightly optimistic; test splits were scored once."""
+
+
 def model_card(picked: TrialResult, settings: Mapping[str, Any], scores: Sequence[Score]) -> str:
     """The card as Markdown with YAML front matter.
 
@@ -39,10 +44,7 @@ search `{settings["name"]}`. It holds the adapter alone: the base stays as it is
 
 ## Scores
 
-{_scores(scores)}
-
-Intervals are 95% Wilson score intervals. The validation split chose this adapter among the
-trials of the search, so its score is slightly optimistic; test splits were scored once.
+{_scores(scores) if scores else _loss(picked)}
 
 ## Size
 
@@ -99,7 +101,16 @@ def _scores(scores: Sequence[Score]) -> str:
         f"| {score.correct} of {score.scored} |"
         for score in scores
     ]
-    return "\n".join(["| split | accuracy | 95% interval | correct |", "|---|---|---|---|", *rows])
+    table = ["| split | accuracy | 95% interval | correct |", "|---|---|---|---|", *rows]
+    return "\n".join([*table, "", _HOW_SCORED])
+
+
+def _loss(picked: TrialResult) -> str:
+    assert picked.last is not None, "a full-length trial has a report"
+    return (
+        f"Validation loss {picked.last.val_loss:.4f} nats per token; the task scores no answers.\n"
+        "The same split chose this adapter among the trials of the search."
+    )
 
 
 def _size(picked: TrialResult) -> str:

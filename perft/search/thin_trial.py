@@ -41,7 +41,6 @@ class ThinTrial(tune.Trainable):  # type: ignore[misc]
         return {
             "step": report["step"],
             "val_loss": report["val_loss"],
-            "accuracy": report["correct"] / report["scored"],
             "report": report,
             "size": answer["size"],
             "done": report["step"] >= self._max_steps,

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from perft.search.ledger import Entry
-from perft.selection import describe, wilson
+from perft.selection import describe, merit, stated
+from perft.trial import Report
 
 _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red"}
 _ROWS = 20
@@ -67,7 +68,7 @@ class View:
         last = entry.reports[-1]
         self._line(
             f"trial {entry.number:>3}  step {last.step}/{self._max_steps}  "
-            f"val loss {last.val_loss:.4f}  accuracy {last.accuracy:.1%}  "
+            f"val loss {last.val_loss:.4f}  {_accuracy(last, 'accuracy ', '  ')}"
             f"{describe(entry.config)}"
         )
 
@@ -101,7 +102,7 @@ class View:
             describe(entry.config),
             f"{step}/{self._max_steps}",
             f"{last.val_loss:.4f}" if last else "",
-            f"{last.accuracy:.1%}" if last else "",
+            _accuracy(last) if last else "",
             Text(entry.outcome or "running", style=_STYLES.get(entry.outcome or "", "cyan")),
         )
 
@@ -112,10 +113,8 @@ class View:
         parts = [f"{minutes}:{seconds:02d}", f"{done}/{self._num_trials} trials", self._stage]
         complete = [entry for entry in entries if entry.outcome == "complete"]
         if complete:
-            best = max(complete, key=lambda entry: entry.reports[-1].accuracy)
-            last = best.reports[-1]
-            low, high = wilson(last.correct, last.scored)
-            parts.append(f"best {last.accuracy:.1%} [{low:.1%}, {high:.1%}] trial {best.number}")
+            best = max(complete, key=lambda entry: merit(entry.reports[-1]))
+            parts.append(f"best {stated(best.reports[-1])} trial {best.number}")
         return "  ·  ".join(part for part in parts if part)
 
     def _line(self, text: str) -> None:
@@ -124,6 +123,11 @@ class View:
             self._console.print(
                 f"[{minutes}:{seconds:02d}] {text}", highlight=False, markup=False, soft_wrap=True
             )
+
+
+def _accuracy(report: Report, before: str = "", after: str = "") -> str:
+    """The accuracy between two texts; nothing of a task that scores nothing."""
+    return f"{before}{report.accuracy:.1%}{after}" if report.scored else ""
 
 
 def _running_first(entry: Entry) -> tuple[bool, int]:

@@ -3,8 +3,8 @@
 Everything here is a pure function of `TrialResult`s; only `results` touches a file.
 """
 
-from perft.selection.front import best, knee, pareto_front, pick
-from perft.selection.interval import accuracy_interval, wilson
+from perft.selection.front import best, knee, merit, pareto_front, pick
+from perft.selection.interval import stated, wilson
 from perft.selection.limit import ActivatedLimit
 from perft.selection.results import (
     find_search,
@@ -18,17 +18,18 @@ from perft.selection.table import describe, front_table, to_frame
 
 __all__ = [
     "ActivatedLimit",
-    "accuracy_interval",
     "best",
     "describe",
     "find_search",
     "front_table",
     "knee",
+    "merit",
     "pareto_front",
     "pick",
     "read_results",
     "read_scores",
     "read_settings",
+    "stated",
     "to_frame",
     "wilson",
     "write_results",

@@ -25,3 +25,14 @@ def wilson(correct: int, scored: int) -> tuple[float, float]:
 def accuracy_interval(report: Report) -> tuple[float, float]:
     """The 95% interval of a report's validation accuracy."""
     return wilson(report.correct, report.scored)
+
+
+def stated(report: Report) -> str:
+    """How good a trial is: "77.0% (72.6-80.9)", its accuracy and the interval in percent.
+
+    Of a task that scores nothing "loss 0.1234", the validation loss in nats per token.
+    """
+    if not report.scored:
+        return f"loss {report.val_loss:.4f}"
+    low, high = accuracy_interval(report)
+    return f"{report.accuracy:.1%} ({100 * low:.1f}-{100 * high:.1f})"

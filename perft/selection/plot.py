@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter
 
 from perft.config import VARIANTS, Variant
 from perft.selection.front import complete, measured, pareto_front
-from perft.selection.interval import accuracy_interval
+from perft.selection.interval import accuracy_interval, stated
 from perft.trial import TrialResult
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
@@ -28,12 +28,15 @@ _COLOURS = dict(
 )
 _FRONT = "#444444"
 _X = "activated PEFT parameters per token (log scale)"
-_Y = "validation accuracy (%)"
+_ACCURACY, _LOSS = "validation accuracy (%)", "validation loss (nats per token)"
 
 
 @dataclass(frozen=True)
 class _Points:
-    """Trials as coordinates: parameters, accuracy in percent, length of the error bars."""
+    """Trials as coordinates: parameters, accuracy in percent, length of the error bars.
+
+    Of a task that scores nothing the loss, without bars.
+    """
 
     x: list[int]
     y: list[float]
@@ -58,7 +61,9 @@ def to_html(results: Sequence[TrialResult], title: str) -> str:
             marker={"size": 9, "color": colour},
             text=[_hover(trial) for trial in trials], hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
-    figure.update_layout(template="plotly_white", title=title, xaxis_title=_X, yaxis_title=_Y)
+    figure.update_layout(
+        template="plotly_white", title=title, xaxis_title=_X, yaxis_title=_y(results)
+    )
     ticks, labels = _ticks(results)
     figure.update_xaxes(type="log", tickvals=ticks, ticktext=labels)
     page: str = figure.to_html(
@@ -83,7 +88,7 @@ def to_png(results: Sequence[TrialResult], title: str) -> bytes:
             points.x, points.y, yerr=(points.down, points.up), label=variant, fmt="o",
             color=_COLOURS[variant], markersize=6, elinewidth=1, capsize=2,
         )  # fmt: skip
-    axes.set(title=title, xlabel=_X, ylabel=_Y, xscale="log")
+    axes.set(title=title, xlabel=_X, ylabel=_y(results), xscale="log")
     axes.set_xticks(*_ticks(results))
     axes.minorticks_off()
     axes.grid(alpha=0.3)
@@ -103,8 +108,16 @@ def _by_variant(results: Sequence[TrialResult]) -> dict[Variant, list[TrialResul
     return {variant: group for variant, group in groups.items() if group}
 
 
+def _y(results: Sequence[TrialResult]) -> str:
+    return _ACCURACY if all(measured(t)[1].scored for t in complete(results)) else _LOSS
+
+
 def _points(trials: Sequence[TrialResult]) -> _Points:
     pairs = [measured(trial) for trial in trials]
+    if not all(report.scored for _, report in pairs):
+        none = [0.0] * len(pairs)
+        losses = [report.val_loss for _, report in pairs]
+        return _Points([size.activated for size, _ in pairs], losses, none, none)
     shares = [(report.accuracy, *accuracy_interval(report)) for _, report in pairs]
     return _Points(
         x=[size.activated for size, _ in pairs],
@@ -128,12 +141,11 @@ def _ticks(results: Sequence[TrialResult]) -> tuple[list[int], list[str]]:
 
 def _hover(trial: TrialResult) -> str:
     size, report = measured(trial)
-    low, high = accuracy_interval(report)
     settings = [f"{name}: {value}" for name, value in trial.config.to_flat().items()]
     return "<br>".join(
         [
             f"<b>trial {trial.number}</b>",
-            f"accuracy {report.accuracy:.1%} ({low:.1%} to {high:.1%})",
+            *([f"accuracy {stated(report)}"] if report.scored else []),
             f"validation loss {report.val_loss:.4f}",
             f"activated {size.activated:,} ({size.activated_percent:.3g}% of the base)",
             f"trainable {size.trainable:,}",

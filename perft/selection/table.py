@@ -13,7 +13,7 @@ from rich.table import Table
 
 from perft.config import AdapterConfig
 from perft.selection.front import RUN_ID_PREFIX, best, knee, measured, pareto_front
-from perft.selection.interval import accuracy_interval
+from perft.selection.interval import accuracy_interval, stated
 from perft.trial import TrialConfig, TrialResult
 
 
@@ -35,22 +35,23 @@ def to_frame(results: Sequence[TrialResult]) -> pd.DataFrame:
 def front_table(results: Sequence[TrialResult]) -> Table:
     """The Pareto front for a terminal, smallest adapter first."""
     front = pareto_front(results)
-    title = "Pareto front: validation accuracy (95% interval), activated PEFT parameters"
+    scored = all(measured(trial)[1].scored for trial in front)
+    what = "validation accuracy (95% interval)" if scored else "validation loss"
+    title = f"Pareto front: {what}, activated PEFT parameters"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("trial", "accuracy", "activated", "% base"):
+    for heading in ("trial", "accuracy" if scored else "loss", "activated", "% base"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("config", overflow="fold")
     table.add_column("run", no_wrap=True)
     table.add_column("pick", width=4)
     for trial in front:
         size, report = measured(trial)
-        low, high = accuracy_interval(report)
         picks = [
             name for name, choose in (("best", best), ("knee", knee)) if choose(front) is trial
         ]
         table.add_row(
             str(trial.number),
-            f"{report.accuracy:.1%} ({100 * low:.1f}-{100 * high:.1f})",
+            stated(report),
             f"{size.activated:,}",
             f"{size.activated_percent:.3g}%",
             describe(trial.config),

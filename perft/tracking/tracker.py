@@ -21,7 +21,7 @@ from perft.trial import AdapterSize, Report, TrialConfig, TrialResult
 SEARCH, STORAGE, TRIAL = "perft.search", "perft.storage", "perft.trial"
 VARIANT, OUTCOME, ON_FRONT = "perft.variant", "perft.outcome", "perft.front"
 _SIZE = "activated_parameters"  # recorded once per trial: its presence says that the sizes are
-_ACCURACY = "accuracy"  # always finite, so part of every report: its steps are those recorded
+_LOSS = "val_loss"  # part of every report, always finite: its steps are those recorded
 _LONGEST = 5000  # characters of a tag or parameter; MLflow refuses more than 6000
 
 
@@ -125,7 +125,7 @@ class Tracker:
         child = self._children[number]
         with place_errors(self.tracking_uri):
             if child.steps is None:
-                history = self._client.get_metric_history(child.run_id, _ACCURACY)
+                history = self._client.get_metric_history(child.run_id, _LOSS)
                 child.steps = {metric.step for metric in history}
             if report.step not in child.steps:
                 self._client.log_batch(child.run_id, metrics=_metrics(_values(report), report.step))
@@ -234,11 +234,12 @@ def _newest_parent(client: MlflowClient, experiment: str, search: str, storage: 
 def _values(report: Report) -> dict[str, float]:
     values = {
         "train_loss": report.train_loss,
-        "val_loss": report.val_loss,
-        _ACCURACY: report.accuracy,
+        _LOSS: report.val_loss,
         "lr": report.lr,
         "tokens_per_second": report.tokens_per_second,
     }
+    if report.scored:
+        values["accuracy"] = report.accuracy
     if report.router_entropy is not None:
         values["router_entropy"] = report.router_entropy
     if report.router_load:

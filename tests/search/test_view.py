@@ -49,7 +49,7 @@ def test_the_table_shows_every_trial_and_the_best_so_far() -> None:
     watching, _ = view(terminal=True, steps={3: 73, 4: 21, 0: 999})
     watching.stage("training")
     lines = shown(watching)
-    assert re.match(r"\d+:\d\d  ·  3/16 trials  ·  training  ·  best 85.0% \[", lines[0])
+    assert re.match(r"\d+:\d\d  ·  3/16 trials  ·  training  ·  best 85.0% \(", lines[0])
     assert lines[0].rstrip().endswith("trial 0")
     rows = {int(line.split()[0]): line for line in lines[2:]}
     assert set(rows) == set(ENTRIES)
