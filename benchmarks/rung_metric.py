@@ -7,17 +7,16 @@ examples as a rung has, and of all of them.
 """
 
 from collections.abc import Sequence
-from statistics import correlation
 from typing import Annotated
 
-import numpy as np
 import optuna
 import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
-from perft.evaluation import count_correct, predict, validation_losses
+from perft.evaluation import predict, validation_losses
 from perft.models.load import load_base
 from perft.ranks import Ranks
 from perft.search.space import Draw, find_space
@@ -69,21 +68,20 @@ def _numbers(pack: Pack, names: Sequence[str]) -> dict[str, Numbers]:
     split, pad = pack.task.validation, pack.base.tokenizer.pad_token_id
     assert isinstance(pad, int)
     everything = len(split.examples)
+    predictions = predict(
+        pack.host,
+        names,
+        split,
+        prompts=pack.rows.prompts(split),
+        tokenizer=pack.base.tokenizer,
+        ranks=Ranks(),
+    )
     shown: dict[str, Numbers] = {name: {} for name in names}
     for count, label in ((RUNG_EXAMPLES, str(RUNG_EXAMPLES)), (everything, "all")):
         rows = [pack.rows.validation(_length(pack, names)).row(i) for i in range(count)]
         for name, loss in validation_losses(pack.host, names, rows, pad, Ranks()).items():
             shown[name][f"loss, {label}"] = -loss
-        predictions = predict(
-            pack.host,
-            names,
-            split,
-            prompts=pack.rows.prompts(split),
-            tokenizer=pack.base.tokenizer,
-            ranks=Ranks(),
-            first=count,
-        )
-        for name, correct in count_correct(predictions, Ranks()).items():
+            correct = sum(each.correct for each in predictions[name][:count])
             shown[name][f"accuracy, {label}"] = correct / count
     return shown
 
@@ -102,23 +100,11 @@ def _table(rungs: Sequence[int], trials: Sequence[Sequence[Numbers]]) -> Table:
         table.add_row(
             str(rung),
             *(
-                f"{_spearman([shown[i][label] for shown in trials], final):.2f}"
+                f"{spearmanr([shown[i][label] for shown in trials], final).statistic:.2f}"
                 for label in trials[0][0]
             ),
         )
     return table
-
-
-def _spearman(one: Sequence[float], other: Sequence[float]) -> float:
-    return correlation(_ranks(one), _ranks(other))
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    """Places in ascending order; equal values share the mean of theirs."""
-    return [
-        float(np.mean([v < value for v in values]) + np.mean([v <= value for v in values]))
-        for value in values
-    ]
 
 
 if __name__ == "__main__":

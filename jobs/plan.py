@@ -4,6 +4,7 @@ Only the base's configuration is read: no weights, no data, no Ray.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,15 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from perft.cli import BaseOption, CheckpointingOption, run
-from perft.config import AdapterConfig, Variant
-from perft.errors import AdapterError, BaseModelError
-from perft.search.corners import Corner, corners, extreme_adapters
-from perft.search.space import SearchSpace, find_space
+from perft.config import Variant
+from perft.errors import BaseModelError
+from perft.search.corners import Corner, extreme_adapters
+from perft.search.space import find_space
 from perft.selection.table import describe_adapter
-from perft.trial import AdapterSize
 
 if TYPE_CHECKING:
-    from perft.training.memory import PackMemory
+    from perft.search.fit import SpaceOnBase
+    from perft.training.memory import Load, PackMemory
 
 GIGABYTE = 10**9
 PARTS = ("base", "adapters", "gradients", "optimizer", "activations", "working")
@@ -52,12 +53,14 @@ def main(
     """
     found = find_space(space)
     configs = extreme_adapters(found, embedded=base_model is None)
-    plan = _count(configs, base_model)
+    # Imported late: a mistake in the options shows at once, not after torch has loaded.
+    from perft.search.fit import count, step_load  # noqa: PLC0415
+
+    plan = count(configs, base_model)
     memory = None
     if device_memory is not None:
-        memory = _memory(
-            found, base_model, workers_per_group, checkpointing, int(device_memory * GIGABYTE)
-        )
+        load = step_load(found, base_model, workers=workers_per_group, checkpointing=checkpointing)
+        memory = _memory(plan, load, int(device_memory * GIGABYTE))
     if as_json:
         answer = {"space": space, "base": base_model, **_to_json(plan)}
         print(json.dumps({**answer, **(memory.to_json() if memory else {})}, indent=1))
@@ -74,33 +77,6 @@ def main(
         console.print(memory.unknown or memory.table(), highlight=False, soft_wrap=True)
     for variant, reason in plan.refused.items():
         console.print(f"{variant}: {reason}", highlight=False, soft_wrap=True)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What was counted on a base: its parameters, the corner cases, and what it refuses."""
-
-    parameters: int
-    activated: int
-    corners: dict[Variant, tuple[Corner, Corner]]
-    refused: dict[Variant, str]
-
-
-def _count(configs: tuple[AdapterConfig, ...], base_model: str | None) -> _Plan:
-    # Imported late: a mistake in the options shows at once, not after torch has loaded.
-    from perft.injection import AdapterHost  # noqa: PLC0415
-    from perft.models.skeleton import skeleton  # noqa: PLC0415
-
-    host = AdapterHost(skeleton(base_model))
-    sizes: dict[AdapterConfig, AdapterSize] = {}
-    refused: dict[Variant, str] = {}
-    for config in configs:
-        try:
-            sizes[config] = host.size(config)
-        except (AdapterError, BaseModelError) as error:
-            refused[config.variant] = str(error)
-    parameters = sum(parameter.numel() for parameter in host.model.parameters())
-    return _Plan(parameters, host.base_activated, corners(sizes), refused)
 
 
 @dataclass(frozen=True)
@@ -137,19 +113,16 @@ class _Memory:
         return {"memory": costs, "device_memory": self.device, "memory_unknown": self.unknown}
 
 
-def _memory(
-    space: SearchSpace, base_model: str | None, workers: int, checkpointing: bool, device: int
-) -> _Memory:
-    from perft.search.fit import largest_costs, step_load  # noqa: PLC0415
+def _memory(counted: "SpaceOnBase", load: "Load", device: int) -> _Memory:
+    from perft.search.fit import largest_costs  # noqa: PLC0415
 
-    load = step_load(space, base_model, workers=workers, checkpointing=checkpointing)
     try:
-        return _Memory(device, largest_costs(space, base_model, load))
+        return _Memory(device, largest_costs(counted, load))
     except BaseModelError as error:
         return _Memory(device, {}, str(error))
 
 
-def _table(found: dict[Variant, tuple[Corner, Corner]]) -> Table:
+def _table(found: Mapping[Variant, tuple[Corner, Corner]]) -> Table:
     table = Table(
         title="Corner cases: parameters, in percent of the base's activated ones",
         box=SIMPLE_HEAD,
@@ -181,7 +154,7 @@ def _bytes(count: int) -> str:
     return f"{count / size:,.1f} {unit}"
 
 
-def _to_json(plan: _Plan) -> dict[str, Any]:
+def _to_json(plan: "SpaceOnBase") -> dict[str, Any]:
     def entry(corner: Corner) -> dict[str, Any]:
         config, size = corner
         return {

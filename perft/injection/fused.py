@@ -66,12 +66,7 @@ class FusedSite(Site):
             )
             for name in self._names
         }
-        output: Tensor = torch.func.functional_call(
-            BareForward(experts),
-            merged,
-            args,
-            kwargs,
-        )
+        output: Tensor = torch.func.functional_call(BareForward(experts), merged, args, kwargs)
         return output
 
 

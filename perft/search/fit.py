@@ -1,18 +1,61 @@
-"""How many trials of a search space a GPU holds, known before any is loaded."""
+"""What a search space's adapters cost on a base, and how many a GPU holds, before any is loaded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedConfig
 
-from perft.config import Variant
+from perft.config import AdapterConfig, Variant
 from perft.errors import AdapterError, BaseModelError, SearchError
 from perft.injection import AdapterHost
 from perft.models.skeleton import skeleton
-from perft.search.corners import corners, extreme_adapters
+from perft.search.corners import Corner, corners, extreme_adapters
 from perft.search.space import SearchSpace
 from perft.training.memory import Load, PackMemory, pack_memory
 from perft.training.passes import tokens_per_pass
+from perft.trial import AdapterSize
 
 USABLE = 0.85
 """Share of a GPU's memory that is planned with: costs are foretold within 15%."""
+
+
+@dataclass(frozen=True)
+class SpaceOnBase:
+    """What was counted on a base, without its weights.
+
+    Attributes:
+        config: the base's.
+        parameters: the base's, all of them.
+        activated: those that one token uses.
+        corners: smallest and largest adapter of each variant that the base takes.
+        refused: why it does not take the others.
+    """
+
+    config: PreTrainedConfig
+    parameters: int
+    activated: int
+    corners: Mapping[Variant, tuple[Corner, Corner]]
+    refused: Mapping[Variant, str]
+
+
+def count(configs: Sequence[AdapterConfig], base_model: str | None) -> SpaceOnBase:
+    """Counts adapters on a base, of which only the `config.json` is read.
+
+    Args:
+        configs: from `extreme_adapters`.
+        base_model: None for the embedded base, else a local directory or a hub id.
+    """
+    host = AdapterHost(skeleton(base_model))
+    sizes: dict[AdapterConfig, AdapterSize] = {}
+    refused: dict[Variant, str] = {}
+    for config in configs:
+        try:
+            sizes[config] = host.size(config)
+        except (AdapterError, BaseModelError) as error:
+            refused[config.variant] = str(error)
+    parameters = sum(parameter.numel() for parameter in host.model.parameters())
+    return SpaceOnBase(host.model.config, parameters, host.base_activated, corners(sizes), refused)
 
 
 def step_load(
@@ -35,25 +78,15 @@ def step_load(
     )
 
 
-def largest_costs(
-    space: SearchSpace, base_model: str | None, load: Load
-) -> dict[Variant, PackMemory]:
-    """What one trial with the largest adapter of each variant that the base takes costs.
+def largest_costs(counted: SpaceOnBase, load: Load) -> dict[Variant, PackMemory]:
+    """What one trial with the largest adapter of each variant costs.
 
     Raises:
         BaseModelError: if the base's costs cannot be known before it runs.
     """
-    base = skeleton(base_model)
-    host = AdapterHost(base)
-    sizes = {}
-    for config in extreme_adapters(space, embedded=base_model is None):
-        try:
-            sizes[config] = host.size(config)
-        except (AdapterError, BaseModelError):  # its trials will fail, whatever the slots
-            continue
     return {
-        variant: pack_memory(base.config, [largest], load)
-        for variant, (_, (largest, _size)) in corners(sizes).items()
+        variant: pack_memory(counted.config, [largest], load)
+        for variant, (_, (largest, _size)) in counted.corners.items()
     }
 
 
@@ -69,8 +102,9 @@ def slots_in(memory: int, space: SearchSpace, base_model: str | None, load: Load
     Raises:
         SearchError: if there is no room for a single one.
     """
+    counted = count(extreme_adapters(space, embedded=base_model is None), base_model)
     try:
-        costs = largest_costs(space, base_model, load)
+        costs = largest_costs(counted, load)
     except BaseModelError:
         return None
     most = max(costs.values(), key=lambda cost: cost.total)

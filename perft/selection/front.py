@@ -46,6 +46,11 @@ def pareto_front(results: Sequence[TrialResult]) -> list[TrialResult]:
     return [trials[index] for index in kept]
 
 
+def is_scored(trials: Sequence[TrialResult]) -> bool:
+    """Whether full-length trials were of a task that scores answers."""
+    return all(measured(trial)[1].scored for trial in trials)
+
+
 def merit(report: Report) -> float:
     """What a search maximises: the accuracy; of a task that scores nothing, minus the loss."""
     return report.accuracy if report.scored else -report.val_loss

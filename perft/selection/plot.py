@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from perft.config import VARIANTS, Variant
-from perft.selection.front import complete, measured, pareto_front
+from perft.selection.front import complete, is_scored, measured, pareto_front
 from perft.selection.interval import accuracy_interval, stated
 from perft.trial import TrialResult
 
@@ -109,12 +109,12 @@ def _by_variant(results: Sequence[TrialResult]) -> dict[Variant, list[TrialResul
 
 
 def _y(results: Sequence[TrialResult]) -> str:
-    return _ACCURACY if all(measured(t)[1].scored for t in complete(results)) else _LOSS
+    return _ACCURACY if is_scored(complete(results)) else _LOSS
 
 
 def _points(trials: Sequence[TrialResult]) -> _Points:
     pairs = [measured(trial) for trial in trials]
-    if not all(report.scored for _, report in pairs):
+    if not is_scored(trials):
         none = [0.0] * len(pairs)
         losses = [report.val_loss for _, report in pairs]
         return _Points([size.activated for size, _ in pairs], losses, none, none)

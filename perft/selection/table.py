@@ -12,7 +12,14 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from perft.config import AdapterConfig
-from perft.selection.front import RUN_ID_PREFIX, best, knee, measured, pareto_front
+from perft.selection.front import (
+    RUN_ID_PREFIX,
+    best,
+    is_scored,
+    knee,
+    measured,
+    pareto_front,
+)
 from perft.selection.interval import accuracy_interval, stated
 from perft.trial import TrialConfig, TrialResult
 
@@ -35,7 +42,7 @@ def to_frame(results: Sequence[TrialResult]) -> pd.DataFrame:
 def front_table(results: Sequence[TrialResult]) -> Table:
     """The Pareto front for a terminal, smallest adapter first."""
     front = pareto_front(results)
-    scored = all(measured(trial)[1].scored for trial in front)
+    scored = is_scored(front)
     what = "validation accuracy (95% interval)" if scored else "validation loss"
     title = f"Pareto front: {what}, activated PEFT parameters"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))

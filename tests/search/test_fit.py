@@ -14,7 +14,8 @@ from perft.models.tiny import tiny_config
 from perft.packing.devices import gpu_memory
 from perft.packing.groups import SLOTS_ON_A_GPU
 from perft.search import run
-from perft.search.fit import USABLE, largest_costs, slots_in, step_load
+from perft.search.corners import extreme_adapters
+from perft.search.fit import USABLE, count, largest_costs, slots_in, step_load
 from perft.search.prepare import Prepared, Wish, prepare
 from perft.search.space import find_space
 from perft.training.memory import PackMemory
@@ -40,7 +41,8 @@ def shape_on(
 
 @functools.cache
 def embedded_costs() -> dict[str, PackMemory]:
-    return dict(largest_costs(SPACE, None, step_load(SPACE, None)))
+    counted = count(extreme_adapters(SPACE, embedded=True), None)
+    return dict(largest_costs(counted, step_load(SPACE, None)))
 
 
 def bytes_for(trials: int) -> int:
