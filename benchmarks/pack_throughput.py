@@ -20,13 +20,12 @@ import typer
 from pack_sides import Size, Step, clock_of, mixed, ratio, seconds
 from rich.console import Console
 from rich.table import Table
-from torch.distributed.fsdp import fully_shard
 from torch.multiprocessing.spawn import start_processes
 from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedModel
 
 from perft.config import AdapterConfig
-from perft.models.blocks import decoder_layers
 from perft.models.load import load_base
+from perft.models.sharding import shard
 from perft.ranks import Ranks
 
 BASES = ("embedded", "hidden 512")
@@ -117,10 +116,7 @@ def base_model(name: str, ranks: Ranks) -> PreTrainedModel:
     """One of `BASES`, shared by the ranks."""
     model: PreTrainedModel = load_base().model if name == "embedded" else OlmoeForCausalLM(_wide())
     model.requires_grad_(False).eval()
-    if ranks.size > 1:
-        for layer in decoder_layers(model):
-            fully_shard(layer)
-        fully_shard(model)
+    shard(model, ranks)
     return model
 
 

@@ -66,7 +66,10 @@ def has_plain_head(model: PreTrainedModel) -> bool:
 @torch.no_grad()
 def _returns_its_heads_logits(model: PreTrainedModel) -> bool:
     head = model.get_output_embeddings()
-    if type(head) is not nn.Linear or head.bias is not None or head.weight.requires_grad:
+    # Not by its type: FSDP gives a module that it divides a class of its own.
+    if not isinstance(head, nn.Linear) or type(head).forward is not nn.Linear.forward:
+        return False
+    if head.bias is not None or head.weight.requires_grad:
         return False
     returned: list[Tensor] = []
     handle = head.register_forward_hook(lambda _head, _args, logits: returned.append(logits))
@@ -102,13 +105,13 @@ def _loss_for_logits(model: PreTrainedModel, position_N: Tensor, label_N: Tensor
         return (args[0][:0],)
 
     def give(head: nn.Linear, _args: Any, _logits: Tensor) -> Tensor:
-        # Inside the head's own call, where FSDP has its whole weight at hand.
+        # Inside the head's own call and before its other hooks, so that FSDP has all of its weight.
         return cross_entropy(chosen.pop(), head.weight, label_N).unsqueeze(1)
 
     handles = [
         _choose(head, position_N),
         head.register_forward_pre_hook(take),
-        head.register_forward_hook(give),
+        head.register_forward_hook(give, prepend=True),
     ]
     try:
         yield

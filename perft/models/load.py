@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -15,7 +16,11 @@ from transformers.utils import logging
 
 from perft.errors import BaseModelError
 from perft.models.blocks import activated_parameters
+from perft.models.sharding import shard, sharded_loading
 from perft.models.source import base_directory, check_base, fingerprint
+from perft.ranks import Ranks
+
+ALONE = Ranks()
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,19 @@ class Base:
 
 
 def load_base(
-    base: str | None = None, *, device: str | torch.device = "cpu", dtype: str = "auto"
+    base: str | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: str = "auto",
+    ranks: Ranks = ALONE,
 ) -> Base:
-    """Loads a base.
+    """Loads a base, of which every one of several ranks holds and reads its own part.
 
     Args:
         base: None for the embedded base, else a local directory or a hub id.
         device: where the weights go.
         dtype: a torch dtype name, or "auto": bf16 on a GPU, fp32 on a CPU.
+        ranks: the processes that share the base; all of them load it at the same time.
 
     Raises:
         BaseModelError: if it is not there, not a supported MoE family, or cannot be loaded.
@@ -64,8 +74,10 @@ def load_base(
     if base is None:
         logging.disable_progress_bar()  # of a load that takes no time
     try:
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         model, report = AutoModelForCausalLM.from_pretrained(
             directory,
+            **sharded_loading(config, ranks),
             dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,
@@ -84,5 +96,6 @@ def load_base(
     if model.dtype == torch.float64:
         model.set_experts_implementation("eager")  # grouped products have no float64
     model.requires_grad_(False).eval().to(device)
+    shard(model, ranks)
     activated = activated_parameters(model)
     return Base(base or "embedded", model, tokenizer, directory, fingerprint(directory), activated)

@@ -24,7 +24,6 @@ from perft.ranks import Ranks
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task
 from perft.training.pack import Advanced, Pack
-from perft.training.shard import shard
 from perft.trial import TrialConfig
 
 NOTE_SECONDS = 0.5
@@ -53,9 +52,9 @@ def work(flat: Mapping[str, Any]) -> None:
 
 
 def _load(settings: GroupSettings, ranks: Ranks) -> Pack:
-    base = load_base(settings.base_model, device=ranks.device, dtype=settings.dtype)
+    base = load_base(settings.base_model, device=ranks.device, dtype=settings.dtype, ranks=ranks)
     task = load_task(TaskSource(**settings.task))
-    return Pack(shard(base, ranks), task, ranks, checkpointing=settings.checkpointing)
+    return Pack(base, task, ranks, checkpointing=settings.checkpointing)
 
 
 class GroupWorker:

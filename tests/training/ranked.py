@@ -8,9 +8,9 @@ import torch
 
 from contracts.packs import TEN, advance, loaded_base, tiny_task
 from perft.checkpoint import TrialState, from_bytes
+from perft.models.sharding import shard
 from perft.ranks import Ranks
 from perft.training.pack import Pack
-from perft.training.shard import shard
 from perft.trial import TrialConfig
 
 RUNGS = (10, 25)
@@ -33,7 +33,8 @@ def train(
     ranks: Ranks, size: int, family: str, dtype: torch.dtype
 ) -> tuple[dict[str, TrialState], dict[str, dict[str, tuple[int, int]]]]:
     """States at the last rung and test scores: 5 validation rows, and a test split of one."""
-    base = shard(loaded_base(family, dtype), ranks)
+    base = loaded_base(family, dtype)
+    shard(base.model, ranks)
     pack = Pack(base, tiny_task(validation=5, test=1), ranks)
     trials = configs(size)
     for name, config in trials.items():
@@ -65,7 +66,9 @@ def mixtral(ranks: Ranks, folder: Path) -> None:
 def resumed(ranks: Ranks, folder: Path) -> None:
     """Half the way on one process, as the test left it, and the rest here."""
     state = (folder / "state").read_bytes()
-    pack = Pack(shard(loaded_base(), ranks), tiny_task(validation=5, test=1), ranks)
+    base = loaded_base()
+    shard(base.model, ranks)
+    pack = Pack(base, tiny_task(validation=5, test=1), ranks)
     name = "r"
     pack.admit(name, configs(ranks.size)[name], state)
     advance(pack, {name: RUNGS[1]})

@@ -1,0 +1,72 @@
+"""Divides a base over the ranks of a worker group with FSDP2, while it is read where possible.
+
+The unit is a decoder layer and never an expert: ranks that route differently must still run the
+same collectives. Adapters are added afterwards and stay whole on every rank.
+"""
+
+from typing import Any
+
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import Concatenate, WeightConverter
+from transformers.distributed import DistributedConfig
+
+from perft.models.blocks import decoder_layers
+from perft.models.skeleton import skeleton_of
+from perft.ranks import Ranks
+
+
+def sharded_loading(config: PretrainedConfig, ranks: Ranks) -> dict[str, Any]:
+    """Arguments for `from_pretrained`, with which each rank reads no more than its own part.
+
+    Args:
+        config: the base's.
+        ranks: the processes that share it.
+
+    Returns:
+        Nothing for one rank, nor for a base that has to be read whole, see `_joins_rows`.
+    """
+    if ranks.size == 1:
+        return {}
+    model = skeleton_of(config)
+    if _joins_rows(model):
+        return {}
+    layers = set(decoder_layers(model))
+    plan = {
+        _of_every_layer(name): "free_full_weight"
+        for name, module in model.named_modules()
+        if module in layers
+    }
+    return {"distributed_config": DistributedConfig(fsdp_size=ranks.size, fsdp_plan=plan)}
+
+
+def shard(model: PreTrainedModel, ranks: Ranks) -> None:
+    """Divides every decoder layer, then the rest, of a base that every rank has read whole.
+
+    Changes nothing for one rank, nor for a base that was divided while it was read.
+    """
+    if ranks.size == 1 or isinstance(model, FSDPModule):
+        return
+    for layer in decoder_layers(model):
+        fully_shard(layer)
+    fully_shard(model)
+
+
+def _joins_rows(model: nn.Module) -> bool:
+    """Whether weights are read in pieces that follow each other in the dimension that is divided.
+
+    A rank would put its parts of the pieces together, where it should have a part of the whole
+    (transformers 5.23; Kimi Linear's convolutions are such weights).
+    """
+    return any(
+        isinstance(operation, Concatenate) and operation.dim == 0
+        for conversion in get_model_conversion_mapping(model)
+        if isinstance(conversion, WeightConverter)
+        for operation in conversion.operations
+    )
+
+
+def _of_every_layer(name: str) -> str:
+    return ".".join("*" if part.isdecimal() else part for part in name.split("."))

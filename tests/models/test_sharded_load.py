@@ -1,0 +1,56 @@
+"""A base that is divided while it is read answers as the whole one does, in every family."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from contracts.adapters import token_ids
+from contracts.bases import answer, save_base, tiny_base
+from contracts.ranks import run_ranks
+from models import sharded_loads
+from perft.models.families import FAMILIES
+from perft.models.head import has_plain_head
+from perft.models.load import load_base
+from perft.models.sharding import sharded_loading
+from perft.ranks import Ranks
+
+RANKS = 2
+READ_WHOLE = {"bailing_hybrid", "kimi_linear", "qwen4_exp", "qwen4_exp_text"}
+"""Weights of theirs are put together, when read, in the dimension that is divided."""
+
+
+def causal(family: str) -> bool:
+    return not tiny_base(family).config.is_encoder_decoder
+
+
+@pytest.mark.parametrize("family", sorted(READ_WHOLE | {"olmoe", "mixtral"}))
+def test_what_is_put_together_when_read_is_read_whole(family: str) -> None:
+    config = tiny_base(family).config
+    assert sharded_loading(config, Ranks()) == {}
+    assert (sharded_loading(config, Ranks(0, RANKS)) == {}) == (family in READ_WHOLE)
+
+
+@pytest.mark.families
+@pytest.mark.multi_rank
+def test_every_family_answers_the_same_on_two_ranks(tmp_path: Path) -> None:
+    families = list(filter(causal, FAMILIES))
+    want, plain = {}, {}
+    for family in families:
+        place = save_base(tiny_base(family, torch.float32), tmp_path / "bases" / family)
+        model = load_base(str(place)).model
+        with torch.no_grad():
+            want[family] = answer(model, token_ids(2))
+        plain[family] = has_plain_head(model)
+    run_ranks(sharded_loads.load_and_answer, RANKS, tmp_path)
+    for rank in range(RANKS):
+        found = json.loads((tmp_path / f"found-{rank}.json").read_text())
+        assert found["plain"] == plain
+        assert all(0.3 < share < 0.7 for share in found["held"].values()), found["held"]
+        for family in families:
+            torch.testing.assert_close(
+                torch.load(tmp_path / f"{family}-{rank}.pt", weights_only=True),
+                want[family],
+                msg=lambda text, family=family: f"{family}: {text}",
+            )
