@@ -42,6 +42,7 @@ class MeetingPoint:
         self._stopping = False
         self._starts: dict[int, int] = {}
         self._ready: set[int] = set()
+        self._pass_limits: dict[int, int] = {}
         self._steps: dict[int, int] = {}
         self._failures: dict[int, str] = {}
         self._to_score: dict[int, list[int]] = {}
@@ -94,6 +95,14 @@ class MeetingPoint:
                 )
                 self._changed.notify_all()
             return not self._fatal
+
+    async def limit_passes(self, group: int, tokens: int) -> None:
+        """A group is about to die for want of memory: passes are to be no larger from then on."""
+        self._pass_limits[group] = min(tokens, self._pass_limits.get(group, tokens))
+
+    async def pass_limit(self, group: int) -> int | None:
+        """Tokens that a pass of the group may have; None as long as nothing is known of it."""
+        return self._pass_limits.get(group)
 
     async def attach(self, group: int) -> None:
         """A group has loaded its base and is ready, for the first time or after a crash."""

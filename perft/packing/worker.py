@@ -14,7 +14,7 @@ import ray.train.torch
 import torch
 
 from perft.checkpoint import from_bytes
-from perft.errors import PerftError, StorageError
+from perft.errors import ConfigError, PerftError, StorageError
 from perft.evaluation.splits import predictions_parquet
 from perft.models.load import load_base
 from perft.packing.places import ADAPTERS, PREDICTIONS, trial_file, trial_folder
@@ -24,6 +24,7 @@ from perft.ranks import Ranks
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task
 from perft.training.pack import Advanced, Pack
+from perft.training.passes import is_out_of_memory
 from perft.trial import TrialConfig
 
 NOTE_SECONDS = 0.5
@@ -48,6 +49,8 @@ def work(flat: Mapping[str, Any]) -> None:
     except PerftError as error:
         ray.get(meeting.give_up.remote(f"worker group {settings.group} cannot start: {error}"))
         return
+    limit = ray.get(meeting.pass_limit.remote(settings.group)) if ranks.rank == 0 else None
+    pack.tokens_per_pass = ranks.from_first(limit) or pack.tokens_per_pass
     GroupWorker(settings, pack, ranks, meeting).run()
 
 
@@ -151,7 +154,12 @@ class GroupWorker:
         """Trains all and has those report that are due; nothing is said of the others."""
         targets = {trial_folder(assignment.trial): assignment.target for assignment in wanted}
         due = [trial_folder(assignment.trial) for assignment in wanted if assignment.due]
-        self._pack.train(targets, self._note_steps)
+        try:
+            self._train(targets)
+        except ConfigError as error:  # of several trials each will say it when it trains alone
+            if len(wanted) > 1:
+                raise
+            return {wanted[0].trial: {"failure": str(error)}}
         told = self._pack.report(due)
         if self._ranks.rank == 0:
             for assignment in wanted:
@@ -160,6 +168,20 @@ class GroupWorker:
         return {
             int(name): self._outcome(name, told[name]) if name in told else {} for name in targets
         }
+
+    def _train(self, targets: Mapping[str, int]) -> None:
+        """Trains; of several ranks the one that has no memory left says so, and dies of it.
+
+        Raises:
+            ConfigError: if a lone rank has no memory for a trial, however small the passes.
+        """
+        try:
+            self._pack.train(targets, self._note_steps)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                limit = self._pack.tokens_per_pass
+                ray.get(self._meeting.limit_passes.remote(self._settings.group, limit))
+            raise
 
     def _keep(self, trial: int) -> None:
         """Persists a trial's state, and its adapter when it is full-length."""

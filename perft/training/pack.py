@@ -219,7 +219,8 @@ class Pack:
         """The gradients of one step; again in smaller passes when memory runs out.
 
         Nothing but gradients has changed by then. Several ranks cannot begin again, since one of
-        them may be alone in having none left, while the others wait for it.
+        them may be alone in having none left, while the others wait for it: its error ends the
+        step, and `tokens_per_pass` is what the next attempt is to be made with.
         """
         pad: Any = self.base.tokenizer.pad_token_id
         shapes = {name: batch.shape for name, batch in batches.items()}
@@ -236,9 +237,11 @@ class Pack:
                     checkpointing=self._checkpointing,
                 )
             except RuntimeError as error:
-                if self.ranks.size > 1 or not is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
-                self.tokens_per_pass = fewer_tokens(shapes, together)
+                self.tokens_per_pass = max(1, fewer_tokens(shapes, together) // self.ranks.size)
+                if self.ranks.size > 1:
+                    raise
             else:
                 self._padded += sum(padded_tokens(names, shapes) for names in together)
                 return found

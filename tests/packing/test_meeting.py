@@ -249,6 +249,17 @@ def test_two_trials_that_kill_every_worker_do_not_end_the_search() -> None:
     run(play, slots=3, trials=3)
 
 
+def test_the_smallest_pass_that_a_group_asked_for_is_remembered() -> None:
+    async def play(point: MeetingPoint) -> None:
+        assert await point.pass_limit(0) is None
+        for tokens in (800, 400, 600):
+            await point.limit_passes(0, tokens)
+        assert await point.pass_limit(0) == 400
+        assert await point.pass_limit(1) is None
+
+    run(play)
+
+
 @pytest.mark.usefixtures("short_poll")
 def test_work_that_is_done_clears_the_count_of_starts() -> None:
     async def play(point: MeetingPoint) -> None:

@@ -16,7 +16,7 @@ from contracts.packs import TEN, apart, tiny_pack, trial
 from packing.simulator import Simulator, first
 from perft.checkpoint import from_bytes, read_adapter
 from perft.config import SingleConfig
-from perft.errors import BaseModelError, StorageError
+from perft.errors import BaseModelError, ConfigError, StorageError
 from perft.packing import worker
 from perft.packing.places import trial_file
 from perft.packing.rounds import Outcome
@@ -68,6 +68,7 @@ class Meeting:
         self.handed_in: list[dict[int, Outcome] | None] = []
         self.calls: list[tuple[Any, ...]] = []
         self.may_start = True
+        self.limit: int | None = None
 
     def __getattr__(self, method: str) -> Any:
         return SimpleNamespace(remote=lambda *args: self._answer(method, *args))
@@ -75,6 +76,8 @@ class Meeting:
     def _answer(self, method: str, *args: Any) -> Any:
         if method == "starting":
             return self.may_start
+        if method == "pass_limit":
+            return self.limit
         if method != "next_work":
             self.calls.append((method, *args))
             return None
@@ -262,6 +265,41 @@ def test_a_group_that_died_too_often_does_not_load_its_base(
     monkeypatch.setattr(worker, "load_base", None)
     worker.work(dataclasses.asdict(settings(tmp_path)))
     assert called.calls == []
+
+
+def without_memory(pack: Pack, error: Exception) -> Pack:
+    def train(*_args: Any) -> None:
+        pack.tokens_per_pass = 100
+        raise error
+
+    pack.train = train  # type: ignore[method-assign]
+    return pack
+
+
+def test_a_trial_that_fits_no_pass_says_why_it_failed(tmp_path: Path) -> None:
+    pack = without_memory(tiny_pack(), ConfigError("lower batch_size"))
+    meeting = Meeting(order((0, 2)))
+    new_worker(tmp_path, meeting, pack).run()
+    assert meeting.handed_in == [None, {0: {"failure": "lower batch_size"}}]
+
+
+def test_of_several_trials_without_memory_none_is_blamed(tmp_path: Path) -> None:
+    pack = without_memory(tiny_pack(), ConfigError("lower batch_size"))
+    with pytest.raises(ConfigError):
+        new_worker(tmp_path, Meeting(order((0, 2), (1, 2))), pack).run()
+
+
+def test_who_dies_for_want_of_memory_says_so_and_the_next_makes_smaller_passes(
+    tmp_path: Path, called: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = without_memory(tiny_pack(), torch.OutOfMemoryError("none left"))
+    with pytest.raises(torch.OutOfMemoryError):
+        new_worker(tmp_path, called, pack)._do(order((0, 2), (1, 2)))
+    assert called.calls == [("limit_passes", 0, 100)]
+    called.limit, after = 100, tiny_pack()
+    monkeypatch.setattr(worker, "_load", lambda *_: after)
+    worker.work(dataclasses.asdict(settings(tmp_path)))
+    assert after.tokens_per_pass == 100
 
 
 class Killed(BaseException):

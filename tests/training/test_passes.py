@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from contracts.packs import TEN, advance, apart, copied, tiny_pack
 from perft.errors import ConfigError
+from perft.ranks import Ranks
 from perft.training import pack as packs
 from perft.training.passes import fewer_tokens, padded_tokens, passes
+from training import ranked
 
 SHAPES = st.dictionaries(
     st.text("abcdefgh", min_size=1, max_size=2),
@@ -103,6 +105,27 @@ def test_a_step_without_memory_is_repeated_in_smaller_passes(
     assert limits[3:] == [limits[3]] * 3
     for name in TEN:
         assert apart(copied(undisturbed, name), copied(short, name)) < 1e-9
+
+
+def test_one_of_several_ranks_without_memory_ends_the_step_and_knows_a_smaller_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pack = tiny_pack(ranks=Ranks(1, 2))
+    for name, config in ranked.configs(2).items():
+        pack.admit(name, config)
+    taken: list[list[list[str]]] = []
+
+    def no_memory(*args: Any, **_options: Any) -> None:
+        taken.append(args[4])
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(packs, "gradients_of", no_memory)
+    for _ in range(2):  # the second time as a group that has started again, with what is known
+        with pytest.raises(torch.OutOfMemoryError):
+            pack.train(dict.fromkeys(pack.running, 1))
+    assert len(taken[0]) == 1
+    assert len(taken[1]) > 1
+    assert all(trial.step == 0 for trial in pack.running.values())
 
 
 def test_any_other_error_ends_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
