@@ -32,7 +32,7 @@ from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.passes import passes, tokens_per_pass
-from perft.training.step import TrialBatch, gradients_of
+from perft.training.step import TrialBatch, deep_trials, gradients_of
 
 MIX: tuple[AdapterConfig, ...] = (
     RoutedConfig(rank=8, num_experts=4, top_k=2),
@@ -121,7 +121,8 @@ class Step:
 
     def _together(self, batches: Mapping[str, TrialBatch]) -> list[list[str]]:
         shapes = {name: batch.shape for name, batch in batches.items()}
-        return passes(shapes, self.tokens * self.ranks.size)
+        deep = deep_trials(self.host, shapes)
+        return passes(shapes, self.tokens * self.ranks.size, deep)
 
     def real_tokens(self) -> int:
         """Tokens of all trials, without padding, over all ranks."""

@@ -1,8 +1,8 @@
 """What it takes that several ranks share a base: memory to read it, and time to agree.
 
 `python benchmarks/sharing_a_base.py` writes an OLMoE of random bf16 weights to a temporary folder
-and has 1, 2 and 4 gloo ranks load it, once as perft does and once whole before it is divided. Memory
-is a rank's own at its peak, without the pages of files that are mapped, in percent of the base. A
+and has 1, 2 and 4 gloo ranks load it, once as perft does and once whole before it is divided. Its
+own memory at a rank's peak, without the pages of mapped files, is given in percent of the base. A
 rank has one thread.
 """
 

@@ -29,7 +29,7 @@ from perft.training.passes import (
     tokens_per_pass,
 )
 from perft.training.running import RunningTrial
-from perft.training.step import TrialBatch, gradients_of
+from perft.training.step import TrialBatch, deep_trials, gradients_of
 from perft.trial import AdapterSize, Report, TrialConfig
 
 RUNG_EXAMPLES = 100
@@ -224,9 +224,10 @@ class Pack:
         """
         pad: Any = self.base.tokenizer.pad_token_id
         shapes = {name: batch.shape for name, batch in batches.items()}
+        deep = deep_trials(self.host, shapes)
         while True:
             # Of whole batches, not of this rank's part: all ranks must make the same passes.
-            together = passes(shapes, self.tokens_per_pass * self.ranks.size)
+            together = passes(shapes, self.tokens_per_pass * self.ranks.size, deep)
             try:
                 found = gradients_of(
                     self.host,

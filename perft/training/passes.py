@@ -4,7 +4,7 @@ A CPU is fastest when a pass's activations stay in its caches, an accelerator wh
 A trial is never split: its load-balancing loss is of its whole batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import torch
 
@@ -22,7 +22,7 @@ def tokens_per_pass(device: str) -> int:
     return TOKENS_ON_CPU if device == "cpu" else TOKENS_ON_ACCELERATOR
 
 
-def passes(shapes: Mapping[str, Shape], tokens: int) -> list[list[str]]:
+def passes(shapes: Mapping[str, Shape], tokens: int, deep: Container[str] = ()) -> list[list[str]]:
     """Which trials go through the base together, longest rows first, each trial in one pass.
 
     Trials of similar length share a pass, so that they pad each other little.
@@ -30,9 +30,11 @@ def passes(shapes: Mapping[str, Shape], tokens: int) -> list[list[str]]:
     Args:
         shapes: shape of each trial's batch.
         tokens: padded tokens of one pass; a trial that is larger goes alone.
+        deep: trials whose gradient goes further down the base than that of the others, who would
+            go there with them; so these come last.
     """
     found: list[list[str]] = []
-    for name in sorted(shapes, key=lambda name: -shapes[name][1]):
+    for name in sorted(shapes, key=lambda name: (name in deep, -shapes[name][1])):
         if found and padded_tokens([*found[-1], name], shapes) <= tokens:
             found[-1].append(name)
         else:

@@ -4,7 +4,7 @@ The losses of the trials are added up before the backward pass. No row of one ad
 another adapter's tensors, so the sum's gradient is each trial's own gradient, exactly.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums, load_balancing_loss
-from perft.config import RoutedConfig, TrainingConfig
+from perft.config import LoraQVConfig, RoutedConfig, TrainingConfig
 from perft.forward import AdapterRows, Row, pack_losses, target_count
 from perft.injection import AdapterHost
 from perft.models.blocks import decoder_layers
@@ -54,6 +54,11 @@ class TrialBatch:
         config = self.training
         key = DropKey(config.seed, self.step, mine, len(self.rows), config.max_length)
         return AdapterRows(self.rows[mine], key)
+
+
+def deep_trials(host: AdapterHost, names: Iterable[str]) -> set[str]:
+    """Trials with adapters in attention, which in the first layer comes before any MoE block."""
+    return {name for name in names if isinstance(host.configs[name], LoraQVConfig)}
 
 
 def gradients_of(

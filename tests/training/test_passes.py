@@ -1,5 +1,6 @@
 """A step is split over forward passes by whole trials, and no trial's gradient is changed by it."""
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -55,6 +56,16 @@ def test_after_a_lack_of_memory_the_largest_shared_pass_is_split(
     assert fewer <= tokens // 2
     largest = max(before, key=lambda names: padded_tokens(names, shapes))
     assert largest not in passes(shapes, fewer)
+
+
+@given(shapes=SHAPES, tokens=st.integers(1, 1000), data=st.data())
+def test_only_one_pass_has_both_deep_trials_and_others(
+    shapes: dict[str, tuple[int, int]], tokens: int, data: st.DataObject
+) -> None:
+    deep = set(data.draw(st.lists(st.sampled_from(sorted(shapes)))))
+    together = passes(shapes, tokens, deep)
+    assert sorted(chain.from_iterable(together)) == sorted(shapes)
+    assert sum(bool(deep & set(names)) and bool(set(names) - deep) for names in together) <= 1
 
 
 @pytest.mark.parametrize("tokens", [1, 200])
