@@ -121,7 +121,7 @@ class Step:
 
     def _together(self, batches: Mapping[str, TrialBatch]) -> list[list[str]]:
         shapes = {name: batch.shape for name, batch in batches.items()}
-        deep = deep_trials(self.host, shapes)
+        deep = deep_trials(self.host, shapes, self.ranks)
         return passes(shapes, self.tokens * self.ranks.size, deep)
 
     def real_tokens(self) -> int:

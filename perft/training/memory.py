@@ -27,8 +27,10 @@ from perft.forward import AdapterRows, Row, pack_losses
 from perft.injection import AdapterHost
 from perft.models.blocks import decoder_layers
 from perft.models.checkpointing import recomputed
+from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.passes import passes
+from perft.training.step import deep_trials
 
 MOMENTS = 2
 """Tensors that AdamW keeps for each of an adapter's."""
@@ -105,7 +107,6 @@ def pack_memory(
     """
     names = {f"trial{i}": adapter for i, adapter in enumerate(adapters)}
     shapes = dict.fromkeys(names, (load.rows, load.length))
-    together = passes(shapes, load.tokens * load.ranks)[0]
     with FakeTensorMode():
         model = AutoModelForCausalLM.from_config(
             config, dtype=load.dtype, trust_remote_code=False
@@ -114,6 +115,9 @@ def pack_memory(
         for name, adapter in names.items():
             host.add(name, dataclasses.replace(adapter, dropout=0.0))
         trainable = [tensor for name in names for tensor in host.tensors(name).values()]
+        deep = deep_trials(host, names, Ranks(size=load.ranks))
+        # Of equally many trials, deep ones take more; they come last.
+        together = max(reversed(passes(shapes, load.tokens * load.ranks, deep)), key=len)
         try:
             activations, working = _rehearse(host, together, load)
         except (DataDependentOutputException, DynamicOutputShapeException) as error:

@@ -224,7 +224,7 @@ class Pack:
         """
         pad: Any = self.base.tokenizer.pad_token_id
         shapes = {name: batch.shape for name, batch in batches.items()}
-        deep = deep_trials(self.host, shapes)
+        deep = deep_trials(self.host, shapes, self.ranks)
         while True:
             # Of whole batches, not of this rank's part: all ranks must make the same passes.
             together = passes(shapes, self.tokens_per_pass * self.ranks.size, deep)

@@ -31,11 +31,12 @@ def passes(shapes: Mapping[str, Shape], tokens: int, deep: Container[str] = ()) 
         shapes: shape of each trial's batch.
         tokens: padded tokens of one pass; a trial that is larger goes alone.
         deep: trials whose gradient goes further down the base than that of the others, who would
-            go there with them; so these come last.
+            go there with them in a shared pass; so they share none.
     """
     found: list[list[str]] = []
     for name in sorted(shapes, key=lambda name: (name in deep, -shapes[name][1])):
-        if found and padded_tokens([*found[-1], name], shapes) <= tokens:
+        fits = found and padded_tokens([*found[-1], name], shapes) <= tokens
+        if fits and (found[-1][0] in deep) == (name in deep):
             found[-1].append(name)
         else:
             found.append([name])

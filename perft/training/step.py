@@ -56,8 +56,13 @@ class TrialBatch:
         return AdapterRows(self.rows[mine], key)
 
 
-def deep_trials(host: AdapterHost, names: Iterable[str]) -> set[str]:
-    """Trials with adapters in attention, which in the first layer comes before any MoE block."""
+def deep_trials(host: AdapterHost, names: Iterable[str], ranks: Ranks) -> set[str]:
+    """Trials whose gradient goes below the first MoE block: those with adapters in attention.
+
+    None where several ranks share the base: to gather it for another pass costs more.
+    """
+    if ranks.size > 1:
+        return set()
     return {name for name in names if isinstance(host.configs[name], LoraQVConfig)}
 
 
