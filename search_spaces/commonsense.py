@@ -17,7 +17,7 @@ from search_spaces import arithmetic
 def training(embedded: bool) -> TrainingConfig:
     """How a trial is trained, but for its learning rate."""
     if embedded:
-        return dataclasses.replace(arithmetic.training(embedded), max_steps=400, warmup_steps=40)
+        return dataclasses.replace(arithmetic.training(embedded), max_steps=300, warmup_steps=30)
     return arithmetic.training(embedded)
 
 

@@ -44,14 +44,14 @@ MAX_LENGTH = 1024
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> OlmoeForCausalLM:
-    """The untrained base: two layers of eight experts, two per token."""
+    """The untrained base: three layers of eight experts, two per token."""
     torch.manual_seed(config.seed)
     return OlmoeForCausalLM(
         OlmoeConfig(
             vocab_size=len(tokenizer),
             hidden_size=96,
             intermediate_size=64,
-            num_hidden_layers=2,
+            num_hidden_layers=3,
             num_attention_heads=4,
             num_experts=8,
             num_experts_per_tok=2,
