@@ -79,7 +79,8 @@ class Step:
     ) -> None:
         self.host = AdapterHost(model)
         self.ranks = ranks
-        self.tokens = tokens_per_pass(ranks.device.type)
+        hidden_size = self.host.blocks[0].hidden_size
+        self.tokens = tokens_per_pass(ranks.device.type, hidden_size, ranks.size)
         self._checkpointing = checkpointing
         self.batches: dict[str, TrialBatch] = {}
         training = TrainingConfig(lr=1e-3, batch_size=size.rows, max_length=size.length)

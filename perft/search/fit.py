@@ -13,7 +13,7 @@ from perft.models.skeleton import skeleton
 from perft.search.corners import Corner, corners, extreme_adapters
 from perft.search.space import SearchSpace
 from perft.training.memory import Load, PackMemory, pack_memory
-from perft.training.passes import tokens_per_pass
+from perft.training.passes import TOKENS_ON_ACCELERATOR
 from perft.trial import AdapterSize
 
 USABLE = 0.85
@@ -71,7 +71,7 @@ def step_load(
     return Load(
         rows=training.batch_size,
         length=training.max_length,
-        tokens=tokens_per_pass("cuda"),
+        tokens=TOKENS_ON_ACCELERATOR,
         dtype=torch.bfloat16 if dtype == "auto" else getattr(torch, dtype),
         ranks=workers,
         checkpointing=checkpointing,

@@ -63,7 +63,8 @@ class Pack:
         self.host = AdapterHost(base.model)
         self.rows = TaskRows(task, base.tokenizer, base.positions)
         self.running: dict[str, RunningTrial] = {}
-        self.tokens_per_pass = tokens_per_pass(ranks.device.type)
+        hidden_size = self.host.blocks[0].hidden_size
+        self.tokens_per_pass = tokens_per_pass(ranks.device.type, hidden_size, ranks.size)
         self._checkpointing = checkpointing
         self._trained = self._padded = 0
         if len(task.validation.examples) < ranks.size:

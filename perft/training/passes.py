@@ -11,15 +11,28 @@ import torch
 from perft.errors import ConfigError
 
 TOKENS_ON_CPU = 4096
+NUMBERS_IN_CACHES = 1 << 20
+"""Numbers of one layer's hidden states, of all tokens of a pass, that suit a core's caches."""
 TOKENS_ON_ACCELERATOR = 65_536
 
 Shape = tuple[int, int]
 """Rows of a trial's batch, and tokens of the longest."""
 
 
-def tokens_per_pass(device: str) -> int:
-    """Padded tokens that one forward pass should take on a `device` of this type."""
-    return TOKENS_ON_CPU if device == "cpu" else TOKENS_ON_ACCELERATOR
+def tokens_per_pass(device: str, hidden_size: int, ranks: int) -> int:
+    """Padded tokens that one forward pass should take on each rank.
+
+    Args:
+        device: its type.
+        hidden_size: the base's.
+        ranks: processes that share the base; to gather it for a pass takes longer than what small
+            passes save.
+    """
+    if device != "cpu":
+        return TOKENS_ON_ACCELERATOR
+    if ranks > 1:
+        return TOKENS_ON_CPU
+    return min(TOKENS_ON_CPU, max(1, NUMBERS_IN_CACHES // hidden_size))
 
 
 def passes(shapes: Mapping[str, Shape], tokens: int, deep: Container[str] = ()) -> list[list[str]]:

@@ -12,7 +12,13 @@ from contracts.packs import TEN, advance, apart, copied, tiny_pack
 from perft.errors import ConfigError
 from perft.ranks import Ranks
 from perft.training import pack as packs
-from perft.training.passes import fewer_tokens, padded_tokens, passes
+from perft.training.passes import (
+    NUMBERS_IN_CACHES,
+    fewer_tokens,
+    padded_tokens,
+    passes,
+    tokens_per_pass,
+)
 from training import ranked
 
 SHAPES = st.dictionaries(
@@ -56,6 +62,16 @@ def test_after_a_lack_of_memory_the_largest_shared_pass_is_split(
     assert fewer <= tokens // 2
     largest = max(before, key=lambda names: padded_tokens(names, shapes))
     assert largest not in passes(shapes, fewer)
+
+
+@given(hidden_size=st.integers(1, 1 << 22))
+def test_a_pass_is_smaller_where_the_base_is_wider_but_only_on_a_lone_cpu(hidden_size: int) -> None:
+    tokens = tokens_per_pass("cpu", hidden_size, 1)
+    assert 1 <= tokens <= tokens_per_pass("cpu", 1, 1)
+    assert tokens == 1 or tokens * hidden_size <= NUMBERS_IN_CACHES
+    assert tokens >= tokens_per_pass("cpu", 2 * hidden_size, 1)
+    for device, ranks in (("cpu", 2), ("cuda", 1), ("cuda", 2)):
+        assert tokens_per_pass(device, hidden_size, ranks) == tokens_per_pass(device, 1, ranks)
 
 
 @given(shapes=SHAPES, tokens=st.integers(1, 1000), data=st.data())
