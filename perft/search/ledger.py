@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from perft.packing.places import ADAPTERS, trial_folder
-from perft.selection import write_results
+from perft.selection import result_line, write_results
 from perft.storage import Storage
 from perft.trial import AdapterSize, Outcome, Report, TrialConfig, TrialResult
 
@@ -27,6 +27,7 @@ class Entry:
     size: AdapterSize | None = None
     outcome: Outcome | None = None
     error: str = ""
+    line: str = ""  # of `results.json`, once it has ended: made once, written with every later end
 
     def result(self) -> TrialResult:
         """The ended trial."""
@@ -83,14 +84,19 @@ class Ledger:
         else:
             full = bool(entry.reports) and entry.reports[-1].step >= self._max_steps
             entry.outcome = "complete" if full else "pruned"
-        self._tracker.finish_trial(entry.result(), self._adapter(entry))
-        write_results(self._search, self.results())
+        result = entry.result()
+        entry.line = result_line(result)
+        self._tracker.finish_trial(result, self._adapter(entry))
+        write_results(self._search, (each.line for each in self._ended()))
         return entry
 
     def results(self) -> list[TrialResult]:
         """The trials that have ended, by number."""
+        return [entry.result() for entry in self._ended()]
+
+    def _ended(self) -> list[Entry]:
         ended = [entry for entry in self.entries.values() if entry.outcome is not None]
-        return [entry.result() for entry in sorted(ended, key=lambda entry: entry.number)]
+        return sorted(ended, key=lambda entry: entry.number)
 
     def _adapter(self, entry: Entry) -> dict[str, bytes] | None:
         if entry.outcome != "complete":

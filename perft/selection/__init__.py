@@ -11,6 +11,7 @@ from perft.selection.results import (
     read_results,
     read_scores,
     read_settings,
+    result_line,
     write_results,
     write_scores,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "read_results",
     "read_scores",
     "read_settings",
+    "result_line",
     "stated",
     "to_frame",
     "wilson",

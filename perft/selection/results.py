@@ -5,7 +5,7 @@ was true; `scores.json` holds what the chosen adapters scored on the test splits
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from perft.errors import PerftError, SearchError, StorageError, unknown
@@ -57,9 +57,14 @@ def read_results(search: Storage) -> list[TrialResult]:
     return sorted(results, key=lambda result: result.number)
 
 
-def write_results(search: Storage, results: Sequence[TrialResult]) -> None:
-    """Replaces the list of ended trials, atomically."""
-    _write(search, RESULTS, {"trials": [result.to_json() for result in results]})
+def result_line(result: TrialResult) -> str:
+    """A trial's line of the list of ended trials."""
+    return json.dumps(result.to_json())
+
+
+def write_results(search: Storage, lines: Iterable[str]) -> None:
+    """Replaces the list of ended trials, atomically, by what `result_line` gave of each."""
+    search.write(RESULTS, ('{"trials": [\n' + ",\n".join(lines) + "\n]}\n").encode())
 
 
 def read_scores(search: Storage, number: int) -> dict[str, tuple[int, int]]:

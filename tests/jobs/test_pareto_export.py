@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from perft.cli import run
-from perft.selection import to_frame, write_results, write_scores
+from perft.selection import result_line, to_frame, write_results, write_scores
 from perft.storage import Storage
 from pretend import SETTINGS, search_of_six, store_adapters
 
@@ -32,7 +32,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         search.write("search.json", json.dumps({**SETTINGS, "name": name}).encode())
         store_adapters(search, results)
         if results:
-            write_results(search, results)
+            write_results(search, map(result_line, results))
             write_scores(search, {3: {"addsub": (12, 395)}})
     return home
 

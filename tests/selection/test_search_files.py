@@ -11,6 +11,7 @@ from perft.selection import (
     read_results,
     read_scores,
     read_settings,
+    result_line,
     write_results,
     write_scores,
 )
@@ -27,9 +28,9 @@ def search(tmp_path: Path) -> Storage:
 
 def test_results_come_back_as_written(search: Storage):
     assert read_results(search) == []
-    write_results(search, search_of_six()[::-1])
+    write_results(search, map(result_line, search_of_six()[::-1]))
     assert read_results(search) == search_of_six()
-    write_results(search, [trial(0, val_loss=float("inf"), outcome="failed")])
+    write_results(search, map(result_line, [trial(0, val_loss=float("inf"), outcome="failed")]))
     assert read_results(search)[0].last.val_loss == float("inf")
 
 
