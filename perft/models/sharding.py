@@ -6,6 +6,7 @@ same collectives. Adapters are added afterwards and stay whole on every rank.
 
 from typing import Any
 
+import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from transformers import PretrainedConfig, PreTrainedModel
@@ -26,9 +27,11 @@ def sharded_loading(config: PretrainedConfig, ranks: Ranks) -> dict[str, Any]:
         ranks: the processes that share it.
 
     Returns:
-        Nothing for one rank, nor for a base that has to be read whole, see `_joins_rows`.
+        Nothing for one rank, nor for a base that has to be read whole, see `_joins_rows`, nor for
+        ranks on CPUs of a machine whose GPUs torch sees, where transformers would take those.
     """
-    if ranks.size == 1:
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if ranks.size == 1 or ranks.device.type != (accelerator.type if accelerator else "cpu"):
         return {}
     model = skeleton_of(config)
     if _joins_rows(model):

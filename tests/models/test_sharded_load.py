@@ -32,6 +32,16 @@ def test_what_is_put_together_when_read_is_read_whole(family: str) -> None:
     assert (sharded_loading(config, Ranks(0, RANKS)) == {}) == (family in READ_WHOLE)
 
 
+def test_ranks_on_cpus_read_the_whole_base_where_torch_sees_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = torch.device("cuda")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: seen)
+    config = tiny_base("olmoe").config
+    assert sharded_loading(config, Ranks(0, RANKS)) == {}
+    assert sharded_loading(config, Ranks(0, RANKS, seen)) != {}
+
+
 @pytest.mark.families
 @pytest.mark.multi_rank
 def test_every_family_answers_the_same_on_two_ranks(tmp_path: Path) -> None:
