@@ -31,8 +31,8 @@ from perft.models.head import has_plain_head, token_losses
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.passes import passes, tokens_per_pass
-from perft.training.step import TrialBatch, deep_trials, gradients_of
+from perft.training.passes import tokens_per_pass
+from perft.training.step import TrialBatch, gradients_of, passes_on
 
 MIX: tuple[AdapterConfig, ...] = (
     RoutedConfig(rank=8, num_experts=4, top_k=2),
@@ -122,8 +122,7 @@ class Step:
 
     def _together(self, batches: Mapping[str, TrialBatch]) -> list[list[str]]:
         shapes = {name: batch.shape for name, batch in batches.items()}
-        deep = deep_trials(self.host, shapes, self.ranks)
-        return passes(shapes, self.tokens * self.ranks.size, deep)
+        return passes_on(self.host, self.ranks, shapes, self.tokens)
 
     def real_tokens(self) -> int:
         """Tokens of all trials, without padding, over all ranks."""

@@ -6,8 +6,6 @@ medians over turns in which packed, sequential and floor follow each other. A ra
 """
 
 import json
-import os
-import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +13,11 @@ from statistics import median
 from typing import Annotated
 
 import torch
-import torch.distributed as dist
 import typer
+from gloo_ranks import on_ranks
 from pack_sides import Size, Step, clock_of, mixed, ratio, seconds
 from rich.console import Console
 from rich.table import Table
-from torch.multiprocessing.spawn import start_processes
 from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedModel
 
 from perft.config import AdapterConfig
@@ -40,8 +37,6 @@ class Job:
     base: str
     counts: list[int]
     turns: int
-    ranks: int
-    port: int
     found: str
 
 
@@ -59,28 +54,19 @@ def main(
     for column in COLUMNS:
         table.add_column(column, justify="right")
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(base, counts, turns, ranks, _free_port(), f"{folder}/rows")
-        start_processes(  # type: ignore[no-untyped-call]
-            _measure, (job,), nprocs=ranks, start_method="spawn"
-        )
+        job = Job(base, counts, turns, f"{folder}/rows")
+        on_ranks(_measure, job, ranks)
         for row in json.loads(Path(job.found).read_text()):
             table.add_row(*row)
     Console().print(table)
 
 
-def _measure(rank: int, job: Job) -> None:
-    torch.set_num_threads(1)
+def _measure(ranks: Ranks, job: Job) -> None:
     torch.manual_seed(0)
-    if job.ranks > 1:
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(job.port))
-        dist.init_process_group("gloo", rank=rank, world_size=job.ranks)
-    ranks = Ranks.current(torch.device("cpu"))
     model = base_model(job.base, ranks)
     rows = [_row(model, mixed(count), job.turns, ranks) for count in job.counts]
-    if rank == 0:
+    if ranks.rank == 0:
         Path(job.found).write_text(json.dumps(rows))
-    if job.ranks > 1:
-        dist.destroy_process_group()
 
 
 def _row(
@@ -126,12 +112,6 @@ def _wide() -> OlmoeConfig:
         num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=8, vocab_size=8192,
         pad_token_id=0, eos_token_id=1,
     )  # fmt: skip
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ rank has one thread.
 
 import json
 import multiprocessing
-import os
-import socket
 import tempfile
 import threading
 import time
@@ -21,11 +19,10 @@ from statistics import median
 from typing import Annotated, Any
 
 import torch
-import torch.distributed as dist
 import typer
+from gloo_ranks import on_ranks
 from rich.console import Console
 from rich.table import Table
-from torch.multiprocessing.spawn import start_processes
 from transformers import AutoTokenizer, OlmoeConfig, OlmoeForCausalLM
 
 from perft.models.load import load_base
@@ -44,9 +41,7 @@ class Job:
     """What the ranks do, and the file that rank 0 writes what it found to."""
 
     base: str
-    ranks: int
     whole: bool
-    port: int
     found: str
 
 
@@ -64,8 +59,8 @@ def main(
         writer.start()
         writer.join()
         for ranks in RANKS:
-            divided = _run(Job(base, ranks, False, _free_port(), f"{folder}/found"))
-            whole = _run(Job(base, ranks, True, _free_port(), f"{folder}/found"))
+            divided = _run(Job(base, False, f"{folder}/found"), ranks)
+            whole = _run(Job(base, True, f"{folder}/found"), ranks)
             table.add_row(
                 str(ranks),
                 f"{divided['peak']:.0%}",
@@ -88,18 +83,13 @@ def _write(base: str, layers: int) -> None:
     AutoTokenizer.from_pretrained(EMBEDDED).save_pretrained(base)
 
 
-def _run(job: Job) -> dict[str, float]:
-    start_processes(_measure, (job,), nprocs=job.ranks, start_method="spawn")  # type: ignore[no-untyped-call]
+def _run(job: Job, ranks: int) -> dict[str, float]:
+    on_ranks(_measure, job, ranks)
     found: dict[str, float] = json.loads(Path(job.found).read_text())
     return found
 
 
-def _measure(rank: int, job: Job) -> None:
-    torch.set_num_threads(1)
-    if job.ranks > 1:
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(job.port))
-        dist.init_process_group("gloo", rank=rank, world_size=job.ranks)
-    ranks = Ranks.current(torch.device("cpu"))
+def _measure(ranks: Ranks, job: Job) -> None:
     load_base(ranks=ranks)  # imports what loading needs
     before = _own_bytes()
     with _peak() as peak:
@@ -111,15 +101,13 @@ def _measure(rank: int, job: Job) -> None:
         after = _own_bytes()
     size = sum(file.stat().st_size for file in Path(job.base).glob("*.safetensors"))
     agree = _milliseconds(lambda: ranks.from_first(_order()))
-    if rank == 0:
+    if ranks.rank == 0:
         found = {
             "peak": (peak() - before) / size,
             "after": (after - before) / size,
             "agree": agree,
         }
         Path(job.found).write_text(json.dumps(found))
-    if job.ranks > 1:
-        dist.destroy_process_group()
 
 
 def _order() -> dict[str, Any]:
@@ -161,12 +149,6 @@ def _own_bytes() -> int:
     status = Path("/proc/self/status").read_text().splitlines()
     (line,) = (line for line in status if line.startswith("RssAnon"))
     return int(line.split()[1]) * 1024
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 if __name__ == "__main__":

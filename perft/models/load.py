@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -74,10 +73,9 @@ def load_base(
     if base is None:
         logging.disable_progress_bar()  # of a load that takes no time
     try:
-        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         model, report = AutoModelForCausalLM.from_pretrained(
             directory,
-            **sharded_loading(config, ranks),
+            **sharded_loading(str(directory), ranks),
             dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,

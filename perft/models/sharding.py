@@ -9,31 +9,34 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import Concatenate, WeightConverter
 from transformers.distributed import DistributedConfig
 
 from perft.models.blocks import decoder_layers
-from perft.models.skeleton import skeleton_of
+from perft.models.skeleton import skeleton
 from perft.ranks import Ranks
 
 
-def sharded_loading(config: PretrainedConfig, ranks: Ranks) -> dict[str, Any]:
+def sharded_loading(base: str, ranks: Ranks) -> dict[str, Any]:
     """Arguments for `from_pretrained`, with which each rank reads no more than its own part.
 
     Args:
-        config: the base's.
+        base: a local directory.
         ranks: the processes that share it.
 
     Returns:
         Nothing for one rank, nor for a base that has to be read whole, see `_joins_rows`, nor for
         ranks on CPUs of a machine whose GPUs torch sees, where transformers would take those.
+
+    Raises:
+        BaseModelError: if its configuration makes no sense.
     """
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if ranks.size == 1 or ranks.device.type != (accelerator.type if accelerator else "cpu"):
         return {}
-    model = skeleton_of(config)
+    model = skeleton(base)
     if _joins_rows(model):
         return {}
     layers = set(decoder_layers(model))

@@ -77,7 +77,8 @@ def read_scores(search: Storage, number: int) -> dict[str, tuple[int, int]]:
 
 def write_scores(search: Storage, scores: Mapping[int, Scores]) -> None:
     """Replaces the test scores, given by number of the trial, atomically."""
-    _write(search, SCORES, {str(number): dict(splits) for number, splits in scores.items()})
+    by_number = {str(number): dict(splits) for number, splits in scores.items()}
+    search.write(SCORES, json.dumps(by_number, indent=1).encode())
 
 
 def _read(search: Storage, name: str) -> Any:
@@ -85,7 +86,3 @@ def _read(search: Storage, name: str) -> Any:
         return json.loads(search.read(name))
     except ValueError as error:
         raise StorageError(f"{search.place}/{name} is not JSON: {error}") from error
-
-
-def _write(search: Storage, name: str, value: Any) -> None:
-    search.write(name, json.dumps(value, indent=1).encode())

@@ -29,8 +29,7 @@ from perft.models.blocks import decoder_layers
 from perft.models.checkpointing import recomputed
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
-from perft.training.passes import passes
-from perft.training.step import deep_trials
+from perft.training.step import passes_on
 
 MOMENTS = 2
 """Tensors that AdamW keeps for each of an adapter's."""
@@ -115,11 +114,11 @@ def pack_memory(
         for name, adapter in names.items():
             host.add(name, dataclasses.replace(adapter, dropout=0.0))
         trainable = [tensor for name in names for tensor in host.tensors(name).values()]
-        deep = deep_trials(host, names, Ranks(size=load.ranks))
-        # Of equally many trials, deep ones take more; they come last.
-        together = max(reversed(passes(shapes, load.tokens * load.ranks, deep)), key=len)
+        together = passes_on(host, Ranks(size=load.ranks), shapes, load.tokens)
+        # Of equally many trials, those with adapters in attention take more; they come last.
+        largest = max(reversed(together), key=len)
         try:
-            activations, working = _rehearse(host, together, load)
+            activations, working = _rehearse(host, largest, load)
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise BaseModelError(
                 f"what a step on a base of type {config.model_type!r} costs cannot be known before "

@@ -25,11 +25,10 @@ from perft.training.passes import (
     fewer_tokens,
     is_out_of_memory,
     padded_tokens,
-    passes,
     tokens_per_pass,
 )
 from perft.training.running import RunningTrial
-from perft.training.step import TrialBatch, deep_trials, gradients_of
+from perft.training.step import TrialBatch, gradients_of, passes_on
 from perft.trial import AdapterSize, Report, TrialConfig
 
 RUNG_EXAMPLES = 100
@@ -225,10 +224,9 @@ class Pack:
         """
         pad: Any = self.base.tokenizer.pad_token_id
         shapes = {name: batch.shape for name, batch in batches.items()}
-        deep = deep_trials(self.host, shapes, self.ranks)
         while True:
             # Of whole batches, not of this rank's part: all ranks must make the same passes.
-            together = passes(shapes, self.tokens_per_pass * self.ranks.size, deep)
+            together = passes_on(self.host, self.ranks, shapes, self.tokens_per_pass)
             try:
                 found = gradients_of(
                     self.host,

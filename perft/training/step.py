@@ -4,7 +4,7 @@ The losses of the trials are added up before the backward pass. No row of one ad
 another adapter's tensors, so the sum's gradient is each trial's own gradient, exactly.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from perft.models.blocks import decoder_layers
 from perft.models.checkpointing import recomputed
 from perft.ranks import Ranks
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.passes import Shape
+from perft.training.passes import Shape, passes
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,22 @@ class TrialBatch:
         return AdapterRows(self.rows[mine], key)
 
 
-def deep_trials(host: AdapterHost, names: Iterable[str], ranks: Ranks) -> set[str]:
-    """Trials whose gradient goes below the first MoE block: those with adapters in attention.
+def passes_on(
+    host: AdapterHost, ranks: Ranks, shapes: Mapping[str, Shape], tokens: int
+) -> list[list[str]]:
+    """Which trials go through the base together; the same on every rank.
 
-    None where several ranks share the base: to gather it for another pass costs more.
+    Trials with adapters in attention take the gradient below the first MoE block, so they share no
+    pass with others; but on several ranks, to gather the base for another pass costs more.
+
+    Args:
+        host: the base with the trials' adapters on it.
+        ranks: the processes that share each batch.
+        shapes: shape of each trial's batch, over all ranks.
+        tokens: padded tokens of one pass on each rank.
     """
-    if ranks.size > 1:
-        return set()
-    return {name for name in names if isinstance(host.configs[name], LoraQVConfig)}
+    deep = {name for name in shapes if isinstance(host.configs[name], LoraQVConfig)}
+    return passes(shapes, tokens * ranks.size, deep if ranks.size == 1 else ())
 
 
 def gradients_of(

@@ -26,20 +26,20 @@ def causal(family: str) -> bool:
 
 
 @pytest.mark.parametrize("family", sorted(READ_WHOLE | {"olmoe", "mixtral"}))
-def test_what_is_put_together_when_read_is_read_whole(family: str) -> None:
-    config = tiny_base(family).config
-    assert sharded_loading(config, Ranks()) == {}
-    assert (sharded_loading(config, Ranks(0, RANKS)) == {}) == (family in READ_WHOLE)
+def test_what_is_put_together_when_read_is_read_whole(family: str, tmp_path: Path) -> None:
+    base = str(save_base(tiny_base(family, torch.float32), tmp_path))
+    assert sharded_loading(base, Ranks()) == {}
+    assert (sharded_loading(base, Ranks(0, RANKS)) == {}) == (family in READ_WHOLE)
 
 
 def test_ranks_on_cpus_read_the_whole_base_where_torch_sees_a_gpu(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = torch.device("cuda")
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: seen)
-    config = tiny_base("olmoe").config
-    assert sharded_loading(config, Ranks(0, RANKS)) == {}
-    assert sharded_loading(config, Ranks(0, RANKS, seen)) != {}
+    base = str(save_base(tiny_base("olmoe", torch.float32), tmp_path))
+    assert sharded_loading(base, Ranks(0, RANKS)) == {}
+    assert sharded_loading(base, Ranks(0, RANKS, seen)) != {}
 
 
 @pytest.mark.families
