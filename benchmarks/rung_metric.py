@@ -16,7 +16,7 @@ from rich.progress import track
 from rich.table import Table
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
-from perft.evaluation import predict, validation_losses
+from perft.evaluation import predict, validate
 from perft.models.load import load_base
 from perft.ranks import Ranks
 from perft.search.space import Draw, find_space
@@ -79,7 +79,7 @@ def _numbers(pack: Pack, names: Sequence[str]) -> dict[str, Numbers]:
     shown: dict[str, Numbers] = {name: {} for name in names}
     for count, label in ((RUNG_EXAMPLES, str(RUNG_EXAMPLES)), (everything, "all")):
         rows = [pack.rows.validation(_length(pack, names)).row(i) for i in range(count)]
-        for name, loss in validation_losses(pack.host, names, rows, pad, Ranks()).items():
+        for name, loss in validate(pack.host, names, rows, pad, Ranks()).loss.items():
             shown[name][f"loss, {label}"] = -loss
             correct = sum(each.correct for each in predictions[name][:count])
             shown[name][f"accuracy, {label}"] = correct / count

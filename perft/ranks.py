@@ -49,6 +49,14 @@ class Ranks:
             ):
                 tensor.copy_(part.view_as(tensor))
 
+    def most(self, count: int) -> int:
+        """The largest `count` of all ranks."""
+        if self.size == 1:
+            return count
+        largest = torch.tensor(count, device=self.device)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
+
     def from_first(self, item: Item) -> Item:
         """What rank 0 passed, on every rank."""
         if self.size == 1:

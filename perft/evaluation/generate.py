@@ -3,7 +3,9 @@
 Shapes: B rows, S tokens so far.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,37 +23,49 @@ COMPACT_SHARE = 4
 """Ended rows are dropped once they are one in this many: dropping copies the cache."""
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What one row is continued from.
+
+    Attributes:
+        ids: the prompt's token ids, and those of its answer that are known.
+        room: new tokens that may follow, at least one.
+    """
+
+    ids: Ids
+    room: int
+
+
 @torch.no_grad()
 def generate(
     host: AdapterHost,
-    names: Sequence[Name],
-    prompts: Sequence[Ids],
+    openings: Mapping[Name, Sequence[Opening]],
     *,
-    max_new_tokens: int,
     pad: int,
     eos: int,
     ranks: Ranks,
 ) -> dict[Name, list[list[int]]]:
-    """Continues every prompt with every adapter, greedily, until end of sequence.
+    """Continues every row greedily, until end of sequence or until it has no room.
 
     Args:
         host: the base with the adapters on it.
-        names: the adapters; None is the base alone.
-        prompts: token ids of each prompt; may be empty on some rank.
-        max_new_tokens: limit per prompt.
+        openings: rows by adapter, where None is the base alone; on some rank there may be none.
         pad: token id of padding, which goes on the left.
         eos: token id that ends a row.
         ranks: all ranks run the same number of forward passes.
 
     Returns:
-        For each adapter, for each prompt, the new token ids without end of sequence.
+        For each adapter, for each of its rows, the new token ids without end of sequence.
     """
-    # A rank without prompts still takes part in the collectives of a sharded base.
-    rows = list(prompts) or [np.array([eos], dtype=np.int32)]
-    ids_BS, mask_BS = _left_padded(rows * len(names), pad, host.model.device)
-    decoding = _Decoding(host, names, len(rows), max_new_tokens, eos)
+    counts: dict[Any, int] = {name: len(rows) for name, rows in openings.items()}
+    rows = [row for each in openings.values() for row in each]
+    if not rows:
+        # A rank without rows still takes part in the collectives of a sharded base.
+        rows, counts = [Opening(np.array([eos], dtype=np.int32), 1)], {None: 1}
+    ids_BS, mask_BS = _left_padded([row.ids for row in rows], pad, host.model.device)
+    decoding = _Decoding(host, counts, [row.room for row in rows], eos)
     position_BS = (mask_BS.cumsum(1) - 1).clamp(min=0)
-    for _ in range(max_new_tokens):
+    while True:
         next_B = decoding.step(ids_BS, mask_BS, position_BS)
         if not _any(decoding.waiting, ranks):
             break
@@ -59,30 +73,24 @@ def generate(
         kept_B = decoding.compact()
         ids_BS = next_B[kept_B].unsqueeze(1)
         mask_BS, position_BS = mask_BS[kept_B], position_BS[kept_B, -1:] + 1
-    outputs = [_until(row, eos) for row in decoding.new_BN.tolist()]
-    return {
-        name: outputs[i * len(rows) : i * len(rows) + len(prompts)] for i, name in enumerate(names)
-    }
+    outputs = iter([_until(row, eos) for row in decoding.new_BN.tolist()])
+    return {name: list(islice(outputs, len(each))) for name, each in openings.items()}
 
 
 class _Decoding:
     """Rows that are still being written; finished ones are dropped from batch and cache."""
 
     def __init__(
-        self,
-        host: AdapterHost,
-        names: Sequence[str | None],
-        rows_per_name: int,
-        max_new_tokens: int,
-        eos: int,
+        self, host: AdapterHost, counts: Mapping[Any, int], room: Sequence[int], eos: int
     ) -> None:
-        rows = len(names) * rows_per_name
         device = host.model.device
-        self.new_BN = torch.full((rows, max_new_tokens), eos, device=device)
-        self._host, self._names, self._eos = host, names, eos
-        self._name_B = torch.arange(len(names), device=device).repeat_interleave(rows_per_name)
-        self._row_B = torch.arange(rows, device=device)
-        self._done_B = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.new_BN = torch.full((len(room), max(room)), eos, device=device)
+        self._host, self._names, self._eos = host, list(counts), eos
+        each = torch.tensor(list(counts.values()), device=device)
+        self._name_B = torch.arange(len(counts), device=device).repeat_interleave(each)
+        self._row_B = torch.arange(len(room), device=device)
+        self._room_B = torch.tensor(room, device=device)
+        self._done_B = torch.zeros(len(room), dtype=torch.bool, device=device)
         self._cache: Any = None
         self._written = 0
 
@@ -107,9 +115,11 @@ class _Decoding:
             )
         self._cache = out.past_key_values
         next_B: Tensor = out.logits[:, -1].argmax(-1).masked_fill(self._done_B, self._eos)
-        self._done_B = self._done_B | (next_B == self._eos)
-        self.new_BN[self._row_B, self._written] = next_B
+        if self._written < self.new_BN.shape[1]:
+            self.new_BN[self._row_B, self._written] = next_B
         self._written += 1
+        full_B = self._room_B <= self._written
+        self._done_B = self._done_B | (next_B == self._eos) | full_B
         return next_B
 
     def compact(self) -> Tensor:
@@ -121,7 +131,7 @@ class _Decoding:
         kept_B = kept_B[~self._done_B] if not self._done_B.all() else kept_B[:1]
         _keep_rows(self._cache, kept_B)
         self._row_B, self._name_B = self._row_B[kept_B], self._name_B[kept_B]
-        self._done_B = self._done_B[kept_B]
+        self._done_B, self._room_B = self._done_B[kept_B], self._room_B[kept_B]
         return kept_B
 
 

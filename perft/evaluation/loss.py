@@ -1,11 +1,19 @@
-"""Validation loss of many adapters at once."""
+"""Validation loss of many adapters at once, and how far each of them would write the answers.
+
+The pass over prompt and answer that gives the loss also tells, at every token of the answer, which
+one the adapter would put there itself. Up to the first that differs this is what greedy generation
+writes, so generation may begin there: where an adapter gives the answer as it stands in the split,
+there is nothing left to generate.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from perft.forward import AdapterRows, Row, pack_losses, target_count
+from perft.forward import AdapterRows, Row, pack_choices, target_count
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 
@@ -32,11 +40,24 @@ def chunks_by_length(lengths: Sequence[int], copies: int, ranks: Ranks) -> list[
     return [part.tolist() for part in np.array_split(np.array(order), count)]
 
 
-@torch.no_grad()
-def validation_losses(
+@dataclass(frozen=True)
+class Validated:
+    """What a pass over the validation rows tells of each adapter.
+
+    Attributes:
+        loss: mean cross-entropy, nats per predicted token, over the rows of all ranks.
+        begun: by row, of those that this rank had: the tokens that the adapter writes after the
+            prompt, up to and with the first that is not the row's; more may follow.
+    """
+
+    loss: dict[str, float]
+    begun: dict[str, dict[int, list[int]]]
+
+
+def validate(
     host: AdapterHost, names: Sequence[str], rows: Sequence[Row], pad: int, ranks: Ranks
-) -> dict[str, float]:
-    """Mean cross-entropy (nats per predicted token) of each adapter over all rows.
+) -> Validated:
+    """Runs every adapter over all rows.
 
     Args:
         host: the base with the adapters on it.
@@ -46,12 +67,22 @@ def validation_losses(
         ranks: the rows are shared among them.
     """
     totals = {name: torch.zeros((), dtype=torch.float64) for name in names}
+    begun: dict[str, dict[int, list[int]]] = {name: {} for name in names}
     for chunk in chunks_by_length([len(ids) for ids, _ in rows], len(names), ranks):
-        mine = [rows[i] for i in chunk[ranks.share(len(chunk))]]
-        losses = pack_losses(host, pad, {name: AdapterRows(mine) for name in names})
-        for name in names:
-            totals[name] += losses.loss[name].double().cpu()
+        mine = chunk[ranks.share(len(chunk))]
+        part = AdapterRows([rows[i] for i in mine])
+        for name, (loss, choices) in pack_choices(host, pad, dict.fromkeys(names, part)).items():
+            totals[name] += loss.double().cpu()
+            for i, tokens in zip(mine, choices, strict=True):
+                begun[name][i] = _begun(tokens.numpy(), rows[i])
     on_device = {name: total.to(ranks.device) for name, total in totals.items()}
     ranks.add_up(list(on_device.values()))
     targets = sum(target_count(row) for row in rows)
-    return {name: float(total) / targets for name, total in on_device.items()}
+    return Validated({name: float(total) / targets for name, total in on_device.items()}, begun)
+
+
+def _begun(choices: npt.NDArray[np.int64], row: Row) -> list[int]:
+    ids, _ = row
+    differs = np.flatnonzero(choices != ids[len(ids) - len(choices) :])
+    known: list[int] = choices[: differs[0] + 1 if len(differs) else None].tolist()
+    return known

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from perft.errors import ConfigError
-from perft.evaluation.generate import Name, generate
-from perft.evaluation.loss import chunks_by_length
+from perft.evaluation.generate import Name, Opening, generate
+from perft.evaluation.loss import TOKENS_PER_FORWARD
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
@@ -58,7 +61,7 @@ def predict(
     prompts: TokenRows,
     tokenizer: PreTrainedTokenizerBase,
     ranks: Ranks,
-    first: int | None = None,
+    begun: Mapping[Name, Mapping[int, Sequence[int]]] | None = None,
 ) -> dict[Name, list[Prediction]]:
     """Predictions of this rank's share of the split, for each adapter, by example index.
 
@@ -69,29 +72,58 @@ def predict(
         prompts: the split's, from `prompt_rows`.
         tokenizer: the base's.
         ranks: the examples are shared among them.
-        first: scores only so many examples, from the first; None scores all.
+        begun: by adapter and example, tokens that are known to come first after the prompt, as
+            `validate` finds them: only these examples of this rank are scored, and only what
+            follows is generated. None scores all, from their prompts on.
     """
-    assert tokenizer.eos_token_id is not None, "tokenisation has refused a base without one"
-    found: dict[Name, list[Prediction]] = {name: [] for name in names}
-    count = len(prompts) if first is None else min(first, len(prompts))
-    limit = new_tokens(split, tokenizer)
-    lengths = (prompts.lengths[:count] + limit).tolist()
-    for chunk in chunks_by_length(lengths, len(names), ranks):
-        mine = chunk[ranks.share(len(chunk))]
-        new = generate(
-            host,
-            names,
-            [prompts.row(i)[0] for i in mine],
-            max_new_tokens=limit,
-            pad=tokenizer.pad_token_id,
-            eos=tokenizer.eos_token_id,
-            ranks=ranks,
-        )
-        for name, rows in new.items():
-            # Decoding no rows gives one empty text; a rank may have none.
-            texts = tokenizer.batch_decode(rows, skip_special_tokens=True) if rows else []
-            found[name] += [judge(split, i, text) for i, text in zip(mine, texts, strict=True)]
-    return {name: sorted(rows, key=lambda row: row.index) for name, rows in found.items()}
+    if begun is None:
+        mine = range(len(prompts))[ranks.rank :: ranks.size]
+        begun = {name: dict.fromkeys(mine, ()) for name in names}
+    eos, limit = tokenizer.eos_token_id, new_tokens(split, tokenizer)
+    assert isinstance(eos, int), "tokenisation has refused a base without one"
+    answers = {name: {i: list(known[:limit]) for i, known in begun[name].items()} for name in names}
+    waiting = [
+        (name, i)
+        for name, known in answers.items()
+        for i, ids in known.items()
+        if len(ids) < limit and ids[-1:] != [eos]
+    ]
+    for chunk in _chunks(waiting, prompts, limit, ranks):
+        openings: dict[Name, list[Opening]] = {name: [] for name in names}
+        for name, i in chunk:
+            known = answers[name][i]
+            ids = np.concatenate([prompts.row(i)[0], np.array(known, dtype=np.int32)])
+            openings[name].append(Opening(ids, limit - len(known)))
+        pad: Any = tokenizer.pad_token_id
+        new = {
+            name: iter(rows)
+            for name, rows in generate(host, openings, pad=pad, eos=eos, ranks=ranks).items()
+        }
+        for name, i in chunk:
+            answers[name][i] += next(new[name])
+    return {name: _judged(split, answers[name], tokenizer) for name in names}
+
+
+def _chunks(
+    waiting: Sequence[tuple[Name, int]], prompts: TokenRows, limit: int, ranks: Ranks
+) -> list[list[tuple[Name, int]]]:
+    """Rows of similar length together, longest first; on every rank as many chunks."""
+    order = sorted(waiting, key=lambda each: (-prompts.lengths[each[1]], each[1]))
+    longest = prompts.lengths[order[0][1]] + limit if order else 1
+    rows = max(1, TOKENS_PER_FORWARD // int(longest))
+    count = ranks.most(-(-len(order) // rows))
+    cuts = [len(order) * k // max(1, count) for k in range(count + 1)]
+    return [order[start:stop] for start, stop in pairwise(cuts)]
+
+
+def _judged(
+    split: Split, answers: Mapping[int, Sequence[int]], tokenizer: PreTrainedTokenizerBase
+) -> list[Prediction]:
+    order = sorted(answers)
+    # Decoding no rows gives one empty text; a rank may have none.
+    rows = [answers[i] for i in order]
+    texts = tokenizer.batch_decode(rows, skip_special_tokens=True) if rows else []
+    return [judge(split, i, text) for i, text in zip(order, texts, strict=True)]
 
 
 def count_correct(

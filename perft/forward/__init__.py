@@ -1,6 +1,14 @@
 """The forward pass of a pack: rows of many adapters through one base."""
 
 from perft.forward.batch import Row, target_count
-from perft.forward.losses import AdapterRows, PackLosses, pack_losses, row_losses
+from perft.forward.losses import AdapterRows, PackLosses, pack_choices, pack_losses, row_losses
 
-__all__ = ["AdapterRows", "PackLosses", "Row", "pack_losses", "row_losses", "target_count"]
+__all__ = [
+    "AdapterRows",
+    "PackLosses",
+    "Row",
+    "pack_choices",
+    "pack_losses",
+    "row_losses",
+    "target_count",
+]

@@ -8,7 +8,7 @@ still called as a whole, which FSDP needs.
 Shapes: B rows, S padded length, N chosen positions, D hidden size, V vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,6 +21,8 @@ from transformers import PreTrainedModel
 
 LOGITS_AT_ONCE = 1 << 24
 """Logits that exist at a time, in fp32 64 MiB: large enough for every device's matrix products."""
+
+_AtHead = Callable[[Tensor, Tensor], Tensor]
 
 _plain: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
@@ -42,13 +44,45 @@ def token_losses(
     """
     # Causal attention never looks at the padding on the right, so no mask is passed.
     if plain:
-        with _loss_for_logits(model, position_N, label_N):
-            loss_N1: Tensor = model(input_ids=ids_BS, use_cache=False).logits
-        assert loss_N1.shape == (len(label_N), 1), "the model changed what its head returned"
-        return loss_N1.squeeze(1)
+        return _in_place_of_logits(
+            model, ids_BS, position_N, lambda x_ND, weight: cross_entropy(x_ND, weight, label_N)
+        )
+    logits_NV = _logits_at(model, ids_BS, position_N)
+    return F.cross_entropy(logits_NV, label_N, reduction="none")
+
+
+@torch.no_grad()
+def token_choices(
+    model: PreTrainedModel, ids_BS: Tensor, position_N: Tensor, label_N: Tensor, *, plain: bool
+) -> tuple[Tensor, Tensor]:
+    """Like `token_losses`, and which token the model itself would put at each position.
+
+    Returns:
+        Nats, and the most likely tokens, both of shape (N,); no gradient.
+    """
+    chosen: list[Tensor] = []
+
+    def choose(x_ND: Tensor, weight_VD: Tensor) -> Tensor:
+        rows = max(1, LOGITS_AT_ONCE // len(weight_VD))
+        losses = []
+        for x_nD, label_n in zip(torch.split(x_ND, rows), torch.split(label_N, rows), strict=True):
+            logits_nV = F.linear(x_nD, weight_VD)
+            chosen.append(logits_nV.argmax(-1))
+            logits_nV = logits_nV.to(_wide(logits_nV))
+            label_n1 = label_n.unsqueeze(1)
+            losses.append(logits_nV.logsumexp(-1) - logits_nV.gather(1, label_n1).squeeze(1))
+        return torch.cat(losses)
+
+    if plain:
+        return _in_place_of_logits(model, ids_BS, position_N, choose), torch.cat(chosen)
+    logits_NV = _logits_at(model, ids_BS, position_N)
+    return F.cross_entropy(logits_NV, label_N, reduction="none"), logits_NV.argmax(-1)
+
+
+def _logits_at(model: PreTrainedModel, ids_BS: Tensor, position_N: Tensor) -> Tensor:
     with head_at(model, position_N):
-        logits_NV = model(input_ids=ids_BS, use_cache=False).logits
-    return F.cross_entropy(logits_NV.to(_wide(logits_NV)), label_N, reduction="none")
+        logits_NV: Tensor = model(input_ids=ids_BS, use_cache=False).logits
+    return logits_NV.to(_wide(logits_NV))
 
 
 def has_plain_head(model: PreTrainedModel) -> bool:
@@ -91,22 +125,21 @@ def head_at(model: PreTrainedModel, position_N: Tensor) -> Iterator[None]:
         handle.remove()
 
 
-@contextmanager
-def _loss_for_logits(model: PreTrainedModel, position_N: Tensor, label_N: Tensor) -> Iterator[None]:
-    """Inside, the model returns (N, 1) losses where it has its logits.
-
-    Not (N,): some families cut what their head returns to their vocabulary.
-    """
+def _in_place_of_logits(
+    model: PreTrainedModel, ids_BS: Tensor, position_N: Tensor, of: _AtHead
+) -> Tensor:
+    """Runs the model with `of(x_ND, weight_VD)`, shape (N,), where its head makes logits."""
     head = model.get_output_embeddings()
-    chosen: list[Tensor] = []
+    states: list[Tensor] = []
 
     def take(_head: Any, args: tuple[Tensor]) -> tuple[Tensor]:
-        chosen.append(args[0])
+        states.append(args[0])
         return (args[0][:0],)
 
     def give(head: nn.Linear, _args: Any, _logits: Tensor) -> Tensor:
         # Inside the head's own call and before its other hooks, so that FSDP has all of its weight.
-        return cross_entropy(chosen.pop(), head.weight, label_N).unsqueeze(1)
+        # Not (N,): some families cut what their head returns to their vocabulary.
+        return of(states.pop(), head.weight).unsqueeze(1)
 
     handles = [
         _choose(head, position_N),
@@ -114,10 +147,12 @@ def _loss_for_logits(model: PreTrainedModel, position_N: Tensor, label_N: Tensor
         head.register_forward_hook(give, prepend=True),
     ]
     try:
-        yield
+        out_N1: Tensor = model(input_ids=ids_BS, use_cache=False).logits
     finally:
         for handle in handles:
             handle.remove()
+    assert out_N1.shape == (len(position_N), 1), "the model changed what its head returned"
+    return out_N1.squeeze(1)
 
 
 def _choose(head: nn.Module, position_N: Tensor) -> RemovableHandle:

@@ -14,12 +14,13 @@ from torch import Tensor
 from perft.adapters.routing import RouterSums
 from perft.checkpoint import TrialState, adapter_files, from_bytes, to_bytes
 from perft.errors import ConfigError, StorageError
-from perft.evaluation import Prediction, count_correct, predict, validation_losses
+from perft.evaluation import Prediction, count_correct
 from perft.injection import AdapterHost
 from perft.models.load import Base
 from perft.ranks import Ranks
 from perft.tasks import Split, Task, TaskSource
 from perft.training.data import TaskRows
+from perft.training.evaluator import Evaluator
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.passes import (
     fewer_tokens,
@@ -61,6 +62,7 @@ class Pack:
         self.ranks = ranks
         self.host = AdapterHost(base.model)
         self.rows = TaskRows(task, base.tokenizer, base.positions)
+        self._evaluator = Evaluator(self.host, self.rows, ranks)
         self.running: dict[str, RunningTrial] = {}
         hidden_size = self.host.blocks[0].hidden_size
         self.tokens_per_pass = tokens_per_pass(ranks.device.type, hidden_size, ranks.size)
@@ -155,7 +157,7 @@ class Pack:
         """This rank's predictions on `scored_tests`, by trial and split."""
         found: dict[str, dict[str, list[Prediction]]] = {name: {} for name in names}
         for split in self.scored_tests:
-            for name, rows in self._predict(names, split).items():
+            for name, rows in self._evaluator.predict(names, split).items():
                 found[name][split.name] = rows
         return found
 
@@ -256,36 +258,9 @@ class Pack:
         fewer = min(max(RUNG_EXAMPLES, self.ranks.size), everything)
         full = [name for name in names if self.running[name].is_full_length]
         rest = [name for name in names if name not in full]
-        return self._validate(full, everything) | self._validate(rest, fewer)
-
-    def _validate(self, names: Sequence[str], examples: int) -> dict[str, Report | None]:
-        """Reports on the first so many validation examples."""
-        pad: Any = self.base.tokenizer.pad_token_id
-        losses: dict[str, float] = {}
-        lengths = {name: self.running[name].config.training.max_length for name in names}
-        for length in dict.fromkeys(lengths.values()):
-            tokens = self.rows.validation(length)
-            same = [name for name in names if lengths[name] == length]
-            rows = [tokens.row(i) for i in range(examples)]
-            losses |= validation_losses(self.host, same, rows, pad, self.ranks)
-        split = self.task.validation
-        correct, scored = dict.fromkeys(names, 0), 0
-        if names and split.scorer.generates:
-            correct = count_correct(self._predict(names, split, examples), self.ranks)
-            scored = examples
-        return {
-            name: self.running[name].report(losses[name], correct[name], scored) for name in names
-        }
-
-    def _predict(
-        self, names: Sequence[str], split: Split, first: int | None = None
-    ) -> dict[str, list[Prediction]]:
-        return predict(
-            self.host,
-            names,
-            split,
-            prompts=self.rows.prompts(split),
-            tokenizer=self.base.tokenizer,
-            ranks=self.ranks,
-            first=first,
-        )
+        reports: dict[str, Report | None] = {}
+        for some, examples in ((full, everything), (rest, fewer)):
+            lengths = {name: self.running[name].config.training.max_length for name in some}
+            for name, measured in self._evaluator.validate(lengths, examples).items():
+                reports[name] = self.running[name].report(*measured)
+        return reports

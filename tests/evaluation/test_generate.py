@@ -10,7 +10,7 @@ from contracts.adapters import SIX, add_random, possible
 from contracts.bases import FAMILIES, VOCABULARY, tiny_base
 from contracts.packs import SCORER, tiny_task, tiny_tokenizer
 from perft.errors import ConfigError
-from perft.evaluation import count_correct, generate, predict, prompt_rows
+from perft.evaluation import Opening, count_correct, generate, predict, prompt_rows
 from perft.injection import AdapterHost
 from perft.models.families import FAMILIES as SUPPORTED
 from perft.ranks import Ranks
@@ -63,7 +63,8 @@ def naive(host: AdapterHost, name: str | None, prompt: np.ndarray) -> list[int]:
 
 
 def batched(host: AdapterHost, names: list[str | None], some: list[np.ndarray]) -> dict:
-    return generate(host, names, some, max_new_tokens=NEW, pad=PAD, eos=EOS, ranks=Ranks())
+    openings = {name: [Opening(prompt, NEW) for prompt in some] for name in names}
+    return generate(host, openings, pad=PAD, eos=EOS, ranks=Ranks())
 
 
 # One with linear attention among those that are always tried.
@@ -100,12 +101,15 @@ def test_neither_the_pack_nor_the_batch_matters() -> None:
     assert batched(host, list(SIX), some[::-1])["perft-e"] == together["perft-e"][::-1]
 
 
-def test_prompts_are_continued_by_one_token_at_least_asked_for() -> None:
+def test_adapters_may_have_rows_of_their_own_with_room_of_their_own() -> None:
     host = host_with("olmoe")
-    found = generate(
-        host, ["perft-s"], prompts(3), max_new_tokens=1, pad=PAD, eos=EOS, ranks=Ranks()
-    )
-    assert all(len(row) <= 1 for row in found["perft-s"])
+    some = prompts(6, seed=2)
+    whole = batched(host, ["perft-s", "perft-e"], some)
+    rows = {"perft-s": [(4, 1), (0, 3)], "perft-e": [(1, 5), (2, 2), (5, NEW)]}
+    openings = {name: [Opening(some[i], room) for i, room in of] for name, of in rows.items()}
+    found = generate(host, openings, pad=PAD, eos=EOS, ranks=Ranks())
+    for name, of in rows.items():
+        assert found[name] == [whole[name][i][:room] for i, room in of]
 
 
 def test_no_prompts_give_no_outputs() -> None:
@@ -152,6 +156,9 @@ class Apart(Ranks):
     def add_up(self, tensors: object) -> None:
         pass
 
+    def most(self, count: int) -> int:
+        return count
+
 
 def test_ranks_share_the_split_without_gap_or_overlap() -> None:
     host = host_with("olmoe")
@@ -166,7 +173,7 @@ def test_ranks_share_the_split_without_gap_or_overlap() -> None:
 def test_a_rank_without_examples_has_no_predictions() -> None:
     host = host_with("olmoe")
     split = tiny_task(validation=1).validation
-    none, one = (predictions(host, split, Apart(rank, 2)) for rank in range(2))
+    one, none = (predictions(host, split, Apart(rank, 2)) for rank in range(2))
     assert none == {"perft-s": [], "perft-e": []}
     assert one == predictions(host, split)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from contracts.adapters import SIX, add_random
 from contracts.bases import tiny_base
 from perft.evaluation import loss as evaluation_loss
-from perft.evaluation import validation_losses
+from perft.evaluation import validate
 from perft.evaluation.loss import TOKENS_PER_FORWARD, chunks_by_length
 from perft.forward import AdapterRows, Row, pack_losses, target_count
 from perft.injection import AdapterHost
@@ -62,7 +62,7 @@ def test_losses_equal_those_of_one_row_at_a_time(
     for seed, (name, config) in enumerate(SIX.items()):
         add_random(host, name, config, seed)
     validation = rows(9)
-    found = validation_losses(host, list(SIX), validation, 0, Ranks())
+    found = validate(host, list(SIX), validation, 0, Ranks()).loss
     targets = sum(target_count(row) for row in validation)
     for name in SIX:
         with torch.no_grad():
@@ -77,8 +77,8 @@ def test_a_loss_does_not_depend_on_the_order_of_the_rows() -> None:
     host = AdapterHost(tiny_base("olmoe"))
     add_random(host, "s", SIX["perft-s"])
     validation = rows(7)
-    there = validation_losses(host, ["s"], validation, 0, Ranks())["s"]
-    back = validation_losses(host, ["s"], validation[::-1], 0, Ranks())["s"]
+    there = validate(host, ["s"], validation, 0, Ranks()).loss["s"]
+    back = validate(host, ["s"], validation[::-1], 0, Ranks()).loss["s"]
     assert there == pytest.approx(back, abs=1e-12)
 
 
@@ -87,6 +87,6 @@ def test_validation_keeps_no_graph_and_drops_nothing_out() -> None:
     add_random(host, "s", SIX["perft-s"])
     config = type(SIX["perft-s"])(rank=4, dropout=0.5)
     host.load("dropping", config, host.tensors("s"))
-    found = validation_losses(host, ["s", "dropping"], rows(5), 0, Ranks())
+    found = validate(host, ["s", "dropping"], rows(5), 0, Ranks()).loss
     assert found["s"] == pytest.approx(found["dropping"], abs=1e-12)
     assert all(tensor.grad is None for tensor in host.tensors("s").values())

@@ -1,0 +1,82 @@
+"""What a pack's trials are measured by: their loss and their answers on a task's splits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from perft.evaluation import Prediction, Validated, count_correct, predict, validate
+from perft.injection import AdapterHost
+from perft.ranks import Ranks
+from perft.tasks import Split
+from perft.training.data import TaskRows
+
+Measured = tuple[float, int, int]
+"""Validation loss (nats per answer token), examples answered right, and examples scored."""
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Measures trials together.
+
+    Attributes:
+        host: the base with the trials' adapters on it.
+        rows: the task as token rows.
+        ranks: the examples are shared among them.
+    """
+
+    host: AdapterHost
+    rows: TaskRows
+    ranks: Ranks
+
+    def validate(self, lengths: Mapping[str, int], examples: int) -> dict[str, Measured]:
+        """Measures trials on the first validation examples.
+
+        Args:
+            lengths: by trial, tokens at which its rows are cut.
+            examples: how many examples, at least one per rank.
+        """
+        split = self.rows.task.validation
+        losses: dict[str, float] = {}
+        begun: dict[str, dict[int, list[int]]] = {}
+        for length in dict.fromkeys(lengths.values()):
+            same = [name for name in lengths if lengths[name] == length]
+            found = self._read(same, length, examples)
+            losses |= found.loss
+            begun |= found.begun
+        correct, scored = dict.fromkeys(lengths, 0), 0
+        if lengths and split.scorer.generates:
+            correct = count_correct(self.predict(list(lengths), split, begun), self.ranks)
+            scored = examples
+        return {name: (losses[name], correct[name], scored) for name in lengths}
+
+    def predict(
+        self,
+        names: Sequence[str],
+        split: Split,
+        begun: Mapping[str, Mapping[int, Sequence[int]]] | None = None,
+    ) -> dict[str, list[Prediction]]:
+        """`perft.evaluation.predict` on a split of the task."""
+        return predict(
+            self.host,
+            names,
+            split,
+            prompts=self.rows.prompts(split),
+            tokenizer=self.rows.tokenizer,
+            ranks=self.ranks,
+            begun=begun,
+        )
+
+    def _read(self, names: Sequence[str], max_length: int, examples: int) -> Validated:
+        pad: Any = self.rows.tokenizer.pad_token_id
+        tokens = self.rows.validation(max_length)
+        prompts = self.rows.prompts(self.rows.task.validation)
+        rows = [tokens.row(i) for i in range(examples)]
+        found = validate(self.host, names, rows, pad, self.ranks)
+        for known in found.begun.values():
+            for i in known:
+                ids, prompt = rows[i]
+                if not np.array_equal(ids[:prompt], prompts.row(i)[0]):
+                    known[i] = []  # its prompt was cut, and generation's is longer
+        return found
