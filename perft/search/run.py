@@ -6,15 +6,11 @@ answered from the trials' saved states, and the rest is trained.
 
 import contextlib
 import dataclasses
-import importlib
-import logging
-import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
@@ -24,41 +20,21 @@ from rich.console import Console
 from perft.errors import PerftError, SearchError
 from perft.packing.devices import gpu_memory
 from perft.packing.groups import SLOTS_ON_A_GPU, GroupShape, WorkerGroups, fit_to_cluster
-from perft.packing.places import PREDICTIONS, trial_folder
+from perft.search.cluster import start_ray
+from perft.search.conclude import Scores, conclude, conclude_failed
 from perft.search.follow import Follow
 from perft.search.ledger import Ledger
 from perft.search.prepare import Prepared, task_source
 from perft.search.tuning import tune_trials
 from perft.search.view import View
-from perft.selection import best, knee, pareto_front, write_scores
+from perft.selection import best, knee, pareto_front
 from perft.trial import TrialResult
 
 if TYPE_CHECKING:
     from perft.tracking import Tracker
 
-WORKER_ENVIRONMENT = {
-    # How long a thread spins for the others before it sleeps. libgomp's default is thirty times
-    # that: on cores shared with Ray's processes, or with anything else, training became some ten
-    # times slower. Not spinning at all costs 1.4 times on idle cores.
-    "GOMP_SPINCOUNT": "10000",
-    # Memory that one step frees, glibc keeps for the next: 7% of a step on a CPU.
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
-    # Trials are persisted at every report: there is nothing to do when a machine is about to go.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    # Seconds after which Ray Train sees that a group has ended, or has lost a worker.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-}
-"""Environment of the processes on the cluster."""
-
-THIN_TRIALS_AT_ONCE = 8
-"""Processes that a local Ray may start at the same time."""
-
 MEETING_POINTS = 4
 """Meeting points that a search may use up before it gives up."""
-
-Scores = Mapping[int, Mapping[str, tuple[int, int]]]
-"""Correct and scored examples by trial and test split."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +73,11 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
             settings.write(prepared.search)
             tracker.log_params(settings.to_json())
             prepared = dataclasses.replace(prepared, settings=settings)
-            scores = _search_on(prepared, shape, ledger, tracker, console)
+            scores = _search_on(prepared, shape, ledger, console)
+            conclude(prepared, ledger.results(), tracker, scores)
         except BaseException:
             with contextlib.suppress(PerftError):  # what went wrong first must be seen
-                files = _files(prepared, ledger.results())
-                tracker.finish(front=_front(ledger), files=files, failed=True)
+                conclude_failed(prepared, ledger.results(), tracker)
             raise
     return Finished(ledger.results(), scores, settings.tracking_uri)
 
@@ -109,31 +85,15 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
 @contextlib.contextmanager
 def _ray_and_tracker(prepared: Prepared) -> Iterator["Tracker"]:
     """Starts Ray; what takes long to import or to open is done while its processes come up."""
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # Thin trials need no core, so that many may start at once; by default Ray warns of it.
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(THIN_TRIALS_AT_ONCE))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     with ThreadPoolExecutor() as pool:
         opening = pool.submit(_open_tracker, prepared)
-        _start_ray()
+        start_ray()
     try:
         yield opening.result()
     finally:
         ray.shutdown()
-
-
-def _start_ray() -> None:
-    """Joins the cluster that there is, or starts one on this machine."""
-    options = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        ray.init("auto", runtime_env={"env_vars": WORKER_ENVIRONMENT}, **options)
-    except ConnectionError:
-        if "RAY_ADDRESS" in os.environ:  # who names a cluster does not want another
-            raise
-        # Its processes inherit these, and need no environment of their own that takes a second.
-        os.environ.update(WORKER_ENVIRONMENT)
-        ray.init("local", **options)
 
 
 def _open_tracker(prepared: Prepared) -> "Tracker":
@@ -179,26 +139,22 @@ def _slots_on_gpus(prepared: Prepared, memory: int) -> int:
     return SLOTS_ON_A_GPU if slots is None else min(SLOTS_ON_A_GPU, slots)
 
 
-def _search_on(
-    prepared: Prepared, shape: GroupShape, ledger: Ledger, tracker: "Tracker", console: Console
-) -> Scores:
+def _search_on(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Console) -> Scores:
     """Searches, and goes on from what is saved when the meeting point has died."""
     for _ in range(MEETING_POINTS - 1):
         try:
-            return _search(prepared, shape, ledger, tracker, console)
+            return _search(prepared, shape, ledger, console)
         except _MeetingLostError:
             console.print("the meeting point died; the search goes on from what is saved")
             ledger.entries.clear()  # everything is told once more
-    return _search(prepared, shape, ledger, tracker, console)
+    return _search(prepared, shape, ledger, console)
 
 
 class _MeetingLostError(SearchError):
     """The meeting point has died, and with it what it knew."""
 
 
-def _search(
-    prepared: Prepared, shape: GroupShape, ledger: Ledger, tracker: "Tracker", console: Console
-) -> Scores:
+def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Console) -> Scores:
     settings = prepared.settings
     with _worker_groups(prepared, shape) as groups:
         view = View(
@@ -226,7 +182,7 @@ def _search(
                     f"search {settings.name!r} was interrupted after {ended} of "
                     f"{settings.num_trials} trials; go on with it by --resume {settings.name}"
                 )
-            return _conclude(prepared, groups, ledger, tracker, view)
+            return _scores(groups, ledger, view)
 
 
 def _announce(groups: WorkerGroups, view: View) -> None:
@@ -257,42 +213,12 @@ def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGrou
         groups.stop()
 
 
-def _conclude(
-    prepared: Prepared, groups: WorkerGroups, ledger: Ledger, tracker: "Tracker", view: View
-) -> Scores:
-    """Scores the best trial and the knee on the test splits, once; meanwhile draws the plots."""
-    results = ledger.results()
-    front = pareto_front(results)
-    chosen = sorted({best(front).number, knee(front).number}) if front else []
+def _scores(groups: WorkerGroups, ledger: Ledger, view: View) -> Scores:
+    """Scores the best trial and the knee on the test splits, once."""
+    front = pareto_front(ledger.results())
+    if not front:
+        return {}
     view.stage("scoring the best trial and the knee of the front on the test splits")
-    scoring = groups.meeting.score.remote(chosen)
-    files = _files(prepared, results)
-    scores: Scores = ray.get(scoring) if chosen else {}
-    write_scores(prepared.search, scores)
-    for number, splits in scores.items():
-        folder = prepared.search.child(f"{PREDICTIONS}/{trial_folder(number)}")
-        predictions = {name: folder.read(name) for name in folder.names()}
-        tracker.log_scores(number, splits, predictions)
-    tracker.finish(front=_front(ledger), files=files, failed=not front)
+    chosen = sorted({best(front).number, knee(front).number})
+    scores: Scores = ray.get(groups.meeting.score.remote(chosen))
     return scores
-
-
-def _front(ledger: Ledger) -> set[int]:
-    return {trial.number for trial in pareto_front(ledger.results())}
-
-
-def _files(prepared: Prepared, results: list[TrialResult]) -> dict[str, bytes]:
-    """What is kept of a search to look at, in its folder and with its parent run."""
-    from perft.selection.files import result_files  # noqa: PLC0415 - plotting is slow to import
-    from perft.tracking import environment  # noqa: PLC0415
-
-    settings = prepared.settings
-    space = importlib.import_module(prepared.draw.space.suggest.__module__).__file__
-    files = {"environment.txt": environment().encode()}
-    if space is not None:
-        files["space.py"] = Path(space).read_bytes()
-    if any(result.outcome == "complete" for result in results):
-        files |= result_files(results, f"{settings.name}: {settings.task}")
-    for name, data in files.items():
-        prepared.search.write(name, data)
-    return files

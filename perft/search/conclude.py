@@ -1,0 +1,77 @@
+"""The end of a search: what is written to its folder and logged with its parent run."""
+
+import importlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ray
+
+from perft.packing.places import PREDICTIONS, trial_folder
+from perft.search.prepare import Prepared
+from perft.selection import pareto_front, write_scores
+from perft.trial import TrialResult
+
+if TYPE_CHECKING:
+    from perft.tracking import Tracker
+
+Scores = Mapping[int, Mapping[str, tuple[int, int]]]
+"""Correct and scored examples by trial and test split."""
+
+
+def conclude(
+    prepared: Prepared, results: list[TrialResult], tracker: "Tracker", scores: Scores
+) -> None:
+    """Ends Ray, writes the test scores and what is to be looked at, and ends the parent run.
+
+    Args:
+        prepared: the search.
+        results: all of its trials.
+        tracker: where its runs are.
+        scores: test scores of the chosen trials.
+
+    Raises:
+        StorageError: if storage or tracking cannot be written.
+    """
+    with ThreadPoolExecutor() as pool:  # to end Ray's processes takes as long, and only waits
+        drawing = pool.submit(_files, prepared, results)
+        ray.shutdown()
+        files = drawing.result()
+    write_scores(prepared.search, scores)
+    for number, splits in scores.items():
+        folder = prepared.search.child(f"{PREDICTIONS}/{trial_folder(number)}")
+        predictions = {name: folder.read(name) for name in folder.names()}
+        tracker.log_scores(number, splits, predictions)
+    front = _front(results)
+    tracker.finish(front=front, files=files, failed=not front)
+
+
+def conclude_failed(prepared: Prepared, results: list[TrialResult], tracker: "Tracker") -> None:
+    """Keeps what there is of a search that goes no further, and ends the parent run.
+
+    Raises:
+        StorageError: if storage or tracking cannot be written.
+    """
+    tracker.finish(front=_front(results), files=_files(prepared, results), failed=True)
+
+
+def _front(results: list[TrialResult]) -> set[int]:
+    return {trial.number for trial in pareto_front(results)}
+
+
+def _files(prepared: Prepared, results: list[TrialResult]) -> dict[str, bytes]:
+    """What is kept of a search to look at, in its folder and with its parent run."""
+    from perft.selection.files import result_files  # noqa: PLC0415 - plotting is slow to import
+    from perft.tracking import environment  # noqa: PLC0415
+
+    settings = prepared.settings
+    space = importlib.import_module(prepared.draw.space.suggest.__module__).__file__
+    files = {"environment.txt": environment().encode()}
+    if space is not None:
+        files["space.py"] = Path(space).read_bytes()
+    if any(result.outcome == "complete" for result in results):
+        files |= result_files(results, f"{settings.name}: {settings.task}")
+    for name, data in files.items():
+        prepared.search.write(name, data)
+    return files
