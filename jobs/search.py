@@ -132,7 +132,7 @@ def show(prepared: Prepared, finished: Finished, console: Console) -> None:
     outcomes = [result.outcome for result in results]
     counts = ", ".join(f"{outcomes.count(o)} {o}" for o in ("complete", "pruned", "failed"))
     console.print(f"{len(results)} trials: {counts}", highlight=False)
-    for number, scores in finished.scores.items():
+    for number, scores in sorted(finished.scores.items()):
         for split, (correct, scored) in scores.items():
             console.print(
                 f"trial {number} on test split {split}: {correct}/{scored} "

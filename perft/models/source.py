@@ -107,6 +107,8 @@ def _hub_snapshot(base: str) -> Path:
 
 def _fetch(base: str, download: Callable[[], str]) -> Path:
     try:
+        if "/" not in base:  # the hub has no MoE without an owner, and takes its time to say so
+            raise HFValidationError
         return Path(download())
     except HFValidationError:
         raise BaseModelError(

@@ -57,6 +57,11 @@ class GroupShape:
         """Trials that all groups together train at a time."""
         return self.groups * self.slots
 
+    def describe(self) -> str:
+        """What the groups ask of the cluster."""
+        each = f"{self.cpus} CPUs" + (" and a GPU" if self.use_gpu else "")
+        return f"{self.groups} worker groups ({self.workers} workers of {each} each)"
+
 
 def fit_to_cluster(
     groups: int | None,

@@ -142,8 +142,13 @@ class MeetingPoint:
         self._steps.update(steps)
 
     async def status(self) -> dict[str, Any]:
-        """`ready` groups, `steps` by trial, and `fatal` (empty while all is well)."""
-        return {"ready": len(self._ready), "steps": dict(self._steps), "fatal": self._fatal}
+        """`started` and `ready` groups, `steps` by trial, `fatal` (empty while all is well)."""
+        return {
+            "started": len(self._starts),
+            "ready": len(self._ready),
+            "steps": dict(self._steps),
+            "fatal": self._fatal,
+        }
 
     async def failure_of(self, trial: int) -> str:
         """Why a trial failed; empty if nothing is known."""

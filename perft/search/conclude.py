@@ -20,6 +20,13 @@ Scores = Mapping[int, Mapping[str, tuple[int, int]]]
 """Correct and scored examples by trial and test split."""
 
 
+def import_drawing() -> None:
+    """Imports what the table and the plots take: two seconds, best spent while Ray starts."""
+    import scipy.stats  # type: ignore[import-untyped]  # noqa: F401, PLC0415
+
+    import perft.selection.files  # noqa: F401, PLC0415
+
+
 def conclude(
     prepared: Prepared, results: list[TrialResult], tracker: "Tracker", scores: Scores
 ) -> None:
@@ -38,13 +45,13 @@ def conclude(
         drawing = pool.submit(_files, prepared, results)
         ray.shutdown()
         files = drawing.result()
-    write_scores(prepared.search, scores)
     for number, splits in scores.items():
         folder = prepared.search.child(f"{PREDICTIONS}/{trial_folder(number)}")
         predictions = {name: folder.read(name) for name in folder.names()}
         tracker.log_scores(number, splits, predictions)
     front = _front(results)
     tracker.finish(front=front, files=files, failed=not front)
+    write_scores(prepared.search, scores)  # the last of all: where they are, nothing is left to do
 
 
 def conclude_failed(prepared: Prepared, results: list[TrialResult], tracker: "Tracker") -> None:

@@ -21,17 +21,20 @@ from perft.errors import PerftError, SearchError
 from perft.packing.devices import gpu_memory
 from perft.packing.groups import SLOTS_ON_A_GPU, GroupShape, WorkerGroups, fit_to_cluster
 from perft.search.cluster import start_ray
-from perft.search.conclude import Scores, conclude, conclude_failed
+from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
 from perft.search.follow import Follow
 from perft.search.ledger import Ledger
 from perft.search.prepare import Prepared, task_source
 from perft.search.tuning import tune_trials
 from perft.search.view import View
-from perft.selection import best, knee, pareto_front
+from perft.selection import best, is_concluded, knee, pareto_front, read_results, read_scores
 from perft.trial import TrialResult
 
 if TYPE_CHECKING:
     from perft.tracking import Tracker
+
+PATIENCE_SECONDS = 60.0
+"""Time for the worker groups to start; then the user hears that they may be waiting for room."""
 
 MEETING_POINTS = 4
 """Meeting points that a search may use up before it gives up."""
@@ -63,6 +66,9 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
         SearchError: if the cluster is too small, or no worker group can work.
         StorageError: if storage or tracking cannot be written.
     """
+    if prepared.resume and is_concluded(prepared.search):
+        console.print(f"search {prepared.settings.name} ran to its end before", highlight=False)
+        return _finished_before(prepared)
     with _ray_and_tracker(prepared) as tracker:
         ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
         try:
@@ -82,13 +88,21 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
     return Finished(ledger.results(), scores, settings.tracking_uri)
 
 
+def _finished_before(prepared: Prepared) -> Finished:
+    results = read_results(prepared.search)
+    scores = {trial.number: read_scores(prepared.search, trial.number) for trial in results}
+    scored = {number: splits for number, splits in scores.items() if splits}
+    return Finished(results, scored, prepared.settings.tracking_uri)
+
+
 @contextlib.contextmanager
 def _ray_and_tracker(prepared: Prepared) -> Iterator["Tracker"]:
     """Starts Ray; what takes long to import or to open is done while its processes come up."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(max_workers=1) as pool:  # imports in two threads may block each other
         opening = pool.submit(_open_tracker, prepared)
+        pool.submit(import_drawing)
         start_ray()
     try:
         yield opening.result()
@@ -186,9 +200,17 @@ def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Cons
 
 
 def _announce(groups: WorkerGroups, view: View) -> None:
-    """Says when the bases are loaded; ends with the meeting point, if that is sooner."""
+    """Says when the bases are loaded, and what is waited for if that takes long.
+
+    Ends with the meeting point, if that is sooner.
+    """
     with contextlib.suppress(ray.exceptions.RayError):
-        ray.get(groups.meeting.all_ready.remote())
+        ready = groups.meeting.all_ready.remote()
+        if not ray.wait([ready], timeout=PATIENCE_SECONDS)[0]:
+            started = ray.get(groups.meeting.status.remote())["started"]
+            if started < groups.shape.groups:
+                view.stage(f"{started} of {groups.shape.describe()} have found room on the cluster")
+        ray.get(ready)
         view.stage("training")
 
 

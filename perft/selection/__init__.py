@@ -8,6 +8,7 @@ from perft.selection.interval import stated, wilson
 from perft.selection.limit import ActivatedLimit
 from perft.selection.results import (
     find_search,
+    is_concluded,
     read_results,
     read_scores,
     read_settings,
@@ -23,6 +24,7 @@ __all__ = [
     "describe",
     "find_search",
     "front_table",
+    "is_concluded",
     "knee",
     "merit",
     "pareto_front",

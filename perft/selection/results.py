@@ -75,6 +75,11 @@ def read_scores(search: Storage, number: int) -> dict[str, tuple[int, int]]:
     return {split: (correct, scored) for split, (correct, scored) in splits.items()}
 
 
+def is_concluded(search: Storage) -> bool:
+    """Whether the search ran to its end: its test scores are written after everything else."""
+    return search.exists(SCORES)
+
+
 def write_scores(search: Storage, scores: Mapping[int, Scores]) -> None:
     """Replaces the test scores, given by number of the trial, atomically."""
     by_number = {str(number): dict(splits) for number, splits in scores.items()}

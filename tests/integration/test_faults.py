@@ -109,6 +109,8 @@ def test_resuming_a_finished_search_changes_nothing(reference: Job, resumed: Job
     before = Book(resumed.home, "cut").everything()
     again = start(*SEARCH, "--resume", "cut", home=resumed.home)
     assert again.end() == 0, again.errors
+    assert "search cut ran to its end before" in again.output
+    assert again.output.endswith(resumed.output[resumed.output.index("Pareto front") :])
     assert Book(resumed.home, "cut").everything() == before
     same_as_undisturbed(resumed.home, "cut", reference)
 

@@ -113,7 +113,7 @@ def test_hub_id_that_cannot_be_reached_is_refused_with_what_to_do():
     )
 
 
-@pytest.mark.parametrize("name", ["/no/such/place", "a/b/c", "what is this?"])
+@pytest.mark.parametrize("name", ["/no/such/place", "a/b/c", "what is this?", "embedded"])
 def test_name_that_is_neither_directory_nor_hub_id_is_refused(name: str):
     assert_refused(name, "is neither a directory here nor a hub id")
 

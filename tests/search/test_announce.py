@@ -1,0 +1,48 @@
+"""The user hears when training begins, and when the groups wait for room on the cluster."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+
+from perft.packing.groups import GroupShape
+from perft.search import run
+
+SHAPE = GroupShape(groups=2, workers=4, slots=1, use_gpu=True, cpus=3)
+
+
+def told(monkeypatch: pytest.MonkeyPatch, *, in_time: bool, started: int) -> list[str]:
+    """The stages that are announced of groups of which so many have started."""
+
+    def wait(refs: list[str], timeout: float) -> tuple[list[str], list[str]]:
+        assert timeout == run.PATIENCE_SECONDS
+        return (refs, []) if in_time else ([], refs)
+
+    answers: dict[str, Any] = {"ready": None, "status": {"started": started}}
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(ray, "get", answers.__getitem__)
+    meeting = SimpleNamespace(
+        all_ready=SimpleNamespace(remote=lambda: "ready"),
+        status=SimpleNamespace(remote=lambda: "status"),
+    )
+    stages: list[str] = []
+    groups: Any = SimpleNamespace(meeting=meeting, shape=SHAPE)
+    view: Any = SimpleNamespace(stage=stages.append)
+    run._announce(groups, view)
+    return stages
+
+
+def test_training_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told(monkeypatch, in_time=True, started=2) == ["training"]
+
+
+def test_so_is_that_groups_wait_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told(monkeypatch, in_time=False, started=1) == [
+        "1 of 2 worker groups (4 workers of 3 CPUs and a GPU each) have found room on the cluster",
+        "training",
+    ]
+
+
+def test_groups_that_load_a_large_base_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told(monkeypatch, in_time=False, started=2) == ["training"]
