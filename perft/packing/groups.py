@@ -57,10 +57,10 @@ class GroupShape:
         """Trials that all groups together train at a time."""
         return self.groups * self.slots
 
-    def describe(self) -> str:
-        """What the groups ask of the cluster."""
-        each = f"{self.cpus} CPUs" + (" and a GPU" if self.use_gpu else "")
-        return f"{self.groups} worker groups ({self.workers} workers of {each} each)"
+    @property
+    def needs(self) -> str:
+        """What one group asks of the cluster, such as "8 x (3 CPU, 1 GPU)"."""
+        return f"{self.workers} x ({self.cpus} CPU{', 1 GPU' if self.use_gpu else ''})"
 
 
 def fit_to_cluster(

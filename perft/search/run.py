@@ -207,9 +207,12 @@ def _announce(groups: WorkerGroups, view: View) -> None:
     with contextlib.suppress(ray.exceptions.RayError):
         ready = groups.meeting.all_ready.remote()
         if not ray.wait([ready], timeout=PATIENCE_SECONDS)[0]:
-            started = ray.get(groups.meeting.status.remote())["started"]
-            if started < groups.shape.groups:
-                view.stage(f"{started} of {groups.shape.describe()} have found room on the cluster")
+            started, shape = ray.get(groups.meeting.status.remote())["started"], groups.shape
+            if started < shape.groups:
+                view.stage(
+                    f"{started} of {shape.groups} worker groups have found room on the cluster; "
+                    f"each needs {shape.needs}"
+                )
         ray.get(ready)
         view.stage("training")
 

@@ -39,7 +39,7 @@ def test_training_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_so_is_that_groups_wait_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(monkeypatch, in_time=False, started=1) == [
-        "1 of 2 worker groups (4 workers of 3 CPUs and a GPU each) have found room on the cluster",
+        "1 of 2 worker groups have found room on the cluster; each needs 4 x (3 CPU, 1 GPU)",
         "training",
     ]
 
