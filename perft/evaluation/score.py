@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from perft.errors import ConfigError
-from perft.evaluation.generate import Name, Opening, generate
+from perft.evaluation.generate import Ids, Name, Opening, generate
 from perft.evaluation.loss import TOKENS_PER_FORWARD
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
@@ -88,20 +88,21 @@ def predict(
         for i, ids in known.items()
         if len(ids) < limit and ids[-1:] != [eos]
     ]
+    pad: Any = tokenizer.pad_token_id
     for chunk in _chunks(waiting, prompts, limit, ranks):
-        openings: dict[Name, list[Opening]] = {name: [] for name in names}
+        openings: dict[Name, dict[int, Opening]] = {name: {} for name in names}
         for name, i in chunk:
-            known = answers[name][i]
-            ids = np.concatenate([prompts.row(i)[0], np.array(known, dtype=np.int32)])
-            openings[name].append(Opening(ids, limit - len(known)))
-        pad: Any = tokenizer.pad_token_id
-        new = {
-            name: iter(rows)
-            for name, rows in generate(host, openings, pad=pad, eos=eos, ranks=ranks).items()
-        }
-        for name, i in chunk:
-            answers[name][i] += next(new[name])
+            openings[name][i] = _opening(prompts.row(i)[0], answers[name][i], limit)
+        rows = {name: list(each.values()) for name, each in openings.items()}
+        for name, new in generate(host, rows, pad=pad, eos=eos, ranks=ranks).items():
+            for i, ids in zip(openings[name], new, strict=True):
+                answers[name][i] += ids
     return {name: _judged(split, answers[name], tokenizer) for name in names}
+
+
+def _opening(prompt: Ids, known: Sequence[int], limit: int) -> Opening:
+    ids = np.concatenate([prompt, np.array(known, dtype=np.int32)])
+    return Opening(ids, limit - len(known))
 
 
 def _chunks(
