@@ -115,7 +115,7 @@ class _Decoding:
             )
         self._cache = out.past_key_values
         next_B: Tensor = out.logits[:, -1].argmax(-1).masked_fill(self._done_B, self._eos)
-        if self._written < self.new_BN.shape[1]:
+        if self._written < self.new_BN.shape[1]:  # beyond, only other ranks have rows to write
             self.new_BN[self._row_B, self._written] = next_B
         self._written += 1
         full_B = self._room_B <= self._written

@@ -32,12 +32,17 @@ def chunks_by_length(lengths: Sequence[int], copies: int, ranks: Ranks) -> list[
     Returns:
         Indices of the rows of each chunk.
     """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     rows = max(ranks.size, TOKENS_PER_FORWARD // (copies * max(lengths)))
-    count = max(1, -(-len(order) // rows))
-    if len(order) // count < ranks.size:
-        count = max(1, len(order) // ranks.size)
-    return [part.tolist() for part in np.array_split(np.array(order), count)]
+    count = max(1, -(-len(lengths) // rows))
+    if len(lengths) // count < ranks.size:
+        count = max(1, len(lengths) // ranks.size)
+    return split_by_length(lengths, count)
+
+
+def split_by_length(lengths: Sequence[int], count: int) -> list[list[int]]:
+    """Indices of rows in `count` chunks, longest first; of few rows some are empty."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    return [part.tolist() for part in np.array_split(np.array(order), count)] if count else []
 
 
 @dataclass(frozen=True)

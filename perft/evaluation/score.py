@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from perft.errors import ConfigError
 from perft.evaluation.generate import Ids, Name, Opening, generate
-from perft.evaluation.loss import TOKENS_PER_FORWARD
+from perft.evaluation.loss import TOKENS_PER_FORWARD, split_by_length
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
@@ -77,7 +76,7 @@ def predict(
             follows is generated. None scores all, from their prompts on.
     """
     if begun is None:
-        mine = range(len(prompts))[ranks.rank :: ranks.size]
+        mine = range(len(prompts))[ranks.share(len(prompts))]
         begun = {name: dict.fromkeys(mine, ()) for name in names}
     eos, limit = tokenizer.eos_token_id, new_tokens(split, tokenizer)
     assert isinstance(eos, int), "tokenisation has refused a base without one"
@@ -109,12 +108,10 @@ def _chunks(
     waiting: Sequence[tuple[Name, int]], prompts: TokenRows, limit: int, ranks: Ranks
 ) -> list[list[tuple[Name, int]]]:
     """Rows of similar length together, longest first; on every rank as many chunks."""
-    order = sorted(waiting, key=lambda each: (-prompts.lengths[each[1]], each[1]))
-    longest = prompts.lengths[order[0][1]] + limit if order else 1
-    rows = max(1, TOKENS_PER_FORWARD // int(longest))
-    count = ranks.most(-(-len(order) // rows))
-    cuts = [len(order) * k // max(1, count) for k in range(count + 1)]
-    return [order[start:stop] for start, stop in pairwise(cuts)]
+    lengths = [int(prompts.lengths[i]) + limit for _, i in waiting]
+    rows = max(1, TOKENS_PER_FORWARD // max(lengths, default=1))
+    count = ranks.most(-(-len(waiting) // rows))
+    return [[waiting[k] for k in chunk] for chunk in split_by_length(lengths, count)]
 
 
 def _judged(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from perft.adapters.routing import RouterSums
 from perft.forward.batch import Row, TokenBatch, collate
 from perft.injection import AdapterHost, RowLayout, rows_of
 from perft.models.head import has_plain_head, token_choices, token_losses
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,16 @@ def pack_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) -
         pad: token id of padding.
         parts: the rows of each adapter.
     """
-    (loss_N,), batch, layout = _run(host, pad, parts, _losses)
-    per_row = _by_adapter(parts, torch.split(loss_N, list(batch.targets)))
-    loss = {name: torch.cat(losses).sum() for name, losses in per_row.items()}
-    return PackLosses(loss, layout.sums, layout.base_sums)
+    loss_N, batch, layout = _run(host, pad, parts, token_losses)
+    return PackLosses(_totals(parts, batch, loss_N), layout.sums, layout.base_sums)
 
 
 def row_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) -> dict[str, Tensor]:
     """Like `pack_losses`, but each row's own sum: by adapter, (rows,), nats, fp64."""
-    (loss_N,), batch, _ = _run(host, pad, parts, _losses)
-    per_row = _by_adapter(parts, torch.split(loss_N, list(batch.targets)))
+    loss_N, batch, _ = _run(host, pad, parts, token_losses)
     return {
         name: torch.stack([loss.double().sum() for loss in losses])
-        for name, losses in per_row.items()
+        for name, losses in _by_row(parts, batch, loss_N).items()
     }
 
 
@@ -77,22 +76,13 @@ def pack_choices(
         in the place of every predicted one, on the CPU.
     """
     (loss_N, token_N), batch, _ = _run(host, pad, parts, token_choices)
-    targets = list(batch.targets)
-    losses = _by_adapter(parts, torch.split(loss_N, targets))
-    tokens = _by_adapter(parts, torch.split(token_N.cpu(), targets))
-    return {name: (torch.cat(losses[name]).sum(), tokens[name]) for name in parts}
-
-
-def _losses(*args: Any, plain: bool) -> tuple[Tensor]:
-    return (token_losses(*args, plain=plain),)
+    losses, tokens = _totals(parts, batch, loss_N), _by_row(parts, batch, token_N.cpu())
+    return {name: (losses[name], tokens[name]) for name in parts}
 
 
 def _run(
-    host: AdapterHost,
-    pad: int,
-    parts: Mapping[str, AdapterRows],
-    of: Callable[..., tuple[Tensor, ...]],
-) -> tuple[tuple[Tensor, ...], TokenBatch, RowLayout]:
+    host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows], of: Callable[..., Found]
+) -> tuple[Found, TokenBatch, RowLayout]:
     """What `of` finds at every predicted token, with the batch and the layout that went through."""
     batch = collate([row for part in parts.values() for row in part.rows], pad, host.model.device)
     layout = rows_of(
@@ -106,8 +96,15 @@ def _run(
     return found, batch, layout
 
 
-def _by_adapter(
-    parts: Mapping[str, AdapterRows], rows: Sequence[Tensor]
+def _totals(
+    parts: Mapping[str, AdapterRows], batch: TokenBatch, loss_N: Tensor
+) -> dict[str, Tensor]:
+    return {name: torch.cat(rows).sum() for name, rows in _by_row(parts, batch, loss_N).items()}
+
+
+def _by_row(
+    parts: Mapping[str, AdapterRows], batch: TokenBatch, value_N: Tensor
 ) -> dict[str, tuple[Tensor, ...]]:
-    each = iter(rows)
-    return {name: tuple(islice(each, len(part.rows))) for name, part in parts.items()}
+    """By adapter, the part of each of its rows."""
+    rows = iter(torch.split(value_N, list(batch.targets)))
+    return {name: tuple(islice(rows, len(part.rows))) for name, part in parts.items()}

@@ -63,14 +63,10 @@ def token_choices(
     chosen: list[Tensor] = []
 
     def choose(x_ND: Tensor, weight_VD: Tensor) -> Tensor:
-        rows = max(1, LOGITS_AT_ONCE // len(weight_VD))
         losses = []
-        for x_nD, label_n in zip(torch.split(x_ND, rows), torch.split(label_N, rows), strict=True):
-            logits_nV = F.linear(x_nD, weight_VD)
+        for logits_nV, norm_n1, label_n1 in _parts(x_ND, weight_VD, label_N, LOGITS_AT_ONCE):
             chosen.append(logits_nV.argmax(-1))
-            logits_nV = logits_nV.to(_wide(logits_nV))
-            label_n1 = label_n.unsqueeze(1)
-            losses.append(logits_nV.logsumexp(-1) - logits_nV.gather(1, label_n1).squeeze(1))
+            losses.append((norm_n1 - logits_nV.gather(1, label_n1)).squeeze(1))
         return torch.cat(losses)
 
     if plain:
@@ -176,9 +172,19 @@ def cross_entropy(
     Returns:
         Nats, shape (N,), fp32 or wider whatever the dtype of the products.
     """
-    rows = max(1, at_once // len(weight_VD))
-    loss_N: Tensor = _CrossEntropy.apply(x_ND, weight_VD, label_N, rows)  # type: ignore[no-untyped-call]
+    loss_N: Tensor = _CrossEntropy.apply(x_ND, weight_VD, label_N, at_once)  # type: ignore[no-untyped-call]
     return loss_N
+
+
+def _parts(
+    x_ND: Tensor, weight_VD: Tensor, label_N: Tensor, at_once: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The logits of a few rows at a time, fp32 or wider, the log of their sum, and the labels."""
+    rows = max(1, at_once // len(weight_VD))
+    for x_nD, label_n in zip(torch.split(x_ND, rows), torch.split(label_N, rows), strict=True):
+        logits_nV = F.linear(x_nD, weight_VD)
+        logits_nV = logits_nV.to(_wide(logits_nV))
+        yield logits_nV, logits_nV.logsumexp(-1, keepdim=True), label_n.unsqueeze(1)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -189,13 +195,9 @@ class _CrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x_ND: Tensor, weight_VD: Tensor, label_N: Tensor, rows: int) -> Tensor:
+    def forward(ctx: Any, x_ND: Tensor, weight_VD: Tensor, label_N: Tensor, at_once: int) -> Tensor:
         losses, gradients = [], []
-        for x_nD, label_n in zip(torch.split(x_ND, rows), torch.split(label_N, rows), strict=True):
-            logits_nV = F.linear(x_nD, weight_VD)
-            logits_nV = logits_nV.to(_wide(logits_nV))
-            norm_n1 = logits_nV.logsumexp(-1, keepdim=True)
-            label_n1 = label_n.unsqueeze(1)
+        for logits_nV, norm_n1, label_n1 in _parts(x_ND, weight_VD, label_N, at_once):
             losses.append((norm_n1 - logits_nV.gather(1, label_n1)).squeeze(1))
             if ctx.needs_input_grad[0]:
                 slope_nV = logits_nV.sub_(norm_n1).exp_()

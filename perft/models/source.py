@@ -106,14 +106,13 @@ def _hub_snapshot(base: str) -> Path:
 
 
 def _fetch(base: str, download: Callable[[], str]) -> Path:
+    nowhere = BaseModelError(f"base {base!r} is neither a directory here nor a hub id (owner/name)")
+    if "/" not in base:  # the hub has no MoE without an owner, and takes its time to say so
+        raise nowhere
     try:
-        if "/" not in base:  # the hub has no MoE without an owner, and takes its time to say so
-            raise HFValidationError
         return Path(download())
     except HFValidationError:
-        raise BaseModelError(
-            f"base {base!r} is neither a directory here nor a hub id (owner/name)"
-        ) from None
+        raise nowhere from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BaseModelError(

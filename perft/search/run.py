@@ -27,7 +27,7 @@ from perft.search.ledger import Ledger
 from perft.search.prepare import Prepared, task_source
 from perft.search.tuning import tune_trials
 from perft.search.view import View
-from perft.selection import best, is_concluded, knee, pareto_front, read_results, read_scores
+from perft.selection import best, is_concluded, knee, pareto_front, read_all_scores, read_results
 from perft.trial import TrialResult
 
 if TYPE_CHECKING:
@@ -68,7 +68,11 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
     """
     if prepared.resume and is_concluded(prepared.search):
         console.print(f"search {prepared.settings.name} ran to its end before", highlight=False)
-        return _finished_before(prepared)
+        return Finished(
+            read_results(prepared.search),
+            read_all_scores(prepared.search),
+            prepared.settings.tracking_uri,
+        )
     with _ray_and_tracker(prepared) as tracker:
         ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
         try:
@@ -88,22 +92,16 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
     return Finished(ledger.results(), scores, settings.tracking_uri)
 
 
-def _finished_before(prepared: Prepared) -> Finished:
-    results = read_results(prepared.search)
-    scores = {trial.number: read_scores(prepared.search, trial.number) for trial in results}
-    scored = {number: splits for number, splits in scores.items() if splits}
-    return Finished(results, scored, prepared.settings.tracking_uri)
-
-
 @contextlib.contextmanager
 def _ray_and_tracker(prepared: Prepared) -> Iterator["Tracker"]:
     """Starts Ray; what takes long to import or to open is done while its processes come up."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    with ThreadPoolExecutor(max_workers=1) as pool:  # imports in two threads may block each other
-        opening = pool.submit(_open_tracker, prepared)
-        pool.submit(import_drawing)
-        start_ray()
+    pool = ThreadPoolExecutor(max_workers=1)  # imports in two of its threads may block each other
+    opening = pool.submit(_open_tracker, prepared)
+    pool.submit(import_drawing)
+    pool.shutdown(wait=False)  # a cluster that is up is not kept waiting for what draws
+    start_ray()
     try:
         yield opening.result()
     finally:

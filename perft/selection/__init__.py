@@ -9,6 +9,7 @@ from perft.selection.limit import ActivatedLimit
 from perft.selection.results import (
     find_search,
     is_concluded,
+    read_all_scores,
     read_results,
     read_scores,
     read_settings,
@@ -29,6 +30,7 @@ __all__ = [
     "merit",
     "pareto_front",
     "pick",
+    "read_all_scores",
     "read_results",
     "read_scores",
     "read_settings",

@@ -69,10 +69,17 @@ def write_results(search: Storage, lines: Iterable[str]) -> None:
 
 def read_scores(search: Storage, number: int) -> dict[str, tuple[int, int]]:
     """Test scores of the trial `number`: correct and scored examples by split; empty if none."""
-    if not search.exists(SCORES):
+    return read_all_scores(search).get(number, {})
+
+
+def read_all_scores(search: Storage) -> dict[int, dict[str, tuple[int, int]]]:
+    """Test scores by number of the trial; empty when the search has not run to its end."""
+    if not is_concluded(search):
         return {}
-    splits = _read(search, SCORES).get(str(number), {})
-    return {split: (correct, scored) for split, (correct, scored) in splits.items()}
+    return {
+        int(number): {split: (correct, scored) for split, (correct, scored) in splits.items()}
+        for number, splits in _read(search, SCORES).items()
+    }
 
 
 def is_concluded(search: Storage) -> bool:

@@ -74,9 +74,12 @@ class Evaluator:
         prompts = self.rows.prompts(self.rows.task.validation)
         rows = [tokens.row(i) for i in range(examples)]
         found = validate(self.host, names, rows, pad, self.ranks)
+        # Where a prompt was cut, generation's is longer, and nothing is known of its answer.
+        cut = {
+            i
+            for i, (ids, prompt) in enumerate(rows)
+            if not np.array_equal(ids[:prompt], prompts.row(i)[0])
+        }
         for known in found.begun.values():
-            for i in known:
-                ids, prompt = rows[i]
-                if not np.array_equal(ids[:prompt], prompts.row(i)[0]):
-                    known[i] = []  # its prompt was cut, and generation's is longer
+            known.update({i: [] for i in cut & known.keys()})
         return found

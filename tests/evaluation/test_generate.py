@@ -173,7 +173,7 @@ def test_ranks_share_the_split_without_gap_or_overlap() -> None:
 def test_a_rank_without_examples_has_no_predictions() -> None:
     host = host_with("olmoe")
     split = tiny_task(validation=1).validation
-    one, none = (predictions(host, split, Apart(rank, 2)) for rank in range(2))
+    none, one = (predictions(host, split, Apart(rank, 2)) for rank in range(2))
     assert none == {"perft-s": [], "perft-e": []}
     assert one == predictions(host, split)
 
