@@ -115,7 +115,8 @@ class MeetingPoint:
         """Hands in the last batch's outcomes and waits a while for the next batch.
 
         Returns:
-            `assignments` and trials to `score` (both may be empty), `live` trials, and `stop`.
+            `assignments` and trials to `score` (both may be empty), trials that the group has
+            `held` or is about to, and `stop`.
         """
         async with self._changed:
             if outcomes is not None:
@@ -127,7 +128,7 @@ class MeetingPoint:
                     await self._changed.wait_for(lambda: self._is_for(group))
             return {
                 "assignments": [dataclasses.asdict(a) for a in self._rounds.work(group)],
-                "live": self._rounds.live,
+                "held": self._rounds.held_by(group),
                 "score": self._to_score.get(group, []),
                 "stop": self._stopping or bool(self._fatal),
             }

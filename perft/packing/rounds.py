@@ -1,18 +1,20 @@
 """Which trials train when, and in which order their results are handed back. No Ray, no clock.
 
 A search goes in rounds, and its clock counts optimiser steps. A round starts when every trial that
-can be running asks for its next report; each worker group then trains its trials as one pack, all
-by the same number of steps: until the first of them is due at a rung. The reports of those that are
-due are handed back one by one, in trial order, each after the search has acted on the one before;
-the others train on in the next round, beside whatever new trials the search has put in place of
-those that ended. So no trial waits for one that has further to go, and the decisions of a search
-follow from its seed alone: not from timing, not from the number of groups, and not from a worker
-that died and was replaced.
+can be running asks for its next report; the trials are laid on the worker groups, and each group
+trains its own as one pack, all by the same number of steps: until the first of them is due at a
+rung. The reports of those that are due are handed back one by one, in trial order, each after the
+search has acted on the one before; the others train on in the next round, beside whatever new
+trials the search has put in place of those that ended. So no trial waits for one that has further
+to go, and the decisions of a search follow from its seed alone: not from timing, not from the
+number of groups, and not from a worker that died and was replaced.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from perft.packing.placement import spread
 
 MAX_CRASHES_TOGETHER = 2
 """Crashes of a pack after which its trials run one by one, so that the culprit is found."""
@@ -32,12 +34,14 @@ class Assignment:
     Attributes:
         trial: its number.
         config: what it trains.
+        reached: optimiser steps it has behind it.
         target: optimiser steps to reach.
         due: whether `target` is a rung, where it reports.
     """
 
     trial: int
     config: Mapping[str, Any]
+    reached: int
     target: int
     due: bool
 
@@ -85,10 +89,9 @@ class Rounds:
         self._ended: set[int] = set()
         self._round: _Round | None = None
 
-    @property
-    def live(self) -> tuple[int, ...]:
-        """Trials that have asked for a report and have not ended."""
-        return tuple(sorted(self._trials))
+    def held_by(self, group: int) -> tuple[int, ...]:
+        """Trials of a group that have not ended; it may let go of all others."""
+        return tuple(sorted(n for n, trial in self._trials.items() if trial.group == group))
 
     def request(self, trial: int, config: Mapping[str, Any], after: int) -> None:
         """A trial asks for its next report.
@@ -193,17 +196,26 @@ class Rounds:
     def _assignment(self, trial: int) -> Assignment:
         assert self._round is not None
         state, target = self._trials[trial], self._round.targets[trial]
-        return Assignment(trial, state.config, target, due=target == self._next_rung(state))
+        due = target == self._next_rung(state)
+        return Assignment(trial, state.config, state.reached, target, due)
 
     def _next_rung(self, state: _Trial) -> int:
         return next(rung for rung in self._rungs if rung > state.processed)
 
-    def _place(self, members: Sequence[int]) -> None:
-        """Gives new trials a group each, in trial order: when they asked plays no part."""
-        for trial in members:
-            if self._trials[trial].group is None:
-                taken = [self._trials[other].group for other in members]
-                self._trials[trial].group = min(range(self._groups), key=taken.count)
+    def _place(self, targets: Mapping[int, int]) -> None:
+        """Lays the trials of a round on the groups: when they asked plays no part."""
+        kinds: tuple[list[int], ...] = [], [], []
+        for trial, target in targets.items():
+            kinds[self._evaluation(trial, target)].append(trial)
+        homes = {n: home for n in targets if (home := self._trials[n].group) is not None}
+        for trial, group in spread(kinds, self._groups, homes).items():
+            self._trials[trial].group = group
+
+    def _evaluation(self, trial: int, target: int) -> int:
+        """What follows the steps: 0 for that at full length, 1 for that at a rung, 2 for none."""
+        if target < self._next_rung(self._trials[trial]):
+            return 2
+        return 1 if target < self._rungs[-1] else 0
 
     def _strike_off(self, trial: int) -> None:
         if self._round is not None and trial in self._round.left:
@@ -228,13 +240,12 @@ class Rounds:
         expected = min(self._capacity, self._num_trials - len(self._ended))
         if self._round is not None or not waiting or len(waiting) < expected:
             return
-        self._place(waiting)
-        batches: dict[int, list[list[int]]] = {}
-        for group in range(self._groups):
-            mine = [n for n in waiting if self._trials[n].group == group]
-            if mine:
-                batches[group] = [mine]
         states = {n: self._trials[n] for n in waiting}
         steps = min(self._next_rung(state) - state.reached for state in states.values())
         targets = {n: state.reached + steps for n, state in states.items()}
+        self._place(targets)
+        batches = {g: [mine] for g in range(self._groups) if (mine := self._members(waiting, g))}
         self._round = _Round(targets, waiting, batches)
+
+    def _members(self, trials: Sequence[int], group: int) -> list[int]:
+        return [n for n in trials if self._trials[n].group == group]

@@ -101,15 +101,15 @@ class GroupWorker:
         return order
 
     def _do(self, order: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-        live = {trial_folder(trial) for trial in order["live"]}
-        for name in [name for name in self._pack.running if name not in live]:
+        held = {trial_folder(trial) for trial in order["held"]}
+        for name in [name for name in self._pack.running if name not in held]:
             self._pack.release(name)
         outcomes: dict[int, dict[str, Any]] = {}
         wanted: list[Assignment] = []
         for flat in order["assignments"]:
             assignment = Assignment(**flat)
             try:
-                self._admit(assignment.trial, TrialConfig.from_flat(assignment.config))
+                self._admit(assignment)
             except PerftError as error:
                 outcomes[assignment.trial] = {"failure": str(error)}
                 continue
@@ -120,10 +120,15 @@ class GroupWorker:
                 wanted.append(assignment)
         return outcomes | (self._advance(wanted) if wanted else {})
 
-    def _admit(self, trial: int, config: TrialConfig) -> None:
-        name = trial_folder(trial)
+    def _admit(self, assignment: Assignment) -> None:
+        """Takes a trial in that is not here, or has gone on in another group since it was."""
+        name = trial_folder(assignment.trial)
+        running = self._pack.running.get(name)
+        if running is not None and running.step < assignment.reached:
+            self._pack.release(name)
         if name not in self._pack.running:
-            self._pack.admit(name, config, self._saved(trial))
+            config = TrialConfig.from_flat(assignment.config)
+            self._pack.admit(name, config, self._saved(assignment.trial))
 
     def _saved(self, trial: int) -> bytes | None:
         """The trial's state, if there is one. What rank 0 cannot read is an error on every rank."""

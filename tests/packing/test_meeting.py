@@ -63,17 +63,17 @@ def test_trials_get_their_reports_in_order() -> None:
     run(play)
 
 
-def test_a_group_is_told_what_to_train_and_who_is_alive() -> None:
+def test_a_group_is_told_what_to_train_and_which_trials_it_holds() -> None:
     async def play(point: MeetingPoint) -> None:
         asked = [ask(point, 0), ask(point, 1)]
         await point.attach(0)
         order = await point.next_work(0, None)
         assert order == {
             "assignments": [
-                {"trial": 0, "config": {"lr": 0}, "target": 10, "due": True},
-                {"trial": 1, "config": {"lr": 1}, "target": 10, "due": True},
+                {"trial": 0, "config": {"lr": 0}, "reached": 0, "target": 10, "due": True},
+                {"trial": 1, "config": {"lr": 1}, "reached": 0, "target": 10, "due": True},
             ],
-            "live": (0, 1),
+            "held": (0, 1),
             "score": [],
             "stop": False,
         }
@@ -88,7 +88,7 @@ def test_a_question_without_an_answer_comes_back_empty() -> None:
     async def play(point: MeetingPoint) -> None:
         await point.attach(0)
         order = await point.next_work(0, None)
-        assert order == {"assignments": [], "live": (), "score": [], "stop": False}
+        assert order == {"assignments": [], "held": (), "score": [], "stop": False}
 
     run(play)
 

@@ -231,6 +231,34 @@ def test_trials_are_laid_on_the_groups_evenly_and_stay() -> None:
     for trial in (4, 3, 2, 1):
         rounds.request(trial, {}, 10 if trial < 4 else 0)
     assert [batch(rounds, 0), batch(rounds, 1)] == [[2, 4], [1, 3]]
+    assert [rounds.held_by(0), rounds.held_by(1)] == [(2, 4), (1, 3)]
+
+
+def train_all(rounds: Rounds, then: dict[int, int]) -> None:
+    """Trains a round of two groups; then trials ask, by the step of the last report they got."""
+    for group in range(2):
+        given = rounds.work(group)
+        rounds.finish(group, {a.trial: report(a.target) if a.due else {} for a in given})
+    live = sorted(trial for group in range(2) for trial in rounds.held_by(group))
+    for trial in live:
+        if trial in then:
+            rounds.processed(trial, then[trial])
+        else:
+            rounds.ended(trial)
+    for trial, step in then.items():
+        rounds.request(trial, {}, step)
+
+
+def test_trials_that_are_due_are_shared_by_the_groups() -> None:
+    rounds = started(2, 2, 6)
+    train_all(rounds, {0: 10, 2: 10, 4: 0, 5: 0})
+    assert [rounds.held_by(0), rounds.held_by(1)] == [(0, 2), (4, 5)]
+    train_all(rounds, {0: 20, 2: 20, 4: 10, 5: 10})
+    given = [{a.trial: (a.reached, a.target, a.due) for a in rounds.work(g)} for g in range(2)]
+    assert given == [
+        {0: (20, 30, False), 5: (10, 20, True)},
+        {2: (20, 30, False), 4: (10, 20, True)},
+    ]
 
 
 def test_a_batch_is_given_out_again_when_its_group_died() -> None:

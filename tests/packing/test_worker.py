@@ -40,21 +40,22 @@ def configured(number: int) -> dict[str, Any]:
 
 def order(
     *assignments: tuple[int, int],
-    live: tuple[int, ...] | None = None,
     on_their_way: tuple[int, ...] = (),
+    reached: int = 0,
 ) -> dict[str, Any]:
-    """To train each (trial, target)."""
+    """To train each (trial, target); the group holds no other trial."""
     return {
         "assignments": [
             {
                 "trial": trial,
                 "config": configured(trial),
+                "reached": reached,
                 "target": target,
                 "due": trial not in on_their_way,
             }
             for trial, target in assignments
         ],
-        "live": tuple(trial for trial, _ in assignments) if live is None else live,
+        "held": tuple(trial for trial, _ in assignments),
         "score": [],
         "stop": False,
     }
@@ -82,7 +83,7 @@ class Meeting:
             self.calls.append((method, *args))
             return None
         self.handed_in.append(args[1])
-        stop = {"assignments": [], "live": (), "score": [], "stop": True}
+        stop = {"assignments": [], "held": (), "score": [], "stop": True}
         return self.orders.pop(0) if self.orders else stop
 
 
@@ -170,9 +171,22 @@ def test_what_was_trained_before_is_answered_from_the_state(
     assert run(tmp_path, order((0, 2)), order((0, 4)), order((0, 8))) == trained
 
 
+def test_a_trial_that_moves_between_groups_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", order((0, 2)), order((0, 4)), order((0, 8)))
+    one, other = tiny_pack(), tiny_pack()
+    found: list[Any] = []
+    for pack, step, reached in ((one, 2, 0), (other, 4, 2), (one, 8, 4)):
+        meeting = Meeting(order((0, step), reached=reached))
+        new_worker(tmp_path / "moved", meeting, pack).run()
+        found.append(meeting.handed_in[1])
+    assert [without_speed(outcomes[0]) for outcomes in found] == [
+        without_speed(outcomes[0]) for outcomes in whole
+    ]
+
+
 def test_trials_that_have_ended_are_let_go(tmp_path: Path) -> None:
     pack = tiny_pack()
-    meeting = Meeting(order((0, 2), (1, 2)), order((1, 4), live=(1,)))
+    meeting = Meeting(order((0, 2), (1, 2)), order((1, 4)))
     new_worker(tmp_path, meeting, pack).run()
     assert list(pack.running) == ["0001"]
 
@@ -223,7 +237,7 @@ def test_a_trial_whose_loss_is_no_number_fails_and_leaves_no_state(tmp_path: Pat
 def test_chosen_trials_are_scored_from_their_saved_states(tmp_path: Path) -> None:
     run(tmp_path, order((0, 8), (1, 8)))
     pack = tiny_pack()
-    meeting = Meeting({"assignments": [], "live": (), "score": [1, 0], "stop": False})
+    meeting = Meeting({"assignments": [], "held": (), "score": [1, 0], "stop": False})
     new_worker(tmp_path, meeting, pack).run()
     (name, scores) = meeting.calls[-1]
     assert name == "scored"
@@ -340,7 +354,7 @@ class Trained(Simulator):
 
     def _do(self, group: int) -> dict[int, Any]:
         batch = [dataclasses.asdict(assignment) for assignment in self.training[group]]
-        return self._worker(group)._do({"assignments": batch, "live": self.rounds.live})
+        return self._worker(group)._do({"assignments": batch, "held": self.rounds.held_by(group)})
 
     def _finish(self, group: int) -> None:
         outcomes = self._do(group)
