@@ -142,12 +142,25 @@ def _trainer_of(shape: GroupShape) -> Callable[..., Any]:
     be two of the seconds that a group takes to start.
     """
     if shape.workers == 1:
-        trainer: Callable[..., Any] = DataParallelTrainer
-        return trainer
+        return _without_datasets(DataParallelTrainer)
     from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415 - imports torch
 
     backend = TorchConfig(backend="nccl" if shape.use_gpu else "gloo")
-    return functools.partial(TorchTrainer, torch_config=backend)
+    return functools.partial(_without_datasets(TorchTrainer), torch_config=backend)
+
+
+def _without_datasets(trainer: Any) -> Callable[..., Any]:
+    """The trainer without its manager of Ray datasets: groups read their own data.
+
+    The manager is a process for every group, and takes two CPU seconds to start.
+    """
+
+    class Trainer(trainer):  # type: ignore[misc]
+        def _create_default_callbacks(self) -> list[Any]:
+            callbacks = super()._create_default_callbacks()
+            return [each for each in callbacks if type(each).__name__ != "DatasetsCallback"]
+
+    return Trainer
 
 
 class WorkerGroups:

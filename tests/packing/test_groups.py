@@ -1,9 +1,20 @@
 """How worker groups are laid on the machines of a cluster."""
 
+import dataclasses
+from typing import Any
+
 import pytest
+import ray.train
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from perft.errors import SearchError
-from perft.packing.groups import SLOTS_ON_A_GPU, TRIALS_ON_CPUS, fit_to_cluster
+from perft.packing.groups import (
+    SLOTS_ON_A_GPU,
+    TRIALS_ON_CPUS,
+    GroupShape,
+    _trainer_of,
+    fit_to_cluster,
+)
 
 GPU_NODE = {"CPU": 32.0, "GPU": 4.0, "memory": 1e11}
 
@@ -93,3 +104,17 @@ def test_auto_on_a_cluster_too_small_for_one_group():
 def test_cluster_that_is_too_small(groups: int, workers: int, nodes: list, message: str):
     with pytest.raises(SearchError, match=message):
         fit_to_cluster(groups, workers, 8, nodes, 16)
+
+
+def callbacks_of(trainer: Any) -> list[str]:
+    made = trainer(print, scaling_config=ray.train.ScalingConfig(num_workers=1))
+    return [type(callback).__name__ for callback in made._create_default_callbacks()]
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")  # of Ray, by Ray
+def test_a_group_starts_everything_of_ray_train_but_the_manager_of_datasets() -> None:
+    lone = GroupShape(groups=1, workers=1, slots=1, use_gpu=False, cpus=1)
+    usual = callbacks_of(DataParallelTrainer)
+    usual.remove("DatasetsCallback")
+    assert callbacks_of(_trainer_of(lone)) == usual
+    assert callbacks_of(_trainer_of(dataclasses.replace(lone, workers=2))) == usual
