@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,13 +18,14 @@ import ray
 from rich.console import Console
 
 from perft.errors import PerftError, SearchError
-from perft.packing.devices import gpu_memory
 from perft.packing.groups import SLOTS_ON_A_GPU, GroupShape, WorkerGroups, fit_to_cluster
+from perft.packing.machines import Node, gpu_memory, require_shared
 from perft.search.cluster import start_ray
 from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
 from perft.search.follow import Follow
 from perft.search.ledger import Ledger
 from perft.search.prepare import Prepared, task_source
+from perft.search.settings import FILE
 from perft.search.tuning import tune_trials
 from perft.search.view import View
 from perft.selection import best, is_concluded, knee, pareto_front, read_all_scores, read_results
@@ -63,7 +64,8 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
         console: where the user watches.
 
     Raises:
-        SearchError: if the cluster is too small, or no worker group can work.
+        SearchError: if the cluster is too small, its machines share no storage, or no worker group
+            can work.
         StorageError: if storage or tracking cannot be written.
     """
     if prepared.resume and is_concluded(prepared.search):
@@ -76,11 +78,13 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
     with _ray_and_tracker(prepared) as tracker:
         ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
         try:
-            shape = _shape(prepared)
+            nodes = [node for node in ray.nodes() if node["Alive"]]
+            shape = _shape(prepared, nodes)
             settings = dataclasses.replace(
                 prepared.settings, groups=shape.groups, slots=shape.slots
             )
             settings.write(prepared.search)
+            require_shared(prepared.search, FILE, nodes)
             tracker.log_params(settings.to_json())
             prepared = dataclasses.replace(prepared, settings=settings)
             scores = _search_on(prepared, shape, ledger, console)
@@ -122,10 +126,9 @@ def _open_tracker(prepared: Prepared) -> "Tracker":
     )
 
 
-def _shape(prepared: Prepared) -> GroupShape:
-    """How the worker groups lie on the cluster, which is up."""
+def _shape(prepared: Prepared, nodes: Sequence[Node]) -> GroupShape:
+    """How the worker groups lie on the machines of the cluster, which is up."""
     settings = prepared.settings
-    nodes = [node for node in ray.nodes() if node["Alive"]]
     slots = settings.slots
     if slots is None and any(node["Resources"].get("GPU", 0) >= 1 for node in nodes):
         slots = _slots_on_gpus(prepared, gpu_memory(nodes))

@@ -3,15 +3,12 @@
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
 
 import pytest
-import ray
 from transformers import OlmoeConfig
 
 from perft.errors import SearchError
 from perft.models.tiny import tiny_config
-from perft.packing.devices import gpu_memory
 from perft.packing.groups import SLOTS_ON_A_GPU
 from perft.search import run
 from perft.search.corners import extreme_adapters
@@ -33,10 +30,8 @@ def shape_on(
     prepared: Prepared, memory: int, monkeypatch: pytest.MonkeyPatch, gpus: float = 2.0
 ) -> run.GroupShape:
     """The shape of a search on one machine with GPUs of so many bytes."""
-    node = {"Alive": True, "NodeID": "a", "Resources": {"CPU": 8.0, "GPU": gpus}}
-    monkeypatch.setattr(ray, "nodes", lambda: [node])
     monkeypatch.setattr(run, "gpu_memory", lambda _nodes: memory)
-    return run._shape(prepared)
+    return run._shape(prepared, [{"Resources": {"CPU": 8.0, "GPU": gpus}}])
 
 
 @functools.cache
@@ -97,14 +92,3 @@ def test_workers_share_a_base_that_one_gpu_does_not_hold(tmp_path: Path) -> None
         slots_in(12 * 10**9, SPACE, olmoe_1b_7b, alone)
     shared = step_load(SPACE, olmoe_1b_7b, workers=4, checkpointing=True)
     assert slots_in(12 * 10**9, SPACE, olmoe_1b_7b, shared)
-
-
-@pytest.mark.ray
-def test_every_machine_is_asked_for_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perft.packing.devices._memory", lambda: 7)
-    ray.init("local", num_cpus=1, num_gpus=1, log_to_driver=False)
-    try:
-        nodes: list[dict[str, Any]] = ray.nodes()
-        assert gpu_memory(nodes) == 7
-    finally:
-        ray.shutdown()
