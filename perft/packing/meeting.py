@@ -6,6 +6,7 @@ All deciding is in `Rounds`; here are only the waiting and the waking.
 import asyncio
 import contextlib
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ Scores = dict[str, tuple[int, int]]
 
 POLL_SECONDS = 10.0
 """How long a group's question stays open; shorter than any process group's timeout."""
+
+ABSENT_SECONDS = 30.0
+"""How long nothing is heard of a group before others stand in for it."""
 
 MAX_STARTS_WITHOUT_WORK = 8
 """Starts of one group in a row, with nothing finished between, after which the search gives up.
@@ -42,6 +46,7 @@ class MeetingPoint:
         self._stopping = False
         self._starts: dict[int, int] = {}
         self._ready: set[int] = set()
+        self._heard: dict[int, float] = {}
         self._pass_limits: dict[int, int] = {}
         self._steps: dict[int, int] = {}
         self._failures: dict[int, str] = {}
@@ -107,18 +112,23 @@ class MeetingPoint:
     async def attach(self, group: int) -> None:
         """A group has loaded its base and is ready, for the first time or after a crash."""
         async with self._changed:
+            self._heard[group] = time.monotonic()
             self._rounds.crashed(group)
             self._ready.add(group)
             self._changed.notify_all()
+
+    async def beat(self, group: int) -> None:
+        """A group says that it is at work."""
+        self._heard[group] = time.monotonic()
 
     async def next_work(self, group: int, outcomes: Mapping[int, Outcome] | None) -> dict[str, Any]:
         """Hands in the last batch's outcomes and waits a while for the next batch.
 
         Returns:
-            `assignments` and trials to `score` (both may be empty), trials that the group has
-            `held` or is about to, and `stop`.
+            `assignments` and trials to `score` (both may be empty), and `stop`.
         """
         async with self._changed:
+            self._heard[group] = time.monotonic()
             if outcomes is not None:
                 self._starts[group] = 0
                 self._rounds.finish(group, outcomes)
@@ -126,10 +136,10 @@ class MeetingPoint:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._changed.wait_for(lambda: self._is_for(group))
+            absent = self._absent(group)
             return {
-                "assignments": [dataclasses.asdict(a) for a in self._rounds.work(group)],
-                "held": self._rounds.held_by(group),
-                "score": self._to_score.get(group, []),
+                "assignments": [dataclasses.asdict(a) for a in self._rounds.work(group, absent)],
+                "score": self._share(group, absent),
                 "stop": self._stopping or bool(self._fatal),
             }
 
@@ -191,7 +201,18 @@ class MeetingPoint:
             self._changed.notify_all()
 
     def _is_for(self, group: int) -> bool:
-        return self._stopping or bool(self._fatal) or self._wants(group)
+        if self._stopping or self._fatal:
+            return True
+        absent = self._absent(group)
+        return self._rounds.has_work(group, absent) or bool(self._share(group, absent))
 
-    def _wants(self, group: int) -> bool:
-        return self._rounds.has_work(group) or bool(self._to_score.get(group))
+    def _share(self, group: int, absent: Sequence[int]) -> list[int]:
+        """Trials that a group is to score: its own share, or else that of one that is not there."""
+        shares = (self._to_score.get(each) for each in (group, *absent))
+        return next(filter(None, shares), [])
+
+    def _absent(self, group: int) -> list[int]:
+        """Other groups that have not loaded their base yet, or have not been heard of for long."""
+        then = time.monotonic() - ABSENT_SECONDS
+        others = (each for each in range(self._groups) if each != group)
+        return [each for each in others if self._heard.get(each, then) <= then]

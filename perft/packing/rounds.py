@@ -7,10 +7,10 @@ rung. The reports of those that are due are handed back one by one, in trial ord
 search has acted on the one before; the others train on in the next round, beside whatever new
 trials the search has put in place of those that ended. So no trial waits for one that has further
 to go, and the decisions of a search follow from its seed alone: not from timing, not from the
-number of groups, and not from a worker that died and was replaced.
+number of groups, and not from a worker that died, whether or not it is replaced.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +63,7 @@ class _Round:
     batches: dict[int, list[list[int]]]
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     in_flight: dict[int, list[int]] = field(default_factory=dict)
-    crashes: dict[int, int] = field(default_factory=dict)
+    crashes: dict[tuple[int, ...], int] = field(default_factory=dict)  # by batch
 
     @property
     def trained(self) -> bool:
@@ -88,10 +88,6 @@ class Rounds:
         self._trials: dict[int, _Trial] = {}
         self._ended: set[int] = set()
         self._round: _Round | None = None
-
-    def held_by(self, group: int) -> tuple[int, ...]:
-        """Trials of a group that have not ended; it may let go of all others."""
-        return tuple(sorted(n for n, trial in self._trials.items() if trial.group == group))
 
     def request(self, trial: int, config: Mapping[str, Any], after: int) -> None:
         """A trial asks for its next report.
@@ -126,39 +122,50 @@ class Rounds:
             self._round.outcomes.setdefault(trial, {"failure": "the trial ended"})
         self._strike_off(trial)
 
-    def has_work(self, group: int) -> bool:
+    def has_work(self, group: int, absent: Collection[int] = ()) -> bool:
         """Whether `work` would give the group something."""
         now = self._round
         if now is None or group in now.in_flight:
             return False
-        return any(trial in self._trials for batch in now.batches.get(group, []) for trial in batch)
+        lost = [now.in_flight.get(other, []) for other in absent]
+        left = [batch for other in (group, *absent) for batch in now.batches.get(other, [])]
+        return any(trial in self._trials for batch in (*left, *lost) for trial in batch)
 
-    def work(self, group: int) -> tuple[Assignment, ...]:
-        """Takes the next batch of `group`; empty when there is none now."""
+    def work(self, group: int, absent: Collection[int] = ()) -> tuple[Assignment, ...]:
+        """Takes the next batch of `group`; empty when there is none now.
+
+        Args:
+            group: it has nothing in hand.
+            absent: other groups, which do not answer: it stands in for them when its own batches
+                are done. Should one of them work after all, what it hands in later is ignored.
+        """
+        for other in absent:
+            self.crashed(other)
         if self._round is None or group in self._round.in_flight:
             return ()
-        batches = self._round.batches.get(group, [])
-        while batches:
-            batch = [trial for trial in batches.pop(0) if trial in self._trials]
-            if batch:
-                self._round.in_flight[group] = batch
-                return tuple(self._assignment(trial) for trial in batch)
+        for other in (group, *absent):
+            queue = self._round.batches.get(other, [])
+            while queue:
+                batch = [trial for trial in queue.pop(0) if trial in self._trials]
+                if batch:  # its trials stay at home with `other`, so that packs stay the same
+                    self._round.in_flight[group] = batch
+                    return tuple(self._assignment(trial) for trial in batch)
         return ()
 
     def finish(self, group: int, outcomes: Mapping[int, Outcome]) -> None:
         """A group hands in what became of its batch."""
         if self._round is None:
             return
-        self._round.in_flight.pop(group, None)
-        self._round.crashes.pop(group, None)
-        for trial, outcome in outcomes.items():
-            self._round.outcomes.setdefault(trial, outcome)
+        batch = self._round.in_flight.pop(group, [])
+        self._round.crashes.pop(tuple(batch), None)
+        for trial in outcomes.keys() & set(batch):
+            self._round.outcomes.setdefault(trial, outcomes[trial])
             if trial in self._trials:
                 self._trials[trial].crashes_alone = 0
         self._maybe_close()
 
     def crashed(self, group: int) -> None:
-        """A group has restarted and forgot what it was doing; its batch is given out again."""
+        """A group has forgotten what it was doing, or is gone; its batch is given out again."""
         if self._round is None or group not in self._round.in_flight:
             return
         batch = self._round.in_flight.pop(group)
@@ -167,8 +174,9 @@ class Rounds:
             self._crashed_alone(batch[0], queue)
             self._maybe_close()
             return
-        self._round.crashes[group] = self._round.crashes.get(group, 0) + 1
-        alone = self._round.crashes[group] >= MAX_CRASHES_TOGETHER
+        crashes = self._round.crashes.get(tuple(batch), 0) + 1
+        self._round.crashes[tuple(batch)] = crashes
+        alone = crashes >= MAX_CRASHES_TOGETHER
         queue[:0] = [[trial] for trial in batch] if alone else [batch]
 
     def ready(self, trial: int, after: int) -> Outcome | None:

@@ -4,8 +4,10 @@ All ranks get the same work from rank 0 and take the same steps. Everything a tr
 is in storage before its report is handed in, so a worker may die at any moment.
 """
 
+import contextlib
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -29,6 +31,9 @@ from perft.trial import TrialConfig
 
 NOTE_SECONDS = 0.5
 """How often a watcher may learn where the trials are."""
+
+BEAT_SECONDS = 5.0
+"""How often the meeting point hears that the group is at work."""
 
 
 def work(flat: Mapping[str, Any]) -> None:
@@ -83,14 +88,31 @@ class GroupWorker:
         outcomes: dict[int, dict[str, Any]] | None = None
         if self._ranks.rank == 0:
             ray.get(self._meeting.attach.remote(self._settings.group))
-        while True:
-            ask = self._ask(outcomes) if self._ranks.rank == 0 else {}
-            order = self._ranks.from_first(ask)
-            if order["stop"]:
-                return
-            outcomes = self._do(order) if order["assignments"] else None
-            if order["score"]:
-                self._score(order["score"])
+        with self._beating():
+            while True:
+                ask = self._ask(outcomes) if self._ranks.rank == 0 else {}
+                order = self._ranks.from_first(ask)
+                if order["stop"]:
+                    return
+                outcomes = self._do(order) if order["assignments"] else None
+                if order["score"]:
+                    self._score(order["score"])
+
+    @contextlib.contextmanager
+    def _beating(self) -> Iterator[None]:
+        """Lets the meeting point hear of the group, however long a step or an evaluation takes."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(BEAT_SECONDS):
+                self._meeting.beat.remote(self._settings.group)
+
+        if self._ranks.rank == 0:
+            threading.Thread(target=beat, daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
 
     def _ask(self, outcomes: dict[int, dict[str, Any]] | None) -> dict[str, Any]:
         answer = self._meeting.next_work.remote(self._settings.group, outcomes)
@@ -101,8 +123,8 @@ class GroupWorker:
         return order
 
     def _do(self, order: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-        held = {trial_folder(trial) for trial in order["held"]}
-        for name in [name for name in self._pack.running if name not in held]:
+        wanted_now = {trial_folder(flat["trial"]) for flat in order["assignments"]}
+        for name in sorted(self._pack.running.keys() - wanted_now):  # ended, or elsewhere by now
             self._pack.release(name)
         outcomes: dict[int, dict[str, Any]] = {}
         wanted: list[Assignment] = []

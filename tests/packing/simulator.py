@@ -45,6 +45,7 @@ class Simulator:
         failing: trials whose loss is not finite, with the step at which that happens.
         crashing: trials that kill whatever worker trains them.
         kills: how often a worker dies for no reason.
+        leaving: how many groups are never heard of again.
         restarts: how often a thin trial's process dies.
     """
 
@@ -55,6 +56,7 @@ class Simulator:
     failing: Mapping[int, int] = field(default_factory=dict)
     crashing: frozenset[int] = frozenset()
     kills: int = 0
+    leaving: int = 0
     restarts: int = 0
     rungs: tuple[int, ...] = RUNGS
     log: list[tuple[Any, ...]] = field(default_factory=list)
@@ -70,6 +72,7 @@ class Simulator:
         self.wires: dict[object, deque[Callable[[], None]]] = {}
         self.training: dict[int, tuple[Assignment, ...]] = {}
         self.killed: set[tuple[int, int]] = set()
+        self.lost: set[int] = set()
 
     def run(self) -> "Simulator":
         """To the end; raises when nothing can happen any more before all trials have ended."""
@@ -89,13 +92,15 @@ class Simulator:
             elif thin.waiting and self.restarts and not self.wires.get("driver"):
                 # The driver starts a process anew seconds after its last message.
                 events.append(lambda n=number: self._restart(n))
-        for group in range(self.groups):
+        for group in set(range(self.groups)) - self.lost:
             if group in self.training:
                 events.append(lambda g=group: self._finish(g))
                 if self.kills and (len(self.log), group) not in self.killed:
                     events.append(lambda g=group: self._kill(g))
-            elif self.rounds.has_work(group):
+            elif self.rounds.has_work(group, self.lost):
                 events.append(lambda g=group: self._work(g))
+            if self.leaving:
+                events.append(lambda g=group: self._lose(g))
         live = len(self.trials) - len(self.ended)
         concurrent = min(self.groups * self.slots, self.num_trials)
         if live < concurrent and len(self.trials) < self.num_trials:
@@ -146,7 +151,7 @@ class Simulator:
         self._ask(number)
 
     def _work(self, group: int) -> None:
-        batch = self.rounds.work(group)
+        batch = self.rounds.work(group, self.lost)
         assert 0 < len(batch) <= self.slots
         self.packs.add(tuple((a.trial, a.target) for a in batch))
         self.training[group] = batch
@@ -163,6 +168,11 @@ class Simulator:
         self.killed.add((len(self.log), group))
         del self.training[group]
         self.rounds.crashed(group)
+
+    def _lose(self, group: int) -> None:
+        self.leaving -= 1
+        self.lost.add(group)
+        self.training.pop(group, None)
 
     def _train(self, assignment: Assignment) -> Outcome:
         if self.failing.get(assignment.trial, self.rungs[-1] + 1) <= assignment.target:

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from perft.packing import meeting
-from perft.packing.meeting import MAX_STARTS_WITHOUT_WORK, MeetingPoint
+from perft.packing.meeting import ABSENT_SECONDS, MAX_STARTS_WITHOUT_WORK, MeetingPoint
 
 RUNGS = (10, 20)
 Play = Callable[[MeetingPoint], Awaitable[None]]
@@ -63,7 +64,7 @@ def test_trials_get_their_reports_in_order() -> None:
     run(play)
 
 
-def test_a_group_is_told_what_to_train_and_which_trials_it_holds() -> None:
+def test_a_group_is_told_what_to_train() -> None:
     async def play(point: MeetingPoint) -> None:
         asked = [ask(point, 0), ask(point, 1)]
         await point.attach(0)
@@ -73,7 +74,6 @@ def test_a_group_is_told_what_to_train_and_which_trials_it_holds() -> None:
                 {"trial": 0, "config": {"lr": 0}, "reached": 0, "target": 10, "due": True},
                 {"trial": 1, "config": {"lr": 1}, "reached": 0, "target": 10, "due": True},
             ],
-            "held": (0, 1),
             "score": [],
             "stop": False,
         }
@@ -88,7 +88,7 @@ def test_a_question_without_an_answer_comes_back_empty() -> None:
     async def play(point: MeetingPoint) -> None:
         await point.attach(0)
         order = await point.next_work(0, None)
-        assert order == {"assignments": [], "held": (), "score": [], "stop": False}
+        assert order == {"assignments": [], "score": [], "stop": False}
 
     run(play)
 
@@ -161,6 +161,7 @@ def test_scores_are_there_when_every_share_is() -> None:
 @pytest.mark.usefixtures("short_poll")
 def test_a_group_without_a_share_scores_nothing() -> None:
     async def play(point: MeetingPoint) -> None:
+        await point.attach(0)
         scores = asyncio.create_task(point.score([3]))
         await asyncio.sleep(0)
         assert (await point.next_work(1, None))["score"] == []
@@ -212,6 +213,66 @@ def test_a_group_that_comes_back_gets_its_batch_again() -> None:
         await asyncio.gather(*asked)
 
     run(play)
+
+
+def trials_in(order: dict[str, Any]) -> list[int]:
+    return [assignment["trial"] for assignment in order["assignments"]]
+
+
+def test_a_group_that_has_not_started_is_stood_in_for() -> None:
+    async def play(point: MeetingPoint) -> None:
+        asked = [ask(point, trial) for trial in range(2)]
+        await point.attach(1)
+        assert trials_in(await point.next_work(1, None)) == [1]
+        assert trials_in(await point.next_work(1, {1: report(10)})) == [0]
+        await point.next_work(1, {0: report(10)})
+        assert await asked[0] == report(10)
+        await point.give_up("done")
+        await asked[1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meeting, "POLL_SECONDS", 0.01)
+        run(play, groups=2, slots=1)
+
+
+@pytest.mark.usefixtures("short_poll")
+def test_a_group_that_is_not_heard_of_any_more_is_stood_in_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(meeting, "time", SimpleNamespace(monotonic=lambda: now))
+
+    async def play(point: MeetingPoint) -> None:
+        nonlocal now
+        asked = [ask(point, trial) for trial in range(2)]
+        for number in range(2):
+            await point.attach(number)
+            assert trials_in(await point.next_work(number, None)) == [number]
+        assert trials_in(await point.next_work(1, {1: report(10)})) == []
+        now = ABSENT_SECONDS - 1
+        await point.beat(0)
+        now += ABSENT_SECONDS - 1
+        assert trials_in(await point.next_work(1, None)) == []
+        now += 1
+        assert trials_in(await point.next_work(1, None)) == [0]
+        await point.next_work(0, {0: report(20)})  # it was there after all: too late
+        await point.next_work(1, {0: report(10)})
+        assert await asked[0] == report(10)
+        await point.give_up("done")
+        await asked[1]
+
+    run(play, groups=2, slots=1)
+
+
+@pytest.mark.usefixtures("short_poll")
+def test_the_share_of_a_group_that_is_gone_is_scored_by_another() -> None:
+    async def play(point: MeetingPoint) -> None:
+        working = asyncio.create_task(group(point, 1))
+        assert (await point.score([3, 5])).keys() == {3, 5}
+        await point.stop()
+        await working
+
+    run(play, groups=2, slots=1)
 
 
 def test_a_group_that_only_ever_dies_ends_the_search() -> None:

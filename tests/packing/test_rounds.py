@@ -46,6 +46,17 @@ def test_decisions_do_not_depend_on_timing(
 
 
 @settings(max_examples=100)
+@given(shape=SHAPES, trials=TRIALS, timing=TIMING)
+def test_decisions_and_packs_are_the_same_when_all_groups_but_one_are_lost(
+    shape: tuple[int, int], trials: int, timing: Random
+) -> None:
+    calm = Simulator(*shape, trials).run()
+    search = Simulator(*shape, trials, timing.randrange, leaving=shape[0] - 1).run()
+    assert search.log == calm.log
+    assert search.packs <= calm.packs | {(each,) for pack in calm.packs for each in pack}
+
+
+@settings(max_examples=100)
 @given(trials=TRIALS, timing=TIMING, slots=st.sampled_from([(1, 6), (2, 3), (3, 2)]))
 def test_decisions_do_not_depend_on_the_number_of_groups(
     trials: int, timing: Random, slots: tuple[int, int]
@@ -231,34 +242,58 @@ def test_trials_are_laid_on_the_groups_evenly_and_stay() -> None:
     for trial in (4, 3, 2, 1):
         rounds.request(trial, {}, 10 if trial < 4 else 0)
     assert [batch(rounds, 0), batch(rounds, 1)] == [[2, 4], [1, 3]]
-    assert [rounds.held_by(0), rounds.held_by(1)] == [(2, 4), (1, 3)]
 
 
-def train_all(rounds: Rounds, then: dict[int, int]) -> None:
+def train_all(rounds: Rounds, then: dict[int, int]) -> list[list[int]]:
     """Trains a round of two groups; then trials ask, by the step of the last report they got."""
-    for group in range(2):
-        given = rounds.work(group)
-        rounds.finish(group, {a.trial: report(a.target) if a.due else {} for a in given})
-    live = sorted(trial for group in range(2) for trial in rounds.held_by(group))
-    for trial in live:
+    given = [rounds.work(group) for group in range(2)]
+    for group, batch in enumerate(given):
+        rounds.finish(group, {a.trial: report(a.target) if a.due else {} for a in batch})
+    for trial in sorted(a.trial for batch in given for a in batch):
         if trial in then:
             rounds.processed(trial, then[trial])
         else:
             rounds.ended(trial)
     for trial, step in then.items():
         rounds.request(trial, {}, step)
+    return [[a.trial for a in batch] for batch in given]
 
 
 def test_trials_that_are_due_are_shared_by_the_groups() -> None:
     rounds = started(2, 2, 6)
-    train_all(rounds, {0: 10, 2: 10, 4: 0, 5: 0})
-    assert [rounds.held_by(0), rounds.held_by(1)] == [(0, 2), (4, 5)]
-    train_all(rounds, {0: 20, 2: 20, 4: 10, 5: 10})
+    assert train_all(rounds, {0: 10, 2: 10, 4: 0, 5: 0}) == [[0, 2], [1, 3]]
+    assert train_all(rounds, {0: 20, 2: 20, 4: 10, 5: 10}) == [[0, 2], [4, 5]]
     given = [{a.trial: (a.reached, a.target, a.due) for a in rounds.work(g)} for g in range(2)]
     assert given == [
         {0: (20, 30, False), 5: (10, 20, True)},
         {2: (20, 30, False), 4: (10, 20, True)},
     ]
+
+
+def test_a_group_stands_in_for_one_that_is_absent() -> None:
+    rounds = started(2, 2, 4)
+    assert batch(rounds, 1) == [1, 3]
+    assert [a.trial for a in rounds.work(0, absent=[1])] == [0, 2]  # its own come first
+    rounds.finish(0, {0: report(10), 2: report(10)})
+    assert not rounds.has_work(0)
+    assert rounds.has_work(0, absent=[1])
+    assert [a.trial for a in rounds.work(0, absent=[1])] == [1, 3]
+    assert not rounds.has_work(0, absent=[1])
+    assert not rounds.has_work(1)
+    rounds.finish(1, {1: report(20), 3: report(20)})  # was there after all, and is too late
+    assert rounds.ready(0, 0) is None
+    rounds.finish(0, {1: report(10), 3: report(10)})
+    rounds.processed(0, 10)
+    assert rounds.ready(1, 0) == report(10)
+
+
+def test_a_pack_that_kills_one_group_after_another_is_taken_apart() -> None:
+    rounds = started(2, 2, 4)
+    finish(rounds, 10, group=0)
+    assert batch(rounds, 1) == [1, 3]
+    assert [a.trial for a in rounds.work(0, absent=[1])] == [1, 3]
+    rounds.crashed(0)
+    assert batch(rounds, 0) == [1]
 
 
 def test_a_batch_is_given_out_again_when_its_group_died() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import time
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -43,7 +44,7 @@ def order(
     on_their_way: tuple[int, ...] = (),
     reached: int = 0,
 ) -> dict[str, Any]:
-    """To train each (trial, target); the group holds no other trial."""
+    """To train each (trial, target)."""
     return {
         "assignments": [
             {
@@ -55,7 +56,6 @@ def order(
             }
             for trial, target in assignments
         ],
-        "held": tuple(trial for trial, _ in assignments),
         "score": [],
         "stop": False,
     }
@@ -68,6 +68,7 @@ class Meeting:
         self.orders = list(orders)
         self.handed_in: list[dict[int, Outcome] | None] = []
         self.calls: list[tuple[Any, ...]] = []
+        self.beats = 0
         self.may_start = True
         self.limit: int | None = None
 
@@ -79,11 +80,14 @@ class Meeting:
             return self.may_start
         if method == "pass_limit":
             return self.limit
+        if method == "beat":
+            self.beats += 1
+            return None
         if method != "next_work":
             self.calls.append((method, *args))
             return None
         self.handed_in.append(args[1])
-        stop = {"assignments": [], "held": (), "score": [], "stop": True}
+        stop = {"assignments": [], "score": [], "stop": True}
         return self.orders.pop(0) if self.orders else stop
 
 
@@ -184,6 +188,16 @@ def test_a_trial_that_moves_between_groups_goes_on_where_it_was(tmp_path: Path) 
     ]
 
 
+def test_a_group_at_work_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "BEAT_SECONDS", 0.01)
+    meeting = Meeting(order((0, 2), (3, 2)))
+    new_worker(tmp_path, meeting).run()
+    heard = meeting.beats
+    assert heard > 1
+    time.sleep(0.1)
+    assert meeting.beats <= heard + 1  # and no more when it has ended
+
+
 def test_trials_that_have_ended_are_let_go(tmp_path: Path) -> None:
     pack = tiny_pack()
     meeting = Meeting(order((0, 2), (1, 2)), order((1, 4)))
@@ -237,7 +251,7 @@ def test_a_trial_whose_loss_is_no_number_fails_and_leaves_no_state(tmp_path: Pat
 def test_chosen_trials_are_scored_from_their_saved_states(tmp_path: Path) -> None:
     run(tmp_path, order((0, 8), (1, 8)))
     pack = tiny_pack()
-    meeting = Meeting({"assignments": [], "held": (), "score": [1, 0], "stop": False})
+    meeting = Meeting({"assignments": [], "score": [1, 0], "stop": False})
     new_worker(tmp_path, meeting, pack).run()
     (name, scores) = meeting.calls[-1]
     assert name == "scored"
@@ -354,7 +368,7 @@ class Trained(Simulator):
 
     def _do(self, group: int) -> dict[int, Any]:
         batch = [dataclasses.asdict(assignment) for assignment in self.training[group]]
-        return self._worker(group)._do({"assignments": batch, "held": self.rounds.held_by(group)})
+        return self._worker(group)._do({"assignments": batch})
 
     def _finish(self, group: int) -> None:
         outcomes = self._do(group)
