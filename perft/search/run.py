@@ -211,8 +211,8 @@ def _announce(groups: WorkerGroups, view: View) -> None:
             started, shape = ray.get(groups.meeting.status.remote())["started"], groups.shape
             if started < shape.groups:
                 view.stage(
-                    f"{started} of {shape.groups} worker groups have found room on the cluster; "
-                    f"each needs {shape.needs}"
+                    f"{started} of {shape.groups} worker groups have found room on the cluster"
+                    f"{', and train for all' if started else ''}; each needs {shape.needs}"
                 )
         ray.get(ready)
         view.stage("training")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from books import results, told_by_search
+from ray.cluster_utils import Cluster
 from searches import FIRST_ROUND, REFERENCE, SEARCH, SIZE, SPACE, Job, starter
 
 pytestmark = [
@@ -79,3 +80,19 @@ def test_two_groups(exact: Job, start):
     job = start(*TWO_GROUPS, "--name", "beside")
     assert job.end() == 0, job.errors
     close_to_undisturbed(job.home, "beside", exact)
+
+
+def test_the_groups_that_are_left_end_a_search_whose_machine_is_lost(
+    exact: Job, start, monkeypatch: pytest.MonkeyPatch
+):
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        lost = cluster.add_node(num_cpus=1)
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        job = start(*TWO_GROUPS, "--name", "lost")
+        job.until(lambda: job.rungs >= FIRST_ROUND)
+        cluster.remove_node(lost, allow_graceful=False)
+        assert job.end() == 0, job.errors
+        close_to_undisturbed(job.home, "lost", exact)
+    finally:
+        cluster.shutdown()

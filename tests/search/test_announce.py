@@ -37,9 +37,13 @@ def test_training_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(monkeypatch, in_time=True, started=2) == ["training"]
 
 
-def test_so_is_that_groups_wait_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert told(monkeypatch, in_time=False, started=1) == [
-        "1 of 2 worker groups have found room on the cluster; each needs 4 x (3 CPU, 1 GPU)",
+@pytest.mark.parametrize(("started", "meanwhile"), [(0, ""), (1, ", and train for all")])
+def test_so_is_that_groups_wait_for_room(
+    started: int, meanwhile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert told(monkeypatch, in_time=False, started=started) == [
+        f"{started} of 2 worker groups have found room on the cluster{meanwhile}; "
+        "each needs 4 x (3 CPU, 1 GPU)",
         "training",
     ]
 
