@@ -30,20 +30,22 @@ def require_shared(storage: Storage, file: str, nodes: Sequence[Node]) -> None:
     Args:
         storage: the folder that all are to share.
         file: of that folder.
-        nodes: of the cluster.
+        nodes: of the cluster; workers lie on those with GPUs, where there are any.
 
     Raises:
         SearchError: if some cannot see it.
     """
+    kind = "GPU" if any(node["Resources"].get("GPU", 0) >= 1 for node in nodes) else "CPU"
     here = ray.get_runtime_context().get_node_id()
-    asked = {
-        node["NodeManagerAddress"]: _ask(node, _unseen, storage.place, file)
-        for node in nodes
-        if node["NodeID"] != here and node["Resources"].get("CPU", 0) >= 1
-    }
-    unseen = {address: why for address, answer in asked.items() if (why := ray.get(answer))}
+    others = [
+        node for node in nodes if node["NodeID"] != here and node["Resources"].get(kind, 0) >= 1
+    ]
+    answers = ray.get([_ask(node, _unseen, storage.place, file) for node in others])
+    unseen = [
+        (node["NodeManagerAddress"], why) for node, why in zip(others, answers, strict=True) if why
+    ]
     if unseen:
-        address, why = next(iter(unseen.items()))
+        address, why = unseen[0]
         raise SearchError(
             f"{len(unseen)} of the cluster's {len(nodes)} machines cannot see what this one writes "
             f"to {storage.place}, {address} among them ({why}); give a --storage that all share, "

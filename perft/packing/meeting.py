@@ -137,8 +137,10 @@ class MeetingPoint:
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._changed.wait_for(lambda: self._is_for(group))
             absent = self._absent(group)
+            assignments = self._rounds.work(group, absent)
+            self._changed.notify_all()  # a trial of a group that is gone may have failed by that
             return {
-                "assignments": [dataclasses.asdict(a) for a in self._rounds.work(group, absent)],
+                "assignments": [dataclasses.asdict(each) for each in assignments],
                 "score": self._share(group, absent),
                 "stop": self._stopping or bool(self._fatal),
             }

@@ -19,10 +19,10 @@ FILE = "search.json"
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[Node]]:
-    """Two machines with a CPU each, one of them with a GPU, and one without either."""
+    """This machine, one with a GPU, and one without."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     cluster.add_node(num_cpus=1, num_gpus=1)
-    cluster.add_node(num_cpus=0)
+    cluster.add_node(num_cpus=1)
     ray.init(cluster.address, log_to_driver=False)
     yield ray.nodes()
     ray.shutdown()
@@ -45,6 +45,12 @@ def test_storage_that_all_machines_see_is_shared(nodes: list[Node], tmp_path: Pa
 def test_storage_of_this_machine_alone_is_refused(nodes: list[Node], tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=r"1 of the cluster's 3 machines .* \(it is not there\)"):
         require_shared(Storage(str(tmp_path)), FILE, nodes)
+
+
+def test_without_gpus_all_others_with_cpus_are_asked(nodes: list[Node], tmp_path: Path) -> None:
+    without = [{**node, "Resources": {"CPU": node["Resources"]["CPU"]}} for node in nodes]
+    with pytest.raises(SearchError, match="2 of the cluster's 3 machines"):
+        require_shared(Storage(str(tmp_path)), FILE, without)
 
 
 def test_a_machine_that_cannot_reach_the_storage_says_why(

@@ -265,6 +265,35 @@ def test_a_group_that_is_not_heard_of_any_more_is_stood_in_for(
 
 
 @pytest.mark.usefixtures("short_poll")
+def test_a_trial_fails_that_takes_one_group_after_another_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(meeting, "time", SimpleNamespace(monotonic=lambda: now))
+
+    async def play(point: MeetingPoint) -> None:
+        nonlocal now
+        asked = [ask(point, trial) for trial in range(3)]
+        for number in range(3):
+            await point.attach(number)
+        assert trials_in(await point.next_work(2, None)) == [2]
+        for number in (0, 1):
+            assert trials_in(await point.next_work(number, None)) == [number]
+        now = ABSENT_SECONDS
+        await point.beat(0)
+        assert trials_in(await point.next_work(1, {1: report(10)})) == [2]
+        assert trials_in(await point.next_work(0, {0: report(10)})) == []
+        now += ABSENT_SECONDS
+        assert trials_in(await point.next_work(0, None)) == []
+        for trial in range(2):
+            assert await asked[trial] == report(10)
+            await point.processed(trial, 10)
+        assert "crashed its worker" in (await asked[2])["failure"]
+
+    run(play, groups=3, slots=1, trials=3)
+
+
+@pytest.mark.usefixtures("short_poll")
 def test_the_share_of_a_group_that_is_gone_is_scored_by_another() -> None:
     async def play(point: MeetingPoint) -> None:
         working = asyncio.create_task(group(point, 1))
