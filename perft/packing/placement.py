@@ -21,7 +21,7 @@ def spread(kinds: Sequence[Sequence[int]], groups: int, homes: Mapping[int, int]
     found: dict[int, int] = {}
     taken = [0] * groups
     for kind in kinds:
-        left = sorted(kind)
+        left = list(kind)
         while left:
             trial, group = _next(left, taken, homes)
             left.remove(trial)

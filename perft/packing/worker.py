@@ -5,6 +5,7 @@ is in storage before its report is handed in, so a worker may die at any moment.
 """
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -123,15 +124,16 @@ class GroupWorker:
         return order
 
     def _do(self, order: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-        wanted_now = {trial_folder(flat["trial"]) for flat in order["assignments"]}
-        for name in sorted(self._pack.running.keys() - wanted_now):  # ended, or elsewhere by now
-            self._pack.release(name)
+        reached = {trial_folder(flat["trial"]): flat["reached"] for flat in order["assignments"]}
+        for name, running in list(self._pack.running.items()):
+            if running.step < reached.get(name, math.inf):  # it has ended, or gone on elsewhere
+                self._pack.release(name)
         outcomes: dict[int, dict[str, Any]] = {}
         wanted: list[Assignment] = []
         for flat in order["assignments"]:
             assignment = Assignment(**flat)
             try:
-                self._admit(assignment)
+                self._admit(assignment.trial, TrialConfig.from_flat(assignment.config))
             except PerftError as error:
                 outcomes[assignment.trial] = {"failure": str(error)}
                 continue
@@ -142,15 +144,10 @@ class GroupWorker:
                 wanted.append(assignment)
         return outcomes | (self._advance(wanted) if wanted else {})
 
-    def _admit(self, assignment: Assignment) -> None:
-        """Takes a trial in that is not here, or has gone on in another group since it was."""
-        name = trial_folder(assignment.trial)
-        running = self._pack.running.get(name)
-        if running is not None and running.step < assignment.reached:
-            self._pack.release(name)
+    def _admit(self, trial: int, config: TrialConfig) -> None:
+        name = trial_folder(trial)
         if name not in self._pack.running:
-            config = TrialConfig.from_flat(assignment.config)
-            self._pack.admit(name, config, self._saved(assignment.trial))
+            self._pack.admit(name, config, self._saved(trial))
 
     def _saved(self, trial: int) -> bytes | None:
         """The trial's state, if there is one. What rank 0 cannot read is an error on every rank."""

@@ -49,6 +49,15 @@ def short_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meeting, "POLL_SECONDS", 0.01)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What the meeting point takes the time from; it stands still at `now`."""
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(meeting, "time", clock)
+    return clock
+
+
 def test_trials_get_their_reports_in_order() -> None:
     async def play(point: MeetingPoint) -> None:
         working = asyncio.create_task(group(point))
@@ -219,6 +228,7 @@ def trials_in(order: dict[str, Any]) -> list[int]:
     return [assignment["trial"] for assignment in order["assignments"]]
 
 
+@pytest.mark.usefixtures("short_poll")
 def test_a_group_that_has_not_started_is_stood_in_for() -> None:
     async def play(point: MeetingPoint) -> None:
         asked = [ask(point, trial) for trial in range(2)]
@@ -230,30 +240,24 @@ def test_a_group_that_has_not_started_is_stood_in_for() -> None:
         await point.give_up("done")
         await asked[1]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(meeting, "POLL_SECONDS", 0.01)
-        run(play, groups=2, slots=1)
+    run(play, groups=2, slots=1)
 
 
 @pytest.mark.usefixtures("short_poll")
 def test_a_group_that_is_not_heard_of_any_more_is_stood_in_for(
-    monkeypatch: pytest.MonkeyPatch,
+    clock: SimpleNamespace,
 ) -> None:
-    now = 0.0
-    monkeypatch.setattr(meeting, "time", SimpleNamespace(monotonic=lambda: now))
-
     async def play(point: MeetingPoint) -> None:
-        nonlocal now
         asked = [ask(point, trial) for trial in range(2)]
         for number in range(2):
             await point.attach(number)
             assert trials_in(await point.next_work(number, None)) == [number]
         assert trials_in(await point.next_work(1, {1: report(10)})) == []
-        now = ABSENT_SECONDS - 1
+        clock.now = ABSENT_SECONDS - 1
         await point.beat(0)
-        now += ABSENT_SECONDS - 1
+        clock.now += ABSENT_SECONDS - 1
         assert trials_in(await point.next_work(1, None)) == []
-        now += 1
+        clock.now += 1
         assert trials_in(await point.next_work(1, None)) == [0]
         await point.next_work(0, {0: report(20)})  # it was there after all: too late
         await point.next_work(1, {0: report(10)})
@@ -266,24 +270,20 @@ def test_a_group_that_is_not_heard_of_any_more_is_stood_in_for(
 
 @pytest.mark.usefixtures("short_poll")
 def test_a_trial_fails_that_takes_one_group_after_another_with_it(
-    monkeypatch: pytest.MonkeyPatch,
+    clock: SimpleNamespace,
 ) -> None:
-    now = 0.0
-    monkeypatch.setattr(meeting, "time", SimpleNamespace(monotonic=lambda: now))
-
     async def play(point: MeetingPoint) -> None:
-        nonlocal now
         asked = [ask(point, trial) for trial in range(3)]
         for number in range(3):
             await point.attach(number)
         assert trials_in(await point.next_work(2, None)) == [2]
         for number in (0, 1):
             assert trials_in(await point.next_work(number, None)) == [number]
-        now = ABSENT_SECONDS
+        clock.now = ABSENT_SECONDS
         await point.beat(0)
         assert trials_in(await point.next_work(1, {1: report(10)})) == [2]
         assert trials_in(await point.next_work(0, {0: report(10)})) == []
-        now += ABSENT_SECONDS
+        clock.now += ABSENT_SECONDS
         assert trials_in(await point.next_work(0, None)) == []
         for trial in range(2):
             assert await asked[trial] == report(10)
