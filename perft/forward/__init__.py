@@ -1,10 +1,11 @@
 """The forward pass of a pack: rows of many adapters through one base."""
 
-from perft.forward.batch import Row, target_count
+from perft.forward.batch import BatchShape, Row, target_count
 from perft.forward.losses import AdapterRows, PackLosses, pack_choices, pack_losses, row_losses
 
 __all__ = [
     "AdapterRows",
+    "BatchShape",
     "PackLosses",
     "Row",
     "pack_choices",

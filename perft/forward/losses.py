@@ -10,7 +10,7 @@ from torch import Tensor
 
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums
-from perft.forward.batch import Row, TokenBatch, collate
+from perft.forward.batch import BatchShape, Row, TokenBatch, collate
 from perft.injection import AdapterHost, RowLayout, rows_of
 from perft.models.head import has_plain_head, token_choices, token_losses
 
@@ -45,21 +45,27 @@ class PackLosses:
     base_sums: dict[str, RouterSums]
 
 
-def pack_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) -> PackLosses:
+def pack_losses(
+    host: AdapterHost,
+    pad: int,
+    parts: Mapping[str, AdapterRows],
+    shape: BatchShape | None = None,
+) -> PackLosses:
     """Runs the base once over all rows; no adapter sees another's.
 
     Args:
         host: the base with the adapters on it.
         pad: token id of padding.
         parts: the rows of each adapter.
+        shape: what the batch is filled up to; None for the rows as they are.
     """
-    loss_N, batch, layout = _run(host, pad, parts, token_losses)
+    loss_N, batch, layout = _run(host, pad, parts, token_losses, shape)
     return PackLosses(_totals(parts, batch, loss_N), layout.sums, layout.base_sums)
 
 
 def row_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) -> dict[str, Tensor]:
     """Like `pack_losses`, but each row's own sum: by adapter, (rows,), nats, fp64."""
-    loss_N, batch, _ = _run(host, pad, parts, token_losses)
+    loss_N, batch, _ = _run(host, pad, parts, token_losses, None)
     return {
         name: torch.stack([loss.double().sum() for loss in losses])
         for name, losses in _by_row(parts, batch, loss_N).items()
@@ -67,7 +73,10 @@ def row_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) ->
 
 
 def pack_choices(
-    host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]
+    host: AdapterHost,
+    pad: int,
+    parts: Mapping[str, AdapterRows],
+    shape: BatchShape | None = None,
 ) -> dict[str, tuple[Tensor, tuple[Tensor, ...]]]:
     """The losses of `pack_losses`, without gradient, and what the adapters themselves would write.
 
@@ -75,18 +84,26 @@ def pack_choices(
         By adapter, its loss in nats, and for each of its rows the token that it finds most likely
         in the place of every predicted one, on the CPU.
     """
-    (loss_N, token_N), batch, _ = _run(host, pad, parts, token_choices)
+    (loss_N, token_N), batch, _ = _run(host, pad, parts, token_choices, shape)
     losses, tokens = _totals(parts, batch, loss_N), _by_row(parts, batch, token_N.cpu())
     return {name: (losses[name], tokens[name]) for name in parts}
 
 
 def _run(
-    host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows], of: Callable[..., Found]
+    host: AdapterHost,
+    pad: int,
+    parts: Mapping[str, AdapterRows],
+    of: Callable[..., Found],
+    shape: BatchShape | None,
 ) -> tuple[Found, TokenBatch, RowLayout]:
     """What `of` finds at every predicted token, with the batch and the layout that went through."""
-    batch = collate([row for part in parts.values() for row in part.rows], pad, host.model.device)
+    rows = [row for part in parts.values() for row in part.rows]
+    batch = collate(rows, pad, host.model.device, shape)
+    counts: dict[str | None, int] = {name: len(part.rows) for name, part in parts.items()}
+    if len(batch.ids_BS) > len(rows):
+        counts[None] = len(batch.ids_BS) - len(rows)
     layout = rows_of(
-        {name: len(part.rows) for name, part in parts.items()},
+        counts,
         batch.mask_BS,
         {name: part.drop for name, part in parts.items() if part.drop is not None},
     )
@@ -106,5 +123,6 @@ def _by_row(
     parts: Mapping[str, AdapterRows], batch: TokenBatch, value_N: Tensor
 ) -> dict[str, tuple[Tensor, ...]]:
     """By adapter, the part of each of its rows."""
-    rows = iter(torch.split(value_N, list(batch.targets)))
+    rest = len(value_N) - sum(batch.targets)
+    rows = iter(torch.split(value_N, [*batch.targets, rest]))
     return {name: tuple(islice(rows, len(part.rows))) for name, part in parts.items()}

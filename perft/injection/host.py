@@ -26,6 +26,7 @@ from perft.injection.rows import RowLayout
 from perft.injection.sites import Site
 from perft.models.blocks import activated_parameters, find_moe_blocks
 from perft.models.checkpointing import recompute_in
+from perft.models.compiling import compilation_of
 from perft.trial import AdapterSize
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -55,6 +56,9 @@ class AdapterHost:
         self._labelled: RowLayout | None = None
         self._active: str | None = None
         self._handles: list[RemovableHandle] = []
+        self._compilation = compilation_of(model)
+        if self._compilation is not None:
+            self._compilation.names = self._names_in_pass
         model.requires_grad_(False)
 
     def add(self, name: str, config: AdapterConfig, *, seed: int = 0) -> None:
@@ -73,7 +77,7 @@ class AdapterHost:
         for place in self._places(config):
             tensors = draw(config, adapters.shapes(config, place.geometry), generator)
             self._site(place).add(name, config, tensors)
-        self.configs[name] = config
+        self._register(name, config)
 
     def load(self, name: str, config: AdapterConfig, tensors: Mapping[str, Tensor]) -> None:
         """Puts an adapter on the base from what `tensors` once returned.
@@ -94,7 +98,7 @@ class AdapterHost:
         for place, kinds in places.items():
             weights = {kind: tensors[f"{place.path}.adapters.{kind}"] for kind in kinds}
             self._site(place).add(name, config, weights)
-        self.configs[name] = config
+        self._register(name, config)
 
     def remove(self, name: str) -> None:
         """Takes an adapter off the base; the last one leaves the base as it was."""
@@ -105,6 +109,8 @@ class AdapterHost:
             if not site.configs:
                 site.detach_from(self.model.get_submodule(place.path))
                 del self._sites[place.path]
+        for region in self._compilation.regions if self._compilation else ():
+            region.carried.discard(name)
         if not self._sites:
             self._unhook_base()
         if self._active == name:
@@ -175,6 +181,19 @@ class AdapterHost:
 
     def _current(self) -> RowLayout | str | None:
         return self._layout or self._labelled or self._active
+
+    def _names_in_pass(self) -> frozenset[str]:
+        current = self._current()
+        if current is None or isinstance(current, str):
+            return frozenset({current} if current else ())
+        return current.names
+
+    def _register(self, name: str, config: AdapterConfig) -> None:
+        self.configs[name] = config
+        paths = [place.path for place in self._places(config)]
+        for region in self._compilation.regions if self._compilation else ():
+            if any(path.startswith(f"{region.path}.") for path in paths):
+                region.carried.add(name)
 
     def _places(self, config: AdapterConfig) -> tuple[Place, ...]:
         key = config.variant, config.layers

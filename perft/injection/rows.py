@@ -7,6 +7,7 @@ re-enters the layout of the forward pass it recomputes.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -57,6 +58,11 @@ class RowLayout:
     def rows(self) -> int:
         """Rows of the batch."""
         return self.segments[-1].stop
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The adapters that have rows."""
+        return frozenset(s.name for s in self.segments if s.name is not None)
 
     def split(self, value: Tensor) -> tuple[Tensor, ...]:
         """The part of each segment of what has the batch's rows first, or its tokens row by row.

@@ -182,6 +182,8 @@ class LinearSite(Site):
         self._handles = [linear.register_forward_hook(self._add_outputs)]
 
     def _add_outputs(self, _linear: nn.Module, args: Any, y_BSO: Tensor) -> Tensor | None:
+        if torch.compiler.is_compiling():  # passes with rows of these adapters run uncompiled
+            return None
         x_BSI = args[0]
         layout = self._layout(x_BSI.shape[0])
         if layout is None or not (mine := self._mine(layout)):
@@ -256,7 +258,7 @@ class RouterSite(Site):
 
 
 class BareForward(nn.Module):
-    """Calls a module's forward without its hooks."""
+    """Calls a module's own forward: without its hooks, and uncompiled."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -264,7 +266,7 @@ class BareForward(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module's own forward returns."""
-        return self.module.forward(*args, **kwargs)
+        return type(self.module).forward(self.module, *args, **kwargs)
 
 
 def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:

@@ -42,7 +42,7 @@ def recomputed(layers: Iterable[nn.Module], contexts: Contexts) -> Iterator[None
         layers: of the base.
         contexts: as in `recompute_in`.
     """
-    changed = list(layers)
+    changed = {layer: vars(layer).get("forward") for layer in layers}
     for layer in changed:
         layer.forward = functools.partial(
             checkpoint,
@@ -54,5 +54,7 @@ def recomputed(layers: Iterable[nn.Module], contexts: Contexts) -> Iterator[None
     try:
         yield
     finally:
-        for layer in changed:
+        for layer, before in changed.items():
             del layer.forward
+            if before is not None:  # a region that is compiled
+                layer.forward = before

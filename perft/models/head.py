@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
+from perft.models.compiling import uncompiled
+
 LOGITS_AT_ONCE = 1 << 24
 """Logits that exist at a time, in fp32 64 MiB: large enough for every device's matrix products."""
 
@@ -105,7 +107,8 @@ def _returns_its_heads_logits(model: PreTrainedModel) -> bool:
     handle = head.register_forward_hook(lambda _head, _args, logits: returned.append(logits))
     token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
     try:
-        logits = model(input_ids=token, use_cache=False).logits
+        with uncompiled(model):
+            logits = model(input_ids=token, use_cache=False).logits
     finally:
         handle.remove()
     return len(returned) == 1 and logits is returned[0]
@@ -180,7 +183,7 @@ def _parts(
     x_ND: Tensor, weight_VD: Tensor, label_N: Tensor, at_once: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The logits of a few rows at a time, fp32 or wider, the log of their sum, and the labels."""
-    rows = max(1, at_once // len(weight_VD))
+    rows = predictions_at_once(len(weight_VD), at_once)
     for x_nD, label_n in zip(torch.split(x_ND, rows), torch.split(label_N, rows), strict=True):
         logits_nV = F.linear(x_nD, weight_VD)
         logits_nV = logits_nV.to(_wide(logits_nV))
@@ -211,6 +214,11 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient_ND,) = ctx.saved_tensors
         return gradient_ND * grad_N.to(gradient_ND.dtype).unsqueeze(1), None, None, None
+
+
+def predictions_at_once(vocabulary: int, at_once: int = LOGITS_AT_ONCE) -> int:
+    """Rows of logits that are made at a time, of `at_once` logits."""
+    return max(1, at_once // vocabulary)
 
 
 def _wide(tensor: Tensor) -> torch.dtype:

@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from perft.errors import BaseModelError
 from perft.models.blocks import activated_parameters
+from perft.models.compiling import compile_regions, compiles_by_default, require_compiler
 from perft.models.sharding import shard, sharded_loading
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.ranks import Ranks
@@ -53,6 +54,7 @@ def load_base(
     *,
     device: str | torch.device = "cpu",
     dtype: str = "auto",
+    compile: bool | None = None,
     ranks: Ranks = ALONE,
 ) -> Base:
     """Loads a base, of which every one of several ranks holds and reads its own part.
@@ -61,15 +63,21 @@ def load_base(
         base: None for the embedded base, else a local directory or a hub id.
         device: where the weights go.
         dtype: a torch dtype name, or "auto": bf16 on a GPU, fp32 on a CPU.
+        compile: whether its regions are compiled (`perft.models.compiling`), each when a batch of
+            a new shape first reaches it; None for yes on a GPU and no on a CPU.
         ranks: the processes that share the base; all of them load it at the same time.
 
     Raises:
         BaseModelError: if it is not there, not a supported MoE family, or cannot be loaded.
+        ConfigError: if it is to be compiled and there is nothing to compile with.
     """
+    device = torch.device(device)
+    if compile:
+        require_compiler(device.type)
     check_base(base)
     directory = base_directory(base)
     if dtype == "auto":
-        dtype = "bfloat16" if torch.device(device).type == "cuda" else "float32"
+        dtype = "bfloat16" if device.type == "cuda" else "float32"
     if base is None:
         logging.disable_progress_bar()  # of a load that takes no time
     try:
@@ -95,5 +103,7 @@ def load_base(
         model.set_experts_implementation("eager")  # grouped products have no float64
     model.requires_grad_(False).eval().to(device)
     shard(model, ranks)
+    if compile or (compile is None and compiles_by_default(device.type)):
+        compile_regions(model)
     activated = activated_parameters(model)
     return Base(base or "embedded", model, tokenizer, directory, fingerprint(directory), activated)

@@ -1,0 +1,232 @@
+"""Compiles a base in regions, between the places where hooks act.
+
+A region is a module inside of which no adapter of an MoE block, and no watcher of its router, has
+a hook: attention, a norm, the router, the experts. Its `forward` is compiled and its hooks stay
+outside, so trials join and leave without compiling anything again, and no hook is skipped. LoRA in
+attention has hooks inside a region; passes with rows of such adapters run that region uncompiled.
+
+The layers of a base share what is compiled. A pack fills its passes up to a few fixed shapes
+(`perft.training.shapes`), for each of which the regions are compiled once; elsewhere torch compiles
+for one shape first, and for changing ones when it sees another. A kind of module that does not
+compile runs as it is.
+"""
+
+import importlib.util
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
+from torch._inductor import config as inductor
+from transformers import Cache, PreTrainedModel
+
+from perft.errors import ConfigError
+from perft.models.blocks import MoEBlock, decoder_layers, find_moe_blocks
+
+SHAPES = 64
+"""Versions of a region that may exist: by shape, by whether a gradient is wanted, by kind."""
+
+
+@dataclass
+class Compilation:
+    """What the regions of one base share.
+
+    Attributes:
+        regions: all of them, first layer first.
+        active: whether passes run the compiled regions.
+        static: whether batches have few fixed shapes, so that each has a version of its own.
+        names: gives the adapters that have rows in the pass that is running.
+        failures: why a kind of module runs uncompiled, by its name.
+        on_failure: hears of each failure once, as a sentence.
+    """
+
+    regions: list["Region"] = field(default_factory=list)
+    active: bool = True
+    static: bool = False
+    names: Callable[[], frozenset[str]] = frozenset
+    failures: dict[str, str] = field(default_factory=dict)
+    on_failure: Callable[[str], None] = print
+
+    def fail(self, kind: str, error: BaseException) -> None:
+        """Has a kind of module run uncompiled from now on."""
+        if kind not in self.failures:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            self.failures[kind] = lines[0]
+            self.on_failure(f"{kind} of this base runs uncompiled: {lines[0]}")
+
+    def give_up(self, error: BaseException) -> None:
+        """Has everything run uncompiled from now on."""
+        self.active = False
+        self.fail("everything", error)
+
+
+class Region:
+    """Stands in the place of a module's `forward`, compiled where it can be.
+
+    Args:
+        path: of the module in the base.
+        module: what it computes.
+        compilation: of the base.
+
+    Attributes:
+        carried: adapters with hooks inside the region.
+    """
+
+    def __init__(self, path: str, module: nn.Module, compilation: Compilation) -> None:
+        self.path = path
+        self.carried: set[str] = set()
+        self._kind = type(module).__name__
+        self._compilation = compilation
+        self._eager = module.forward
+        # Whatever stands in the place of the class's own `forward` is for running uncompiled.
+        own = type(module).forward.__get__(module)  # type: ignore[no-untyped-call]
+        self._static, self._dynamic = (
+            torch.compile(own, fullgraph=True, dynamic=dynamic, options=_options())
+            for dynamic in (False, None)
+        )
+        self.__wrapped__ = own  # who asks for the signature sees the module's
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes."""
+        if not self._runs_compiled((*args, *kwargs.values())):
+            return self._eager(*args, **kwargs)
+        compiled = self._static if self._compilation.static else self._dynamic
+        try:
+            return compiled(*args, **kwargs)
+        except TorchDynamoException as error:
+            self._compilation.fail(self._kind, error)
+            return self._eager(*args, **kwargs)
+
+    def _runs_compiled(self, values: Iterable[Any]) -> bool:
+        shared = self._compilation
+        return (
+            shared.active
+            and self._kind not in shared.failures
+            and self.carried.isdisjoint(shared.names())
+            # A cache knows layers by number, which would be a version for each.
+            and not any(isinstance(value, Cache) for value in values)
+        )
+
+
+def compile_regions(model: PreTrainedModel) -> Compilation:
+    """Compiles the regions of a frozen base, each when a batch of a new shape first reaches it.
+
+    Raises:
+        BaseModelError: if the family is not supported or no MoE block is found.
+    """
+    torch._dynamo.config.recompile_limit = max(SHAPES, torch._dynamo.config.recompile_limit)
+    # torch looks at `grad` of what it traces, and warns of itself.
+    warnings.filterwarnings(
+        "ignore", message=r"The \.grad attribute of a Tensor that is not a leaf"
+    )
+    paths = {module: path for path, module in model.named_modules()}
+    hooked = _hooked(find_moe_blocks(model))
+    compilation = Compilation()
+    for layer in decoder_layers(model):
+        for module in _regions_in(layer, hooked):
+            region = Region(paths[module], module, compilation)
+            module.forward = region
+            compilation.regions.append(region)
+    return compilation
+
+
+def compilation_of(model: nn.Module) -> Compilation | None:
+    """What `compile_regions` made of a base; None of one that is not compiled."""
+    for module in model.modules():
+        region = vars(module).get("forward")
+        if isinstance(region, Region):
+            return region._compilation
+    return None
+
+
+@contextmanager
+def uncompiled(model: nn.Module) -> Iterator[None]:
+    """Passes inside run uncompiled: for batches whose shapes change all the time."""
+    compilation = compilation_of(model)
+    if compilation is None:
+        yield
+        return
+    before, compilation.active = compilation.active, False
+    try:
+        yield
+    finally:
+        compilation.active = before and "everything" not in compilation.failures
+
+
+@contextmanager
+def gradient_from_embeddings(model: PreTrainedModel) -> Iterator[None]:
+    """Passes inside take the gradient down to the embeddings, whatever the lowest adapter is.
+
+    So a region has one version for all passes, and what it computes for one trial does not depend
+    on how far down the gradient of another goes. It costs one attention's backward pass.
+    """
+
+    def require(_embeddings: nn.Module, _args: Any, x_BSD: Tensor) -> Tensor:
+        return x_BSD.detach().requires_grad_() if torch.is_grad_enabled() else x_BSD
+
+    handle = model.get_input_embeddings().register_forward_hook(require)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def compiles_by_default(device: str) -> bool:
+    """Whether a base on a device of this type is compiled unless the user says otherwise."""
+    return device == "cuda" and not missing_compiler(device)
+
+
+def missing_compiler(device: str) -> str:
+    """What has to be installed before a base on a device of this type compiles; empty if nothing.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
+    if not any(shutil.which(name) for name in _CXX):
+        return "a C++ compiler, such as g++"
+    if device == "cuda" and importlib.util.find_spec("triton") is None:
+        return "the package triton"
+    return ""
+
+
+def require_compiler(device: str) -> None:
+    """Refuses to compile where nothing can be compiled.
+
+    Raises:
+        ConfigError: says what to install.
+    """
+    if missing := missing_compiler(device):
+        raise ConfigError(
+            f"compiling a base needs {missing}, which is not there; install it, or say --no-compile"
+        )
+
+
+_CXX = ("g++", "clang++", "c++")
+
+
+def _options() -> dict[str, Any]:
+    # What is tuned on the device by time would be another kernel, with another rounding, elsewhere.
+    return {"deterministic": True} if hasattr(inductor, "deterministic") else {}
+
+
+def _hooked(blocks: Iterable[MoEBlock]) -> set[nn.Module]:
+    return {
+        module
+        for block in blocks
+        for module in (block.module, block.entry, block.router, block.scorer, block.experts)
+    }
+
+
+def _regions_in(module: nn.Module, hooked: set[nn.Module]) -> Iterator[nn.Module]:
+    """The outermost modules, from `module` on, inside of which there is no hook."""
+    inside = set(module.modules()) - {module}
+    if inside & hooked:
+        for child in module.children():
+            yield from _regions_in(child, hooked)
+    elif next(module.parameters(), None) is not None:
+        yield module
