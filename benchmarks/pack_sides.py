@@ -32,7 +32,7 @@ from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.passes import tokens_per_pass
-from perft.training.step import TrialBatch, gradients_of, passes_on
+from perft.training.step import Pass, TrialBatch, gradients_of, passes_on
 
 MIX: tuple[AdapterConfig, ...] = (
     RoutedConfig(rank=8, num_experts=4, top_k=2),
@@ -111,7 +111,7 @@ class Step:
         model = self.host.model
         first = self.host.blocks[0].module
         handle = first.register_forward_hook(lambda _m, _a, y_BSD: y_BSD.requires_grad_())
-        for names in self._together(self.batches):
+        for names in (each.names for each in self._together(self.batches)):
             rows = [row for name in names for row in self.batches[name].on(self.ranks).rows]
             batch = collate(rows, 0, self.ranks.device)
             loss_N: Tensor = token_losses(
@@ -120,7 +120,7 @@ class Step:
             loss_N.sum().backward()  # type: ignore[no-untyped-call]
         handle.remove()
 
-    def _together(self, batches: Mapping[str, TrialBatch]) -> list[list[str]]:
+    def _together(self, batches: Mapping[str, TrialBatch]) -> list[Pass]:
         shapes = {name: batch.shape for name, batch in batches.items()}
         return passes_on(self.host, self.ranks, shapes, self.tokens)
 

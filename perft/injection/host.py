@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from perft import adapters
 from perft.adapters.init import draw
-from perft.config import AdapterConfig
+from perft.config import AdapterConfig, LoraAttentionConfig, LoraQVConfig
 from perft.errors import AdapterError, unknown
 from perft.injection.base_router import watch_base_routers
 from perft.injection.labelled import add_router_loss, labelled_layout
@@ -134,6 +134,10 @@ class AdapterHost:
             activated=sum(adapters.activated(config, geometry) for geometry in geometries),
             base_activated=self.base_activated,
         )
+
+    def in_attention(self, name: str) -> bool:
+        """Whether an adapter acts inside attention modules, below the first MoE block too."""
+        return isinstance(self.configs[name], LoraQVConfig | LoraAttentionConfig)
 
     @property
     def active(self) -> str | None:

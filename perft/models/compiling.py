@@ -84,7 +84,7 @@ class Region:
         self._compilation = compilation
         self._eager = module.forward
         # Whatever stands in the place of the class's own `forward` is for running uncompiled.
-        own = type(module).forward.__get__(module)  # type: ignore[no-untyped-call]
+        own = type(module).forward.__get__(module)
         self._static, self._dynamic = (
             torch.compile(own, fullgraph=True, dynamic=dynamic, options=_options())
             for dynamic in (False, None)
@@ -97,7 +97,7 @@ class Region:
             return self._eager(*args, **kwargs)
         compiled = self._static if self._compilation.static else self._dynamic
         try:
-            return compiled(*args, **kwargs)
+            return compiled(*args, **kwargs)  # type: ignore[no-untyped-call]
         except TorchDynamoException as error:
             self._compilation.fail(self._kind, error)
             return self._eager(*args, **kwargs)

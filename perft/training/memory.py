@@ -116,7 +116,7 @@ def pack_memory(
         trainable = [tensor for name in names for tensor in host.tensors(name).values()]
         together = passes_on(host, Ranks(size=load.ranks), shapes, load.tokens)
         # Of equally many trials, those with adapters in attention take more; they come last.
-        largest = max(reversed(together), key=len)
+        largest = max((each.names for each in reversed(together)), key=len)
         try:
             activations, working = _rehearse(host, largest, load)
         except (DataDependentOutputException, DynamicOutputShapeException) as error:

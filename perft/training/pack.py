@@ -16,6 +16,7 @@ from perft.checkpoint import TrialState, adapter_files, from_bytes, to_bytes
 from perft.errors import ConfigError, StorageError
 from perft.evaluation import Prediction, count_correct
 from perft.injection import AdapterHost
+from perft.models.compiling import compilation_of
 from perft.models.load import Base
 from perft.ranks import Ranks
 from perft.tasks import Split, Task, TaskSource
@@ -29,7 +30,8 @@ from perft.training.passes import (
     tokens_per_pass,
 )
 from perft.training.running import RunningTrial
-from perft.training.step import TrialBatch, gradients_of, passes_on
+from perft.training.shapes import FixedShapes, are_fixed, room_for
+from perft.training.step import Pass, TrialBatch, fixed_passes_on, gradients_of, passes_on
 from perft.trial import AdapterSize, Report, TrialConfig
 
 RUNG_EXAMPLES = 100
@@ -47,6 +49,8 @@ class Pack:
         base: loaded; sharded already where there are several ranks.
         task: what is trained and validated on.
         ranks: the processes that share the base.
+        slots: trials that are trained together at most: where passes have fixed shapes
+            (`perft.training.shapes`), results depend on it.
         checkpointing: whether the base's layers run again in the backward pass, which takes a
             third more time and far less memory.
 
@@ -55,18 +59,31 @@ class Pack:
     """
 
     def __init__(
-        self, base: Base, task: Task, ranks: Ranks, *, checkpointing: bool = False
+        self,
+        base: Base,
+        task: Task,
+        ranks: Ranks,
+        *,
+        slots: int = 1,
+        checkpointing: bool = False,
     ) -> None:
         self.base = base
         self.task = task
         self.ranks = ranks
         self.host = AdapterHost(base.model)
         self.rows = TaskRows(task, base.tokenizer, base.positions)
-        self._evaluator = Evaluator(self.host, self.rows, ranks)
         self.running: dict[str, RunningTrial] = {}
         hidden_size = self.host.blocks[0].hidden_size
         self.tokens_per_pass = tokens_per_pass(ranks.device.type, hidden_size, ranks.size)
+        self._slots = slots
         self._checkpointing = checkpointing
+        self._compilation = compilation_of(base.model)
+        self._is_fixed = are_fixed(
+            base.model.device, base.model.dtype, compiled=self._compilation is not None
+        )
+        if self._compilation is not None:
+            self._compilation.static = True
+        self._evaluator = Evaluator(self.host, self.rows, ranks)
         self._trained = self._padded = 0
         if len(task.validation.examples) < ranks.size:
             raise ConfigError(
@@ -102,7 +119,7 @@ class Pack:
         else:
             self.host.load(name, config.adapter, saved.adapter)
         optimizer = AdapterOptimizer(self.host.tensors(name), training)
-        trial = RunningTrial(config, rows, optimizer)
+        trial = RunningTrial(config, rows, optimizer, room_for(rows))
         if saved is not None:
             optimizer.load_state(saved.moments, saved.step)
             trial.step, trial.reports = saved.step, list(saved.reports)
@@ -205,6 +222,14 @@ class Pack:
         """Share of padding in all tokens that went through the base in training, in [0, 1)."""
         return 1.0 - self._trained / self._padded if self._padded else 0.0
 
+    @property
+    def fixed(self) -> FixedShapes | None:
+        """The shapes of passes; None where these take the rows as they are."""
+        if not self._is_fixed:
+            return None
+        vocabulary = len(self.base.model.get_output_embeddings().weight)
+        return FixedShapes(self._slots, self.tokens_per_pass, vocabulary, self.ranks)
+
     def _step(self, names: Sequence[str]) -> None:
         start = time.perf_counter()
         batches = {name: self.running[name].batch() for name in names}
@@ -225,10 +250,8 @@ class Pack:
         step, and `tokens_per_pass` is what the next attempt is to be made with.
         """
         pad: Any = self.base.tokenizer.pad_token_id
-        shapes = {name: batch.shape for name, batch in batches.items()}
         while True:
-            # Of whole batches, not of this rank's part: all ranks must make the same passes.
-            together = passes_on(self.host, self.ranks, shapes, self.tokens_per_pass)
+            together = self._passes(batches)
             try:
                 found = gradients_of(
                     self.host,
@@ -239,18 +262,46 @@ class Pack:
                     checkpointing=self._checkpointing,
                 )
             except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                self.tokens_per_pass = max(1, fewer_tokens(shapes, together) // self.ranks.size)
-                if self.ranks.size > 1:
+                if not self._may_repeat(error, batches, together):
                     raise
             else:
-                self._padded += sum(padded_tokens(names, shapes) for names in together)
+                self._padded += sum(self._tokens_of(each, batches) for each in together)
                 return found
             # Only here, after the error is gone, do its frames no longer hold the activations.
             for batch in batches.values():
                 batch.optimizer.skip()
             torch.cuda.empty_cache()
+
+    def _passes(self, batches: Mapping[str, TrialBatch]) -> list[Pass]:
+        """The passes of a step: of whole batches, so that all ranks make the same ones."""
+        if (fixed := self.fixed) is not None:
+            return fixed_passes_on(self.host, fixed, {n: b.kind for n, b in batches.items()})
+        shapes = {name: batch.shape for name, batch in batches.items()}
+        return passes_on(self.host, self.ranks, shapes, self.tokens_per_pass)
+
+    def _tokens_of(self, one: Pass, batches: Mapping[str, TrialBatch]) -> int:
+        if one.shape is not None:
+            return one.shape.rows * one.shape.length * self.ranks.size
+        return padded_tokens(one.names, {name: batches[name].shape for name in one.names})
+
+    def _may_repeat(
+        self, error: RuntimeError, batches: Mapping[str, TrialBatch], together: Sequence[Pass]
+    ) -> bool:
+        """Whether a step that failed may run again, with what is to be different by then.
+
+        Raises:
+            ConfigError: if a lone trial fits no pass.
+        """
+        if is_out_of_memory(error):
+            shapes = {name: batch.shape for name, batch in batches.items()}
+            fewer = fewer_tokens(shapes, [each.names for each in together])
+            self.tokens_per_pass = max(1, fewer // self.ranks.size)
+            return self.ranks.size == 1
+        if self._compilation is not None and self._compilation.active:
+            # A backward pass may fail to compile; a fault of another kind comes again.
+            self._compilation.give_up(error)
+            return True
+        return False
 
     def _evaluate(self, names: Sequence[str]) -> dict[str, Report | None]:
         """All validation examples for trials of full length, fewer for those at a rung."""

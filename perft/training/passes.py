@@ -4,7 +4,7 @@ A CPU is fastest when a pass's activations stay in its caches, an accelerator wh
 A trial is never split: its load-balancing loss is of its whole batch.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import torch
 
@@ -13,7 +13,9 @@ from perft.errors import ConfigError
 TOKENS_ON_CPU = 4096
 NUMBERS_IN_CACHES = 1 << 20
 """Numbers of one layer's hidden states, of all tokens of a pass, that suit a core's caches."""
-TOKENS_ON_ACCELERATOR = 65_536
+TOKENS_ON_ACCELERATOR = 16_384
+"""Keeps a large GPU busy. More would take more memory, and longer to pass when trials have ended
+and rows of no adapter take their place (`perft.training.shapes`)."""
 
 Shape = tuple[int, int]
 """Rows of a trial's batch, and tokens of the longest."""
@@ -66,12 +68,12 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
-def fewer_tokens(shapes: Mapping[str, Shape], together: Sequence[Sequence[str]]) -> int:
+def fewer_tokens(shapes: Mapping[str, Shape], together: Iterable[Sequence[str]]) -> int:
     """Half of what the largest pass that can be split has taken, after it did not fit.
 
     Args:
         shapes: shape of each trial's batch.
-        together: the passes.
+        together: the trials of each pass.
 
     Raises:
         ConfigError: if every trial has a pass of its own already.

@@ -11,6 +11,7 @@ from perft.forward import Row
 from perft.tasks.tokenize import TokenRows
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.schedule import example_indices, learning_rate
+from perft.training.shapes import RowRoom
 from perft.training.step import TrialBatch
 from perft.trial import Report, TrialConfig
 
@@ -23,6 +24,7 @@ class RunningTrial:
         config: its configuration.
         rows: the training split as token rows.
         optimizer: its optimiser.
+        room: of each training row, where passes have fixed shapes.
         step: optimiser steps done.
         reports: its reports so far.
         failure: why it cannot go on; empty while it can.
@@ -32,6 +34,7 @@ class RunningTrial:
     config: TrialConfig
     rows: TokenRows
     optimizer: AdapterOptimizer
+    room: RowRoom
     step: int = 0
     reports: list[Report] = field(default_factory=list)
     failure: str = ""
@@ -47,7 +50,7 @@ class RunningTrial:
         training = self.config.training
         indices = example_indices(training, self.step, len(self.rows))
         rows: list[Row] = [self.rows.row(i) for i in indices]
-        return TrialBatch(training, self.step, rows, self.optimizer)
+        return TrialBatch(training, self.step, rows, self.optimizer, self.room)
 
     def take_step(
         self, loss: Tensor, tokens: int, seconds: float, routing: RouterSums | None

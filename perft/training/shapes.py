@@ -7,23 +7,21 @@ bit whoever its neighbours are, in whichever group, and alone (docs/faults.md). 
 capturing want few shapes as well.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from perft.forward import BatchShape
 from perft.models.head import predictions_at_once
 from perft.ranks import Ranks
 from perft.tasks.tokenize import TokenRows
-from perft.training.passes import Shape
 
 LENGTH_STEP = 16
 """Lengths of passes are multiples of it: what matrix products on every device like."""
 
-TOKENS_PER_PASS = 16_384
-"""Tokens of a pass on which a GPU is well occupied; more of them cost memory, and more rows of no
-adapter when trials end."""
+_EXACT = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,29 @@ class RowRoom:
     predictions: int
 
 
+Kind = tuple[int, RowRoom]
+"""Rows of a trial's batch over all ranks, and the room of each."""
+
+
 def room_for(rows: TokenRows) -> RowRoom:
-    """Room for each of the rows, with their length rounded up."""
+    """Room for each of the rows, their longest rounded up."""
     predictions = np.maximum(0, rows.lengths - np.maximum(rows.prompt_lengths, 1))
     longest = int(rows.lengths.max())
     return RowRoom(-(-longest // LENGTH_STEP) * LENGTH_STEP, int(predictions.max()))
+
+
+def are_fixed(device: torch.device, dtype: torch.dtype, *, compiled: bool) -> bool:
+    """Whether passes have fixed shapes.
+
+    On a CPU in fp32 they take the rows as they are, which is faster; trials then agree with those
+    in other packs to 1e-5.
+
+    Args:
+        device: of the base.
+        dtype: of the base.
+        compiled: whether the base is compiled, for each shape once.
+    """
+    return compiled or device.type != "cpu" or dtype not in _EXACT
 
 
 @dataclass(frozen=True)
@@ -51,57 +67,51 @@ class FixedShapes:
     """The shapes of a pack's passes.
 
     Attributes:
-        trials: trials that a pass has room for.
-        vocabulary: the base's, in tokens.
+        slots: trials that are trained together at most; no pass has room for more.
+        tokens: of one pass on each rank, at most, where it holds several trials.
+        vocabulary: the base's.
         ranks: the processes that share each batch.
     """
 
-    trials: int
+    slots: int
+    tokens: int
     vocabulary: int
     ranks: Ranks
 
-    def of(self, rows: int, room: RowRoom) -> BatchShape:
-        """The shape of a pass on each rank.
+    def trials(self, kind: Kind) -> int:
+        """Trials of a kind that a pass has room for."""
+        rows, room = kind
+        return max(1, min(self.slots, self.tokens * self.ranks.size // (rows * room.length)))
 
-        Args:
-            rows: of each trial's batch, over all ranks.
-            room: of each row.
-        """
-        mine = self.trials * -(-rows // self.ranks.size)
+    def of(self, kind: Kind) -> BatchShape:
+        """The shape of a pass of trials of a kind, on each rank."""
+        rows, room = kind
+        mine = self.trials(kind) * -(-rows // self.ranks.size)
         at_once = predictions_at_once(self.vocabulary)
         wanted = mine * room.predictions
-        # The head works on so many predictions at a time, the last time on as many.
+        # The head takes so many predictions at a time: the last time as many as the first.
         whole = wanted if wanted <= at_once else -(-wanted // at_once) * at_once
         return BatchShape(mine, room.length, whole)
 
     def passes(
-        self, kinds: Mapping[str, tuple[int, RowRoom]], apart: Set[str] = frozenset()
-    ) -> list[list[str]]:
-        """Which trials go through the base together, longest rows first.
+        self, kinds: Mapping[str, Kind], apart: Set[str] = frozenset()
+    ) -> list[tuple[BatchShape, list[str]]]:
+        """Which trials go through the base together, longest rows first, and in which shape.
 
         Args:
-            kinds: rows of each trial's batch, and their room; only equal ones share a pass.
+            kinds: the kind of each trial; only those of one share a pass.
             apart: trials that share passes among themselves alone.
         """
-        by_kind: dict[tuple[bool, int, RowRoom], list[str]] = {}
-        for name, (rows, room) in kinds.items():
-            by_kind.setdefault((name in apart, rows, room), []).append(name)
-        order = sorted(by_kind, key=lambda kind: (kind[0], -kind[2].length, kind[1]))
-        return [part for kind in order for part in split(by_kind[kind], self.trials)]
+        alike: dict[tuple[bool, Kind], list[str]] = {}
+        for name, kind in kinds.items():
+            alike.setdefault((name in apart, kind), []).append(name)
+        found = []
+        for (_, kind), names in sorted(alike.items(), key=_order):
+            room = self.trials(kind)
+            found += [(self.of(kind), names[i : i + room]) for i in range(0, len(names), room)]
+        return found
 
 
-def split(names: Sequence[str], count: int) -> list[list[str]]:
-    """Parts of `count` names, the last of what is left."""
-    return [list(names[i : i + count]) for i in range(0, len(names), count)]
-
-
-def trials_per_pass(shape: Shape, slots: int, tokens: int = TOKENS_PER_PASS) -> int:
-    """Trials of a shape that a pass should have room for.
-
-    Args:
-        shape: rows of a trial's batch, and tokens of each.
-        slots: trials that are trained at a time at most.
-        tokens: of a pass.
-    """
-    rows, length = shape
-    return max(1, min(slots, tokens // (rows * length)))
+def _order(alike: tuple[tuple[bool, Kind], list[str]]) -> tuple[bool, int, int, int]:
+    (apart, (rows, room)), _ = alike
+    return apart, -room.length, rows, room.predictions

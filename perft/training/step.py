@@ -5,6 +5,7 @@ another adapter's tensors, so the sum's gradient is each trial's own gradient, e
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,14 +13,16 @@ from torch import Tensor
 
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums, load_balancing_loss
-from perft.config import LoraQVConfig, RoutedConfig, TrainingConfig
-from perft.forward import AdapterRows, Row, pack_losses, target_count
+from perft.config import RoutedConfig, TrainingConfig
+from perft.forward import AdapterRows, BatchShape, Row, pack_losses, target_count
 from perft.injection import AdapterHost
 from perft.models.blocks import decoder_layers
 from perft.models.checkpointing import recomputed
+from perft.models.compiling import gradient_from_embeddings
 from perft.ranks import Ranks
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.passes import Shape, passes
+from perft.training.shapes import FixedShapes, Kind, RowRoom
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ class TrialBatch:
         step: its optimiser steps done.
         rows: its whole batch, over all ranks.
         optimizer: its optimiser.
+        room: of each row; needed where passes have fixed shapes.
     """
 
     training: TrainingConfig
     step: int
     rows: Sequence[Row]
     optimizer: AdapterOptimizer
+    room: RowRoom | None = None
 
     @property
     def targets(self) -> int:
@@ -48,6 +53,12 @@ class TrialBatch:
         """Rows and the longest row's tokens, over all ranks."""
         return len(self.rows), max(len(ids) for ids, _ in self.rows)
 
+    @property
+    def kind(self) -> Kind:
+        """Rows over all ranks, and the room of each."""
+        assert self.room is not None, "passes of fixed shapes need the room of a row"
+        return len(self.rows), self.room
+
     def on(self, ranks: Ranks) -> AdapterRows:
         """This rank's part of the batch."""
         mine = ranks.share(len(self.rows))
@@ -56,9 +67,22 @@ class TrialBatch:
         return AdapterRows(self.rows[mine], key)
 
 
+@dataclass(frozen=True)
+class Pass:
+    """Trials that go through the base together.
+
+    Attributes:
+        names: the trials.
+        shape: what the batch is filled up to on each rank; None for the rows as they are.
+    """
+
+    names: Sequence[str]
+    shape: BatchShape | None = None
+
+
 def passes_on(
     host: AdapterHost, ranks: Ranks, shapes: Mapping[str, Shape], tokens: int
-) -> list[list[str]]:
+) -> list[Pass]:
     """Which trials go through the base together; the same on every rank.
 
     Trials with adapters in attention take the gradient below the first MoE block, so they share no
@@ -70,8 +94,18 @@ def passes_on(
         shapes: shape of each trial's batch, over all ranks.
         tokens: padded tokens of one pass on each rank.
     """
-    deep = {name for name in shapes if isinstance(host.configs[name], LoraQVConfig)}
-    return passes(shapes, tokens * ranks.size, deep if ranks.size == 1 else ())
+    deep = {name for name in shapes if host.in_attention(name)} if ranks.size == 1 else set()
+    return [Pass(names) for names in passes(shapes, tokens * ranks.size, deep)]
+
+
+def fixed_passes_on(host: AdapterHost, fixed: FixedShapes, kinds: Mapping[str, Kind]) -> list[Pass]:
+    """As `passes_on`, where every pass has a fixed shape.
+
+    Trials with adapters in attention share no pass with others, on any number of ranks: what the
+    base computes in such a pass is not compiled, and rounds otherwise.
+    """
+    apart = {name for name in kinds if host.in_attention(name)}
+    return [Pass(names, shape) for shape, names in fixed.passes(kinds, apart)]
 
 
 def gradients_of(
@@ -79,7 +113,7 @@ def gradients_of(
     pad: int,
     ranks: Ranks,
     batches: Mapping[str, TrialBatch],
-    together: Sequence[Sequence[str]],
+    together: Sequence[Pass],
     *,
     checkpointing: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, RouterSums]]:
@@ -90,7 +124,7 @@ def gradients_of(
         pad: token id of padding.
         ranks: the processes that share each batch.
         batches: what each trial brings.
-        together: which trials share a forward pass; the same on every rank.
+        together: the passes; the same on every rank.
         checkpointing: keep only the inputs of the decoder layers for the backward pass, and run
             each layer again there.
 
@@ -99,9 +133,9 @@ def gradients_of(
     """
     loss: dict[str, Tensor] = {}
     sums: dict[str, RouterSums] = {}
-    for names in together:
-        its = {name: batches[name] for name in names}
-        losses, its_sums = _one_pass(host, pad, ranks, its, checkpointing)
+    for each in together:
+        its = {name: batches[name] for name in each.names}
+        losses, its_sums = _one_pass(host, pad, ranks, its, each.shape, checkpointing)
         loss |= losses
         sums |= its_sums
     gradients = [g for batch in batches.values() for g in batch.optimizer.gradients()]
@@ -114,11 +148,14 @@ def _one_pass(
     pad: int,
     ranks: Ranks,
     batches: Mapping[str, TrialBatch],
+    shape: BatchShape | None,
     checkpointing: bool,
 ) -> tuple[dict[str, Tensor], dict[str, RouterSums]]:
     layers = decoder_layers(host.model) if checkpointing else []
-    with recomputed(layers, host.checkpoint_contexts):
-        losses = pack_losses(host, pad, {name: batch.on(ranks) for name, batch in batches.items()})
+    whole_depth = nullcontext() if shape is None else gradient_from_embeddings(host.model)
+    with recomputed(layers, host.checkpoint_contexts), whole_depth:
+        parts = {name: batch.on(ranks) for name, batch in batches.items()}
+        losses = pack_losses(host, pad, parts, shape)
     means = {name: losses.loss[name] / max(1, batches[name].targets) for name in batches}
     sums, base_sums = _over_ranks([losses.sums, losses.base_sums], ranks)
     total = torch.stack(list(means.values())).sum()

@@ -19,7 +19,7 @@ from perft.training.live_bytes import LiveBytes
 from perft.training.memory import Load, PackMemory, pack_memory
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.passes import passes
-from perft.training.step import TrialBatch, gradients_of
+from perft.training.step import Pass, TrialBatch, gradients_of
 
 LOAD = Load(rows=4, length=24, tokens=4096, dtype=torch.float32)
 VALUES_MATTER = ("dbrx", "jetmoe", "longcat_flash", "qwen4_exp", "qwen4_exp_text")
@@ -47,7 +47,8 @@ def measured(model, adapters: list[AdapterConfig], load: Load) -> int:
         batches[f"a{i}"] = TrialBatch(training, 0, rows, optimizer)
     with LiveBytes([*model.parameters(), *model.buffers()]) as live:
         together = passes(dict.fromkeys(batches, (load.rows, load.length)), load.tokens)
-        gradients_of(host, 0, Ranks(), batches, together, checkpointing=load.checkpointing)
+        whole = [Pass(names) for names in together]
+        gradients_of(host, 0, Ranks(), batches, whole, checkpointing=load.checkpointing)
     for name in batches:
         host.remove(name)
     return live.peak
