@@ -214,7 +214,8 @@ class PerftModel(BaseTuner):  # type: ignore[misc]
 def _device_of_base(host: AdapterHost, key: str) -> torch.device:
     """Where the base module is that the adapter's tensor `key` serves."""
     path, _, _ = key.removeprefix(_PREFIX).partition(".adapters.")
-    return next(host.model.get_submodule(path).parameters()).device
+    device: torch.device = next(host.model.get_submodule(path).parameters()).device
+    return device
 
 
 register_peft_method(name=PERFT.lower(), config_cls=PerftConfig, model_cls=PerftModel)

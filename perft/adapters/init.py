@@ -18,7 +18,7 @@ from perft.config import AdapterConfig
 
 ROUTER_STD = 0.02
 CPU = torch.device("cpu")
-"""Said at every draw, since a generator of the CPU does not draw on a default device that is set."""
+"""Said at every draw: the generator is the CPU's, and torch's default device may be another."""
 DOWN = ("perft_down", "lora_A")
 """How the kinds of down-projections end; a kind may begin with the parameter it is beside."""
 UP = ("perft_up", "lora_B")

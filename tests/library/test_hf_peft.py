@@ -113,9 +113,7 @@ def test_adapter_follows_its_base_where_peft_sees_a_gpu(
 
     monkeypatch.setattr(peft_model, "infer_device", lambda: "cuda")
     monkeypatch.setattr(peft_model, "load_peft_weights", read_onto_gpu)
-    model = PeftModel.from_pretrained(
-        tiny_base("olmoe"), tmp_path, low_cpu_mem_usage=low_memory
-    )
+    model = PeftModel.from_pretrained(tiny_base("olmoe"), tmp_path, low_cpu_mem_usage=low_memory)
     assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
     assert torch.equal(model(IDS).logits, wanted)
 
