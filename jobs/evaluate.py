@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for a tree that is not installed
 
 import typer
 from rich.console import Console

@@ -3,8 +3,11 @@
 Only reads the search: it can be called while the search runs.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for a tree that is not installed
 
 import typer
 

@@ -4,7 +4,11 @@ Only reads: it can be called while the search runs.
 """
 
 import json
+import sys
+from pathlib import Path
 from typing import Annotated, Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for a tree that is not installed
 
 import typer
 from rich.console import Console

@@ -4,9 +4,13 @@ Only the base's configuration is read: no weights, no data, no Ray.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for a tree that is not installed
 
 import typer
 from rich.box import SIMPLE_HEAD

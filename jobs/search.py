@@ -1,9 +1,12 @@
 """Searches for the best adapters of a base on a task, and ends with the Pareto front."""
 
 import gc
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for a tree that is not installed
 
 import typer
 from rich.console import Console

@@ -1,7 +1,11 @@
 """Trains one trial without a search: a pack of one in this process, without Ray or MLflow."""
 
 import dataclasses
+import sys
+from pathlib import Path
 from typing import Annotated, Any, get_args
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for a tree that is not installed
 
 import typer
 from rich.console import Console

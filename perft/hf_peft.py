@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from peft import PeftConfig, PeftType
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils.peft_types import register_peft_method
@@ -202,7 +203,19 @@ class PerftModel(BaseTuner):  # type: ignore[misc]
             {key: tuple(tensor.shape) for key, tensor in own.items()},
             {key.removeprefix(_PREFIX): tuple(tensor.shape) for key, tensor in state_dict.items()},
         )
-        return {f"{key}.{adapter_name}": tensor for key, tensor in state_dict.items()}
+        # With `low_cpu_mem_usage` these become the adapter's tensors, and `peft` has read them onto
+        # a GPU if it sees one, wherever the base is.
+        return {
+            f"{key}.{adapter_name}": tensor.to(_device_of_base(model.perft.host, key))
+            for key, tensor in state_dict.items()
+        }
+
+
+def _device_of_base(host: AdapterHost, key: str) -> torch.device:
+    """Where the base module is that the adapter's tensor `key` serves."""
+    path, _, _ = key.removeprefix(_PREFIX).partition(".adapters.")
+    device: torch.device = next(host.model.get_submodule(path).parameters()).device
+    return device
 
 
 register_peft_method(name=PERFT.lower(), config_cls=PerftConfig, model_cls=PerftModel)

@@ -17,6 +17,8 @@ from perft.adapters.bottleneck import Shapes
 from perft.config import AdapterConfig
 
 ROUTER_STD = 0.02
+CPU = torch.device("cpu")
+"""Said at every draw: the generator is the CPU's, and torch's default device may be another."""
 DOWN = ("perft_down", "lora_A")
 """How the kinds of down-projections end; a kind may begin with the parameter it is beside."""
 UP = ("perft_up", "lora_B")
@@ -32,13 +34,13 @@ def _draw(
     config: AdapterConfig, kind: str, shape: tuple[int, ...], generator: torch.Generator
 ) -> Tensor:
     if kind.endswith(UP) and config.init == "lora":
-        return torch.zeros(shape)
+        return torch.zeros(shape, device=CPU)
     if kind.endswith(DOWN) and config.init == "lora":
         bound = 1.0 / math.sqrt(shape[-1])  # kaiming-uniform with a = sqrt(5), as LoRA does
-        return (torch.rand(shape, generator=generator) * 2.0 - 1.0) * bound
+        return (torch.rand(shape, generator=generator, device=CPU) * 2.0 - 1.0) * bound
     std = ROUTER_STD
     if kind.endswith(DOWN):
         std = math.sqrt(2.0 / config.rank)
     elif kind.endswith(UP):
         std = 1e-6
-    return torch.randn(shape, generator=generator) * std
+    return torch.randn(shape, generator=generator, device=CPU) * std

@@ -44,7 +44,7 @@ def choose(
         pad: token id of padding.
         ranks: the rows are shared among them.
     """
-    total = {name: torch.zeros(len(rows), dtype=torch.float64) for name in names}
+    total = {name: torch.zeros(len(rows), dtype=torch.float64, device="cpu") for name in names}
     for chunk in chunks_by_length(rows.lengths.tolist(), len(names), ranks):
         mine = chunk[ranks.share(len(chunk))]
         part = AdapterRows([rows.row(i) for i in mine])

@@ -71,7 +71,7 @@ def validate(
         pad: token id of padding.
         ranks: the rows are shared among them.
     """
-    totals = {name: torch.zeros((), dtype=torch.float64) for name in names}
+    totals = {name: torch.zeros((), dtype=torch.float64, device="cpu") for name in names}
     begun: dict[str, dict[int, list[int]]] = {name: {} for name in names}
     for chunk in chunks_by_length([len(ids) for ids, _ in rows], len(names), ranks):
         mine = chunk[ranks.share(len(chunk))]

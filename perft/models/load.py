@@ -81,14 +81,15 @@ def load_base(
     if base is None:
         logging.disable_progress_bar()  # of a load that takes no time
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            directory,
-            **sharded_loading(str(directory), ranks),
-            dtype=dtype,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with torch.device("cpu"):  # whatever the default device is
+            model, report = AutoModelForCausalLM.from_pretrained(
+                directory,
+                **sharded_loading(str(directory), ranks),
+                dtype=dtype,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BaseModelError(f"base {str(directory)!r} cannot be loaded: {error}") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
@@ -55,9 +56,11 @@ def shard(model: PreTrainedModel, ranks: Ranks) -> None:
     """
     if ranks.size == 1 or isinstance(model, FSDPModule):
         return
+    # Of the ranks' own kind: without one, FSDP takes ranks on CPUs to the GPUs that torch sees.
+    mesh = init_device_mesh(ranks.device.type, (ranks.size,))
     for layer in decoder_layers(model):
-        fully_shard(layer)
-    fully_shard(model)
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
 
 
 def _joins_rows(model: nn.Module) -> bool:

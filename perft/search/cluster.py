@@ -1,10 +1,14 @@
 """Starts Ray for a search: joins the cluster that there is, or starts one on this machine."""
 
 import contextlib
+import importlib.metadata
 import logging
 import os
+from pathlib import Path
 
 import ray
+
+import perft
 
 WORKER_ENVIRONMENT = {
     # How long a thread spins for the others before it sleeps. libgomp's default is thirty times
@@ -42,8 +46,19 @@ def start_ray() -> None:
             raise
         # Its processes inherit these, and need no environment of their own that takes a second.
         os.environ.update(WORKER_ENVIRONMENT)
+        _share_source_tree()
         _take_turns()
         ray.init("local", **options)
+
+
+def _share_source_tree() -> None:
+    """Has the processes that this one starts find perft where it is not installed."""
+    try:
+        importlib.metadata.distribution("perft")
+    except importlib.metadata.PackageNotFoundError:
+        known = os.environ.get("PYTHONPATH", "")
+        tree = str(Path(perft.__file__).resolve().parents[1])
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (known, tree)))
 
 
 def _take_turns() -> None:

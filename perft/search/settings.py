@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import perft
 from perft.errors import ConfigError, StorageError
 from perft.storage import Storage
 
@@ -16,7 +17,16 @@ _PACKAGES = ("perft", "ray", "torch", "transformers", "optuna", "mlflow", "datas
 
 def installed_versions() -> dict[str, str]:
     """Versions of the packages that shape a result."""
-    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {name: _version(name) for name in _PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        if package != "perft":
+            raise
+        return perft.__version__  # run from its source tree, without being installed
 
 
 @dataclass(frozen=True, kw_only=True)

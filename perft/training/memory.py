@@ -106,7 +106,7 @@ def pack_memory(
     """
     names = {f"trial{i}": adapter for i, adapter in enumerate(adapters)}
     shapes = dict.fromkeys(names, (load.rows, load.length))
-    with FakeTensorMode():
+    with torch.device("cpu"), FakeTensorMode():
         model = AutoModelForCausalLM.from_config(
             config, dtype=load.dtype, trust_remote_code=False
         ).eval()

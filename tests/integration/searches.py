@@ -15,6 +15,8 @@ from family import Family, cpu_seconds
 REPOSITORY = Path(__file__).parents[2]
 SEARCH = ("jobs/search.py",)
 SPACE = ("--space", "arithmetic")
+ON_CPUS = {"CUDA_VISIBLE_DEVICES": ""}
+"""Whatever this machine has: two groups of two workers would need four GPUs."""
 MAX_STEPS, TRIALS = 40, 6
 SIZE = ("--max-steps", str(MAX_STEPS), "--validation-size", "40", "--num-trials", str(TRIALS))
 FIRST_ROUND = 4
@@ -47,7 +49,7 @@ class Job:
             self._process = subprocess.Popen(
                 [sys.executable, *program],
                 cwd=REPOSITORY,
-                env={**os.environ, "PERFT_HOME": str(home), "COLUMNS": "200"},
+                env={**os.environ, **ON_CPUS, "PERFT_HOME": str(home), "COLUMNS": "200"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=errors,

@@ -85,9 +85,9 @@ def test_two_groups(exact: Job, start):
 def test_the_groups_that_are_left_end_a_search_whose_machine_is_lost(
     exact: Job, start, monkeypatch: pytest.MonkeyPatch
 ):
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0})
     try:
-        lost = cluster.add_node(num_cpus=1)
+        lost = cluster.add_node(num_cpus=1, num_gpus=0)
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
         job = start(*TWO_GROUPS, "--name", "lost")
         job.until(lambda: job.rungs >= FIRST_ROUND)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from books import Book, told_by_mlflow, told_by_search
 from family import Family
-from searches import REPOSITORY, SIZE
+from searches import ON_CPUS, REPOSITORY, SIZE
 
 pytestmark = [
     pytest.mark.ray,
@@ -56,6 +56,7 @@ class Clone:
             cwd=self.folder,
             env=known
             | {
+                **ON_CPUS,
                 "HOME": str(self.home),
                 "PERFT_HOME": str(self.home),
                 "PATH": f"{BIN}:{os.environ['PATH']}",

@@ -1,4 +1,7 @@
-"""Jobs called in this process, which saves their imports, and small data for them to read."""
+"""Jobs called in this process, which saves their imports, and small data for them to read.
+
+On the CPU, whatever the machine has: they would take a GPU, and a base in bf16.
+"""
 
 import contextlib
 import io
@@ -36,12 +39,14 @@ def call(job: str, *args: str) -> Done:
     """Runs `jobs/<job>.py` with the options `args`."""
     main = runpy.run_path(str(REPOSITORY / "jobs" / f"{job}.py"))["main"]
     output, errors = io.StringIO(), io.StringIO()
-    with (
-        contextlib.redirect_stdout(output),
-        contextlib.redirect_stderr(errors),
-        pytest.raises(SystemExit) as ended,
-    ):
-        run(main, args)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.cuda.is_available", lambda: False)
+        with (
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+            pytest.raises(SystemExit) as ended,
+        ):
+            run(main, args)
     return Done(int(ended.value.code or 0), output.getvalue(), _without_bars(errors.getvalue()))
 
 

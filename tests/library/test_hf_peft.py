@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model, peft_model
 from torch import Tensor
 
 from contracts.adapters import EVERY, SIX, add_random, next_token_loss, randomize, token_ids
@@ -78,6 +78,44 @@ def test_peft_loads_what_perft_saved_and_saves_it_again_bit_for_bit(
     assert torch.equal(
         load_adapter(tiny_base(family), tmp_path / "theirs").model(IDS).logits, wanted
     )
+
+
+class OnGpu(Tensor):
+    """A tensor that says it is on a GPU, and can be brought or copied to the CPU."""
+
+    @staticmethod
+    def __new__(cls, tensor: Tensor):
+        kind = {"dtype": tensor.dtype, "device": "cuda"}
+        return Tensor._make_wrapper_subclass(cls, tensor.shape, **kind)
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.on_cpu = tensor
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.detach.default:
+            return cls(args[0].on_cpu)
+        assert func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default), func
+        return func(*(a.on_cpu if isinstance(a, cls) else a for a in args), **(kwargs or {}))
+
+
+@pytest.mark.parametrize("low_memory", [False, True])
+@torch.no_grad()
+def test_adapter_follows_its_base_where_peft_sees_a_gpu(
+    low_memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    wanted = saved(tmp_path, SIX["perft-r"])
+    read = peft_model.load_peft_weights
+
+    def read_onto_gpu(folder, device, **settings):
+        assert device == "cuda"
+        return {key: OnGpu(tensor) for key, tensor in read(folder, "cpu", **settings).items()}
+
+    monkeypatch.setattr(peft_model, "infer_device", lambda: "cuda")
+    monkeypatch.setattr(peft_model, "load_peft_weights", read_onto_gpu)
+    model = PeftModel.from_pretrained(tiny_base("olmoe"), tmp_path, low_cpu_mem_usage=low_memory)
+    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+    assert torch.equal(model(IDS).logits, wanted)
 
 
 @pytest.mark.parametrize("config", PERFT.values(), ids=PERFT)

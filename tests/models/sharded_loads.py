@@ -28,5 +28,12 @@ def load_and_answer(ranks: Ranks, folder: Path) -> None:
     (folder / f"found-{ranks.rank}.json").write_text(json.dumps(found))
 
 
+def load_beside_a_gpu(ranks: Ranks, folder: Path) -> None:
+    """The same on a machine that has GPUs, which these ranks leave alone."""
+    torch._C._get_accelerator = lambda *_: torch.device("cuda")
+    torch.accelerator.current_accelerator = lambda **_: torch.device("cuda")
+    load_and_answer(ranks, folder)
+
+
 def _local(parameter: torch.Tensor) -> int:
     return (parameter.to_local() if isinstance(parameter, DTensor) else parameter).numel()

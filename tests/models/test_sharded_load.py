@@ -1,6 +1,7 @@
 """A base that is divided while it is read answers as the whole one does, in every family."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from perft.models.sharding import sharded_loading
 from perft.ranks import Ranks
 
 RANKS = 2
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 READ_WHOLE = {"bailing_hybrid", "kimi_linear", "qwen4_exp", "qwen4_exp_text"}
 """Weights of theirs are put together, when read, in the dimension that is divided."""
 
@@ -25,21 +27,45 @@ def causal(family: str) -> bool:
     return not tiny_base(family).config.is_encoder_decoder
 
 
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[torch.device], None]:
+    """Makes this machine one that has such devices, whatever it has."""
+
+    def has(device: torch.device) -> None:
+        seen = None if device == CPU else device
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: seen)
+
+    return has
+
+
+@pytest.mark.parametrize("device", [CPU, GPU], ids=str)
 @pytest.mark.parametrize("family", sorted(READ_WHOLE | {"olmoe", "mixtral"}))
-def test_what_is_put_together_when_read_is_read_whole(family: str, tmp_path: Path) -> None:
-    base = str(save_base(tiny_base(family, torch.float32), tmp_path))
-    assert sharded_loading(base, Ranks()) == {}
-    assert (sharded_loading(base, Ranks(0, RANKS)) == {}) == (family in READ_WHOLE)
-
-
-def test_ranks_on_cpus_read_the_whole_base_where_torch_sees_a_gpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_put_together_when_read_is_read_whole(
+    family: str, device: torch.device, tmp_path: Path, machine
 ) -> None:
-    seen = torch.device("cuda")
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: seen)
+    machine(device)
+    base = str(save_base(tiny_base(family, torch.float32), tmp_path))
+    assert sharded_loading(base, Ranks(device=device)) == {}
+    assert (sharded_loading(base, Ranks(0, RANKS, device)) == {}) == (family in READ_WHOLE)
+
+
+def test_ranks_on_cpus_read_the_whole_base_where_torch_sees_a_gpu(tmp_path: Path, machine) -> None:
+    machine(GPU)
     base = str(save_base(tiny_base("olmoe", torch.float32), tmp_path))
-    assert sharded_loading(base, Ranks(0, RANKS)) == {}
-    assert sharded_loading(base, Ranks(0, RANKS, seen)) != {}
+    assert sharded_loading(base, Ranks(0, RANKS, CPU)) == {}
+
+
+@pytest.mark.multi_rank
+def test_ranks_on_cpus_stay_there_where_torch_sees_a_gpu(tmp_path: Path) -> None:
+    place = save_base(tiny_base("olmoe", torch.float32), tmp_path / "bases" / "olmoe")
+    with torch.no_grad():
+        want = answer(load_base(str(place)).model, token_ids(2))
+    run_ranks(sharded_loads.load_beside_a_gpu, RANKS, tmp_path)
+    for rank in range(RANKS):
+        held = json.loads((tmp_path / f"found-{rank}.json").read_text())["held"]
+        assert 0.3 < held["olmoe"] < 0.7
+        found = torch.load(tmp_path / f"olmoe-{rank}.pt", weights_only=True)
+        torch.testing.assert_close(found, want)
 
 
 @pytest.mark.families

@@ -20,9 +20,9 @@ FILE = "search.json"
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[Node]]:
     """This machine, one with a GPU, and one without."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0})
     cluster.add_node(num_cpus=1, num_gpus=1)
-    cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1, num_gpus=0)
     ray.init(cluster.address, log_to_driver=False)
     yield ray.nodes()
     ray.shutdown()
