@@ -13,6 +13,7 @@ from perft.cli import (
     CheckpointingOption,
     DataOption,
     DtypeOption,
+    RungAccuracyOption,
     ValidationSizeOption,
     run,
 )
@@ -62,6 +63,7 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="The search follows from it.")] = 0,
     dtype: DtypeOption = "auto",
     checkpointing: CheckpointingOption = False,
+    rung_accuracy: RungAccuracyOption = None,
     resume: Annotated[
         str, typer.Option(help="Go on with the search of this name; its settings stay.")
     ] = "",
@@ -91,6 +93,7 @@ def main(
             seed=seed,
             dtype=dtype,
             checkpointing=checkpointing,
+            rung_accuracy=rung_accuracy,
         )
         prepared = prepare(wish)
     else:
