@@ -16,6 +16,7 @@ from perft.cli import (
     CheckpointingOption,
     DataOption,
     DtypeOption,
+    RungAccuracyOption,
     ValidationSizeOption,
     run,
 )
@@ -65,6 +66,7 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="The search follows from it.")] = 0,
     dtype: DtypeOption = "auto",
     checkpointing: CheckpointingOption = False,
+    rung_accuracy: RungAccuracyOption = None,
     resume: Annotated[
         str, typer.Option(help="Go on with the search of this name; its settings stay.")
     ] = "",
@@ -94,6 +96,7 @@ def main(
             seed=seed,
             dtype=dtype,
             checkpointing=checkpointing,
+            rung_accuracy=rung_accuracy,
         )
         prepared = prepare(wish)
     else:

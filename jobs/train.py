@@ -16,13 +16,14 @@ from perft.cli import (
     CheckpointingOption,
     DataOption,
     DtypeOption,
+    RungAccuracyOption,
     ValidationSizeOption,
     run,
 )
 from perft.config import VARIANTS, Activation, adapter_from_flat, fields_of
 from perft.errors import ConfigError
 from perft.models.source import check_base
-from perft.search.space import SearchSpace, find_space, of_length
+from perft.search.space import SearchSpace, find_space, has_rung_accuracy, of_length
 from perft.selection import stated
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task
@@ -89,6 +90,7 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="Seeds adapter, data order, dropout.")] = 0,
     dtype: DtypeOption = "auto",
     checkpointing: CheckpointingOption = False,
+    rung_accuracy: RungAccuracyOption = None,
     out: Annotated[
         str | None, typer.Option(help="Where to write the adapter.", show_default="nowhere")
     ] = None,
@@ -110,7 +112,15 @@ def main(
     check_base(base_model)
     target = Storage(out).prepare() if out else None
     trial = TrialConfig(config.adapter, training)
-    files = _train(found, trial, source, base_model, dtype, checkpointing=checkpointing)
+    files = _train(
+        found,
+        trial,
+        source,
+        base_model,
+        dtype,
+        checkpointing=checkpointing,
+        rung_accuracy=has_rung_accuracy(base_model, rung_accuracy),
+    )
     if target:
         for name, content in files.items():
             target.write(name, content)
@@ -139,6 +149,7 @@ def _train(
     dtype: str,
     *,
     checkpointing: bool,
+    rung_accuracy: bool,
 ) -> dict[str, bytes]:
     # Imported late: a mistake in the options shows at once, not after torch has loaded.
     import torch  # noqa: PLC0415
@@ -151,7 +162,13 @@ def _train(
     task = load_task(source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = load_base(base_model, device=device, dtype=dtype)
-    pack = Pack(base, task, Ranks(device=device), checkpointing=checkpointing)
+    pack = Pack(
+        base,
+        task,
+        Ranks(device=device),
+        checkpointing=checkpointing,
+        rung_accuracy=rung_accuracy,
+    )
     pack.admit(NAME, config)
     size = pack.size(NAME)
     console.print(

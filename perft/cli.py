@@ -34,6 +34,14 @@ CheckpointingOption = Annotated[
         "--checkpointing", help="Run the base's layers again in the backward pass, to save memory."
     ),
 ]
+RungAccuracyOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--rung-accuracy/--no-rung-accuracy",
+        help="Generate answers at every rung, not only at full length.",
+        show_default="only on the embedded base",
+    ),
+]
 ValidationSizeOption = Annotated[int, typer.Option(min=1, help="Validation examples.")]
 
 

@@ -83,7 +83,7 @@ class Report:
         train_loss: mean cross-entropy (nats per answer token) of the steps since the last report.
         val_loss: cross-entropy (nats per answer token) on the validation split.
         correct: validation examples answered right by greedy generation.
-        scored: validation examples that were scored: all at full length, fewer at a rung.
+        scored: validation examples that were scored: all at full length; at a rung fewer, or none.
         lr: learning rate of the last step.
         tokens_per_second: the trial's own training tokens over the time since the last report.
         router_load: share of the tokens that each PEFT expert received, mean over layers and

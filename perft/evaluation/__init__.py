@@ -1,6 +1,7 @@
 """Measures adapters: validation loss, and accuracy by greedy generation."""
 
-from perft.evaluation.generate import Opening, generate
+from perft.evaluation.decoding import Opening
+from perft.evaluation.generate import generate
 from perft.evaluation.loss import Validated, validate
 from perft.evaluation.score import Prediction, count_correct, predict, prompt_rows
 

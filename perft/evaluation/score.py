@@ -9,8 +9,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from perft.errors import ConfigError
-from perft.evaluation.generate import Ids, Name, Opening, generate
-from perft.evaluation.loss import TOKENS_PER_FORWARD, split_by_length
+from perft.evaluation.decoding import Ids, Opening
+from perft.evaluation.generate import Name, generate
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
@@ -81,37 +81,24 @@ def predict(
     eos, limit = tokenizer.eos_token_id, new_tokens(split, tokenizer)
     assert isinstance(eos, int), "tokenisation has refused a base without one"
     answers = {name: {i: list(known[:limit]) for i, known in begun[name].items()} for name in names}
-    waiting = [
-        (name, i)
+    waiting = {
+        name: [i for i, ids in known.items() if len(ids) < limit and ids[-1:] != [eos]]
         for name, known in answers.items()
-        for i, ids in known.items()
-        if len(ids) < limit and ids[-1:] != [eos]
-    ]
+    }
+    openings = {
+        name: [_opening(prompts.row(i)[0], answers[name][i], limit) for i in indices]
+        for name, indices in waiting.items()
+    }
     pad: Any = tokenizer.pad_token_id
-    for chunk in _chunks(waiting, prompts, limit, ranks):
-        openings: dict[Name, dict[int, Opening]] = {name: {} for name in names}
-        for name, i in chunk:
-            openings[name][i] = _opening(prompts.row(i)[0], answers[name][i], limit)
-        rows = {name: list(each.values()) for name, each in openings.items()}
-        for name, new in generate(host, rows, pad=pad, eos=eos, ranks=ranks).items():
-            for i, ids in zip(openings[name], new, strict=True):
-                answers[name][i] += ids
+    for name, new in generate(host, openings, pad=pad, eos=eos, ranks=ranks).items():
+        for i, ids in zip(waiting[name], new, strict=True):
+            answers[name][i] += ids
     return {name: _judged(split, answers[name], tokenizer) for name in names}
 
 
 def _opening(prompt: Ids, known: Sequence[int], limit: int) -> Opening:
     ids = np.concatenate([prompt, np.array(known, dtype=np.int32)])
     return Opening(ids, limit - len(known))
-
-
-def _chunks(
-    waiting: Sequence[tuple[Name, int]], prompts: TokenRows, limit: int, ranks: Ranks
-) -> list[list[tuple[Name, int]]]:
-    """Rows of similar length together, longest first; on every rank as many chunks."""
-    lengths = [int(prompts.lengths[i]) + limit for _, i in waiting]
-    rows = max(1, TOKENS_PER_FORWARD // max(lengths, default=1))
-    count = ranks.most(-(-len(waiting) // rows))
-    return [[waiting[k] for k in chunk] for chunk in split_by_length(lengths, count)]
 
 
 def _judged(

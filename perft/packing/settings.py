@@ -16,6 +16,7 @@ class GroupSettings:
         base_model: None for the embedded base, else a local directory or a hub id.
         dtype: dtype of the base, or "auto".
         checkpointing: whether the base's layers run again in the backward pass.
+        rung_accuracy: whether trials generate answers at every rung, not only at full length.
         task: fields of the `TaskSource`.
         storage: folder of the search.
         threads: CPU threads of each worker.
@@ -27,6 +28,7 @@ class GroupSettings:
     base_model: str | None
     dtype: str
     checkpointing: bool
+    rung_accuracy: bool
     task: Mapping[str, Any]
     storage: str
     threads: int

@@ -63,7 +63,13 @@ def work(flat: Mapping[str, Any]) -> None:
 def _load(settings: GroupSettings, ranks: Ranks) -> Pack:
     base = load_base(settings.base_model, device=ranks.device, dtype=settings.dtype, ranks=ranks)
     task = load_task(TaskSource(**settings.task))
-    return Pack(base, task, ranks, checkpointing=settings.checkpointing)
+    return Pack(
+        base,
+        task,
+        ranks,
+        checkpointing=settings.checkpointing,
+        rung_accuracy=settings.rung_accuracy,
+    )
 
 
 class GroupWorker:

@@ -8,7 +8,7 @@ from perft.errors import ConfigError, SearchError
 from perft.home import default_storage, default_tracking_uri
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.search.settings import FILE, SearchSettings
-from perft.search.space import Draw, find_space
+from perft.search.space import Draw, find_space, has_rung_accuracy
 from perft.selection import find_search
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task
@@ -51,6 +51,7 @@ class Wish:
     seed: int = 0
     dtype: str = "auto"
     checkpointing: bool = False
+    rung_accuracy: bool | None = None
 
 
 def prepare(wish: Wish) -> Prepared:
@@ -93,6 +94,7 @@ def prepare(wish: Wish) -> Prepared:
         seed=wish.seed,
         dtype=wish.dtype,
         checkpointing=wish.checkpointing,
+        rung_accuracy=has_rung_accuracy(base_model, wish.rung_accuracy),
     )
     return Prepared(settings, draw, root.child(wish.name).prepare(), resume=False)
 

@@ -229,6 +229,7 @@ def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGrou
             "base_model": settings.base_model,
             "dtype": settings.dtype,
             "checkpointing": settings.checkpointing,
+            "rung_accuracy": settings.rung_accuracy,
             "task": dataclasses.asdict(task_source(settings)),
             "storage": prepared.search.place,
         },

@@ -105,6 +105,15 @@ def of_length(training: TrainingConfig, seed: int, max_steps: int | None) -> Tra
     return dataclasses.replace(training, seed=seed, max_steps=max_steps, warmup_steps=warmup)
 
 
+def has_rung_accuracy(base_model: str | None, wanted: bool | None) -> bool:
+    """Whether trials generate answers at every rung; unless said, only on the embedded base.
+
+    A rung compares losses. On a real base the answers, which nothing waits for, take longer than
+    the training between two rungs.
+    """
+    return base_model is None if wanted is None else wanted
+
+
 @dataclass(frozen=True)
 class Draw:
     """Draws the trials of one search from its space.

@@ -30,7 +30,8 @@ def to_frame(results: Sequence[TrialResult]) -> pd.DataFrame:
     Columns: `number`, `outcome`, `on_front`; of the last report `step`, `train_loss`, `val_loss`,
     `correct`, `scored`, `accuracy` and its 95% interval `accuracy_low`, `accuracy_high` (all in
     [0, 1]); parameters `trainable`, `activated` and their percentage of the base's activated
-    ones; every setting of the configurations; `run_id`, `error`.
+    ones; every setting of the configurations; `run_id`, `error`. Where nothing was scored, the
+    accuracy is missing.
     """
     on_front = {trial.number for trial in pareto_front(results)}
     rows = [_row(result, result.number in on_front) for result in results]
@@ -108,9 +109,9 @@ def _row(result: TrialResult, on_front: bool) -> dict[str, Any]:
             "val_loss": report.val_loss,
             "correct": report.correct,
             "scored": report.scored,
-            "accuracy": report.accuracy,
-            "accuracy_low": low,
-            "accuracy_high": high,
+            "accuracy": report.accuracy if report.scored else None,
+            "accuracy_low": low if report.scored else None,
+            "accuracy_high": high if report.scored else None,
         }
     if size := result.size:
         row |= {

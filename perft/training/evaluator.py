@@ -30,12 +30,15 @@ class Evaluator:
     rows: TaskRows
     ranks: Ranks
 
-    def validate(self, lengths: Mapping[str, int], examples: int) -> dict[str, Measured]:
+    def validate(
+        self, lengths: Mapping[str, int], examples: int, *, scored: bool = True
+    ) -> dict[str, Measured]:
         """Measures trials on the first validation examples.
 
         Args:
             lengths: by trial, tokens at which its rows are cut.
             examples: how many examples, at least one per rank.
+            scored: whether their answers are generated and counted, which takes longest.
         """
         split = self.rows.task.validation
         losses: dict[str, float] = {}
@@ -45,11 +48,10 @@ class Evaluator:
             found = self._read(same, length, examples)
             losses |= found.loss
             begun |= found.begun
-        correct, scored = dict.fromkeys(lengths, 0), 0
-        if lengths and split.scorer.generates:
-            correct = count_correct(self.predict(list(lengths), split, begun), self.ranks)
-            scored = examples
-        return {name: (losses[name], correct[name], scored) for name in lengths}
+        if not (lengths and scored and split.scorer.generates):
+            return {name: (losses[name], 0, 0) for name in lengths}
+        correct = count_correct(self.predict(list(lengths), split, begun), self.ranks)
+        return {name: (losses[name], correct[name], examples) for name in lengths}
 
     def predict(
         self,

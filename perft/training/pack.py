@@ -53,6 +53,7 @@ class Pack:
             (`perft.training.shapes`), results depend on it.
         checkpointing: whether the base's layers run again in the backward pass, which takes a
             third more time and far less memory.
+        rung_accuracy: whether trials generate answers at every rung; at full length they always do.
 
     Raises:
         ConfigError: if a rank would have no validation example, or the base no room to answer.
@@ -66,6 +67,7 @@ class Pack:
         *,
         slots: int = 1,
         checkpointing: bool = False,
+        rung_accuracy: bool = True,
     ) -> None:
         self.base = base
         self.task = task
@@ -77,6 +79,7 @@ class Pack:
         self.tokens_per_pass = tokens_per_pass(ranks.device.type, hidden_size, ranks.size)
         self._slots = slots
         self._checkpointing = checkpointing
+        self._rung_accuracy = rung_accuracy
         self._compilation = compilation_of(base.model)
         self._is_fixed = are_fixed(
             base.model.device, base.model.dtype, compiled=self._compilation is not None
@@ -310,8 +313,12 @@ class Pack:
         full = [name for name in names if self.running[name].is_full_length]
         rest = [name for name in names if name not in full]
         reports: dict[str, Report | None] = {}
-        for some, examples in ((full, everything), (rest, fewer)):
+        for some, examples, scored in (
+            (full, everything, True),
+            (rest, fewer, self._rung_accuracy),
+        ):
             lengths = {name: self.running[name].config.training.max_length for name in some}
-            for name, measured in self._evaluator.validate(lengths, examples).items():
+            found = self._evaluator.validate(lengths, examples, scored=scored)
+            for name, measured in found.items():
                 reports[name] = self.running[name].report(*measured)
         return reports

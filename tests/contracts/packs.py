@@ -93,9 +93,15 @@ def tiny_pack(
     task: Task | None = None,
     ranks: Ranks | None = None,
     checkpointing: bool = False,
+    rung_accuracy: bool = True,
 ) -> Pack:
-    base = loaded_base(family, dtype, experts)
-    return Pack(base, task or tiny_task(), ranks or Ranks(), checkpointing=checkpointing)
+    return Pack(
+        loaded_base(family, dtype, experts),
+        task or tiny_task(),
+        ranks or Ranks(),
+        checkpointing=checkpointing,
+        rung_accuracy=rung_accuracy,
+    )
 
 
 def trial(adapter: AdapterConfig, **training: object) -> TrialConfig:

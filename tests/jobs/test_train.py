@@ -65,6 +65,13 @@ def test_activation_checkpointing_changes_no_number(data: str):
     assert numbers[0] == numbers[1]
 
 
+def test_accuracy_at_rungs_can_be_left_out(data: str):
+    done = train(ROUTED, *SHORT, "--data", data, "--no-rung-accuracy")
+    assert done.status == 0, done.errors
+    lines = [line for line in done.output.splitlines() if line.startswith("step ")]
+    assert ["accuracy" in line for line in lines] == [False, False, True]
+
+
 @pytest.mark.parametrize("variant", ["lora-attention", "lora-experts"])
 def test_lora_baselines_are_trained_and_written_for_peft(variant: str, data: str, tmp_path: Path):
     options = f"--variant {variant} --rank 2 --layers last:1"

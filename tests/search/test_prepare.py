@@ -76,6 +76,21 @@ def test_a_good_wish_is_ready_to_run(wish: Wish, tmp_path: Path) -> None:
     assert prepared.search.names() == []
 
 
+@pytest.mark.parametrize(
+    ("wanted", "embedded", "real"),
+    [(None, True, False), (True, True, True), (False, False, False)],
+)
+def test_accuracy_at_rungs_is_for_the_embedded_base_unless_asked_for(
+    wanted: bool | None, embedded: bool, real: bool, wish: Wish, base: Path
+) -> None:
+    wish = replace(wish, rung_accuracy=wanted)
+    found = [
+        prepare(replace(wish, base_model=where)).settings.rung_accuracy
+        for where in (None, str(base))
+    ]
+    assert found == [embedded, real]
+
+
 def test_a_base_and_data_are_known_by_absolute_paths_and_fingerprints(
     wish: Wish, base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """The live table in a terminal, and plain lines in a log."""
 
+import dataclasses
 import io
 import re
 from collections.abc import Mapping
@@ -62,6 +63,20 @@ def test_the_table_shows_every_trial_and_the_best_so_far() -> None:
     assert "21/200" in rows[4]
     assert rows[4].rstrip().endswith("running")
     assert "PERFT-R" in rows[1].upper()
+
+
+def test_a_rung_without_accuracy_shows_none() -> None:
+    unscored = dataclasses.replace(pretend.report(50, 0), scored=0)
+    pruned = dataclasses.replace(ENTRIES[1], reports=[unscored])
+    watching, stream = view(terminal=True, entries={0: ENTRIES[0], 1: pruned})
+    best, row = shown(watching)[0], shown(watching)[3]
+    assert "best 85.0% (" in best
+    assert "50/200" in row
+    assert "%" not in row
+    watching, stream = view(terminal=False, entries={1: pruned})
+    watching.reported(pruned)
+    assert "val loss" in stream.getvalue()
+    assert "accuracy" not in stream.getvalue()
 
 
 def test_a_search_that_has_not_begun_is_an_empty_table() -> None:

@@ -1,5 +1,6 @@
 """The table of all trials, the front for a terminal, and the plot in its two forms."""
 
+import dataclasses
 import io
 import json
 import re
@@ -41,6 +42,18 @@ def test_frame_survives_trials_that_never_reported():
     assert to_frame([early]).loc[0, "error"] == "no memory"
     assert pd.isna(to_frame([early, trial(1)]).loc[0, "accuracy"])
     assert to_frame([]).empty
+
+
+def test_trials_that_were_not_scored_have_no_accuracy():
+    pruned = trial(0, outcome="pruned")
+    reports = tuple(dataclasses.replace(report, correct=0, scored=0) for report in pruned.reports)
+    results = [dataclasses.replace(pruned, reports=reports), trial(1)]
+    frame = to_frame(results)
+    names = ["accuracy", "accuracy_low", "accuracy_high"]
+    assert frame.loc[0, names].isna().all()
+    assert frame.loc[1, names].notna().all()
+    assert list(frame["scored"]) == [0, SCORED]
+    assert set(result_files(results, "first")) == set(result_files([], "none"))
 
 
 def test_files_hold_the_same_table():

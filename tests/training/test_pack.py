@@ -12,6 +12,7 @@ from perft.config import RoutedConfig, SingleConfig
 from perft.errors import AdapterError, ConfigError
 from perft.ranks import Ranks
 from perft.tasks import Split
+from perft.training.evaluator import Evaluator
 from perft.trial import Report
 
 
@@ -30,6 +31,36 @@ def test_a_report_says_what_was_measured() -> None:
     assert first.tokens_per_second > 0
     assert pack.running["r"].reports == [first, second]
     assert second.train_loss != first.train_loss
+
+
+def test_without_rung_accuracy_nothing_is_generated_before_full_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = {"max_steps": 4, "warmup_steps": 1}
+    configs = {name: trial(TEN[name].adapter, **short) for name in ("r", "e")}
+    configs["s"] = TEN["s"]  # still on its way when the others are of full length
+    with_it, without = tiny_pack(), tiny_pack(rung_accuracy=False)
+    for pack in (with_it, without):
+        for name, config in configs.items():
+            pack.admit(name, config)
+    expected = [advance(with_it, dict.fromkeys(configs, step)) for step in (2, 4)]
+    generating = Evaluator.predict
+    scored: list[list[str]] = []
+
+    def predict(self: Evaluator, names: list[str], *rest: object) -> object:
+        scored.append(list(names))
+        return generating(self, names, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Evaluator, "predict", predict)
+    found = [advance(without, dict.fromkeys(configs, step)) for step in (2, 4)]
+    assert scored == [["r", "e"]]
+    for name in configs:
+        for rung, (one, other) in enumerate(zip(found, expected, strict=True)):
+            counted = rung == 1 and name != "s"
+            assert (one[name].correct, one[name].scored) == (
+                (other[name].correct, 11) if counted else (0, 0)
+            )
+            assert one[name].val_loss == other[name].val_loss
 
 
 def test_train_loss_is_the_mean_over_the_steps_since_the_last_report() -> None:

@@ -1,0 +1,183 @@
+"""The seam to transformers' caches: what a row costs in them, and one that stays where it is.
+
+Shapes: B rows, H heads, L columns (a row's tokens, from its first), S tokens of one pass, K the
+width of a head.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, StaticCache
+from transformers.cache_utils import Cache, CacheLayerMixin, StaticLayer
+
+
+def allows_fixed_cache(model: PreTrainedModel) -> bool:
+    """Whether a base can decode with a `FixedCache`.
+
+    Every layer must keep keys and values of all tokens and nothing else (no window, no state), its
+    attention must take a boolean mask as it is, and its code must be one that transformers compiles
+    as a whole, which is to say without waiting for the device.
+    """
+    config = model.config.get_text_config(decoder=True)
+    try:
+        layers = StaticCache(config=config, max_cache_len=1).layers
+    except KeyError:  # a kind of layer that only grows
+        return False
+    return (
+        all(type(layer) is StaticLayer for layer in layers)
+        and config._attn_implementation == "sdpa"
+        and bool(model._can_compile_fullgraph)
+    )
+
+
+@dataclass(frozen=True)
+class CacheSize:
+    """What a base's cache holds.
+
+    Attributes:
+        per_row: bytes of a row, whatever its length.
+        per_token: bytes of each of its tokens.
+    """
+
+    per_row: int
+    per_token: int
+
+    def of_row(self, tokens: int) -> int:
+        """Bytes of a row of so many tokens."""
+        return self.per_row + tokens * self.per_token
+
+
+_sizes: WeakKeyDictionary[PreTrainedModel, CacheSize] = WeakKeyDictionary()
+
+
+def cache_size(model: PreTrainedModel) -> CacheSize:
+    """How large a base's cache is.
+
+    When it is asked first, one and two tokens go through the base: not under a layout of other
+    rows, and on all ranks together.
+    """
+    if model not in _sizes:
+        one, two = (_bytes_of(_cache_of(model, tokens)) for tokens in (1, 2))
+        _sizes[model] = CacheSize(max(0, 2 * one - two), two - one)
+    return _sizes[model]
+
+
+@torch.no_grad()
+def _cache_of(model: PreTrainedModel, tokens: int) -> Any:
+    ids_1S = torch.zeros(1, tokens, dtype=torch.long, device=model.device)
+    return model(input_ids=ids_1S, use_cache=True, logits_to_keep=1).past_key_values
+
+
+def _bytes_of(cache: Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(vars(cache).values()))
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors of a cache's layers, which keep them in attributes, lists and dictionaries."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _tensors(value.values())
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+        elif isinstance(value, CacheLayerMixin) or hasattr(value, "update_conv_state"):
+            yield from _tensors(vars(value).values())
+
+
+class FixedCache:
+    """Keys and values of many rows in memory that stays where it is.
+
+    Args:
+        model: one that `allows_fixed_cache`; not under a layout of other rows.
+        rows: B.
+        columns: L.
+    """
+
+    def __init__(self, model: PreTrainedModel, rows: int, columns: int) -> None:
+        self._layers = [
+            tuple(
+                each.new_zeros(rows, each.shape[1], columns, each.shape[3])
+                for each in (layer.keys, layer.values)
+            )
+            for layer in _cache_of(model, 1).layers
+        ]
+
+    def filled(self, rows: slice, columns: int) -> Cache:
+        """For a pass that writes the first columns of some rows and attends to these alone."""
+        return Cache(
+            layers=[_Filled(k[rows, :, :columns], v[rows, :, :columns]) for k, v in self._layers]
+        )
+
+    def continued(self, rows: int, columns: int, column_B: Tensor) -> Cache:
+        """For passes that write one token of each of the first rows.
+
+        Args:
+            rows: B, of the first rows.
+            columns: L, of the columns that are attended to.
+            column_B: the column that each row writes, read anew by every pass.
+        """
+        return Cache(
+            layers=[
+                _Continued(k[:rows, :, :columns], v[:rows, :, :columns], column_B)
+                for k, v in self._layers
+            ]
+        )
+
+    def clear(self) -> None:
+        """Zeroes everything: what is masked is multiplied by zero, and must be a number."""
+        for tensors in self._layers:
+            for tensor in tensors:
+                tensor.zero_()
+
+    def move(self, from_B: Tensor) -> None:
+        """Makes the rows `from_B` the first ones, in this order."""
+        for tensors in self._layers:
+            for tensor in tensors:
+                tensor[: len(from_B)] = tensor.index_select(0, from_B)
+
+
+class _FixedLayer(CacheLayerMixin):  # type: ignore[misc]
+    """One layer's part, as attention uses it.
+
+    How long the rows are is not known here: positions and masks are the caller's.
+    """
+
+    def __init__(self, keys_BHLK: Tensor, values_BHLK: Tensor) -> None:
+        super().__init__()
+        self.keys, self.values = keys_BHLK, values_BHLK
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        raise NotImplementedError
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def get_seq_length(self) -> int:
+        raise NotImplementedError
+
+    def get_max_length(self) -> int:
+        return int(self.keys.shape[2])
+
+
+class _Filled(_FixedLayer):
+    def update(self, keys_BHSK: Tensor, values_BHSK: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+        self.keys.copy_(keys_BHSK)
+        self.values.copy_(values_BHSK)
+        return keys_BHSK, values_BHSK
+
+
+class _Continued(_FixedLayer):
+    def __init__(self, keys_BHLK: Tensor, values_BHLK: Tensor, column_B: Tensor) -> None:
+        super().__init__(keys_BHLK, values_BHLK)
+        self._column_B111 = column_B[:, None, None, None]
+
+    def update(self, keys_BH1K: Tensor, values_BH1K: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+        for whole, new in ((self.keys, keys_BH1K), (self.values, values_BH1K)):
+            whole.scatter_(2, self._column_B111.expand_as(new), new)
+        return self.keys, self.values
