@@ -107,14 +107,14 @@ class Site(nn.Module):
         """The segments whose adapter is here, by their number in the layout."""
         return {i: s for i, s in enumerate(layout.segments) if s.name in self.configs}
 
-    def _drop(self, segment: Segment, length: int) -> Drop:
+    def _drop(self, segment: Segment, heads: int = 1) -> Drop:
         assert segment.name is not None
         probability, key = self.configs[segment.name].dropout, segment.drop
         if not probability or key is None:
             return lambda x_TD: x_TD
         if key == "torch":
             return lambda x_TD: F.dropout(x_TD, probability, self.training)
-        return lambda x_TD: dropped(x_TD, key, self.place, probability, length)
+        return lambda x_TD: dropped(x_TD, key, self.place, probability, heads)
 
 
 class BlockSite(Site):
@@ -165,7 +165,7 @@ class BlockSite(Site):
             assert routing is not None, "the router runs before this hook"
             chosen = Routing(routing.weight_TK[tokens], routing.index_TK[tokens])
         mask_T = layout.mask_of(segment, length, x_TD.device)
-        drop = self._drop(segment, length)
+        drop = self._drop(segment)
         y_TD, sums = apply_beside_block(
             config, self.weights(name), BlockInput(x_TD, mask_T, drop, chosen)
         )
@@ -192,10 +192,10 @@ class LinearSite(Site):
     def _output(self, segment: Segment, x_bSI: Tensor) -> Tensor:
         assert segment.name is not None
         x_TI = x_bSI.flatten(0, -2)
-        drop = self._drop(segment, math.prod(x_bSI.shape[1:-1]))
+        # Latent attention projects (B, heads, S, I).
+        drop = self._drop(segment, heads=math.prod(x_bSI.shape[1:-2]))
         config = self.configs[segment.name]
         y_TO = lora.apply(config, self.weights(segment.name), x_TI, drop)  # type: ignore[arg-type]
-        # Latent attention projects (B, heads, S, I).
         return y_TO.view(-1, *x_bSI.shape[1:-1], y_TO.shape[-1])
 
 
