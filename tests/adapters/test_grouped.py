@@ -210,7 +210,6 @@ def block_input(dtype: torch.dtype, probability: float = 0.0) -> BlockInput:
     key = DropKey.of(seed=1, step=2, rows=slice(0, 3))
     return BlockInput(
         x_TD,
-        torch.ones(TOKENS, dtype=torch.bool),
         lambda z: dropped(z, key, 0, probability),
         Routing(weight_TK, index_TK),
     )
