@@ -12,7 +12,7 @@ from perft.adapters import dense, embedded, lora, lora_experts, routed, single
 from perft.adapters.block import BlockGeometry, BlockInput
 from perft.adapters.bottleneck import Shapes, Weights
 from perft.adapters.lora_experts import FusedGeometry
-from perft.adapters.routing import RouterSums
+from perft.adapters.routing import LayerRouting
 from perft.config import AdapterConfig
 
 __all__ = ["Geometry", "Shapes", "activated", "apply_beside_block", "shapes"]
@@ -51,7 +51,7 @@ def activated(config: AdapterConfig, geometry: Geometry) -> int:
 
 def apply_beside_block(
     config: AdapterConfig, weights: Weights, block: BlockInput
-) -> tuple[Tensor, RouterSums | None]:
-    """The adapter's output (T, D) beside an MoE block, and its routing sums if it has a router."""
+) -> tuple[Tensor, LayerRouting | None]:
+    """The adapter's output (T, D) beside an MoE block, and how it routed if it has a router."""
     out = _VARIANTS[config.variant].apply(config, weights, block)
     return out if isinstance(out, tuple) else (out, None)

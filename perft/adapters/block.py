@@ -23,12 +23,10 @@ class BlockInput:
 
     Attributes:
         x_TD: hidden states after the post-attention norm, the block's own input.
-        mask_T: false where a token is padding.
         drop: dropout of this adapter at this block.
         routing: the base router's choice for these tokens; None where no adapter asked for it.
     """
 
     x_TD: Tensor
-    mask_T: Tensor
     drop: Drop
     routing: Routing | None = None

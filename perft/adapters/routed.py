@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from perft.adapters.block import BlockGeometry, BlockInput
 from perft.adapters.bottleneck import Shapes, Weights, apply_experts, expert_shapes
-from perft.adapters.routing import RouterSums, choose, sum_router
+from perft.adapters.routing import LayerRouting, choose
 from perft.config import RoutedConfig
 
 
@@ -19,13 +19,13 @@ def shapes(config: RoutedConfig, block: BlockGeometry) -> Shapes:
     return {**experts, "perft_router": (config.num_experts, block.hidden_size)}
 
 
-def apply(config: RoutedConfig, weights: Weights, block: BlockInput) -> tuple[Tensor, RouterSums]:
-    """The routed sum, shape (T, D), and this block's routing sums."""
+def apply(config: RoutedConfig, weights: Weights, block: BlockInput) -> tuple[Tensor, LayerRouting]:
+    """The routed sum, shape (T, D), and how this block's PEFT router routed."""
     router_MD = weights["perft_router"]
     prob_TM = F.linear(block.x_TD.to(router_MD.dtype), router_MD).softmax(-1)
     routing = choose(prob_TM, config.top_k, config.normalize_top_k)
     y_TD = apply_experts(config, weights, block.x_TD, block.drop, routing)
-    return y_TD, sum_router(prob_TM, routing.index_TK, block.mask_T)
+    return y_TD, LayerRouting(prob_TM, routing.index_TK)
 
 
 def activated(config: RoutedConfig, block: BlockGeometry) -> int:

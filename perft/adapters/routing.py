@@ -1,6 +1,6 @@
 """Routing weights of PEFT experts, and what is measured and balanced about routers.
 
-Shapes: T tokens, M PEFT experts, E base experts, K experts per token.
+Shapes: T tokens, M PEFT experts, E base experts, K experts per token, L layers.
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,19 @@ class Routing:
     """
 
     weight_TK: Tensor
+    index_TK: Tensor
+
+
+@dataclass(frozen=True)
+class LayerRouting:
+    """How the router of one layer routed some tokens.
+
+    Attributes:
+        score_TM: what its probabilities are made of, or they themselves; with gradient.
+        index_TK: the chosen experts.
+    """
+
+    score_TM: Tensor
     index_TK: Tensor
 
 
@@ -65,19 +78,29 @@ def gates_of(routing: Routing, num_experts: int) -> Tensor:
     return gate_TM.scatter_add(-1, routing.index_TK, weight_TK)
 
 
-def sum_router(prob_TM: Tensor, index_TK: Tensor, mask_T: Tensor) -> RouterSums:
-    """Sums one layer's routing over the tokens where `mask_T` is true.
+def sum_router(prob_LTM: Tensor, index_LTK: Tensor, mask_T: Tensor | None) -> RouterSums:
+    """Sums the routing of all layers over the tokens: once a pass, not once a layer.
 
     Args:
-        prob_TM: the router's probabilities.
-        index_TK: the chosen experts.
-        mask_T: false where a token is padding.
+        prob_LTM: the router's probabilities; (T, M) for one layer.
+        index_LTK: the chosen experts, likewise.
+        mask_T: false where a token is padding; None counts every token.
     """
-    keep_T1 = mask_T.to(prob_TM.dtype).unsqueeze(-1)
+    layers = prob_LTM.shape[:-2].numel()
+    tokens, keep_T1 = prob_LTM.new_full((), layers * prob_LTM.shape[-2]), None
+    if mask_T is not None:
+        keep_T1 = mask_T.to(prob_LTM.dtype).unsqueeze(-1)
+        tokens = keep_T1.sum() * layers
     with torch.no_grad():
-        load_M = torch.zeros_like(prob_TM).scatter(-1, index_TK, keep_T1.expand_as(index_TK)).sum(0)
-        entropy = (torch.special.entr(prob_TM) * keep_T1).sum()
-    return RouterSums(load_M, (prob_TM * keep_T1).sum(0), entropy, keep_T1.sum())
+        chosen_LTM = torch.zeros_like(prob_LTM).scatter(-1, index_LTK, 1.0)
+        load_M = _over_tokens(chosen_LTM, keep_T1)
+        entropy = _over_tokens(torch.special.entr(prob_LTM), keep_T1).sum()
+    return RouterSums(load_M, _over_tokens(prob_LTM, keep_T1), entropy, tokens)
+
+
+def _over_tokens(value_LTM: Tensor, keep_T1: Tensor | None) -> Tensor:
+    kept_LTM = value_LTM if keep_T1 is None else value_LTM * keep_T1
+    return kept_LTM.flatten(0, -2).sum(0)
 
 
 def load_balancing_loss(sums: RouterSums, load_M: Tensor, tokens: Tensor) -> Tensor:

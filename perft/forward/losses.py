@@ -23,7 +23,7 @@ class AdapterRows:
 
     Attributes:
         rows: token rows, at least one.
-        drop: what its dropout masks depend on; None switches dropout off.
+        drop: what its dropout masks depend on, on the CPU; None switches dropout off.
     """
 
     rows: Sequence[Row]
@@ -105,12 +105,22 @@ def _run(
     layout = rows_of(
         counts,
         batch.mask_BS,
-        {name: part.drop for name, part in parts.items() if part.drop is not None},
+        _drops(parts, host.model.device),
     )
     plain = has_plain_head(host.model)
     with host.using(layout):
         found = of(host.model, batch.ids_BS, batch.position_N, batch.label_N, plain=plain)
     return found, batch, layout
+
+
+def _drops(parts: Mapping[str, AdapterRows], device: torch.device) -> dict[str, DropKey]:
+    """The keys of the adapters that drop, on the device: views of one tensor, copied once."""
+    seeds = {name: part.drop.seed_b for name, part in parts.items() if part.drop is not None}
+    if not seeds:
+        return {}
+    rows = [len(seed_b) for seed_b in seeds.values()]
+    each = torch.split(torch.cat(list(seeds.values())).to(device), rows)
+    return {name: DropKey(seed_b) for name, seed_b in zip(seeds, each, strict=True)}
 
 
 def _totals(

@@ -1,7 +1,7 @@
 """Watches the base routers, for the adapters whose loss balances the base's own routing.
 
-Shapes: T tokens, E base experts. A hook on every router adds up, for the rows of each such
-adapter, how often each base expert was chosen and how probable it was.
+Shapes: T tokens, E base experts. A hook on every router keeps, for the rows of each such adapter,
+its logits and choices, where gradients are computed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from perft.adapters.routing import sum_router
+from perft.adapters.routing import LayerRouting
 from perft.config import AdapterConfig
-from perft.injection.rows import RowLayout, Segment
+from perft.injection.rows import RowLayout
 from perft.injection.sites import CurrentLayout
 from perft.models.blocks import MoEBlock
 from perft.models.routing import BaseRouting
@@ -20,7 +20,7 @@ from perft.models.routing import BaseRouting
 def watch_base_routers(
     blocks: Sequence[MoEBlock], configs: Mapping[str, AdapterConfig], current: CurrentLayout
 ) -> list[RemovableHandle]:
-    """Hooks every router: forward passes under a layout fill its `base_sums`.
+    """Hooks every router: forward passes under a layout fill its `base_routing`.
 
     Args:
         blocks: the base's MoE blocks.
@@ -29,24 +29,17 @@ def watch_base_routers(
     """
 
     def watch(block: MoEBlock) -> list[RemovableHandle]:
-        def add_sums(routing: BaseRouting) -> None:
+        def keep(routing: BaseRouting) -> None:
             layout = current()
-            if isinstance(layout, RowLayout):
-                for segment in layout.segments:
-                    if segment.name is not None and configs[segment.name].base_balance:
-                        _add_sums(layout, segment, routing)
+            if not isinstance(layout, RowLayout) or not torch.is_grad_enabled():
+                return
+            names = [s.name for s in layout.segments]
+            if any(name is not None and configs[name].base_balance for name in names):
+                parts = map(layout.split, (routing.logits_TE, routing.index_TK))
+                for name, logits_TE, index_TK in zip(names, *parts, strict=True):
+                    if name is not None and configs[name].base_balance:
+                        layout.keep_base_routing(name, LayerRouting(logits_TE, index_TK))
 
-        return block.watch(add_sums)
+        return block.watch(keep)
 
     return [handle for block in blocks for handle in watch(block)]
-
-
-def _add_sums(layout: RowLayout, segment: Segment, routing: BaseRouting) -> None:
-    logits_TE, index_TK = routing.logits_TE, routing.index_TK
-    length = len(logits_TE) // layout.rows
-    own = slice(segment.start * length, segment.stop * length)
-    wide = torch.promote_types(logits_TE.dtype, torch.float32)
-    prob_TE = logits_TE[own].to(wide).softmax(-1)
-    assert segment.name is not None
-    mask_T = layout.mask_of(segment, length, prob_TE.device)
-    layout.add_base_sums(segment.name, sum_router(prob_TE, index_TK[own], mask_T))

@@ -5,7 +5,7 @@ re-enters the layout of the forward pass it recomputes.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from perft.adapters.dropout import DropKey
-from perft.adapters.routing import RouterSums
+from perft.adapters.routing import LayerRouting, RouterSums, sum_router
 
 Dropping = DropKey | Literal["torch"] | None
 """How a segment drops: by a key, by torch's own generator in training mode, or not at all."""
@@ -44,15 +44,16 @@ class RowLayout:
     Attributes:
         segments: they cover the batch's rows in order, without gaps.
         mask_BS: false where a token is padding; None counts every token.
-        sums: filled by the hooks of routed adapters, by adapter; one entry per name, the layers
-            added up.
-        base_sums: the same of the base's routers, for the adapters with `base_balance`.
+        routing: how the PEFT routers routed, by adapter, a layer after the other; kept by hooks
+            where gradients are computed. Their scores are probabilities.
+        base_routing: the same of the base's routers, for the adapters with `base_balance`. Their
+            scores are logits.
     """
 
     segments: tuple[Segment, ...]
     mask_BS: Tensor | None = None
-    sums: dict[str, RouterSums] = field(default_factory=dict)
-    base_sums: dict[str, RouterSums] = field(default_factory=dict)
+    routing: dict[str, list[LayerRouting]] = field(default_factory=dict)
+    base_routing: dict[str, list[LayerRouting]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -71,26 +72,48 @@ class RowLayout:
         slice would fill a tensor of full size with zeros.
         """
         each = len(value) // self.rows
-        return torch.split(value, [(s.stop - s.start) * each for s in self.segments])
+        found: tuple[Tensor, ...] = value.split_with_sizes(
+            [(s.stop - s.start) * each for s in self.segments]
+        )
+        return found
 
-    def mask_of(self, segment: Segment, length: int, device: torch.device) -> Tensor:
-        """Which tokens of a segment count, row after row of `length` tokens."""
+    def keep_routing(self, name: str, layer: LayerRouting) -> None:
+        """Takes note of one layer's routing by the adapter `name`."""
+        self.routing.setdefault(name, []).append(layer)
+
+    def keep_base_routing(self, name: str, layer: LayerRouting) -> None:
+        """Takes note of one layer's routing by the base, of the rows of the adapter `name`."""
+        self.base_routing.setdefault(name, []).append(layer)
+
+    @property
+    def sums(self) -> dict[str, RouterSums]:
+        """Routing sums of the adapters that have a PEFT router, over the layers."""
+        return {
+            name: sum_router(*_stacked(layers), self._mask_of(name))
+            for name, layers in self.routing.items()
+        }
+
+    @property
+    def base_sums(self) -> dict[str, RouterSums]:
+        """Routing sums of the base, for the adapters with `base_balance`, over the layers."""
+        found = {}
+        for name, layers in self.base_routing.items():
+            logits_LTE, index_LTK = _stacked(layers)
+            wide = torch.promote_types(logits_LTE.dtype, torch.float32)
+            prob_LTE = logits_LTE.to(wide).softmax(-1)
+            found[name] = sum_router(prob_LTE, index_LTK, self._mask_of(name))
+        return found
+
+    def _mask_of(self, name: str) -> Tensor | None:
+        """Which tokens of an adapter count, row after row."""
         if self.mask_BS is None:
-            tokens = (segment.stop - segment.start) * length
-            return torch.ones(tokens, dtype=torch.bool, device=device)
+            return None
+        (segment,) = (s for s in self.segments if s.name == name)
         return self.mask_BS[segment.start : segment.stop].flatten()
 
-    def add_sums(self, name: str, sums: RouterSums) -> None:
-        """Adds one layer's routing sums of the adapter `name`."""
-        self.sums[name] = self.sums[name] + sums if name in self.sums else sums
-
-    def add_base_sums(self, name: str, sums: RouterSums) -> None:
-        """Adds one layer's routing sums of the base, for the rows of the adapter `name`."""
-        self.base_sums[name] = self.base_sums[name] + sums if name in self.base_sums else sums
-
     def replay(self) -> "RowLayout":
-        """The same rows with sums of their own: for a recomputed forward pass."""
-        return dataclasses.replace(self, sums={}, base_sums={})
+        """The same rows with routing of their own: for a recomputed forward pass."""
+        return dataclasses.replace(self, routing={}, base_routing={})
 
 
 def rows_of(
@@ -106,3 +129,9 @@ def rows_of(
         segments.append(Segment(name, start, start + count, drop))
         start += count
     return RowLayout(tuple(segments), mask_BS)
+
+
+def _stacked(layers: Sequence[LayerRouting]) -> tuple[Tensor, Tensor]:
+    """Scores (L, T, M) and choices (L, T, K)."""
+    scores, indices = ([layer.score_TM for layer in layers], [layer.index_TK for layer in layers])
+    return torch.stack(scores), torch.stack(indices)

@@ -7,6 +7,7 @@ forward hooks add what the adapters say. Nothing is wrapped.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -75,7 +76,9 @@ class Site(nn.Module):
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """The adapter's tensors here, by kind."""
-        return {kind: tensors[name] for kind, tensors in self._tensors.items() if name in tensors}
+        # Parameters are attributes: `ParameterDict`'s own way to them takes ten times as long.
+        found = {kind: getattr(tensors, name, None) for kind, tensors in self._tensors.items()}
+        return {kind: tensor for kind, tensor in found.items() if tensor is not None}
 
     def detach_from(self, host: nn.Module) -> None:
         """Removes the hooks and this child module."""
@@ -107,14 +110,14 @@ class Site(nn.Module):
         """The segments whose adapter is here, by their number in the layout."""
         return {i: s for i, s in enumerate(layout.segments) if s.name in self.configs}
 
-    def _drop(self, segment: Segment, length: int) -> Drop:
+    def _drop(self, segment: Segment, heads: int = 1) -> Drop:
         assert segment.name is not None
         probability, key = self.configs[segment.name].dropout, segment.drop
         if not probability or key is None:
             return lambda x_TD: x_TD
         if key == "torch":
             return lambda x_TD: F.dropout(x_TD, probability, self.training)
-        return lambda x_TD: dropped(x_TD, key, self.place, probability, length)
+        return lambda x_TD: dropped(x_TD, key, self.place, probability, heads)
 
 
 class BlockSite(Site):
@@ -142,36 +145,39 @@ class BlockSite(Site):
             return None
         x, y = _hidden_states(args, kwargs), output[0] if isinstance(output, tuple) else output
         # Some families flatten the tokens before the block, some after it.
-        x_BSD, y_BSD = (z.view(self._rows, -1, z.shape[-1]) for z in (x, y))
-        inputs = layout.split(x_BSD)
-        parts = {i: self._output(s, inputs[i], layout, routing) for i, s in mine.items()}
-        y = add_rows(layout, y_BSD, parts).view(y.shape)
+        x_TD, y_TD = (z.view(-1, z.shape[-1]) for z in (x, y))
+        inputs, chosen = layout.split(x_TD), self._chosen(layout, mine, routing)
+        parts = {i: self._output(s, inputs[i], layout, chosen.get(i)) for i, s in mine.items()}
+        y = add_rows(layout, y_TD, parts).view(y.shape)
         return (y, *output[1:]) if isinstance(output, tuple) else y
 
+    def _chosen(
+        self, layout: RowLayout, mine: Mapping[int, Segment], routing: BaseRouting | None
+    ) -> dict[int, Routing]:
+        """The base router's choice for the rows of the adapters that go by it."""
+        wanted = [
+            i
+            for i, s in mine.items()
+            if s.name is not None and isinstance(self.configs[s.name], EmbeddedConfig)
+        ]
+        if not wanted:
+            return {}
+        assert routing is not None, "the router runs before this hook"
+        weights, indices = layout.split(routing.weight_TK), layout.split(routing.index_TK)
+        return {i: Routing(weights[i], indices[i]) for i in wanted}
+
     def _output(
-        self,
-        segment: Segment,
-        x_bSD: Tensor,
-        layout: RowLayout,
-        routing: BaseRouting | None,
+        self, segment: Segment, x_TD: Tensor, layout: RowLayout, chosen: Routing | None
     ) -> Tensor:
         assert segment.name is not None
-        name, length = segment.name, x_bSD.shape[1]
-        config = self.configs[name]
-        x_TD = x_bSD.flatten(0, 1)
-        tokens = slice(segment.start * length, segment.stop * length)
-        chosen = None
-        if isinstance(config, EmbeddedConfig):
-            assert routing is not None, "the router runs before this hook"
-            chosen = Routing(routing.weight_TK[tokens], routing.index_TK[tokens])
-        mask_T = layout.mask_of(segment, length, x_TD.device)
-        drop = self._drop(segment, length)
-        y_TD, sums = apply_beside_block(
-            config, self.weights(name), BlockInput(x_TD, mask_T, drop, chosen)
+        y_TD, routed = apply_beside_block(
+            self.configs[segment.name],
+            self.weights(segment.name),
+            BlockInput(x_TD, self._drop(segment), chosen),
         )
-        if sums is not None:
-            layout.add_sums(name, sums)
-        return y_TD.view(-1, length, y_TD.shape[-1])
+        if routed is not None and torch.is_grad_enabled():
+            layout.keep_routing(segment.name, routed)
+        return y_TD
 
 
 class LinearSite(Site):
@@ -194,10 +200,10 @@ class LinearSite(Site):
     def _output(self, segment: Segment, x_bSI: Tensor) -> Tensor:
         assert segment.name is not None
         x_TI = x_bSI.flatten(0, -2)
-        drop = self._drop(segment, math.prod(x_bSI.shape[1:-1]))
+        # Latent attention projects (B, heads, S, I).
+        drop = self._drop(segment, heads=math.prod(x_bSI.shape[1:-2]))
         config = self.configs[segment.name]
         y_TO = lora.apply(config, self.weights(segment.name), x_TI, drop)  # type: ignore[arg-type]
-        # Latent attention projects (B, heads, S, I).
         return y_TO.view(-1, *x_bSI.shape[1:-1], y_TO.shape[-1])
 
 
@@ -276,9 +282,20 @@ def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
 
 
 def add_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
-    """Adds parts to the rows of their segments and leaves the other rows as they are."""
-    rows = layout.split(y_BSO)
-    return _joined([y + parts[i].to(y.dtype) if i in parts else y for i, y in enumerate(rows)])
+    """Adds parts to the rows of their segments and leaves the other rows as they are.
+
+    Neighbours are added in one operation, all of them where every segment has a part.
+    """
+    runs = [list(run) for _, run in groupby(range(len(layout.segments)), parts.__contains__)]
+    each = len(y_BSO) // layout.rows
+    bounds = [(layout.segments[run[0]].start, layout.segments[run[-1]].stop) for run in runs]
+    pieces = y_BSO.split_with_sizes([(stop - start) * each for start, stop in bounds])
+    return _joined(
+        [
+            y + _joined([parts[i].to(y.dtype) for i in run]) if run[0] in parts else y
+            for run, y in zip(runs, pieces, strict=True)
+        ]
+    )
 
 
 def replace_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:

@@ -62,9 +62,7 @@ class TrialBatch:
     def on(self, ranks: Ranks) -> AdapterRows:
         """This rank's part of the batch."""
         mine = ranks.share(len(self.rows))
-        config = self.training
-        key = DropKey(config.seed, self.step, mine, len(self.rows), config.max_length)
-        return AdapterRows(self.rows[mine], key)
+        return AdapterRows(self.rows[mine], DropKey.of(self.training.seed, self.step, mine))
 
 
 @dataclass(frozen=True)

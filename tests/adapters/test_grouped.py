@@ -207,11 +207,10 @@ def block_input(dtype: torch.dtype, probability: float = 0.0) -> BlockInput:
     x_TD = drawn(TOKENS, 8, seed=7).float().to(dtype).requires_grad_()
     index_TK = torch.randint(64, (TOKENS, 2), generator=torch.Generator().manual_seed(2))
     weight_TK = drawn(TOKENS, 2, seed=8).float().to(dtype).requires_grad_()
-    key = DropKey(seed=1, step=2, rows=slice(0, 3), batch_size=3, max_length=3)
+    key = DropKey.of(seed=1, step=2, rows=slice(0, 3))
     return BlockInput(
         x_TD,
-        torch.ones(TOKENS, dtype=torch.bool),
-        lambda z: dropped(z, key, 0, probability, 3),
+        lambda z: dropped(z, key, 0, probability),
         Routing(weight_TK, index_TK),
     )
 

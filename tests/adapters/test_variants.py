@@ -27,7 +27,7 @@ def weights_of(config, seed: int = 0) -> dict[str, Tensor]:
 
 def block_input(routing: Routing | None = None) -> BlockInput:
     x_TD = torch.randn(TOKENS, 6, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    return BlockInput(x_TD, torch.ones(TOKENS, dtype=torch.bool), lambda x: x, routing)
+    return BlockInput(x_TD, lambda x: x, routing)
 
 
 def base_routing() -> Routing:

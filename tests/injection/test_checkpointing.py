@@ -43,10 +43,7 @@ def training_host(family: str, *, checkpointing: bool, dropout: float = 0.0) -> 
 
 
 def packed_layout(*, dropout: bool = False, names: list[str] | None = None) -> RowLayout:
-    drops = {
-        name: DropKey(seed=i, step=3, rows=slice(0, 2), batch_size=2, max_length=9)
-        for i, name in enumerate(SIX)
-    }
+    drops = {name: DropKey.of(seed=i, step=3, rows=slice(0, 2)) for i, name in enumerate(SIX)}
     return rows_of(dict.fromkeys(names or list(PACK), 2), MASK.bool(), drops if dropout else None)
 
 

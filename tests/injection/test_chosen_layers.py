@@ -32,7 +32,7 @@ def on_layers(variant: str, layers: str) -> AdapterConfig:
 
 
 def answer(host: AdapterHost, name: str, ids: Tensor) -> Tensor:
-    key = DropKey(seed=3, step=1, rows=slice(0, len(ids)), batch_size=len(ids), max_length=9)
+    key = DropKey.of(seed=3, step=1, rows=slice(0, len(ids)))
     with host.using(rows_of({name: len(ids)}, drops={name: key})):
         logits: Tensor = host.model(ids).logits
     return logits

@@ -122,7 +122,6 @@ def test_two_adapters_of_one_variant_and_different_rank_share_a_batch():
         assert_same(packed[rows], host.model(ids[rows]).logits)
 
 
-@torch.no_grad()
 def test_padding_changes_no_answer_and_is_not_counted_by_the_peft_router():
     host = packed_host("olmoe")
     ids = rows_of_each()["perft-r"]

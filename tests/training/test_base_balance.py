@@ -118,7 +118,6 @@ def test_the_term_changes_the_gradient_of_every_variant_that_asks_for_it() -> No
         assert changed == (name in BALANCED), name
 
 
-@torch.no_grad()
 def test_sums_are_of_the_adapters_that_ask_and_leave_padding_out() -> None:
     host, rows = host_of("mixtral"), rows_of_each()
     packed = pack_losses(host, 0, {name: AdapterRows(rows[name]) for name in CONFIGS})

@@ -129,7 +129,7 @@ def test_not_even_a_gradient_crosses_from_rows_that_are_no_numbers(
         poison(pack, f"bad-{kind}")
 
     def gradients(names: list[str]) -> dict[str, list[float]]:
-        key = DropKey(seed=0, step=0, rows=slice(0, 4), batch_size=4, max_length=16)
+        key = DropKey.of(seed=0, step=0, rows=slice(0, 4))
         batch = {name: AdapterRows(pack.running[name].batch().rows, key) for name in names}
         losses = pack_losses(pack.host, 0, batch)
         torch.stack(list(losses.loss.values())).sum().backward()
