@@ -113,7 +113,7 @@ class Step:
         handle = first.register_forward_hook(lambda _m, _a, y_BSD: y_BSD.requires_grad_())
         for names in (each.names for each in self._together(self.batches)):
             rows = [row for name in names for row in self.batches[name].on(self.ranks).rows]
-            batch = collate(rows, 0, self.ranks.device)
+            batch = collate([rows], 0, self.ranks.device)
             loss_N: Tensor = token_losses(
                 model, batch.ids_BS, batch.position_N, batch.label_N, plain=has_plain_head(model)
             )

@@ -2,12 +2,13 @@
 
 from perft.evaluation.decoding import Opening
 from perft.evaluation.generate import generate
-from perft.evaluation.loss import Validated, validate
+from perft.evaluation.loss import Together, Validated, validate
 from perft.evaluation.score import Prediction, count_correct, predict, prompt_rows
 
 __all__ = [
     "Opening",
     "Prediction",
+    "Together",
     "Validated",
     "count_correct",
     "generate",

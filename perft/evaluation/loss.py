@@ -6,19 +6,22 @@ writes, so generation may begin there: where an adapter gives the answer as it s
 there is nothing left to generate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from perft.forward import AdapterRows, Row, pack_choices, target_count
+from perft.forward import AdapterRows, BatchShape, Row, pack_choices, target_count
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 
 TOKENS_PER_FORWARD = 16_384
 """Padded tokens of one evaluation forward pass, over all adapters; bounds its memory."""
+
+Together = tuple[BatchShape, Sequence[str]]
+"""Adapters that share a pass, and what it is filled up to on each rank."""
 
 
 def chunks_by_length(lengths: Sequence[int], copies: int, ranks: Ranks) -> list[list[int]]:
@@ -60,7 +63,13 @@ class Validated:
 
 
 def validate(
-    host: AdapterHost, names: Sequence[str], rows: Sequence[Row], pad: int, ranks: Ranks
+    host: AdapterHost,
+    names: Sequence[str],
+    rows: Sequence[Row],
+    pad: int,
+    ranks: Ranks,
+    *,
+    together: Sequence[Together] | None = None,
 ) -> Validated:
     """Runs every adapter over all rows.
 
@@ -70,13 +79,15 @@ def validate(
         rows: token rows, at least one per rank; every adapter sees all of them.
         pad: token id of padding.
         ranks: the rows are shared among them.
+        together: which adapters go through the base together, in which fixed shape; None for all
+            of them, with the rows as they are.
     """
     totals = {name: torch.zeros((), dtype=torch.float64, device="cpu") for name in names}
     begun: dict[str, dict[int, list[int]]] = {name: {} for name in names}
-    for chunk in chunks_by_length([len(ids) for ids, _ in rows], len(names), ranks):
+    for some, shape, chunk in _passes(names, [len(ids) for ids, _ in rows], ranks, together):
         mine = chunk[ranks.share(len(chunk))]
-        part = AdapterRows([rows[i] for i in mine])
-        for name, (loss, choices) in pack_choices(host, pad, dict.fromkeys(names, part)).items():
+        parts = dict.fromkeys(some, AdapterRows([rows[i] for i in mine]))
+        for name, (loss, choices) in pack_choices(host, pad, parts, shape).items():
             totals[name] += loss.double().cpu()
             for i, tokens in zip(mine, choices, strict=True):
                 begun[name][i] = _begun(tokens.numpy(), rows[i])
@@ -84,6 +95,23 @@ def validate(
     ranks.add_up(list(on_device.values()))
     targets = sum(target_count(row) for row in rows)
     return Validated({name: float(total) / targets for name, total in on_device.items()}, begun)
+
+
+def _passes(
+    names: Sequence[str],
+    lengths: Sequence[int],
+    ranks: Ranks,
+    together: Sequence[Together] | None,
+) -> Iterator[tuple[Sequence[str], BatchShape | None, list[int]]]:
+    """The adapters of each pass, what it is filled up to, and the rows that they see."""
+    if together is None:
+        for chunk in chunks_by_length(lengths, len(names), ranks):
+            yield names, None, chunk
+        return
+    for shape, some in together:
+        each = shape.rows // shape.adapters * ranks.size
+        for chunk in split_by_length(lengths, -(-len(lengths) // each)):
+            yield some, shape, chunk
 
 
 def _begun(choices: npt.NDArray[np.int64], row: Row) -> list[int]:

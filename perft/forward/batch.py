@@ -5,6 +5,7 @@ Shapes: B rows, S padded length, N predicted tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,25 @@ Row = tuple[npt.NDArray[np.int32], int]
 
 
 @dataclass(frozen=True)
+class BatchShape:
+    """What a batch is filled up to, whatever rows it has.
+
+    Attributes:
+        rows: B.
+        length: S, in tokens.
+        adapters: how many have room.
+        predictions: tokens with loss that each of them has room for, in a place of its own.
+        whole: N, with what rounds it up.
+    """
+
+    rows: int
+    length: int
+    adapters: int
+    predictions: int
+    whole: int
+
+
+@dataclass(frozen=True)
 class TokenBatch:
     """Rows padded on the right, and what is predicted in them.
 
@@ -24,29 +44,40 @@ class TokenBatch:
         mask_BS: false at padding.
         position_N: flat positions whose next token is predicted.
         label_N: those next tokens.
-        targets: how many predictions each row has, in row order; those that fill come after.
+        is_real_N: false where a prediction only fills.
+        targets: by adapter, how many predictions each of its rows has.
+        shape: what the batch was filled up to; None for no more than its rows.
     """
 
     ids_BS: Tensor
     mask_BS: Tensor
     position_N: Tensor
     label_N: Tensor
-    targets: tuple[int, ...]
+    is_real_N: Tensor
+    targets: tuple[tuple[int, ...], ...]
+    shape: BatchShape | None = None
 
+    def by_row(self, value_N: Tensor) -> list[tuple[Tensor, ...]]:
+        """By adapter, the part of each of its rows."""
+        sizes: list[int] = []
+        for targets in self.targets:
+            room = sum(targets) if self.shape is None else self.shape.predictions
+            sizes += [*targets, room - sum(targets)]
+        pieces = iter(torch.split(value_N, [*sizes, len(value_N) - sum(sizes)]))
+        return [tuple(islice(pieces, len(targets) + 1))[:-1] for targets in self.targets]
 
-@dataclass(frozen=True)
-class BatchShape:
-    """What a batch is filled up to, whatever rows it has.
+    def totals(self, loss_N: Tensor) -> list[Tensor]:
+        """By adapter, the sum over its predictions.
 
-    Attributes:
-        rows: B.
-        length: S, in tokens.
-        predictions: N.
-    """
-
-    rows: int
-    length: int
-    predictions: int
+        In a filled batch every adapter's are added up in the same order wherever its place is, and
+        the operations do not depend on how many there are.
+        """
+        if self.shape is None:
+            return [torch.cat(rows).sum() for rows in self.by_row(loss_N)]
+        loss_N = torch.where(self.is_real_N, loss_N, 0.0)
+        places = self.shape.adapters * self.shape.predictions
+        total_A = loss_N[:places].view(self.shape.adapters, -1).sum(1)
+        return list(total_A[: len(self.targets)])
 
 
 def target_count(row: Row) -> int:
@@ -56,34 +87,41 @@ def target_count(row: Row) -> int:
 
 
 def collate(
-    rows: Sequence[Row], pad: int, device: torch.device, shape: BatchShape | None = None
+    parts: Sequence[Sequence[Row]], pad: int, device: torch.device, shape: BatchShape | None = None
 ) -> TokenBatch:
     """Pads rows on the right and lists what is predicted.
 
     Args:
-        rows: at least one.
+        parts: the rows of each adapter, one row in all at least.
         pad: token id of padding.
         device: where the batch goes.
-        shape: what the batch is filled up to, with rows of padding and with predictions of the
-            first token that no row has; None for the longest row and no more.
+        shape: what the batch is filled up to, with rows of padding and with predictions that do
+            not count; None for the rows as they are.
     """
-    targets = tuple(target_count(row) for row in rows)
-    shape = shape or BatchShape(len(rows), max(len(ids) for ids, _ in rows), sum(targets))
-    length, rest = shape.length, shape.predictions - sum(targets)
-    assert rest >= 0, f"{sum(targets)} predictions have no room in {shape}"
-    ids_BS = np.full((shape.rows, length), pad, dtype=np.int64)
-    mask_BS = np.zeros((shape.rows, length), dtype=bool)
-    positions, labels = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    for b, (ids, free) in enumerate(rows):
-        ids_BS[b, : len(ids)] = ids
-        mask_BS[b, : len(ids)] = True
-        first = max(free, 1)
-        positions.append(np.arange(first - 1, len(ids) - 1) + b * length)
-        labels.append(ids[first:].astype(np.int64))
+    rows = [row for part in parts for row in part]
+    targets = tuple(tuple(map(target_count, part)) for part in parts)
+    length = max(len(ids) for ids, _ in rows) if shape is None else shape.length
+    ids_BS = np.full((len(rows) if shape is None else shape.rows, length), pad, dtype=np.int64)
+    mask_BS = np.zeros(ids_BS.shape, dtype=bool)
+    wanted_N = np.zeros((3, sum(map(sum, targets)) if shape is None else shape.whole), np.int64)
+    b = at = 0
+    for i, part in enumerate(parts):
+        at = at if shape is None else i * shape.predictions
+        for ids, free in part:
+            ids_BS[b, : len(ids)] = ids
+            mask_BS[b, : len(ids)] = True
+            first, to = max(free, 1), at + target_count((ids, free))
+            wanted_N[0, at:to] = np.arange(first - 1, len(ids) - 1) + b * length
+            wanted_N[1, at:to] = ids[first:]
+            wanted_N[2, at:to] = 1
+            b, at = b + 1, to
+    position_N, label_N, is_real_N = torch.from_numpy(wanted_N).to(device)
     return TokenBatch(
         torch.from_numpy(ids_BS).to(device),
         torch.from_numpy(mask_BS).to(device),
-        torch.from_numpy(np.pad(np.concatenate(positions), (0, rest))).to(device),
-        torch.from_numpy(np.pad(np.concatenate(labels), (0, rest))).to(device),
+        position_N,
+        label_N,
+        is_real_N.bool(),
         targets,
+        shape,
     )

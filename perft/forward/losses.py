@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -13,6 +12,7 @@ from perft.adapters.routing import RouterSums
 from perft.forward.batch import BatchShape, Row, TokenBatch, collate
 from perft.injection import AdapterHost, RowLayout, rows_of
 from perft.models.head import has_plain_head, token_choices, token_losses
+from perft.models.whole_rows import whole_rows
 
 Found = TypeVar("Found")
 
@@ -45,13 +45,39 @@ class PackLosses:
     base_sums: dict[str, RouterSums]
 
 
-def pack_losses(
-    host: AdapterHost,
-    pad: int,
-    parts: Mapping[str, AdapterRows],
-    shape: BatchShape | None = None,
-) -> PackLosses:
-    """Runs the base once over all rows; no adapter sees another's.
+@dataclass(frozen=True)
+class PackBatch:
+    """The rows of many adapters, ready to go through the base.
+
+    Attributes:
+        names: the adapters.
+        batch: their rows.
+        layout: which rows are whose.
+    """
+
+    names: tuple[str, ...]
+    batch: TokenBatch
+    layout: RowLayout
+
+    def tensors(self) -> list[Tensor]:
+        """Everything about the rows that is on the device."""
+        batch = self.batch
+        drops = [s.drop.seed_b for s in self.layout.segments if isinstance(s.drop, DropKey)]
+        found = (batch.ids_BS, batch.mask_BS, batch.position_N, batch.label_N, batch.is_real_N)
+        return [*found, *drops]
+
+    @torch.no_grad()
+    def refill(self, other: "PackBatch") -> None:
+        """Takes over the rows of a batch of the same adapters and shape, where its own were."""
+        assert (self.names, self.batch.shape) == (other.names, other.batch.shape)
+        for mine, its in zip(self.tensors(), other.tensors(), strict=True):
+            mine.copy_(its)
+
+
+def pack_batch(
+    host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows], shape: BatchShape | None = None
+) -> PackBatch:
+    """Lays the rows of many adapters out as one batch on the base's device.
 
     Args:
         host: the base with the adapters on it.
@@ -59,24 +85,41 @@ def pack_losses(
         parts: the rows of each adapter.
         shape: what the batch is filled up to; None for the rows as they are.
     """
-    loss_N, batch, layout = _run(host, pad, parts, token_losses, shape)
-    return PackLosses(_totals(parts, batch, loss_N), layout.sums, layout.base_sums)
+    device = host.model.device
+    batch = collate([part.rows for part in parts.values()], pad, device, shape)
+    counts: dict[str | None, int] = {name: len(part.rows) for name, part in parts.items()}
+    if filling := len(batch.ids_BS) - sum(counts.values()):
+        counts[None] = filling
+    layout = rows_of(counts, batch.mask_BS, _drops(parts, device))
+    return PackBatch(tuple(parts), batch, layout)
+
+
+def losses_of(host: AdapterHost, made: PackBatch) -> PackLosses:
+    """Runs the base once over a batch; no adapter sees another's rows."""
+    loss_N, layout = _run(host, made, token_losses)
+    losses = dict(zip(made.names, made.batch.totals(loss_N), strict=True))
+    return PackLosses(losses, layout.sums, layout.base_sums)
+
+
+def pack_losses(
+    host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows], shape: BatchShape | None = None
+) -> PackLosses:
+    """`losses_of` what `pack_batch` makes."""
+    return losses_of(host, pack_batch(host, pad, parts, shape))
 
 
 def row_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) -> dict[str, Tensor]:
     """Like `pack_losses`, but each row's own sum: by adapter, (rows,), nats, fp64."""
-    loss_N, batch, _ = _run(host, pad, parts, token_losses, None)
+    made = pack_batch(host, pad, parts)
+    loss_N, _ = _run(host, made, token_losses)
     return {
         name: torch.stack([loss.double().sum() for loss in losses])
-        for name, losses in _by_row(parts, batch, loss_N).items()
+        for name, losses in zip(parts, made.batch.by_row(loss_N), strict=True)
     }
 
 
 def pack_choices(
-    host: AdapterHost,
-    pad: int,
-    parts: Mapping[str, AdapterRows],
-    shape: BatchShape | None = None,
+    host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows], shape: BatchShape | None = None
 ) -> dict[str, tuple[Tensor, tuple[Tensor, ...]]]:
     """The losses of `pack_losses`, without gradient, and what the adapters themselves would write.
 
@@ -84,33 +127,19 @@ def pack_choices(
         By adapter, its loss in nats, and for each of its rows the token that it finds most likely
         in the place of every predicted one, on the CPU.
     """
-    (loss_N, token_N), batch, _ = _run(host, pad, parts, token_choices, shape)
-    losses, tokens = _totals(parts, batch, loss_N), _by_row(parts, batch, token_N.cpu())
-    return {name: (losses[name], tokens[name]) for name in parts}
+    made = pack_batch(host, pad, parts, shape)
+    (loss_N, token_N), _ = _run(host, made, token_choices)
+    losses, tokens = made.batch.totals(loss_N), made.batch.by_row(token_N.cpu())
+    return dict(zip(parts, zip(losses, tokens, strict=True), strict=True))
 
 
-def _run(
-    host: AdapterHost,
-    pad: int,
-    parts: Mapping[str, AdapterRows],
-    of: Callable[..., Found],
-    shape: BatchShape | None,
-) -> tuple[Found, TokenBatch, RowLayout]:
-    """What `of` finds at every predicted token, with the batch and the layout that went through."""
-    rows = [row for part in parts.values() for row in part.rows]
-    batch = collate(rows, pad, host.model.device, shape)
-    counts: dict[str | None, int] = {name: len(part.rows) for name, part in parts.items()}
-    if len(batch.ids_BS) > len(rows):
-        counts[None] = len(batch.ids_BS) - len(rows)
-    layout = rows_of(
-        counts,
-        batch.mask_BS,
-        _drops(parts, host.model.device),
-    )
+def _run(host: AdapterHost, made: PackBatch, of: Callable[..., Found]) -> tuple[Found, RowLayout]:
+    """What `of` finds at every predicted token, and the layout with the routing of the pass."""
+    batch, layout = made.batch, made.layout.replay()
     plain = has_plain_head(host.model)
-    with host.using(layout):
+    with host.using(layout), whole_rows():
         found = of(host.model, batch.ids_BS, batch.position_N, batch.label_N, plain=plain)
-    return found, batch, layout
+    return found, layout
 
 
 def _drops(parts: Mapping[str, AdapterRows], device: torch.device) -> dict[str, DropKey]:
@@ -121,18 +150,3 @@ def _drops(parts: Mapping[str, AdapterRows], device: torch.device) -> dict[str, 
     rows = [len(seed_b) for seed_b in seeds.values()]
     each = torch.split(torch.cat(list(seeds.values())).to(device), rows)
     return {name: DropKey(seed_b) for name, seed_b in zip(seeds, each, strict=True)}
-
-
-def _totals(
-    parts: Mapping[str, AdapterRows], batch: TokenBatch, loss_N: Tensor
-) -> dict[str, Tensor]:
-    return {name: torch.cat(rows).sum() for name, rows in _by_row(parts, batch, loss_N).items()}
-
-
-def _by_row(
-    parts: Mapping[str, AdapterRows], batch: TokenBatch, value_N: Tensor
-) -> dict[str, tuple[Tensor, ...]]:
-    """By adapter, the part of each of its rows."""
-    rest = len(value_N) - sum(batch.targets)
-    rows = iter(torch.split(value_N, [*batch.targets, rest]))
-    return {name: tuple(islice(rows, len(part.rows))) for name, part in parts.items()}

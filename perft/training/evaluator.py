@@ -1,16 +1,28 @@
 """What a pack's trials are measured by: their loss and their answers on a task's splits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from perft.evaluation import Prediction, Validated, count_correct, predict, validate
+from perft.evaluation import (
+    Prediction,
+    Together,
+    Validated,
+    count_correct,
+    predict,
+    validate,
+)
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
 from perft.training.data import TaskRows
+from perft.training.shapes import FixedShapes, RowRoom, room_for
+from perft.training.step import apart_from_others
+
+ROWS_AT_A_TIME = 16
+"""Examples of one trial in a pass of a fixed shape, on each rank."""
 
 Measured = tuple[float, int, int]
 """Validation loss (nats per answer token), examples answered right, and examples scored."""
@@ -24,11 +36,13 @@ class Evaluator:
         host: the base with the trials' adapters on it.
         rows: the task as token rows.
         ranks: the examples are shared among them.
+        fixed: gives the shapes of passes; None where these take the rows as they are.
     """
 
     host: AdapterHost
     rows: TaskRows
     ranks: Ranks
+    fixed: Callable[[], FixedShapes | None]
 
     def validate(
         self, lengths: Mapping[str, int], examples: int, *, scored: bool = True
@@ -75,7 +89,8 @@ class Evaluator:
         tokens = self.rows.validation(max_length)
         prompts = self.rows.prompts(self.rows.task.validation)
         rows = [tokens.row(i) for i in range(examples)]
-        found = validate(self.host, names, rows, pad, self.ranks)
+        together = self._together(names, room_for(tokens))
+        found = validate(self.host, names, rows, pad, self.ranks, together=together)
         # Where a prompt was cut, generation's is longer, and nothing is known of its answer.
         cut = {
             i
@@ -85,3 +100,10 @@ class Evaluator:
         for known in found.begun.values():
             known.update({i: [] for i in cut & known.keys()})
         return found
+
+    def _together(self, names: Sequence[str], room: RowRoom) -> list[Together] | None:
+        """The passes of trials whose rows all have the same room."""
+        if (fixed := self.fixed()) is None:
+            return None
+        kind = (ROWS_AT_A_TIME * self.ranks.size, room)
+        return list(fixed.passes(dict.fromkeys(names, kind), apart_from_others(self.host, names)))

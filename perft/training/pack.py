@@ -8,30 +8,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from perft.adapters.routing import RouterSums
 from perft.checkpoint import TrialState, adapter_files, from_bytes, to_bytes
 from perft.errors import ConfigError, StorageError
 from perft.evaluation import Prediction, count_correct
 from perft.injection import AdapterHost
-from perft.models.compiling import compilation_of
 from perft.models.load import Base
 from perft.ranks import Ranks
 from perft.tasks import Split, Task, TaskSource
 from perft.training.data import TaskRows
 from perft.training.evaluator import Evaluator
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.passes import (
-    fewer_tokens,
-    is_out_of_memory,
-    padded_tokens,
-    tokens_per_pass,
-)
 from perft.training.running import RunningTrial
-from perft.training.shapes import FixedShapes, are_fixed, room_for
-from perft.training.step import Pass, TrialBatch, fixed_passes_on, gradients_of, passes_on
+from perft.training.shapes import room_for
+from perft.training.stepper import Stepper
 from perft.trial import AdapterSize, Report, TrialConfig
 
 RUNG_EXAMPLES = 100
@@ -54,6 +43,7 @@ class Pack:
         checkpointing: whether the base's layers run again in the backward pass, which takes a
             third more time and far less memory.
         rung_accuracy: whether trials generate answers at every rung; at full length they always do.
+        say: hears what the user should know, in a sentence.
 
     Raises:
         ConfigError: if a rank would have no validation example, or the base no room to answer.
@@ -68,6 +58,7 @@ class Pack:
         slots: int = 1,
         checkpointing: bool = False,
         rung_accuracy: bool = True,
+        say: Callable[[str], None] = print,
     ) -> None:
         self.base = base
         self.task = task
@@ -75,19 +66,13 @@ class Pack:
         self.host = AdapterHost(base.model)
         self.rows = TaskRows(task, base.tokenizer, base.positions)
         self.running: dict[str, RunningTrial] = {}
-        hidden_size = self.host.blocks[0].hidden_size
-        self.tokens_per_pass = tokens_per_pass(ranks.device.type, hidden_size, ranks.size)
-        self._slots = slots
-        self._checkpointing = checkpointing
-        self._rung_accuracy = rung_accuracy
-        self._compilation = compilation_of(base.model)
-        self._is_fixed = are_fixed(
-            base.model.device, base.model.dtype, compiled=self._compilation is not None
+        pad: Any = base.tokenizer.pad_token_id
+        self._stepper = Stepper(
+            self.host, ranks, pad=pad, slots=slots, checkpointing=checkpointing, say=say
         )
-        if self._compilation is not None:
-            self._compilation.static = True
-        self._evaluator = Evaluator(self.host, self.rows, ranks)
-        self._trained = self._padded = 0
+        self._evaluator = Evaluator(self.host, self.rows, ranks, lambda: self._stepper.fixed)
+        self._rung_accuracy = rung_accuracy
+        self._trained = 0
         if len(task.validation.examples) < ranks.size:
             raise ConfigError(
                 f"{ranks.size} workers per group need at least as many validation examples, "
@@ -223,88 +208,27 @@ class Pack:
     @property
     def padding(self) -> float:
         """Share of padding in all tokens that went through the base in training, in [0, 1)."""
-        return 1.0 - self._trained / self._padded if self._padded else 0.0
+        padded = self._stepper.padded
+        return 1.0 - self._trained / padded if padded else 0.0
 
     @property
-    def fixed(self) -> FixedShapes | None:
-        """The shapes of passes; None where these take the rows as they are."""
-        if not self._is_fixed:
-            return None
-        vocabulary = len(self.base.model.get_output_embeddings().weight)
-        return FixedShapes(self._slots, self.tokens_per_pass, vocabulary, self.ranks)
+    def tokens_per_pass(self) -> int:
+        """What one pass takes on each rank; fewer once memory has run out."""
+        return self._stepper.tokens_per_pass
+
+    @tokens_per_pass.setter
+    def tokens_per_pass(self, tokens: int) -> None:
+        self._stepper.tokens_per_pass = tokens
 
     def _step(self, names: Sequence[str]) -> None:
         start = time.perf_counter()
         batches = {name: self.running[name].batch() for name in names}
-        losses, sums = self._gradients(batches)
+        losses, sums = self._stepper.gradients(batches)
         seconds = time.perf_counter() - start
         for name in names:
             tokens = sum(len(ids) for ids, _ in batches[name].rows)
             self.running[name].take_step(losses[name], tokens, seconds, sums.get(name))
             self._trained += tokens
-
-    def _gradients(
-        self, batches: Mapping[str, TrialBatch]
-    ) -> tuple[dict[str, Tensor], dict[str, RouterSums]]:
-        """The gradients of one step; again in smaller passes when memory runs out.
-
-        Nothing but gradients has changed by then. Several ranks cannot begin again, since one of
-        them may be alone in having none left, while the others wait for it: its error ends the
-        step, and `tokens_per_pass` is what the next attempt is to be made with.
-        """
-        pad: Any = self.base.tokenizer.pad_token_id
-        while True:
-            together = self._passes(batches)
-            try:
-                found = gradients_of(
-                    self.host,
-                    pad,
-                    self.ranks,
-                    batches,
-                    together,
-                    checkpointing=self._checkpointing,
-                )
-            except RuntimeError as error:
-                if not self._may_repeat(error, batches, together):
-                    raise
-            else:
-                self._padded += sum(self._tokens_of(each, batches) for each in together)
-                return found
-            # Only here, after the error is gone, do its frames no longer hold the activations.
-            for batch in batches.values():
-                batch.optimizer.skip()
-            torch.cuda.empty_cache()
-
-    def _passes(self, batches: Mapping[str, TrialBatch]) -> list[Pass]:
-        """The passes of a step: of whole batches, so that all ranks make the same ones."""
-        if (fixed := self.fixed) is not None:
-            return fixed_passes_on(self.host, fixed, {n: b.kind for n, b in batches.items()})
-        shapes = {name: batch.shape for name, batch in batches.items()}
-        return passes_on(self.host, self.ranks, shapes, self.tokens_per_pass)
-
-    def _tokens_of(self, one: Pass, batches: Mapping[str, TrialBatch]) -> int:
-        if one.shape is not None:
-            return one.shape.rows * one.shape.length * self.ranks.size
-        return padded_tokens(one.names, {name: batches[name].shape for name in one.names})
-
-    def _may_repeat(
-        self, error: RuntimeError, batches: Mapping[str, TrialBatch], together: Sequence[Pass]
-    ) -> bool:
-        """Whether a step that failed may run again, with what is to be different by then.
-
-        Raises:
-            ConfigError: if a lone trial fits no pass.
-        """
-        if is_out_of_memory(error):
-            shapes = {name: batch.shape for name, batch in batches.items()}
-            fewer = fewer_tokens(shapes, [each.names for each in together])
-            self.tokens_per_pass = max(1, fewer // self.ranks.size)
-            return self.ranks.size == 1
-        if self._compilation is not None and self._compilation.active:
-            # A backward pass may fail to compile; a fault of another kind comes again.
-            self._compilation.give_up(error)
-            return True
-        return False
 
     def _evaluate(self, names: Sequence[str]) -> dict[str, Report | None]:
         """All validation examples for trials of full length, fewer for those at a rung."""

@@ -86,12 +86,12 @@ class FixedShapes:
     def of(self, kind: Kind) -> BatchShape:
         """The shape of a pass of trials of a kind, on each rank."""
         rows, room = kind
-        mine = self.trials(kind) * -(-rows // self.ranks.size)
+        trials, each = self.trials(kind), -(-rows // self.ranks.size)
         at_once = predictions_at_once(self.vocabulary)
-        wanted = mine * room.predictions
+        wanted = trials * each * room.predictions
         # The head takes so many predictions at a time: the last time as many as the first.
         whole = wanted if wanted <= at_once else -(-wanted // at_once) * at_once
-        return BatchShape(mine, room.length, whole)
+        return BatchShape(trials * each, room.length, trials, each * room.predictions, whole)
 
     def passes(
         self, kinds: Mapping[str, Kind], apart: Set[str] = frozenset()

@@ -4,8 +4,8 @@ The losses of the trials are added up before the backward pass. No row of one ad
 another adapter's tensors, so the sum's gradient is each trial's own gradient, exactly.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,15 @@ from torch import Tensor
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums, load_balancing_loss
 from perft.config import RoutedConfig, TrainingConfig
-from perft.forward import AdapterRows, BatchShape, Row, pack_losses, target_count
+from perft.forward import (
+    AdapterRows,
+    BatchShape,
+    PackBatch,
+    Row,
+    losses_of,
+    pack_batch,
+    target_count,
+)
 from perft.injection import AdapterHost
 from perft.models.blocks import decoder_layers
 from perft.models.checkpointing import recomputed
@@ -23,6 +31,9 @@ from perft.ranks import Ranks
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.passes import Shape, passes
 from perft.training.shapes import FixedShapes, Kind, RowRoom
+
+Measures = tuple[dict[str, Tensor], dict[str, RouterSums]]
+"""Mean loss per predicted token, and routing sums, of each trial."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +108,18 @@ def passes_on(
 
 
 def fixed_passes_on(host: AdapterHost, fixed: FixedShapes, kinds: Mapping[str, Kind]) -> list[Pass]:
-    """As `passes_on`, where every pass has a fixed shape.
-
-    Trials with adapters in attention share no pass with others, on any number of ranks: what the
-    base computes in such a pass is not compiled, and rounds otherwise.
-    """
-    apart = {name for name in kinds if host.in_attention(name)}
+    """As `passes_on`, where every pass has a fixed shape."""
+    apart = apart_from_others(host, kinds)
     return [Pass(names, shape) for shape, names in fixed.passes(kinds, apart)]
+
+
+def apart_from_others(host: AdapterHost, names: Iterable[str]) -> set[str]:
+    """Trials that share passes of fixed shapes among themselves alone, on any number of ranks.
+
+    Those with adapters in attention: what the base computes around them is not compiled, and
+    rounds otherwise.
+    """
+    return {name for name in names if host.in_attention(name)}
 
 
 def gradients_of(
@@ -114,7 +130,7 @@ def gradients_of(
     together: Sequence[Pass],
     *,
     checkpointing: bool = False,
-) -> tuple[dict[str, Tensor], dict[str, RouterSums]]:
+) -> Measures:
     """Computes every trial's gradient, summed over the ranks.
 
     Args:
@@ -129,32 +145,54 @@ def gradients_of(
     Returns:
         The mean loss per predicted token and the routing sums of each trial, over all ranks.
     """
-    loss: dict[str, Tensor] = {}
+    means: dict[str, Tensor] = {}
     sums: dict[str, RouterSums] = {}
-    for each in together:
-        its = {name: batches[name] for name in each.names}
-        losses, its_sums = _one_pass(host, pad, ranks, its, each.shape, checkpointing)
-        loss |= losses
-        sums |= its_sums
+    for one in together:
+        made = batch_of(host, pad, ranks, batches, one)
+        targets = {name: max(1, batches[name].targets) for name in one.names}
+        with manner_of(host, one, checkpointing=checkpointing):
+            total, found = objective(host, ranks, made, targets)
+            total.backward()  # type: ignore[no-untyped-call]
+        means |= found[0]
+        sums |= found[1]
     gradients = [g for batch in batches.values() for g in batch.optimizer.gradients()]
-    ranks.add_up([*gradients, *loss.values()])
-    return loss, sums
+    ranks.add_up([*gradients, *means.values()])
+    return means, sums
 
 
-def _one_pass(
-    host: AdapterHost,
-    pad: int,
-    ranks: Ranks,
-    batches: Mapping[str, TrialBatch],
-    shape: BatchShape | None,
-    checkpointing: bool,
-) -> tuple[dict[str, Tensor], dict[str, RouterSums]]:
+def batch_of(
+    host: AdapterHost, pad: int, ranks: Ranks, batches: Mapping[str, TrialBatch], one: Pass
+) -> PackBatch:
+    """This rank's rows of a pass; arguments as those of `gradients_of`."""
+    return pack_batch(host, pad, {name: batches[name].on(ranks) for name in one.names}, one.shape)
+
+
+@contextmanager
+def manner_of(host: AdapterHost, one: Pass, *, checkpointing: bool) -> Iterator[None]:
+    """Inside, forward passes keep for the backward pass what a pass of this kind is to keep."""
     layers = decoder_layers(host.model) if checkpointing else []
-    whole_depth = nullcontext() if shape is None else gradient_from_embeddings(host.model)
+    whole_depth = nullcontext() if one.shape is None else gradient_from_embeddings(host.model)
     with recomputed(layers, host.checkpoint_contexts), whole_depth:
-        parts = {name: batch.on(ranks) for name, batch in batches.items()}
-        losses = pack_losses(host, pad, parts, shape)
-    means = {name: losses.loss[name] / max(1, batches[name].targets) for name in batches}
+        yield
+
+
+def objective(
+    host: AdapterHost, ranks: Ranks, made: PackBatch, targets: Mapping[str, Tensor | int]
+) -> tuple[Tensor, Measures]:
+    """Runs the base once over a batch, and adds up what its trials minimise.
+
+    Args:
+        host: the base with the trials' adapters on it.
+        ranks: the processes that share each trial's batch.
+        made: this rank's rows.
+        targets: predicted tokens of each trial over all ranks, at least 1.
+
+    Returns:
+        The sum over trials, of this rank's part, with gradient; and without, this rank's part of
+        each trial's mean loss, and its routing sums over all ranks.
+    """
+    losses = losses_of(host, made)
+    means = {name: loss / targets[name] for name, loss in losses.loss.items()}
     sums, base_sums = _over_ranks([losses.sums, losses.base_sums], ranks)
     total = torch.stack(list(means.values())).sum()
     for name, mine in losses.sums.items():
@@ -163,8 +201,7 @@ def _one_pass(
         total = total + _balance(config.balance, mine, sums[name])
     for name, mine in losses.base_sums.items():
         total = total + _balance(host.configs[name].base_balance, mine, base_sums[name])
-    total.backward()  # type: ignore[no-untyped-call]
-    return {name: mean.detach().clone() for name, mean in means.items()}, sums
+    return total, ({name: mean.detach().clone() for name, mean in means.items()}, sums)
 
 
 def _balance(coefficient: float, mine: RouterSums, whole: RouterSums) -> Tensor | float:

@@ -93,6 +93,7 @@ def tiny_pack(
     task: Task | None = None,
     ranks: Ranks | None = None,
     checkpointing: bool = False,
+    slots: int = 1,
     rung_accuracy: bool = True,
 ) -> Pack:
     return Pack(
@@ -100,6 +101,7 @@ def tiny_pack(
         task or tiny_task(),
         ranks or Ranks(),
         checkpointing=checkpointing,
+        slots=slots,
         rung_accuracy=rung_accuracy,
     )
 

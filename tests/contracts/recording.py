@@ -89,7 +89,8 @@ class Recording:
                 self.captured += 1
             else:
                 self.replayed += 1
-                for operator in recorder.operators:
-                    operator()
+                with torch.no_grad():  # what autograd did is in the record
+                    for operator in recorder.operators:
+                        operator()
 
         return run

@@ -31,7 +31,7 @@ def naive_targets(rows: list[Row]) -> list[list[tuple[int, int, int]]]:
 
 @given(rows=ROWS)
 def test_collated_rows_predict_what_a_plain_loop_would(rows: list[Row]) -> None:
-    batch = collate(rows, PAD, torch.device("cpu"))
+    batch = collate([rows], PAD, torch.device("cpu"))
     length = max(len(ids) for ids, _ in rows)
     assert batch.ids_BS.shape == batch.mask_BS.shape == (len(rows), length)
     for b, (ids, _) in enumerate(rows):
@@ -41,8 +41,9 @@ def test_collated_rows_predict_what_a_plain_loop_would(rows: list[Row]) -> None:
     flat = [target for targets in expected for target in targets]
     assert batch.position_N.tolist() == [b * length + t for b, t, _ in flat]
     assert batch.label_N.tolist() == [label for _, _, label in flat]
-    assert list(batch.targets) == [len(targets) for targets in expected]
-    assert list(batch.targets) == [target_count(row) for row in rows]
+    assert batch.is_real_N.all()
+    assert batch.targets == (tuple(len(targets) for targets in expected),)
+    assert batch.targets == (tuple(target_count(row) for row in rows),)
 
 
 def test_a_row_of_one_token_predicts_nothing() -> None:

@@ -27,7 +27,7 @@ from perft.forward import AdapterRows, Row, pack_losses
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.step import TrialBatch, gradients_of
+from perft.training.step import Pass, TrialBatch, gradients_of
 
 BALANCE = 0.7
 CONFIGS: dict[str, AdapterConfig] = {
@@ -91,7 +91,7 @@ def loss_of_transformers(host: AdapterHost, name: str, rows: list[Row]) -> Tenso
 def test_gradients_in_a_pack_are_those_of_transformers_loss_for_each_adapter(family: str) -> None:
     host, rows = host_of(family), rows_of_each()
     mine = batches(host, rows)
-    gradients_of(host, 0, Ranks(), mine, [list(mine)])
+    gradients_of(host, 0, Ranks(), mine, [Pass(list(mine))])
     for name, batch in mine.items():
         found = {key: t.grad.clone() for key, t in host.tensors(name).items()}
         batch.optimizer.skip()
@@ -110,7 +110,7 @@ def test_the_term_changes_the_gradient_of_every_variant_that_asks_for_it() -> No
         {n: dataclasses.replace(c, base_balance=0) for n, c in CONFIGS.items()},
     ):
         host = host_of("olmoe", configs)
-        gradients_of(host, 0, Ranks(), batches(host, rows), [list(CONFIGS)])
+        gradients_of(host, 0, Ranks(), batches(host, rows), [Pass(list(CONFIGS))])
         gradients.append({name: [t.grad for t in host.tensors(name).values()] for name in CONFIGS})
     for name in CONFIGS:
         pairs = zip(gradients[0][name], gradients[1][name], strict=True)

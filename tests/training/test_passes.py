@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from contracts.packs import TEN, advance, apart, copied, tiny_pack
 from perft.errors import ConfigError
 from perft.ranks import Ranks
-from perft.training import pack as packs
+from perft.training import stepper
 from perft.training.passes import (
     NUMBERS_IN_CACHES,
     fewer_tokens,
@@ -19,6 +19,7 @@ from perft.training.passes import (
     passes,
     tokens_per_pass,
 )
+from perft.training.step import Pass
 from training import ranked
 
 SHAPES = st.dictionaries(
@@ -113,7 +114,7 @@ def test_a_step_without_memory_is_repeated_in_smaller_passes(
     for name, config in TEN.items():
         undisturbed.admit(name, config)
         short.admit(name, config)
-    whole = packs.gradients_of
+    whole = stepper.gradients_of
     limits: list[int] = []
 
     def gradients_of(*args: Any, **options: Any) -> Any:
@@ -125,7 +126,7 @@ def test_a_step_without_memory_is_repeated_in_smaller_passes(
         return found
 
     advance(undisturbed, dict.fromkeys(TEN, 4))
-    monkeypatch.setattr(packs, "gradients_of", gradients_of)
+    monkeypatch.setattr(stepper, "gradients_of", gradients_of)
     advance(short, dict.fromkeys(TEN, 4))
     assert len(limits) == 6
     assert limits[0] == limits[1] > 2 * limits[2] > 4 * limits[3] - 2
@@ -140,13 +141,13 @@ def test_one_of_several_ranks_without_memory_ends_the_step_and_knows_a_smaller_p
     pack = tiny_pack(ranks=Ranks(1, 2))
     for name, config in ranked.configs(2).items():
         pack.admit(name, config)
-    taken: list[list[list[str]]] = []
+    taken: list[list[Pass]] = []
 
     def no_memory(*args: Any, **_options: Any) -> None:
         taken.append(args[4])
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(packs, "gradients_of", no_memory)
+    monkeypatch.setattr(stepper, "gradients_of", no_memory)
     for _ in range(2):  # the second time as a group that has started again, with what is known
         with pytest.raises(torch.OutOfMemoryError):
             pack.train(dict.fromkeys(pack.running, 1))
@@ -162,7 +163,7 @@ def test_any_other_error_ends_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_args: Any, **_options: Any) -> None:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(packs, "gradients_of", fail)
+    monkeypatch.setattr(stepper, "gradients_of", fail)
     with pytest.raises(RuntimeError, match="shapes"):
         pack.train({"s": 1})
 

@@ -1,0 +1,104 @@
+"""A pass of a step that is captured once and replayed, until its trials change.
+
+A short pass waits for Python: a graph of it does not. All that changes from step to step lies in
+tensors that stay where they are: the rows, their predictions, what dropout depends on, and each
+trial's number of predictions.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from perft.adapters.routing import RouterSums
+from perft.forward import PackBatch
+from perft.injection import AdapterHost
+from perft.models.capture import Capture
+from perft.ranks import Ranks
+from perft.training.step import Measures, Pass, TrialBatch, batch_of, manner_of, objective
+
+
+class CapturedPass:
+    """One pass of the same trials, step after step, on a lone rank.
+
+    Args:
+        host: the base with the trials' adapters on it.
+        pad: token id of padding.
+        one: the pass, of a fixed shape.
+        capture: makes of a function one that repeats what it did.
+        checkpointing: whether the base's layers run again in the backward pass.
+    """
+
+    def __init__(
+        self, host: AdapterHost, pad: int, one: Pass, capture: Capture, *, checkpointing: bool
+    ) -> None:
+        assert one.shape is not None, "a pass that is captured has a fixed shape"
+        self._host, self._pad, self._one = host, pad, one
+        self._ranks = Ranks(device=host.model.device)
+        self._checkpointing = checkpointing
+        self._trained = [t for name in one.names for t in host.tensors(name).values()]
+        self._batch: PackBatch | None = None
+        self._targets = torch.ones(len(one.names), device=host.model.device)
+        self._kept: list[Tensor] | None = None
+        self._measures: Measures = ({}, {})
+        self._replay = capture(self._step)
+
+    def gradients(self, batches: Mapping[str, TrialBatch]) -> Measures:
+        """Every trial's gradient, where its optimiser looks for it.
+
+        Args:
+            batches: what each trial brings, others' left aside.
+
+        Returns:
+            As `gradients_of`.
+        """
+        made = batch_of(self._host, self._pad, self._ranks, batches, self._one)
+        if self._batch is None:
+            self._batch = made
+        else:
+            self._batch.refill(made)
+        counts = [max(1, batches[name].targets) for name in self._one.names]
+        self._targets.copy_(torch.tensor(counts, device="cpu"))
+        self._replay()
+        assert self._kept is not None
+        for tensor, gradient in zip(self._trained, self._kept, strict=False):
+            tensor.grad = gradient
+        # Copies: the next step writes where these are.
+        return _measures_in(self._measures, [t.clone() for t in _tensors_of(self._measures)])
+
+    def _step(self) -> None:
+        """Runs the pass on what lies in its tensors, and leaves in others what it found."""
+        assert self._batch is not None
+        targets = dict(zip(self._one.names, self._targets, strict=True))
+        with manner_of(self._host, self._one, checkpointing=self._checkpointing):
+            total, measures = objective(self._host, self._ranks, self._batch, targets)
+            # Not `backward`: what adds up gradients belongs to the stream that it first ran on.
+            found = torch.autograd.grad(total, self._trained, allow_unused=True)
+        gradients = [
+            torch.zeros_like(tensor) if gradient is None else gradient
+            for tensor, gradient in zip(self._trained, found, strict=True)
+        ]
+        now = [*gradients, *_tensors_of(measures)]
+        if self._kept is None:
+            self._kept = [tensor.detach().clone() for tensor in now]
+            self._measures = _measures_in(measures, self._kept[len(gradients) :])
+        else:
+            torch._foreach_copy_(self._kept, now)
+
+
+def _tensors_of(measures: Measures) -> list[Tensor]:
+    means, sums = measures
+    return [*means.values(), *(t for s in sums.values() for t in _parts(s))]
+
+
+def _measures_in(like: Measures, tensors: Sequence[Tensor]) -> Measures:
+    """The same measures, held in other tensors."""
+    rest = iter(tensors)
+    means = {name: next(rest) for name in like[0]}
+    return means, {
+        name: RouterSums(*(next(rest) for _ in _parts(s))) for name, s in like[1].items()
+    }
+
+
+def _parts(sums: RouterSums) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return sums.load_M, sums.prob_M, sums.entropy, sums.tokens
