@@ -49,7 +49,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         import torch  # only a GPU run pays for it
 
         if not torch.cuda.is_available():
-            pytest.fail('this test needs a CUDA device; leave it out with -m "not gpu"')
+            pytest.fail("no CUDA device: run this on a machine that has one")
     if item.get_closest_marker("browser"):
         missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
         if missing:

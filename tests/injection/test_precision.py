@@ -3,8 +3,15 @@
 import pytest
 import torch
 
-from contracts.adapters import SIX, add_random, next_token_loss, take_gradients, token_ids
-from contracts.bases import tiny_base
+from contracts.adapters import (
+    SIX,
+    add_random,
+    next_token_loss,
+    possible,
+    take_gradients,
+    token_ids,
+)
+from contracts.bases import answer, every_family, tiny_base
 from perft.injection import AdapterHost, rows_of
 
 
@@ -31,6 +38,22 @@ def test_masters_gradients_and_routing_are_fp32_and_logits_the_base_s(variant, b
     assert {gradient.dtype for gradient in take_gradients(host, "a").values()} == {masters}
     for sums in layout.sums.values():
         assert sums.prob_M.dtype == masters
+
+
+@every_family
+def test_every_familys_router_takes_lora_in_bf16(family: str):
+    model, ids = tiny_base(family, torch.bfloat16), token_ids(2)
+    host = AdapterHost(model)
+    if "lora-router" not in possible(host, SIX):
+        return
+    before = answer(model, ids).detach()
+    add_random(host, "a", SIX["lora-router"])
+    host.activate("a")
+    logits = answer(model, ids)
+    assert logits.dtype == before.dtype
+    assert not torch.equal(logits, before)
+    next_token_loss(logits.float(), ids).backward()
+    assert all(gradient.any() for gradient in take_gradients(host, "a").values())
 
 
 @pytest.mark.parametrize("variant", SIX)
