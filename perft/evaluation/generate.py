@@ -11,6 +11,7 @@ from perft.evaluation.fixed import Fixed
 from perft.evaluation.growing import Growing
 from perft.injection import AdapterHost
 from perft.models import capture
+from perft.models.compiling import uncompiled
 from perft.models.kv_cache import allows_fixed_cache
 from perft.ranks import Ranks
 
@@ -46,7 +47,9 @@ def generate(
     most_rows = MOST_ROWS
     while True:
         try:
-            return _generate(host, openings, DecoderSettings(pad, eos, most_rows), ranks)
+            # Each batch has a shape of its own: to compile for it would take longer than it does.
+            with uncompiled(host.model):
+                return _generate(host, openings, DecoderSettings(pad, eos, most_rows), ranks)
         except torch.OutOfMemoryError:
             if most_rows == 1 or ranks.size > 1:  # one rank may be alone in having none left
                 raise

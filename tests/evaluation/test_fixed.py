@@ -11,6 +11,7 @@ from contracts.packs import TEN, tiny_pack
 from contracts.recording import Recording, WaitsError
 from perft.evaluation import Opening, buckets, fixed, predict
 from perft.models.capture import Step
+from perft.models.compiling import compile_regions
 from perft.models.families import FAMILIES as SUPPORTED
 from perft.models.kv_cache import allows_fixed_cache
 from perft.models.skeleton import skeleton_of
@@ -187,3 +188,17 @@ def test_what_waits_for_the_device_cannot_be_recorded() -> None:
         run()
         with pytest.raises(WaitsError):
             run()
+
+
+@pytest.mark.filterwarnings("ignore")  # torch warns of what it traces
+def test_nothing_is_compiled_for_the_shapes_of_batches(use: Use) -> None:
+    host = host_with("olmoe", SIX)
+    openings = ragged(["perft-s", None])
+    use(None)
+    expected = written(host, openings)
+    compile_regions(host.model)
+    torch._dynamo.utils.counters.clear()
+    for capture in (None, uncaptured):
+        use(capture)
+        assert written(host, openings) == expected
+    assert not torch._dynamo.utils.counters["stats"]["unique_graphs"]
