@@ -31,6 +31,9 @@ COMPACT_SHARE = 4
 MEMORY_SHARE = 0.4
 """Of a GPU's free memory, for the cache: a copy of it is made whenever it grows."""
 
+PROMPT_TOKENS = 65_536
+"""Of a batch: its prompts, padded, go through the base in one pass."""
+
 
 class Growing:
     """A `Decoder` that drops rows which have ended from batch and cache.
@@ -46,7 +49,9 @@ class Growing:
         self, host: AdapterHost, openings: Openings, settings: DecoderSettings, ranks: Ranks
     ) -> None:
         self._host, self._pad, self._eos = host, settings.pad, settings.eos
-        at_once = rows_at_once(host, longest(openings), MEMORY_SHARE, settings.most_rows)
+        prompt = max((len(row.ids) for rows in openings.values() for row in rows), default=1)
+        most = min(settings.most_rows, max(1, PROMPT_TOKENS // prompt))
+        at_once = rows_at_once(host, longest(openings), MEMORY_SHARE, most)
         self.batches = _batches(openings, at_once, ranks)
         self.steps_between_checks = 1 if host.model.device.type == "cpu" else STEPS_BETWEEN_CHECKS
 

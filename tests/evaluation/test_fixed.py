@@ -10,7 +10,7 @@ from contracts.bases import FAMILIES
 from contracts.packs import TEN, tiny_pack
 from contracts.recording import Recording, WaitsError
 from perft.evaluation import Opening, buckets, fixed, predict
-from perft.models.capture import Step
+from perft.models.capture import GraphCapture, Step
 from perft.models.compiling import compile_regions
 from perft.models.families import FAMILIES as SUPPORTED
 from perft.models.kv_cache import allows_fixed_cache
@@ -202,3 +202,30 @@ def test_nothing_is_compiled_for_the_shapes_of_batches(use: Use) -> None:
         use(capture)
         assert written(host, openings) == expected
     assert not torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", ["olmoe", "mixtral", "deepseek_v3"])
+def test_a_gpu_replays_graphs_and_writes_what_it_writes_without(family: str, use: Use) -> None:
+    host = host_with(family)
+    host.model.to("cuda")
+    openings = ragged([*host.configs, None])
+    use(None)
+    expected = written(host, openings)
+    passes: list[object] = []
+    host.model.register_forward_hook(lambda *_: passes.append(1))
+    counted: list[int] = []
+
+    def counting(step: Step) -> Step:
+        run = graphs(step)
+
+        def count() -> None:
+            counted.append(1)
+            run()
+
+        return count
+
+    graphs = GraphCapture()
+    use(counting)
+    assert written(host, openings) == expected
+    assert len(passes) < len(counted), "most steps run without Python"

@@ -8,6 +8,7 @@ import torch
 from rows_to_write import Use, host_with, ragged, written
 
 from contracts.adapters import SIX
+from perft.evaluation import growing
 from perft.evaluation.decoding import rows_at_once
 from perft.models.capture import Capture, Step
 from perft.models.kv_cache import cache_size
@@ -49,6 +50,22 @@ def test_rows_that_do_not_fit_the_memory_go_in_smaller_batches(
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     assert written(host, openings) == expected
     assert max(tried) > 2
+
+
+def test_prompts_of_a_growing_batch_are_those_of_one_pass(
+    use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = host_with("olmoe", SIX)
+    openings = ragged(["perft-s", "perft-r"], 9)
+    use(None)
+    expected = written(host, openings)
+    monkeypatch.setattr(growing, "PROMPT_TOKENS", 20)
+    tokens: list[int] = []
+    host.model.register_forward_pre_hook(
+        lambda _model, _args, given: tokens.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    assert written(host, openings) == expected
+    assert 10 < max(tokens) <= 20
 
 
 def test_memory_that_holds_no_row_is_an_error(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
