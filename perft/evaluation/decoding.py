@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from perft.evaluation.loss import TOKENS_PER_FORWARD
+from perft.injection import AdapterHost, rows_of
 from perft.models.kv_cache import cache_size
 
 Ids = npt.NDArray[np.int32]
@@ -39,6 +41,21 @@ class Opening:
 
 Openings = Mapping[Any, Sequence[Opening]]
 """Rows by adapter, where None is the base alone."""
+
+
+@dataclass(frozen=True)
+class DecoderSettings:
+    """What every decoder is told.
+
+    Attributes:
+        pad: token id of padding.
+        eos: token id that ends a row.
+        most_rows: rows that a batch may have.
+    """
+
+    pad: int
+    eos: int
+    most_rows: int
 
 
 STEPS_BETWEEN_CHECKS = 16
@@ -72,23 +89,24 @@ class Decoder(Protocol):
         """The new tokens of the batch's rows, eos from a row's end on."""
 
 
-def rows_at_once(model: Any, length: int, share: float, device: torch.device) -> int:
-    """Rows whose cache fits the free memory of a GPU.
+def rows_at_once(host: AdapterHost, length: int, share: float, most: int) -> int:
+    """Rows that are written at a time: on a GPU as many as its free memory holds.
 
     Args:
-        model: the base; on several ranks all ask together.
+        host: the base; on several ranks all ask together.
         length: tokens of the longest row.
         share: of the free memory, for the cache.
-        device: a GPU.
+        most: rows that there may be.
     """
+    device = host.model.device
+    if device.type != "cuda":
+        return max(1, min(most, TOKENS_PER_FORWARD // length))
+    with host.using(rows_of({None: 1})):
+        size = cache_size(host.model)
     free, _ = torch.cuda.mem_get_info(device)
     # What torch has taken from the device and does not use is free, too.
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(MOST_ROWS, max(1, int(share * free) // cache_size(model).of_row(length)))
-
-
-MOST_ROWS = 1024
-"""Rows of a decode step that are enough for any GPU; their logits take memory, too."""
+    return max(1, min(most, int(share * free) // size.of_row(length)))
 
 
 def longest(openings: Openings) -> int:

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from perft.evaluation.buckets import batches_by_adapter, few_columns, few_rows, parts_of
 from perft.evaluation.decoding import (
     STEPS_BETWEEN_CHECKS,
-    Batch,
+    DecoderSettings,
     Ids,
     Opening,
     Openings,
@@ -31,16 +32,15 @@ from perft.evaluation.decoding import (
     padded,
     rows_at_once,
 )
-from perft.evaluation.loss import TOKENS_PER_FORWARD, split_by_length
+from perft.evaluation.loss import TOKENS_PER_FORWARD
 from perft.injection import AdapterHost, RowLayout, rows_of
 from perft.models.capture import Capture, Step
 from perft.models.kv_cache import FixedCache
 
-MEMORY_SHARE = 0.7
+MEMORY_SHARE = 0.6
 """Of a GPU's free memory, for the cache; passes over prompts take some of the rest."""
 
-COLUMNS = 64
-"""Columns, and those of passes over prompts, come in multiples of this."""
+_NONE = np.array([], dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -147,35 +147,38 @@ class Fixed:
     Args:
         host: the base with the adapters on it.
         openings: all rows that are to be written, at least one.
-        pad: token id of padding, which goes on the right.
-        eos: token id that ends a row.
+        settings: padding goes on the right.
         capture: makes a step one that is replayed.
     """
 
     steps_between_checks = STEPS_BETWEEN_CHECKS
 
     def __init__(
-        self, host: AdapterHost, openings: Openings, *, pad: int, eos: int, capture: Capture
+        self, host: AdapterHost, openings: Openings, settings: DecoderSettings, capture: Capture
     ) -> None:
-        self._host, self._pad, self._eos, self._capture = host, pad, eos, capture
+        self._host, self._capture = host, capture
+        self._pad, self._eos = settings.pad, settings.eos
         self._names = [name for name, rows in openings.items() if rows]
-        most = max(len(rows) for rows in openings.values())
-        columns = _multiple(longest(openings))
+        columns = few_columns(longest(openings))
+        parts, self._most_each = parts_of(
+            max(len(rows) for rows in openings.values()),
+            len(self._names),
+            rows_at_once(host, columns, MEMORY_SHARE, settings.most_rows),
+        )
+        rows = len(self._names) * self._most_each
         with host.using(rows_of({None: 1})):
-            parts, self._most_each = _parts(most, len(self._names), _rows_at_once(host, columns))
-            rows = len(self._names) * self._most_each
             self._cache = FixedCache(host.model, rows, columns)
-        self.batches = _batches(openings, parts)
-        self._state = _State.of([None] * rows, eos, host.model.device)
+        self.batches = batches_by_adapter(openings, parts)
+        self._state = _State.of([None] * rows, self._eos, host.model.device)
         self._column_L = torch.arange(columns, device=host.model.device)
         room = max(row.room for rows in openings.values() for row in rows)
-        self._new_RN = self._state.ids_B.new_full((rows + 1, room), eos)
+        self._new_RN = self._state.ids_B.new_full((rows + 1, room), self._eos)
         self._written_1 = self._state.ids_B.new_zeros(1)
         self._steps: dict[tuple[int, int], Step] = {}
 
     def start(self, openings: Openings, new_tokens: int) -> None:
         """Takes up a batch, at least one row, that may get so many tokens."""
-        self._each, self._columns = self._most_each, _multiple(longest(openings))
+        self._each, self._columns = self._most_each, few_columns(longest(openings))
         self._batch = slice(sum(map(len, openings.values()))), slice(new_tokens)
         rows: list[Opening | None] = []
         for name in self._names:
@@ -188,21 +191,20 @@ class Fixed:
 
     def _read(self, prompts: Sequence[Ids]) -> None:
         """Puts the prompts into the cache, as many at a time as a pass should take."""
-        rows = max(1, TOKENS_PER_FORWARD // _multiple(max(map(len, prompts))))
+        rows = max(1, TOKENS_PER_FORWARD // few_columns(max(1, *map(len, prompts))))
         for start in range(0, len(prompts), rows):
             part = slice(start, min(start + rows, len(prompts)))
             if any(map(len, prompts[part])):
                 self._read_part(part, prompts[part])
 
     def _read_part(self, part: slice, prompts: Sequence[Ids]) -> None:
-        length = _multiple(max(map(len, prompts)))
+        length = few_columns(max(map(len, prompts)))
         ids_BS = torch.from_numpy(padded(prompts, length, self._pad, left=False))
         column_1S = self._column_L[:length].unsqueeze(0)
         counts = Counter(self._names[b // self._each] for b in range(part.start, part.stop))
         with self._host.using(rows_of(counts)):
             self._host.model(
                 input_ids=ids_BS.to(column_1S.device),
-                attention_mask=(column_1S <= column_1S.T)[None, None],
                 position_ids=column_1S.expand(ids_BS.shape),
                 past_key_values=self._cache.filled(part, length),
                 use_cache=True,
@@ -240,7 +242,7 @@ class Fixed:
         """Moves the rows that have not ended to a bucket of half the size or less, if they fit."""
         starts = range(0, len(ended), self._each)
         rows = [range(start, start + self._each) for start in starts]
-        each = few(max(sum(not ended[b] for b in some) for some in rows))
+        each = few_rows(max(sum(not ended[b] for b in some) for some in rows))
         if 2 * each > self._each:
             return
         kept = [b for some in rows for b in sorted(some, key=lambda b: ended[b])[:each]]
@@ -253,51 +255,3 @@ class Fixed:
         """The new tokens of the batch's rows, eos from a row's end on."""
         written: list[list[int]] = self._new_RN[self._batch].tolist()
         return written
-
-
-_NONE = np.array([], dtype=np.int32)
-
-
-def few(rows: int) -> int:
-    """The next number of rows, not below `rows`, that an adapter has in a bucket.
-
-    There are four sizes between a power of two and the next, and half of one is one again.
-    """
-    step = 1 << max(0, rows.bit_length() - 3)
-    return -(-rows // step) * step
-
-
-def _multiple(columns: int) -> int:
-    return -(-columns // COLUMNS) * COLUMNS
-
-
-def _rows_at_once(host: AdapterHost, columns: int) -> int:
-    device = host.model.device
-    if device.type == "cuda":
-        return rows_at_once(host.model, columns, MEMORY_SHARE, device)
-    return max(1, TOKENS_PER_FORWARD // columns)
-
-
-def _parts(rows: int, adapters: int, at_once: int) -> tuple[int, int]:
-    """In how many batches the rows of every adapter go, and a bucket's rows of each adapter.
-
-    Args:
-        rows: of the adapter that has most.
-        adapters: how many there are.
-        at_once: rows of all adapters that fit the memory.
-    """
-    for parts in range(1, rows):
-        each = few(-(-rows // parts))
-        if each * adapters <= at_once:
-            return parts, each
-    return rows, 1
-
-
-def _batches(openings: Openings, parts: int) -> list[Batch]:
-    """Of every adapter the longest rows first; as many of each in every batch where possible."""
-    split = {
-        name: split_by_length([row.length for row in rows], parts)
-        for name, rows in openings.items()
-        if rows
-    }
-    return [{name: each[part] for name, each in split.items()} for part in range(parts)]

@@ -6,15 +6,19 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from perft.evaluation.decoding import Decoder, Opening, Openings
+from perft.evaluation.decoding import Decoder, DecoderSettings, Opening, Openings
 from perft.evaluation.fixed import Fixed
 from perft.evaluation.growing import Growing
 from perft.injection import AdapterHost
 from perft.models import capture
+from perft.models.compiling import uncompiled
 from perft.models.kv_cache import allows_fixed_cache
 from perft.ranks import Ranks
 
 Name = TypeVar("Name", str, str | None)
+
+MOST_ROWS = 1024
+"""Rows of a batch that are enough for any device; their logits take memory, too."""
 
 
 @torch.no_grad()
@@ -40,27 +44,45 @@ def generate(
     Returns:
         For each adapter, for each of its rows, the new token ids without end of sequence.
     """
-    decoder = _decoder(host, openings, pad, eos, ranks)
+    most_rows = MOST_ROWS
+    while True:
+        try:
+            # Each batch has a shape of its own: to compile for it would take longer than it does.
+            with uncompiled(host.model):
+                return _generate(host, openings, DecoderSettings(pad, eos, most_rows), ranks)
+        except torch.OutOfMemoryError:
+            if most_rows == 1 or ranks.size > 1:  # one rank may be alone in having none left
+                raise
+        # Only here, after the error is gone, do its frames no longer hold the cache.
+        torch.cuda.empty_cache()
+        most_rows = max(1, min(most_rows, sum(map(len, openings.values()))) // 2)
+
+
+def _generate(
+    host: AdapterHost,
+    openings: Mapping[Name, Sequence[Opening]],
+    settings: DecoderSettings,
+    ranks: Ranks,
+) -> dict[Name, list[list[int]]]:
+    decoder = _decoder(host, openings, settings, ranks)
     found: dict[Name, list[list[int]]] = {name: [[]] * len(rows) for name, rows in openings.items()}
     for batch in decoder.batches:
         some = {name: [openings[name][i] for i in indices] for name, indices in batch.items()}
-        new = iter(_write(decoder, some, eos, ranks))
+        new = iter(_write(decoder, some, settings.eos, ranks))
         for name, indices in batch.items():
             for i in indices:
                 found[name][i] = next(new)
     return found
 
 
-def _decoder(host: AdapterHost, openings: Openings, pad: int, eos: int, ranks: Ranks) -> Decoder:
+def _decoder(
+    host: AdapterHost, openings: Openings, settings: DecoderSettings, ranks: Ranks
+) -> Decoder:
     how = capture.capture_for(host.model.device)
-    if (
-        how is not None
-        and ranks.size == 1
-        and any(openings.values())
-        and allows_fixed_cache(host.model)
-    ):
-        return Fixed(host, openings, pad=pad, eos=eos, capture=how)
-    return Growing(host, openings, pad=pad, eos=eos, ranks=ranks)
+    can_be_fixed = any(openings.values()) and ranks.size == 1 and allows_fixed_cache(host.model)
+    if how is not None and can_be_fixed:
+        return Fixed(host, openings, settings, how)
+    return Growing(host, openings, settings, ranks)
 
 
 def _write(decoder: Decoder, openings: Openings, eos: int, ranks: Ranks) -> list[list[int]]:

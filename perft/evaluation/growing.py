@@ -15,12 +15,13 @@ from torch import Tensor
 from perft.evaluation.decoding import (
     STEPS_BETWEEN_CHECKS,
     Batch,
+    DecoderSettings,
     Openings,
     longest,
     padded,
     rows_at_once,
 )
-from perft.evaluation.loss import TOKENS_PER_FORWARD, split_by_length
+from perft.evaluation.loss import split_by_length
 from perft.injection import AdapterHost, rows_of
 from perft.ranks import Ranks
 
@@ -30,6 +31,9 @@ COMPACT_SHARE = 4
 MEMORY_SHARE = 0.4
 """Of a GPU's free memory, for the cache: a copy of it is made whenever it grows."""
 
+PROMPT_TOKENS = 65_536
+"""Of a batch: its prompts, padded, go through the base in one pass."""
+
 
 class Growing:
     """A `Decoder` that drops rows which have ended from batch and cache.
@@ -37,16 +41,18 @@ class Growing:
     Args:
         host: the base with the adapters on it.
         openings: all rows that are to be written.
-        pad: token id of padding, which goes on the left.
-        eos: token id that ends a row.
+        settings: padding goes on the left.
         ranks: all ranks run the same number of forward passes.
     """
 
     def __init__(
-        self, host: AdapterHost, openings: Openings, *, pad: int, eos: int, ranks: Ranks
+        self, host: AdapterHost, openings: Openings, settings: DecoderSettings, ranks: Ranks
     ) -> None:
-        self._host, self._pad, self._eos = host, pad, eos
-        self.batches = _batches(openings, _rows_at_once(host, openings), ranks)
+        self._host, self._pad, self._eos = host, settings.pad, settings.eos
+        prompt = max((len(row.ids) for rows in openings.values() for row in rows), default=1)
+        most = min(settings.most_rows, max(1, PROMPT_TOKENS // prompt))
+        at_once = rows_at_once(host, longest(openings), MEMORY_SHARE, most)
+        self.batches = _batches(openings, at_once, ranks)
         self.steps_between_checks = 1 if host.model.device.type == "cpu" else STEPS_BETWEEN_CHECKS
 
     def start(self, openings: Openings, new_tokens: int) -> None:
@@ -115,14 +121,6 @@ class Growing:
         """The new tokens of the batch's rows, eos from a row's end on."""
         written: list[list[int]] = self._new_RN.tolist()
         return written
-
-
-def _rows_at_once(host: AdapterHost, openings: Openings) -> int:
-    device, length = host.model.device, longest(openings)
-    if device.type == "cuda":
-        with host.using(rows_of({None: 1})):
-            return rows_at_once(host.model, length, MEMORY_SHARE, device)
-    return max(1, TOKENS_PER_FORWARD // length)
 
 
 def _batches(openings: Openings, at_once: int, ranks: Ranks) -> list[Batch]:

@@ -12,7 +12,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, StaticCache
-from transformers.cache_utils import Cache, CacheLayerMixin, StaticLayer
+from transformers.cache_utils import (
+    Cache,
+    CacheLayerMixin,
+    LinearAttentionCacheLayerMixin,
+    StaticLayer,
+)
 
 
 def allows_fixed_cache(model: PreTrainedModel) -> bool:
@@ -85,7 +90,7 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
             yield from _tensors(value.values())
         elif isinstance(value, list | tuple):
             yield from _tensors(value)
-        elif isinstance(value, CacheLayerMixin) or hasattr(value, "update_conv_state"):
+        elif isinstance(value, CacheLayerMixin | LinearAttentionCacheLayerMixin):
             yield from _tensors(vars(value).values())
 
 
@@ -108,13 +113,13 @@ class FixedCache:
         ]
 
     def filled(self, rows: slice, columns: int) -> Cache:
-        """For a pass that writes the first columns of some rows and attends to these alone."""
+        """For a causal pass that writes the first columns of some rows, and needs no mask."""
         return Cache(
             layers=[_Filled(k[rows, :, :columns], v[rows, :, :columns]) for k, v in self._layers]
         )
 
     def continued(self, rows: int, columns: int, column_B: Tensor) -> Cache:
-        """For passes that write one token of each of the first rows.
+        """For passes that write one token of each of the first rows, with positions and masks.
 
         Args:
             rows: B, of the first rows.
@@ -142,10 +147,7 @@ class FixedCache:
 
 
 class _FixedLayer(CacheLayerMixin):  # type: ignore[misc]
-    """One layer's part, as attention uses it.
-
-    How long the rows are is not known here: positions and masks are the caller's.
-    """
+    """One layer's part, as attention uses it; how long each row is, only the caller knows."""
 
     def __init__(self, keys_BHLK: Tensor, values_BHLK: Tensor) -> None:
         super().__init__()
@@ -166,6 +168,12 @@ class _FixedLayer(CacheLayerMixin):  # type: ignore[misc]
 
 
 class _Filled(_FixedLayer):
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return query_length, 0
+
+    def get_seq_length(self) -> int:
+        return 0
+
     def update(self, keys_BHSK: Tensor, values_BHSK: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
         self.keys.copy_(keys_BHSK)
         self.values.copy_(values_BHSK)

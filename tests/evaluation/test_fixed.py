@@ -1,86 +1,30 @@
 """Decoding in fixed memory, captured or not, writes what decoding with a growing cache does."""
 
-import gc
-import weakref
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from rows_to_write import Use, host_with, limit_tokens, ragged, uncaptured, written
 
-from contracts.adapters import EVERY, SIX, add_random, possible
-from contracts.bases import FAMILIES, VOCABULARY, tiny_base
+from contracts.adapters import SIX
+from contracts.bases import FAMILIES
 from contracts.packs import TEN, tiny_pack
 from contracts.recording import Recording, WaitsError
-from perft.evaluation import Opening, fixed, generate, predict
-from perft.evaluation.decoding import Openings
-from perft.evaluation.fixed import few
-from perft.injection import AdapterHost
-from perft.models.capture import Capture, Step
+from perft.evaluation import Opening, buckets, fixed, predict
+from perft.models.capture import GraphCapture, Step
+from perft.models.compiling import compile_regions
 from perft.models.families import FAMILIES as SUPPORTED
 from perft.models.kv_cache import allows_fixed_cache
 from perft.models.skeleton import skeleton_of
 from perft.models.tiny import tiny_config
 from perft.ranks import Ranks
 
-PAD, EOS = 0, 1
-
-Use = Callable[[Capture | None], None]
-
-
-@pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Chooses how steps are captured here; None is the way of CPUs."""
-
-    def choose(capture: Capture | None) -> None:
-        monkeypatch.setattr("perft.models.capture.capture_for", lambda _device: capture)
-
-    return choose
-
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows and columns at a time, so that all there is happens to a few short rows."""
-    monkeypatch.setattr(fixed, "COLUMNS", 4)
-    monkeypatch.setattr(fixed, "TOKENS_PER_FORWARD", 40 * 24)
+    monkeypatch.setattr(buckets, "COLUMNS", 4)
+    limit_tokens(monkeypatch, 40 * 24)
     monkeypatch.setattr(fixed.Fixed, "steps_between_checks", 3)
-
-
-def uncaptured(step: Step) -> Step:
-    return step
-
-
-def host_with(family: str, some: dict = EVERY) -> AdapterHost:
-    model = tiny_base(family, torch.float64)
-    model.set_experts_implementation("batched_mm")  # which need not wait for the device
-    head = model.get_output_embeddings().weight
-    with torch.no_grad():
-        head[EOS] = head[2:12].mean(0) * 5  # rows end at different steps
-    host = AdapterHost(model)
-    for seed, (name, config) in enumerate(possible(host, some).items()):
-        add_random(host, name, config, seed)
-    return host
-
-
-def ragged(names: list[str | None], most: int = 7) -> Openings:
-    """Rows of lengths and rooms that differ, of every adapter another number of them."""
-    rng = np.random.default_rng(5)
-    return {
-        name: [
-            Opening(
-                rng.integers(2, VOCABULARY, rng.integers(1, 9)).astype(np.int32),
-                int(rng.integers(1, 13)),
-            )
-            for _ in range(1 + (3 * n) % most)
-        ]
-        for n, name in enumerate(names)
-    }
-
-
-def written(host: AdapterHost, openings: Openings) -> dict:
-    return generate(host, openings, pad=PAD, eos=EOS, ranks=Ranks())
 
 
 def can_be_fixed(family: str) -> bool:
@@ -137,7 +81,7 @@ def test_neither_rows_nor_neighbours_nor_passes_change_a_row(
     expected = written(host, openings)
     use(uncaptured)
     for tokens in (1, 100, 10_000):
-        monkeypatch.setattr(fixed, "TOKENS_PER_FORWARD", tokens)
+        limit_tokens(monkeypatch, tokens)
         for every in (1, 5, 100):
             monkeypatch.setattr(fixed.Fixed, "steps_between_checks", every)
             assert written(host, openings) == expected
@@ -145,6 +89,20 @@ def test_neither_rows_nor_neighbours_nor_passes_change_a_row(
         assert written(host, {name: rows})[name] == expected[name]
         turned = written(host, {name: rows[::-1], "perft-e" if name is None else None: rows[:1]})
         assert turned[name][::-1] == expected[name]
+
+
+def test_prompts_of_one_token_need_no_pass_of_their_own(use: Use) -> None:
+    host = host_with("olmoe", SIX)
+    openings = {"perft-s": [Opening(np.array([n], dtype=np.int32), n) for n in (3, 5, 9)]}
+    use(None)
+    expected = written(host, openings)
+    use(uncaptured)
+    tokens: list[int] = []
+    host.model.register_forward_pre_hook(
+        lambda _model, _args, given: tokens.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    assert written(host, openings) == expected
+    assert set(tokens) == {1}
 
 
 def test_buckets_shrink_as_rows_end(use: Use) -> None:
@@ -178,7 +136,7 @@ def test_a_batch_leaves_nothing_to_the_next(use: Use, monkeypatch: pytest.Monkey
     use(None)
     expected = written(host, openings)["perft-s"]
     use(uncaptured)
-    monkeypatch.setattr(fixed, "TOKENS_PER_FORWARD", 80)
+    limit_tokens(monkeypatch, 80)
     beside = {**openings, "perft-d": openings["perft-s"]}
     assert written(host, beside)["perft-s"] == expected
 
@@ -218,25 +176,6 @@ def test_a_pack_is_scored_alike(use: Use) -> None:
     assert found[2] == found[0]
 
 
-def test_memory_is_free_as_soon_as_all_is_written(use: Use) -> None:
-    held: list[weakref.ref] = []
-
-    def watch(step: Step) -> Step:
-        held.append(weakref.ref(step.new_RN))  # type: ignore[attr-defined]
-        return step
-
-    use(watch)
-    host = host_with("olmoe", SIX)
-    gc.collect()
-    gc.disable()
-    try:
-        written(host, ragged(["perft-s"]))
-        assert held
-        assert all(each() is None for each in held)
-    finally:
-        gc.enable()
-
-
 def test_what_waits_for_the_device_cannot_be_recorded() -> None:
     flag = torch.zeros(3)
     for waits in (
@@ -251,9 +190,42 @@ def test_what_waits_for_the_device_cannot_be_recorded() -> None:
             run()
 
 
-@given(st.integers(1, 5000))
-def test_sizes_are_few_and_their_halves_are_among_them(rows: int) -> None:
-    assert rows <= few(rows) <= max(rows, 1.25 * rows)
-    assert few(few(rows)) == few(rows)
-    if few(rows) % 2 == 0:
-        assert few(few(rows) // 2) == few(rows) // 2
+@pytest.mark.filterwarnings("ignore")  # torch warns of what it traces
+def test_nothing_is_compiled_for_the_shapes_of_batches(use: Use) -> None:
+    host = host_with("olmoe", SIX)
+    openings = ragged(["perft-s", None])
+    use(None)
+    expected = written(host, openings)
+    compile_regions(host.model)
+    torch._dynamo.utils.counters.clear()
+    for capture in (None, uncaptured):
+        use(capture)
+        assert written(host, openings) == expected
+    assert not torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", ["olmoe", "mixtral", "deepseek_v3"])
+def test_a_gpu_replays_graphs_and_writes_what_it_writes_without(family: str, use: Use) -> None:
+    host = host_with(family)
+    host.model.to("cuda")
+    openings = ragged([*host.configs, None])
+    use(None)
+    expected = written(host, openings)
+    passes: list[object] = []
+    host.model.register_forward_hook(lambda *_: passes.append(1))
+    counted: list[int] = []
+
+    def counting(step: Step) -> Step:
+        run = graphs(step)
+
+        def count() -> None:
+            counted.append(1)
+            run()
+
+        return count
+
+    graphs = GraphCapture()
+    use(counting)
+    assert written(host, openings) == expected
+    assert len(passes) < len(counted), "most steps run without Python"
