@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from perft.errors import BaseModelError
 from perft.models.blocks import activated_parameters
+from perft.models.experts import use_ours
 from perft.models.sharding import shard, sharded_loading
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.ranks import Ranks
@@ -91,8 +92,7 @@ def load_base(
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if model.dtype == torch.float64:
-        model.set_experts_implementation("eager")  # grouped products have no float64
+    use_ours(model)
     model.requires_grad_(False).eval().to(device)
     shard(model, ranks)
     activated = activated_parameters(model)
