@@ -20,17 +20,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.integrations.moe import ExpertsInterface, grouped_mm_experts_forward
 
 from perft.grouped import Pairs, by_pair, combine, dispatch, sort_pairs
+from perft.models.activation import weighted
 
 OURS = "frozen_grouped_mm"
 """The name of our implementation in transformers' interface."""
-
-Activation = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,7 @@ def experts_forward(
         h_NF = h_NF + bias_EF.index_select(0, pairs.expert_N)
     if update is not None:
         h_NF = h_NF + update.up(x_TD, fine)
-    activate = experts._apply_gate if experts.has_gate else experts.act_fn
-    h_NF = _weighted(h_NF, by_pair(top_k_weights, pairs), activate)
+    h_NF = weighted(experts, h_NF, by_pair(top_k_weights, pairs))
     y_TD = combine(h_NF, down_EIO, pairs)
     if experts.has_bias:
         y_TD = y_TD + _biases(experts.down_proj_bias, top_k_index, top_k_weights)
@@ -141,38 +138,3 @@ def _biases(bias_ED: Tensor, index_TK: Tensor, weight_TK: Tensor) -> Tensor:
     """The weighted sum of each token's biases."""
     per_token = weight_TK.to(bias_ED.dtype)
     return nn.functional.embedding_bag(index_TK, bias_ED, per_sample_weights=per_token, mode="sum")
-
-
-def _weighted(h_NF: Tensor, weight_N: Tensor, activate: Activation) -> Tensor:
-    """Activated rows times their weights; the backward pass keeps neither of the two apart."""
-    if torch.compiler.is_compiling():  # which chooses what to repeat
-        return _weigh(h_NF, weight_N, activate)
-    out: Tensor = _Weighted.apply(h_NF, weight_N, activate)  # type: ignore[no-untyped-call]
-    return out
-
-
-def _weigh(h_NF: Tensor, weight_N: Tensor, activate: Activation) -> Tensor:
-    return (activate(h_NF) * weight_N.unsqueeze(-1)).to(h_NF.dtype)
-
-
-class _Weighted(torch.autograd.Function):
-    """Keeps what it is given, and repeats the activation in the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, h_NF: Tensor, weight_N: Tensor, activate: Activation) -> Tensor:
-        ctx.save_for_backward(h_NF, weight_N)
-        ctx.activate = activate
-        return _weigh(h_NF, weight_N, activate)
-
-    @staticmethod
-    def backward(ctx: Any, grad_NF: Tensor) -> tuple[Tensor | None, ...]:
-        needed = ctx.needs_input_grad[:2]
-        h_NF, weight_N = (
-            tensor.detach().requires_grad_(wanted)
-            for tensor, wanted in zip(ctx.saved_tensors, needed, strict=True)
-        )
-        with torch.enable_grad():
-            out_NF = _weigh(h_NF, weight_N, ctx.activate)
-        learning = [tensor for tensor in (h_NF, weight_N) if tensor.requires_grad]
-        found = iter(torch.autograd.grad(out_NF, learning, grad_NF))
-        return (*(next(found) if wanted else None for wanted in needed), None)
