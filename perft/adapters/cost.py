@@ -21,10 +21,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from perft.grouped import ALIGNMENT
+
 MOVED_PER_FLOP = 14 / 12
 """Elements that grouping moves for each flop that one unit of rank costs."""
-ALIGNMENT = 16
-"""Bytes: what a grouped product asks of its rows."""
 
 # CPU: measured on one core that has AMX, with the allocator's share in it (docs/performance.md).
 # GPU: the bf16 rate of data sheets over their bandwidth. There is no grouped product in fp64, nor

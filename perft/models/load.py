@@ -16,6 +16,7 @@ from transformers.utils import logging
 from perft.errors import BaseModelError
 from perft.models.blocks import activated_parameters
 from perft.models.compiling import compile_regions, compiles_by_default, require_compiler
+from perft.models.experts import use_ours
 from perft.models.sharding import shard, sharded_loading
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.ranks import Ranks
@@ -100,8 +101,7 @@ def load_base(
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if model.dtype == torch.float64:
-        model.set_experts_implementation("eager")  # grouped products have no float64
+    use_ours(model)
     model.requires_grad_(False).eval().to(device)
     shard(model, ranks)
     if compile or (compile is None and compiles_by_default(device.type)):

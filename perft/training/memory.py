@@ -27,6 +27,7 @@ from perft.forward import AdapterRows, Row, pack_losses
 from perft.injection import AdapterHost
 from perft.models.blocks import decoder_layers
 from perft.models.checkpointing import recomputed
+from perft.models.experts import use_ours
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.step import passes_on
@@ -110,6 +111,7 @@ def pack_memory(
         model = AutoModelForCausalLM.from_config(
             config, dtype=load.dtype, trust_remote_code=False
         ).eval()
+        use_ours(model)
         host = AdapterHost(model)
         for name, adapter in names.items():
             host.add(name, dataclasses.replace(adapter, dropout=0.0))

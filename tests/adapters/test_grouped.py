@@ -20,9 +20,10 @@ from perft.adapters.block import BlockGeometry, BlockInput
 from perft.adapters.bottleneck import all_experts, apply_experts
 from perft.adapters.cost import is_grouped
 from perft.adapters.dropout import DropKey, dropped
-from perft.adapters.grouped import grouped_experts, sort_pairs
+from perft.adapters.grouped import grouped_experts
 from perft.adapters.routing import Routing, gates_of
 from perft.config import EmbeddedConfig, ExpertsConfig, RoutedConfig
+from perft.grouped import sort_pairs
 
 BLOCK = BlockGeometry(hidden_size=8, num_experts=64, top_k=2)
 TOKENS = 9

@@ -11,6 +11,7 @@ from contracts.packs import trial
 from perft.config import AdapterConfig, EmbeddedConfig, RoutedConfig, SingleConfig
 from perft.errors import BaseModelError
 from perft.injection import AdapterHost
+from perft.models.experts import use_ours
 from perft.models.families import FAMILIES
 from perft.models.load import load_base
 from perft.models.tiny import tiny_config, tiny_model
@@ -37,6 +38,7 @@ def wide_config() -> OlmoeConfig:
 
 def measured(model, adapters: list[AdapterConfig], load: Load) -> int:
     """Bytes of gradients and of everything else that one real step makes."""
+    use_ours(model)
     host = AdapterHost(model)
     rows = [(torch.arange(3, 3 + load.length).numpy() % 40, 0)] * load.rows
     batches = {}

@@ -1,0 +1,91 @@
+"""What is between the two products of an expert: its activation, times the routing weight.
+
+Nothing but the input is kept for the backward pass, which repeats the activation. The gate that
+nearly all families have, silu(gate) up, has its derivative written out: half the operators.
+
+Shapes: N rows, each of one (token, choice) pair; F, or 2F before a gate, the experts' width.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers.activations import ACT2FN
+from transformers.integrations.moe import _default_apply_gate
+
+Activation = Callable[[Tensor], Tensor]
+
+
+def weighted(experts: Any, h_NF: Tensor, weight_N: Tensor) -> Tensor:
+    """Activated rows times their weights, (N, F).
+
+    Args:
+        experts: module of transformers' interface, which says how it activates.
+        h_NF: the first product, (N, 2F) where the experts have a gate.
+        weight_N: routing weights.
+    """
+    activate = experts._apply_gate if experts.has_gate else experts.act_fn
+    if torch.compiler.is_compiling():  # which finds out by itself what to repeat
+        return _weigh(h_NF, weight_N, activate)
+    kind = _SwiGLU if _is_swiglu(experts) else _Repeated
+    out_NF: Tensor = kind.apply(h_NF, weight_N, activate)  # type: ignore[no-untyped-call]
+    return out_NF
+
+
+def _is_swiglu(experts: Any) -> bool:
+    return (
+        experts.has_gate
+        and type(experts)._apply_gate is _default_apply_gate
+        and isinstance(experts.act_fn, type(ACT2FN["silu"]))
+    )
+
+
+def _weigh(h_NF: Tensor, weight_N: Tensor, activate: Activation) -> Tensor:
+    return (activate(h_NF) * weight_N.unsqueeze(-1)).to(h_NF.dtype)
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h_NF: Tensor, weight_N: Tensor, activate: Activation) -> Tensor:
+        ctx.save_for_backward(h_NF, weight_N)
+        return _weigh(h_NF, weight_N, activate)
+
+    @staticmethod
+    def backward(ctx: Any, grad_NF: Tensor) -> tuple[Tensor | None, ...]:
+        h_NF, weight_N = ctx.saved_tensors
+        gate_NF, up_NF = h_NF.chunk(2, -1)
+        silu_NF, grad_N = F.silu(gate_NF), None
+        if ctx.needs_input_grad[1]:
+            grad_N = (grad_NF * (silu_NF * up_NF)).sum(-1, dtype=weight_N.dtype)
+        grad_NF = (grad_NF * weight_N.unsqueeze(-1)).to(h_NF.dtype)
+        found = torch.empty_like(h_NF)
+        of_gate_NF, of_up_NF = found.chunk(2, -1)
+        torch.mul(grad_NF, silu_NF, out=of_up_NF)
+        grad_NF *= up_NF
+        torch.ops.aten.silu_backward.grad_input(grad_NF, gate_NF, grad_input=of_gate_NF)
+        return found, grad_N, None
+
+
+class _Repeated(torch.autograd.Function):
+    """Any activation: its derivative is that of its own forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, h_NF: Tensor, weight_N: Tensor, activate: Activation) -> Tensor:
+        ctx.save_for_backward(h_NF, weight_N)
+        ctx.activate = activate
+        return _weigh(h_NF, weight_N, activate)
+
+    @staticmethod
+    def backward(ctx: Any, grad_NF: Tensor) -> tuple[Tensor | None, ...]:
+        needed = ctx.needs_input_grad[:2]
+        h_NF, weight_N = (
+            tensor.detach().requires_grad_(wanted)
+            for tensor, wanted in zip(ctx.saved_tensors, needed, strict=True)
+        )
+        with torch.enable_grad():
+            out_NF = _weigh(h_NF, weight_N, ctx.activate)
+        learning = [tensor for tensor in (h_NF, weight_N) if tensor.requires_grad]
+        found = iter(torch.autograd.grad(out_NF, learning, grad_NF))
+        return (*(next(found) if wanted else None for wanted in needed), None)
