@@ -140,7 +140,7 @@ def _predict(
     from perft.models.load import load_base  # noqa: PLC0415
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    base = load_base(base_model, device=device, dtype=dtype)
+    base = load_base(base_model, device=device, dtype=dtype, compile=False)
     host = AdapterHost(base.model)
     for role, folder in folders.items():
         load_adapter(host, folder, name=role)

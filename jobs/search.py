@@ -14,6 +14,7 @@ from rich.console import Console
 from perft.cli import (
     BaseOption,
     CheckpointingOption,
+    CompileOption,
     DataOption,
     DtypeOption,
     RungAccuracyOption,
@@ -66,6 +67,7 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="The search follows from it.")] = 0,
     dtype: DtypeOption = "auto",
     checkpointing: CheckpointingOption = False,
+    compile: CompileOption = None,
     rung_accuracy: RungAccuracyOption = None,
     resume: Annotated[
         str, typer.Option(help="Go on with the search of this name; its settings stay.")
@@ -96,6 +98,7 @@ def main(
             seed=seed,
             dtype=dtype,
             checkpointing=checkpointing,
+            compile=compile,
             rung_accuracy=rung_accuracy,
         )
         prepared = prepare(wish)

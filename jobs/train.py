@@ -14,6 +14,7 @@ from rich.progress import Progress
 from perft.cli import (
     BaseOption,
     CheckpointingOption,
+    CompileOption,
     DataOption,
     DtypeOption,
     RungAccuracyOption,
@@ -90,6 +91,13 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="Seeds adapter, data order, dropout.")] = 0,
     dtype: DtypeOption = "auto",
     checkpointing: CheckpointingOption = False,
+    compile: CompileOption = None,
+    slots: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Trials a pass has room for: the search's, to repeat its numbers."
+        ),
+    ] = 1,
     rung_accuracy: RungAccuracyOption = None,
     out: Annotated[
         str | None, typer.Option(help="Where to write the adapter.", show_default="nowhere")
@@ -112,15 +120,13 @@ def main(
     check_base(base_model)
     target = Storage(out).prepare() if out else None
     trial = TrialConfig(config.adapter, training)
-    files = _train(
-        found,
-        trial,
-        source,
-        base_model,
-        dtype,
-        checkpointing=checkpointing,
-        rung_accuracy=has_rung_accuracy(base_model, rung_accuracy),
-    )
+    base_options = {"base": base_model, "dtype": dtype, "compile": compile}
+    pack_options = {
+        "slots": slots,
+        "checkpointing": checkpointing,
+        "rung_accuracy": has_rung_accuracy(base_model, rung_accuracy),
+    }
+    files = _train(found, trial, source, base_options, pack_options)
     if target:
         for name, content in files.items():
             target.write(name, content)
@@ -145,11 +151,8 @@ def _train(
     space: SearchSpace,
     config: TrialConfig,
     source: TaskSource,
-    base_model: str | None,
-    dtype: str,
-    *,
-    checkpointing: bool,
-    rung_accuracy: bool,
+    base_options: dict[str, Any],
+    pack_options: dict[str, Any],
 ) -> dict[str, bytes]:
     # Imported late: a mistake in the options shows at once, not after torch has loaded.
     import torch  # noqa: PLC0415
@@ -161,14 +164,8 @@ def _train(
     console = Console()
     task = load_task(source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    base = load_base(base_model, device=device, dtype=dtype)
-    pack = Pack(
-        base,
-        task,
-        Ranks(device=device),
-        checkpointing=checkpointing,
-        rung_accuracy=rung_accuracy,
-    )
+    base = load_base(device=device, **base_options)
+    pack = Pack(base, task, Ranks(device=device), **pack_options)
     pack.admit(NAME, config)
     size = pack.size(NAME)
     console.print(

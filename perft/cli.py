@@ -34,6 +34,14 @@ CheckpointingOption = Annotated[
         "--checkpointing", help="Run the base's layers again in the backward pass, to save memory."
     ),
 ]
+CompileOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile",
+        help="Compile the base, a minute once, for faster steps.",
+        show_default="on GPUs",
+    ),
+]
 RungAccuracyOption = Annotated[
     bool | None,
     typer.Option(

@@ -11,8 +11,6 @@ for one shape first, and for changing ones when it sees another. A kind of modul
 compile runs as it is.
 """
 
-import importlib.util
-import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,7 +23,6 @@ from torch._dynamo.exc import TorchDynamoException
 from torch._inductor import config as inductor
 from transformers import Cache, PreTrainedModel
 
-from perft.errors import ConfigError
 from perft.models.blocks import MoEBlock, decoder_layers, find_moe_blocks
 
 SHAPES = 64
@@ -174,39 +171,6 @@ def gradient_from_embeddings(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def compiles_by_default(device: str) -> bool:
-    """Whether a base on a device of this type is compiled unless the user says otherwise."""
-    return device == "cuda" and not missing_compiler(device)
-
-
-def missing_compiler(device: str) -> str:
-    """What has to be installed before a base on a device of this type compiles; empty if nothing.
-
-    Args:
-        device: "cpu" or "cuda".
-    """
-    if not any(shutil.which(name) for name in _CXX):
-        return "a C++ compiler, such as g++"
-    if device == "cuda" and importlib.util.find_spec("triton") is None:
-        return "the package triton"
-    return ""
-
-
-def require_compiler(device: str) -> None:
-    """Refuses to compile where nothing can be compiled.
-
-    Raises:
-        ConfigError: says what to install.
-    """
-    if missing := missing_compiler(device):
-        raise ConfigError(
-            f"compiling a base needs {missing}, which is not there; install it, or say --no-compile"
-        )
-
-
-_CXX = ("g++", "clang++", "c++")
 
 
 def _options() -> dict[str, Any]:

@@ -15,7 +15,8 @@ from transformers.utils import logging
 
 from perft.errors import BaseModelError
 from perft.models.blocks import activated_parameters
-from perft.models.compiling import compile_regions, compiles_by_default, require_compiler
+from perft.models.compilers import compiles_by_default, missing_compiler, require_compiler
+from perft.models.compiling import compile_regions
 from perft.models.experts import use_ours
 from perft.models.sharding import shard, sharded_loading
 from perft.models.source import base_directory, check_base, fingerprint
@@ -74,7 +75,7 @@ def load_base(
     """
     device = torch.device(device)
     if compile:
-        require_compiler(device.type)
+        require_compiler(missing_compiler(device.type))
     check_base(base)
     directory = base_directory(base)
     if dtype == "auto":

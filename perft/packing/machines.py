@@ -7,6 +7,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from perft.errors import SearchError, StorageError
+from perft.models.compilers import missing_compiler, require_compiler
 from perft.storage import Storage
 
 Node = dict[str, Any]
@@ -51,6 +52,19 @@ def require_shared(storage: Storage, file: str, nodes: Sequence[Node]) -> None:
             f"to {storage.place}, {address} among them ({why}); give a --storage that all share, "
             "on a shared file system or an object store"
         )
+
+
+def require_compilers(nodes: Sequence[Node]) -> None:
+    """Asks the machines that may hold workers whether a base can be compiled there.
+
+    Raises:
+        ConfigError: says what to install, and where.
+    """
+    with_gpus = [node for node in nodes if node["Resources"].get("GPU", 0) >= 1]
+    device = "cuda" if with_gpus else "cpu"
+    asked = [_ask(node, missing_compiler, device) for node in with_gpus or nodes]
+    for node, missing in zip(with_gpus or nodes, ray.get(asked), strict=True):
+        require_compiler(missing, f" on {node['NodeManagerAddress']}")
 
 
 def _ask(node: Node, question: Callable[..., Any], *about: Any, gpus: int = 0) -> Any:

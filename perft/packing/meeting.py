@@ -49,6 +49,7 @@ class MeetingPoint:
         self._heard: dict[int, float] = {}
         self._pass_limits: dict[int, int] = {}
         self._steps: dict[int, int] = {}
+        self._notes: list[str] = []
         self._failures: dict[int, str] = {}
         self._to_score: dict[int, list[int]] = {}
         self._scores: dict[int, Scores] = {}
@@ -153,6 +154,21 @@ class MeetingPoint:
     async def note_steps(self, steps: Mapping[int, int]) -> None:
         """A group says how far its trials are, for whoever watches."""
         self._steps.update(steps)
+
+    async def note(self, text: str) -> None:
+        """A group has something to say that the user should know; what was said is not repeated."""
+        async with self._changed:
+            if text not in self._notes:
+                self._notes.append(text)
+                self._changed.notify_all()
+
+    async def notes_after(self, count: int) -> list[str]:
+        """Waits for what groups say after the first `count` notes; empty when all is over."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: len(self._notes) > count or self._stopping or self._fatal
+            )
+            return self._notes[count:]
 
     async def status(self) -> dict[str, Any]:
         """`started` and `ready` groups, `steps` by trial, `fatal` (empty while all is well)."""

@@ -16,6 +16,8 @@ class GroupSettings:
         base_model: None for the embedded base, else a local directory or a hub id.
         dtype: dtype of the base, or "auto".
         checkpointing: whether the base's layers run again in the backward pass.
+        compile: whether the base is compiled; None for yes on GPUs alone.
+        slots: trials that the group trains together.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
         task: fields of the `TaskSource`.
         storage: folder of the search.
@@ -28,6 +30,8 @@ class GroupSettings:
     base_model: str | None
     dtype: str
     checkpointing: bool
+    compile: bool | None
+    slots: int
     rung_accuracy: bool
     task: Mapping[str, Any]
     storage: str

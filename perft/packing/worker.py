@@ -8,7 +8,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -51,7 +51,7 @@ def work(flat: Mapping[str, Any]) -> None:
     if not ranks.from_first(may_start):
         return
     try:
-        pack = _load(settings, ranks)
+        pack = _load(settings, ranks, meeting.note.remote if ranks.rank == 0 else _nothing)
     except PerftError as error:
         ray.get(meeting.give_up.remote(f"worker group {settings.group} cannot start: {error}"))
         return
@@ -60,15 +60,27 @@ def work(flat: Mapping[str, Any]) -> None:
     GroupWorker(settings, pack, ranks, meeting).run()
 
 
-def _load(settings: GroupSettings, ranks: Ranks) -> Pack:
-    base = load_base(settings.base_model, device=ranks.device, dtype=settings.dtype, ranks=ranks)
+def _nothing(_text: str) -> None:
+    """What the other ranks say: all have the same to say."""
+
+
+def _load(settings: GroupSettings, ranks: Ranks, say: Callable[[str], None]) -> Pack:
+    base = load_base(
+        settings.base_model,
+        device=ranks.device,
+        dtype=settings.dtype,
+        compile=settings.compile,
+        ranks=ranks,
+    )
     task = load_task(TaskSource(**settings.task))
     return Pack(
         base,
         task,
         ranks,
+        slots=settings.slots,
         checkpointing=settings.checkpointing,
         rung_accuracy=settings.rung_accuracy,
+        say=say,
     )
 
 

@@ -51,6 +51,7 @@ class Wish:
     seed: int = 0
     dtype: str = "auto"
     checkpointing: bool = False
+    compile: bool | None = None
     rung_accuracy: bool | None = None
 
 
@@ -94,6 +95,7 @@ def prepare(wish: Wish) -> Prepared:
         seed=wish.seed,
         dtype=wish.dtype,
         checkpointing=wish.checkpointing,
+        compile=wish.compile,
         rung_accuracy=has_rung_accuracy(base_model, wish.rung_accuracy),
     )
     return Prepared(settings, draw, root.child(wish.name).prepare(), resume=False)

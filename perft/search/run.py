@@ -19,7 +19,7 @@ from rich.console import Console
 
 from perft.errors import PerftError, SearchError
 from perft.packing.groups import SLOTS_ON_A_GPU, GroupShape, WorkerGroups, fit_to_cluster
-from perft.packing.machines import Node, gpu_memory, require_shared
+from perft.packing.machines import Node, gpu_memory, require_compilers, require_shared
 from perft.search.cluster import start_ray
 from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
 from perft.search.follow import Follow
@@ -85,6 +85,8 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
             )
             settings.write(prepared.search)
             require_shared(prepared.search, FILE, nodes)
+            if settings.compile:
+                require_compilers(nodes)
             tracker.log_params(settings.to_json())
             prepared = dataclasses.replace(prepared, settings=settings)
             scores = _search_on(prepared, shape, ledger, console)
@@ -181,7 +183,9 @@ def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Cons
         )
         with view.running():
             view.stage("starting the worker groups")
-            threading.Thread(target=_announce, args=(groups, view), daemon=True).start()
+            compiles = settings.compile or (settings.compile is None and shape.use_gpu)
+            for told in ((_announce, (groups, view, compiles)), (_relay_notes, (groups, view))):
+                threading.Thread(target=told[0], args=told[1], daemon=True).start()
             follow = Follow(ledger, view, groups.meeting, settings.num_trials)
             try:
                 tune_trials(prepared, groups, follow)
@@ -200,7 +204,17 @@ def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Cons
             return _scores(groups, ledger, view)
 
 
-def _announce(groups: WorkerGroups, view: View) -> None:
+def _relay_notes(groups: WorkerGroups, view: View) -> None:
+    """Says what the worker groups have to say, until they end."""
+    seen = 0
+    with contextlib.suppress(ray.exceptions.RayError):
+        while notes := ray.get(groups.meeting.notes_after.remote(seen)):
+            seen += len(notes)
+            for text in notes:
+                view.note(text)
+
+
+def _announce(groups: WorkerGroups, view: View, compiles: bool) -> None:
     """Says when the bases are loaded, and what is waited for if that takes long.
 
     Ends with the meeting point, if that is sooner.
@@ -215,7 +229,7 @@ def _announce(groups: WorkerGroups, view: View) -> None:
                     f"{', and train for all' if started else ''}; each needs {shape.needs}"
                 )
         ray.get(ready)
-        view.stage("training")
+        view.stage(f"training{'; the first steps compile the base' if compiles else ''}")
 
 
 @contextlib.contextmanager
@@ -229,6 +243,8 @@ def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGrou
             "base_model": settings.base_model,
             "dtype": settings.dtype,
             "checkpointing": settings.checkpointing,
+            "compile": settings.compile,
+            "slots": shape.slots,
             "rung_accuracy": settings.rung_accuracy,
             "task": dataclasses.asdict(task_source(settings)),
             "storage": prepared.search.place,

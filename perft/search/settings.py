@@ -54,6 +54,7 @@ class SearchSettings:
         seed: seeds the proposals, the adapters and the order of the data.
         dtype: dtype of the base, or "auto".
         checkpointing: whether the base's layers run again in the backward pass.
+        compile: whether the base is compiled; None for yes on GPUs alone.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
         versions: of the packages that shape a result.
     """
@@ -77,6 +78,7 @@ class SearchSettings:
     seed: int
     dtype: str = "auto"
     checkpointing: bool = False
+    compile: bool | None = None
     rung_accuracy: bool = True
     own_task: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=installed_versions)

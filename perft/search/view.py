@@ -63,6 +63,13 @@ class View:
         self._stage = text
         self._line(text)
 
+    def note(self, text: str) -> None:
+        """Says what the user should know; it stays on screen."""
+        if self._live is None:
+            self._line(text)
+        else:
+            self._console.print(text, highlight=False, markup=False)
+
     def reported(self, entry: Entry) -> None:
         """A trial reached a rung."""
         last = entry.reports[-1]

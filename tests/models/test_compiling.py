@@ -18,7 +18,7 @@ from contracts.packs import TEN
 from perft.errors import ConfigError
 from perft.forward import AdapterRows, Row, pack_losses
 from perft.injection import AdapterHost
-from perft.models import compiling
+from perft.models import compilers, compiling
 from perft.models.compiling import (
     compilation_of,
     compile_regions,
@@ -207,6 +207,6 @@ def test_nothing_is_compiled_on_a_cpu_unless_it_is_asked_for() -> None:
 def test_what_cannot_be_compiled_with_is_said_before_the_base_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
-    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler, such as g\+\+.*--no-compile"):
+    monkeypatch.setattr(compilers.shutil, "which", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler, as g\+\+.*--no-compile"):
         load_base("no such base", compile=True)

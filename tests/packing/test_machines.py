@@ -7,9 +7,9 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from perft.errors import SearchError
+from perft.errors import ConfigError, SearchError
 from perft.packing import machines
-from perft.packing.machines import Node, gpu_memory, require_shared
+from perft.packing.machines import Node, gpu_memory, require_compilers, require_shared
 from perft.storage import Storage
 
 pytestmark = pytest.mark.ray
@@ -59,3 +59,16 @@ def test_a_machine_that_cannot_reach_the_storage_says_why(
     monkeypatch.setattr(machines, "_unseen", lambda _place, _file: "no credentials")
     with pytest.raises(SearchError, match="no credentials"):
         require_shared(Storage(str(tmp_path)), FILE, nodes)
+
+
+def test_machines_without_what_compiles_a_base_are_named(
+    nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machines, "missing_compiler", lambda device: "" if device else "?")
+    require_compilers(nodes)
+    monkeypatch.setattr(machines, "missing_compiler", lambda device: f"a thing for {device}")
+    with pytest.raises(ConfigError, match=r"a thing for cuda, .* there on .*--no-compile"):
+        require_compilers(nodes)
+    without = [{**node, "Resources": {"CPU": 1}} for node in nodes]
+    with pytest.raises(ConfigError, match="a thing for cpu"):
+        require_compilers(without)

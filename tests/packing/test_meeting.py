@@ -367,3 +367,20 @@ def test_steps_are_there_for_whoever_watches() -> None:
         assert (await point.status())["steps"] == {0: 4, 1: 2}
 
     run(play)
+
+
+def test_what_groups_have_to_say_is_heard_once_each_until_they_end() -> None:
+    async def play(point: MeetingPoint) -> None:
+        listening = asyncio.create_task(point.notes_after(0))
+        await asyncio.sleep(0.01)
+        assert not listening.done()
+        for _ in range(2):  # two groups say the same
+            await point.note("experts run uncompiled")
+        assert await listening == ["experts run uncompiled"]
+        listening = asyncio.create_task(point.notes_after(1))
+        await asyncio.sleep(0.01)
+        assert not listening.done()
+        await point.stop()
+        assert await listening == []
+
+    run(play)

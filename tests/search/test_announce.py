@@ -12,7 +12,9 @@ from perft.search import run
 SHAPE = GroupShape(groups=2, workers=4, slots=1, use_gpu=True, cpus=3)
 
 
-def told(monkeypatch: pytest.MonkeyPatch, *, in_time: bool, started: int) -> list[str]:
+def told(
+    monkeypatch: pytest.MonkeyPatch, *, in_time: bool, started: int, compiles: bool = False
+) -> list[str]:
     """The stages that are announced of groups of which so many have started."""
 
     def wait(refs: list[str], timeout: float) -> tuple[list[str], list[str]]:
@@ -29,12 +31,17 @@ def told(monkeypatch: pytest.MonkeyPatch, *, in_time: bool, started: int) -> lis
     stages: list[str] = []
     groups: Any = SimpleNamespace(meeting=meeting, shape=SHAPE)
     view: Any = SimpleNamespace(stage=stages.append)
-    run._announce(groups, view)
+    run._announce(groups, view, compiles)
     return stages
 
 
 def test_training_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(monkeypatch, in_time=True, started=2) == ["training"]
+
+
+def test_so_is_that_the_base_is_compiled_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    (stage,) = told(monkeypatch, in_time=True, started=2, compiles=True)
+    assert stage == "training; the first steps compile the base"
 
 
 @pytest.mark.parametrize(("started", "meanwhile"), [(0, ""), (1, ", and train for all")])

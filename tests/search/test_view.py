@@ -148,3 +148,13 @@ def test_brackets_in_an_error_are_no_markup(terminal: bool) -> None:
     with watching.running():
         watching.ended(entry(5, "failed", error="shape [/2] wanted"))
     assert terminal or "shape [/2] wanted" in stream.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_note_stays_on_screen(terminal: bool) -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=terminal, width=100)
+    view = View(console, 1, 10, {}, dict)
+    with view.running():
+        view.note("experts run [uncompiled]")
+    assert "experts run [uncompiled]" in output.getvalue()
