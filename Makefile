@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 # A test process per core; the tests of one file share one, and what its fixtures made.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: help setup search test test-marked test-all check base models bench
+.PHONY: help setup search test test-marked test-all test-gpu check base models bench bench-gpu
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -43,6 +43,9 @@ test-marked: setup ## run the tests that need Ray, a browser, several ranks or m
 
 test-all: test test-marked ## run every test that needs no GPU
 
+test-gpu: setup ## run the tests that need a GPU, some five minutes on one card
+	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
+
 check: setup ## lint, format, types, import layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -57,3 +60,8 @@ models: setup ## list the supported model families in docs/models.md again
 
 bench: setup ## compare one search with the stock way of running it
 	$(BIN)/python benchmarks/search_makespan.py $(ARGS)
+
+bench-gpu: setup ## measure packs, generation and a whole search on one GPU
+	$(BIN)/python benchmarks/gpu_pack.py $(ARGS)
+	$(BIN)/python benchmarks/gpu_generate.py $(ARGS)
+	$(BIN)/python benchmarks/gpu_search.py $(ARGS)

@@ -123,21 +123,25 @@ def _keep_freed_memory() -> None:
         set_option(trim_threshold, 2**31 - 1)
 
 
+GEOMETRIES: Mapping[str, Callable[[], Any]] = {
+    "OLMoE-1B-7B: hidden 2048, 64 experts of width 1024, top-8": lambda: OlmoeForCausalLM(
+        OlmoeConfig(**TINY, **TOKENS, hidden_size=2048, intermediate_size=1024, num_experts=64)
+    ),
+    "Half of Mixtral: hidden 2048, 8 experts of width 7168, top-2": lambda: MixtralForCausalLM(
+        MixtralConfig(
+            **TINY, **TOKENS, hidden_size=2048, intermediate_size=7168, num_local_experts=8
+        )
+    ),
+}
+
+
 def _layers(device: str) -> Iterator[tuple[str, Any]]:
     """One layer of each geometry; made when it is its turn, since they are large."""
     torch.manual_seed(0)
-    with torch.device(device):
-        config = OlmoeConfig(
-            **TINY, **TOKENS, hidden_size=2048, intermediate_size=1024, num_experts=64
-        )
-        yield "OLMoE-1B-7B: hidden 2048, 64 experts of width 1024, top-8", OlmoeForCausalLM(config)
-        config = MixtralConfig(
-            **TINY, **TOKENS, hidden_size=2048, intermediate_size=7168, num_local_experts=8
-        )
-        yield (
-            "Half of Mixtral: hidden 2048, 8 experts of width 7168, top-2",
-            MixtralForCausalLM(config),
-        )
+    for name, make in GEOMETRIES.items():
+        with torch.device(device):
+            model = make()
+        yield name, model
 
 
 def _clock(device: str, threads: int) -> Callable[[], float]:

@@ -1,8 +1,10 @@
 """Whether the cost rule for routed PEFT experts (`perft/adapters/cost.py`) chooses the cheaper way.
 
 `python benchmarks/dense_or_grouped.py`. Routed PEFT experts alone, forward and backward, computed
-both ways, in turn; what the rule says; and the balance at which both would take the same time. On
-one CPU thread it is CPU time that is measured, else time that passes.
+both ways, in turn; what the rule says; the balance at which both would take the same time; and the
+median of these over the sizes, which is what `BALANCE` should hold for this device and dtype. On
+one CPU thread it is CPU time that is measured, on a GPU the time between two events there, for so
+many tokens that the GPU does not wait for the host, else time that passes.
 """
 
 import time
@@ -22,7 +24,10 @@ from perft.adapters.cost import BALANCE, MOVED_PER_FLOP, grouped_pays
 from perft.adapters.grouped import grouped_experts
 from perft.adapters.routing import Routing, gates_of
 
+Timer = Callable[[Callable[[], None]], float]
+
 HIDDEN = 2048
+COLUMNS = ("M", "K", "R", "dense ms", "grouped ms", "rule", "costs", "even at")
 # M, K, R
 SIZES = [
     (8, 2, 16),
@@ -59,45 +64,82 @@ class Experts:
 
 
 def main(
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens of the batch.")] = 1024,
+    *,
+    device: Annotated[str, typer.Option(help="cpu or cuda.", show_default="cuda if any")] = "",
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="Of the batch.", show_default="1024, on a GPU 65536")
+    ] = None,
     turns: Annotated[int, typer.Option(min=1, help="Measured steps of each.")] = 5,
-    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the products.")] = (
-        "float32"
-    ),
+    dtype: Annotated[
+        Literal["float32", "bfloat16"] | None,
+        typer.Option(help="Of the products.", show_default="float32, on a GPU bfloat16"),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:
     """Measure both computations at several sizes, and compare with the rule."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    clock = time.process_time if device == "cpu" and threads == 1 else _when_done
-    precision: torch.dtype = getattr(torch, dtype)
-    balance = BALANCE[device, precision]
-    table = Table(title=f"{tokens} tokens, hidden {HIDDEN}, {dtype}, {device}", box=None)
-    for column in ("M", "K", "R", "dense ms", "grouped ms", "rule", "costs", "even at"):
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    gpu = place.type == "cuda"
+    if gpu and not torch.cuda.is_available():
+        raise typer.BadParameter("no CUDA device here; use --device cpu", param_hint="'--device'")
+    tokens = tokens or (65_536 if gpu else 1024)
+    precision: torch.dtype = getattr(torch, dtype or ("bfloat16" if gpu else "float32"))
+    name = torch.cuda.get_device_name(place) if gpu else f"{threads} CPU thread(s)"
+    table = Table(title=f"{tokens} tokens, hidden {HIDDEN}, {precision}, {name}", box=None)
+    for column in COLUMNS:
         table.add_column(column, justify="right")
-    for num_experts, top_k, rank in SIZES:
-        experts = _draw((num_experts, top_k, rank), tokens, precision, device)
-        dense, grouped = _measure(experts, turns, clock)
-        width = precision.itemsize
-        pays = grouped_pays(num_experts, top_k, rank, element_bytes=width, balance=balance)
-        # With F flops and W bytes a second: dense takes M R / F, grouped K (R / F + moved / W).
-        moved = MOVED_PER_FLOP * width * top_k
-        even = (grouped / dense * num_experts * rank - top_k * rank) / moved
-        chosen = grouped if pays else dense
-        table.add_row(
-            *(str(number) for number in (num_experts, top_k, rank)),
-            f"{1e3 * dense:.1f}",
-            f"{1e3 * grouped:.1f}",
-            "grouped" if pays else "dense",
-            f"{chosen / min(dense, grouped) - 1:+.0%}",
-            f"{even:.0f}",
-        )
+    balance = BALANCE.get((place.type, precision))
+    balances = []
+    for size in SIZES:
+        took = _measure(_draw(size, tokens, precision, place), turns, _timer(place, threads))
+        balances.append(even_balance(size, *took, precision.itemsize))
+        table.add_row(*_row(size, took, precision.itemsize, balance, balances[-1]))
     Console().print(table)
-    print(f"The rule's balance here: {balance:.0f} flops per byte.")
+    print(f"The balance here: {median(balances):.0f} flops per byte, the median of the sizes.")
+    print(
+        "The rule has none: it computes dense." if balance is None else f"The rule's: {balance:g}."
+    )
 
 
-def _draw(size: tuple[int, int, int], tokens: int, dtype: torch.dtype, device: str) -> Experts:
+def even_balance(size: tuple[int, int, int], dense: float, grouped: float, width: int) -> float:
+    """The balance at which the rule would find both computations equally long.
+
+    Args:
+        size: M, K, R.
+        dense: seconds.
+        grouped: seconds.
+        width: bytes of a hidden state's number.
+    """
+    # With F flops and W bytes a second: dense takes M R / F, grouped K (R / F + moved / W).
+    num_experts, top_k, rank = size
+    return (grouped / dense * num_experts * rank - top_k * rank) / (MOVED_PER_FLOP * width * top_k)
+
+
+def _row(
+    size: tuple[int, int, int],
+    took: tuple[float, float],
+    width: int,
+    balance: float | None,
+    even: float,
+) -> list[str]:
+    """One line of the table, in the order of `COLUMNS`."""
+    num_experts, top_k, rank = size
+    pays = balance is not None and grouped_pays(
+        num_experts, top_k, rank, element_bytes=width, balance=balance
+    )
+    return [
+        *map(str, size),
+        *(f"{1e3 * seconds:.2f}" for seconds in took),
+        "grouped" if pays else "dense",
+        f"{took[pays] / min(took) - 1:+.0%}",
+        f"{even:.0f}",
+    ]
+
+
+def _draw(
+    size: tuple[int, int, int], tokens: int, dtype: torch.dtype, device: torch.device
+) -> Experts:
     num_experts, top_k, rank = size
     weights = [nn.Parameter(torch.randn(num_experts, rank, HIDDEN, device=device)) for _ in "du"]
     x_TD, grad_TD = torch.randn(2, tokens, HIDDEN, device=device).to(dtype)
@@ -106,28 +148,48 @@ def _draw(size: tuple[int, int, int], tokens: int, dtype: torch.dtype, device: s
     return Experts(x_TD.requires_grad_(), weights[0], weights[1], routing, grad_TD)
 
 
-def _measure(experts: Experts, turns: int, clock: Callable[[], float]) -> tuple[float, float]:
+def _measure(experts: Experts, turns: int, timer: Timer) -> tuple[float, float]:
     """Median seconds dense and grouped, after a turn for warming up."""
     seconds: list[tuple[float, float]] = []
     for _ in range(turns + 1):
-        dense = _step(experts, experts.dense, clock)
-        seconds.append((dense, _step(experts, experts.grouped, clock)))
+        dense = timer(lambda: _step(experts, experts.dense))
+        seconds.append((dense, timer(lambda: _step(experts, experts.grouped))))
     dense_times, grouped_times = zip(*seconds[1:], strict=True)
     return median(dense_times), median(grouped_times)
 
 
-def _step(experts: Experts, compute: Callable[[], Tensor], clock: Callable[[], float]) -> float:
+def _step(experts: Experts, compute: Callable[[], Tensor]) -> None:
     for leaf in (experts.x_TD, experts.down_MRD, experts.up_MRD):
         leaf.grad = None
-    start = clock()
     torch.autograd.backward(compute(), experts.grad_TD)
-    return clock() - start
 
 
-def _when_done() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
+def _timer(device: torch.device, threads: int) -> Timer:
+    """Says how long a run takes: between two events on a GPU, else by a clock."""
+    if device.type == "cuda":
+        return _between_events
+    clock = time.process_time if threads == 1 else time.perf_counter
+
+    def by_clock(run: Callable[[], None]) -> float:
+        start = clock()
+        run()
+        return clock() - start
+
+    return by_clock
+
+
+def _between_events(run: Callable[[], None]) -> float:
+    start, end = (_event() for _ in range(2))
+    start.record()
+    run()
+    end.record()
+    torch.cuda.synchronize()
+    milliseconds: float = start.elapsed_time(end)
+    return milliseconds / 1e3
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
 def _same(z: Tensor) -> Tensor:

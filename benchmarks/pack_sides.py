@@ -31,7 +31,7 @@ from perft.models.head import has_plain_head, token_losses
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.passes import tokens_per_pass
+from perft.training.passes import fewer_tokens, is_out_of_memory, tokens_per_pass
 from perft.training.step import Pass, TrialBatch, gradients_of, passes_on
 
 MIX: tuple[AdapterConfig, ...] = (
@@ -128,24 +128,49 @@ class Step:
         """Tokens of all trials, without padding, over all ranks."""
         return sum(len(ids) for batch in self.batches.values() for ids, _ in batch.rows)
 
+    def fit(self) -> int:
+        """Takes smaller passes until a packed step has memory enough, as a pack does.
+
+        Returns:
+            How many passes it then has.
+        """
+        while True:
+            together = self._together(self.batches)
+            try:
+                self.packed()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                shapes = {name: batch.shape for name, batch in self.batches.items()}
+                self.tokens = fewer_tokens(shapes, [each.names for each in together])
+            else:
+                return len(together)
+            # Only here, after the error is gone, do its frames no longer hold the activations.
+            for batch in self.batches.values():
+                batch.optimizer.skip()
+            torch.cuda.empty_cache()
+
     def trained_bytes(self) -> int:
         """Bytes that this rank needs beyond the base, at the peak of a packed step."""
-        self.packed()  # AdamW makes its moments in its first step
-        kept = sum(
-            3 * tensor.numel() * tensor.element_size()
+        return self.step_bytes() + sum(
+            3 * tensor.numel() * tensor.element_size()  # AdamW keeps two moments
             for name in self.batches
             for tensor in self.host.tensors(name).values()
         )
+
+    def step_bytes(self) -> int:
+        """The same beyond the adapters and what their optimisers keep, too."""
+        self.packed()  # AdamW makes its moments in its first step
         if self.ranks.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
             self.packed()
             peak: int = torch.cuda.max_memory_allocated() - before
-            return kept + peak
+            return peak
         live = LiveBytes([*self.host.model.parameters(), *self.host.model.buffers()])
         with live:
             self.packed()
-        return kept + live.peak
+        return live.peak
 
     def close(self) -> None:
         """Takes the adapters off the base."""

@@ -1,11 +1,12 @@
 """What measures packs runs on a small base, so that it runs where there is a GPU."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import OlmoeConfig
+
+from perft.errors import ConfigError
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 CPU = torch.device("cpu")
@@ -29,11 +30,48 @@ def test_every_column_is_measured_for_packs_of_every_size() -> None:
     from pack_sides import Size, mixed
 
     sizes = [Size(mixed(count), rows=2, length=12) for count in (1, 9)]
-    rows = list(gpu_pack.measure(tiny(), sizes, CPU, 1e9, 1, checkpointing=True))
+    model = gpu_pack.random_model(tiny(), CPU)
+    rows = list(gpu_pack.measure(model, sizes, 1e9, 1, checkpointing=True))
     assert [row[0] for row in rows] == ["1", "9"]
     assert all(len(row) == len(gpu_pack.COLUMNS) for row in rows)
-    assert gpu_pack.matrix_rate(CPU, 32) > 0
-    assert "pack_sides" in sys.modules
+
+
+def test_a_device_is_described_with_what_runs_on_it() -> None:
+    import card
+
+    assert card.matrix_rate(CPU, 32) > 0
+    line = card.described(CPU)
+    assert all(name in line for name in ("perft 0.", "torch 2.", "transformers 5.", "Python 3."))
+    assert card.launches(lambda: torch.ones(2, device=CPU).add(1).view(1, 2), CPU) == 2
+    assert card.host_seconds(lambda: None, CPU, 3) < 1
+    assert card.device_for(tiny=True) == CPU
+
+
+def test_without_a_gpu_nothing_but_tiny_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    import card
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"no CUDA device: .*--tiny"):
+        card.device_for(tiny=False)
+
+
+def test_passes_get_smaller_until_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pack_sides import Size, Step, mixed
+    from transformers import OlmoeForCausalLM
+
+    from perft.ranks import Ranks
+
+    step = Step(OlmoeForCausalLM(tiny()).eval(), Size(mixed(8), 2, 12), Ranks())
+    train, room = step.packed, 60
+
+    def packed() -> None:
+        if step.tokens > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        train()
+
+    monkeypatch.setattr(step, "packed", packed)
+    assert step.fit() >= 4
+    assert step.tokens <= room
 
 
 def test_packed_and_sequential_train_alike_and_the_floor_trains_nothing() -> None:
