@@ -1,18 +1,24 @@
 """LoRA on the fused weights of the base experts: W_e + (alpha/r) B_e A_e for every base expert e.
 
-The MoE-agnostic baseline that HF PEFT calls `target_parameters`.
+The MoE-agnostic baseline that HF PEFT calls `target_parameters`. The updates of several adapters
+are computed together, for (token, choice) pairs sorted by base expert and within one by adapter;
+W + (alpha/r) B A is made only for experts that `perft.models.experts` cannot compute.
 
-Shapes: E base experts, R rank, I inputs, O outputs. Each fused weight has one pair per base
-expert: `<weight>_lora_A` is (E, R, I) and `<weight>_lora_B` is (E, O, R), whichever way round the
-family stores the weight.
+Shapes: E base experts, A adapters, R rank, I inputs, O outputs, N pairs. Each fused weight has one
+pair of matrices per base expert: `<weight>_lora_A` is (E, R, I) and `<weight>_lora_B` is (E, O, R),
+whichever way round the family stores the weight.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from perft.adapters.bottleneck import Shapes, Weights
 from perft.config import LoraExpertsConfig
+from perft.grouped import ALIGNMENT, MOST_GROUPS, Pairs, combine, dispatch, product
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,59 @@ def shapes(config: LoraExpertsConfig, fused: FusedGeometry) -> Shapes:
         found[f"{weight.name}_lora_A"] = (weight.experts, config.rank, weight.inputs)
         found[f"{weight.name}_lora_B"] = (weight.experts, weight.outputs, config.rank)
     return found
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The pairs of one fused weight of A adapters, for E A groups: by expert, then by adapter.
+
+    Ranks are filled up with zeros to the largest.
+
+    Attributes:
+        down_GRI: every `lora_A`.
+        up_GOR: every `lora_B`, scaled.
+    """
+
+    down_GRI: Tensor
+    up_GOR: Tensor
+
+
+def most_together(num_experts: int) -> int:
+    """How many adapters one stack may have: a grouped product takes so many groups."""
+    return max(1, MOST_GROUPS // num_experts)
+
+
+def stack(
+    adapters: Sequence[tuple[LoraExpertsConfig, Weights]], name: str, dtype: torch.dtype
+) -> Stack:
+    """Stacks the pairs of the weight `name`, in the dtype of the products.
+
+    Args:
+        adapters: configuration and tensors of each.
+        name: which weight.
+        dtype: of the products.
+    """
+    aligned = ALIGNMENT // dtype.itemsize
+    rank = -(-max(config.rank for config, _ in adapters) // aligned) * aligned
+    downs, ups = [], []
+    for config, weights in adapters:
+        missing = rank - config.rank
+        up_EOR = weights[f"{name}_lora_B"] * config.scale
+        downs.append(F.pad(weights[f"{name}_lora_A"].to(dtype), (0, 0, 0, missing)))
+        ups.append(F.pad(up_EOR.to(dtype), (0, missing)))
+    return Stack(torch.stack(downs, 1).flatten(0, 1), torch.stack(ups, 1).flatten(0, 1))
+
+
+def add_to_pairs(stacked: Stack, x_TI: Tensor, pairs: Pairs) -> Tensor:
+    """What is added to the product that makes pairs of tokens, (N, O)."""
+    h_NR = dispatch(x_TI, stacked.down_GRI, pairs)
+    return product(h_NR, stacked.up_GOR.transpose(1, 2), pairs.end_M)
+
+
+def add_to_tokens(stacked: Stack, h_NI: Tensor, pairs: Pairs) -> Tensor:
+    """What is added to the sums over each token's pairs, (T, O)."""
+    h_NR = product(h_NI, stacked.down_GRI.transpose(1, 2), pairs.end_M)
+    return combine(h_NR, stacked.up_GOR.transpose(1, 2), pairs)
 
 
 def merge(

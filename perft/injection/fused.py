@@ -1,64 +1,105 @@
 """LoRA on the fused weights of an MoE block's base experts: see `FusedSite`."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from perft.adapters import lora_experts
+from perft.adapters.bottleneck import Weights
 from perft.config import LoraExpertsConfig
 from perft.injection.rows import RowLayout, Segment
-from perft.injection.sites import BareForward, CurrentLayout, Site, replace_rows
+from perft.injection.sites import CurrentLayout, Site
 from perft.models.blocks import MoEBlock
+from perft.models.experts import Update, experts_forward, is_computable
 from perft.models.fused import fused_weights, is_transposed
+
+Experts = Callable[..., Tensor]
+"""Given the hidden states of tokens, the experts that each chose and their weights."""
 
 
 class FusedSite(Site):
     """LoRA on the fused weights of one block's base experts.
 
-    The experts are run again for the rows of each such adapter, with W + (alpha/r) B A in place of
-    every W: exact in any family, since the update enters before the experts' own activation. It
-    costs those rows' experts twice, and for each adapter and layer one more copy of the experts'
-    weights, kept until the backward pass.
+    Takes the place of the experts' `forward`. Rows of such adapters go through the experts once,
+    with the update inside, before the experts' own activation: exact, and in any family. All other
+    rows go through the experts as they did.
+
+    Experts that are not of transformers' interface run with W + (alpha/r) B A in place of every W,
+    for one adapter at a time; a copy of the experts' weights is then kept for each adapter and
+    layer until the backward pass.
     """
 
     def __init__(self, place: int, block: MoEBlock, current: CurrentLayout) -> None:
         super().__init__(place, block.experts, current)
         self._names = tuple(fused_weights(block))
-        self._handles = [
-            self._watch_rows(block.module),
-            block.experts.register_forward_hook(self._replace_output, with_kwargs=True),
-        ]
+        self._handles = [self._watch_rows(block.module)]
+        experts = block.experts
+        computable = is_computable(experts)
+        self._most = lora_experts.most_together(block.num_experts) if computable else 1
+        self._run = self._updated if computable else self._merged
+        self._own = vars(experts).get("forward")  # a compiled one may be there
+        self._plain: Experts = experts.forward
+        experts.forward = partial(self._forward, experts)
 
-    def _replace_output(
-        self, experts: nn.Module, args: Any, kwargs: Any, output: Tensor
-    ) -> Tensor | None:
+    def detach_from(self, host: nn.Module) -> None:
+        """Gives the experts their `forward` back, and removes the hook and this child module."""
+        super().detach_from(host)
+        del host.forward
+        if self._own is not None:
+            host.forward = self._own
+
+    def _forward(
+        self, experts: nn.Module, x_TD: Tensor, index_TK: Tensor, weight_TK: Tensor
+    ) -> Tensor:
+        given = (x_TD, index_TK, weight_TK)
         layout = self._layout(self._rows)
-        if layout is None:
-            return None
+        mine = self._mine(layout) if layout else {}
         # A rank may have no row of some adapter; experts need not take none.
-        mine = {i: s for i, s in self._mine(layout).items() if s.stop > s.start}
-        if not mine:
-            return None
-        inputs = [_split(layout, value) for value in args]
-        named = {key: _split(layout, value) for key, value in kwargs.items()}
-        shape = (-1, output.numel() // (self._rows * output.shape[-1]), output.shape[-1])
-        parts = {
-            i: self._rerun(
-                experts,
-                segment,
-                tuple(values[i] for values in inputs),
-                {key: values[i] for key, values in named.items()},
-            ).view(shape)
-            for i, segment in mine.items()
-        }
-        return replace_rows(layout, output.view(shape), parts).view(output.shape)
+        if layout is None or not any(s.stop > s.start for s in mine.values()):
+            return self._plain(*given)
+        pieces = [layout.split(value) for value in given]
+        found: dict[int, Tensor] = {}
+        for numbers, run in self._runs(experts, layout):
+            whole = run(*(_joined([piece[i] for i in numbers]) for piece in pieces))
+            parts = torch.split(whole, [len(pieces[0][i]) for i in numbers])
+            found |= zip(numbers, parts, strict=True)
+        return _joined([found[i] for i in sorted(found)])
 
-    def _rerun(self, experts: nn.Module, segment: Segment, args: Any, kwargs: Any) -> Tensor:
-        assert segment.name is not None
-        config, weights = self.configs[segment.name], self.weights(segment.name)
-        assert isinstance(config, LoraExpertsConfig)
+    def _runs(
+        self, experts: nn.Module, layout: RowLayout
+    ) -> Iterator[tuple[Sequence[int], Experts]]:
+        """Which segments go through the experts together, and how."""
+        filled = {i: s for i, s in enumerate(layout.segments) if s.stop > s.start}
+        mine = [i for i in filled if i in self._mine(layout)]
+        if others := [i for i in filled if i not in mine]:
+            yield others, self._plain
+        for start in range(0, len(mine), self._most):
+            together = mine[start : start + self._most]
+            yield together, partial(self._run, experts, [filled[i] for i in together])
+
+    def _updated(self, experts: nn.Module, segments: Sequence[Segment], *given: Tensor) -> Tensor:
+        x_TD, index_TK, weight_TK = given
+        adapters = [self._adapter(segment) for segment in segments]
+        row = len(x_TD) // sum(s.stop - s.start for s in segments)
+        adapter_T = [
+            index_TK.new_full(((s.stop - s.start) * row,), i) for i, s in enumerate(segments)
+        ]
+        up, down = (
+            lora_experts.stack(adapters, name, experts.get_parameter(name).dtype)
+            for name in self._names
+        )
+        update = Update(
+            len(adapters),
+            _joined(adapter_T),
+            partial(lora_experts.add_to_pairs, up),
+            partial(lora_experts.add_to_tokens, down),
+        )
+        return experts_forward(experts, x_TD, index_TK, weight_TK, update)
+
+    def _merged(self, experts: nn.Module, segments: Sequence[Segment], *given: Tensor) -> Tensor:
+        config, weights = self._adapter(segments[0])
         swap = is_transposed(experts)
         merged = {
             f"module.{name}": lora_experts.merge(
@@ -66,10 +107,29 @@ class FusedSite(Site):
             )
             for name in self._names
         }
-        output: Tensor = torch.func.functional_call(BareForward(experts), merged, args, kwargs)
+        bare = _Bare(experts, self._plain)
+        output: Tensor = torch.func.functional_call(bare, merged, given)
         return output
 
+    def _adapter(self, segment: Segment) -> tuple[LoraExpertsConfig, Weights]:
+        assert segment.name is not None
+        config = self.configs[segment.name]
+        assert isinstance(config, LoraExpertsConfig)
+        return config, self.weights(segment.name)
 
-def _split(layout: RowLayout, value: Any) -> Sequence[Any]:
-    """Each segment's part of what the experts are given, token after token."""
-    return layout.split(value) if isinstance(value, Tensor) else [value] * len(layout.segments)
+
+class _Bare(nn.Module):
+    """Calls the experts' own forward, in place of which the site's is called."""
+
+    def __init__(self, module: nn.Module, own: Experts) -> None:
+        super().__init__()
+        self.module = module
+        self._run = own
+
+    def forward(self, *given: Tensor) -> Tensor:
+        """What the experts give."""
+        return self._run(*given)
+
+
+def _joined(pieces: Sequence[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces))
