@@ -80,9 +80,10 @@ class CapturedPass:
         ]
         now = [*gradients, *_tensors_of(measures)]
         if self._kept is None:
-            self._kept = [tensor.detach().clone() for tensor in now]
+            # Gradients lie as their tensors do: AdamW takes that for granted.
+            self._kept = [torch.empty_like(t) for t in (*self._trained, *now[len(gradients) :])]
             self._measures = _measures_in(measures, self._kept[len(gradients) :])
-        else:
+        with torch.no_grad():
             torch._foreach_copy_(self._kept, now)
 
 
