@@ -18,6 +18,7 @@ from perft.models.blocks import activated_parameters
 from perft.models.compilers import compiles_by_default, missing_compiler, require_compiler
 from perft.models.compiling import compile_regions
 from perft.models.experts import use_ours
+from perft.models.norms import fuse_norms
 from perft.models.sharding import shard, sharded_loading
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.ranks import Ranks
@@ -105,6 +106,8 @@ def load_base(
     use_ours(model)
     model.requires_grad_(False).eval().to(device)
     shard(model, ranks)
+    if device.type == "cuda" and ranks.size == 1:  # weights that are divided cannot be tried
+        fuse_norms(model)
     if compile or (compile is None and compiles_by_default(device.type)):
         compile_regions(model)
     activated = activated_parameters(model)

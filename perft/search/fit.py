@@ -75,6 +75,7 @@ def step_load(
         dtype=torch.bfloat16 if dtype == "auto" else getattr(torch, dtype),
         ranks=workers,
         checkpointing=checkpointing,
+        fixed=True,
     )
 
 

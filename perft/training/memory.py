@@ -26,11 +26,11 @@ from perft.errors import BaseModelError
 from perft.forward import AdapterRows, Row, pack_losses
 from perft.injection import AdapterHost
 from perft.models.blocks import decoder_layers
-from perft.models.checkpointing import recomputed
 from perft.models.experts import use_ours
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
-from perft.training.step import passes_on
+from perft.training.shapes import FixedShapes, RowRoom
+from perft.training.step import Pass, fixed_passes_on, manner_of, passes_on
 
 MOMENTS = 2
 """Tensors that AdamW keeps for each of an adapter's."""
@@ -47,6 +47,7 @@ class Load:
         dtype: the base's.
         ranks: processes that share the base.
         checkpointing: whether the base's layers run again in the backward pass.
+        fixed: whether passes have fixed shapes, with room for as many trials as are counted.
     """
 
     rows: int
@@ -55,6 +56,7 @@ class Load:
     dtype: torch.dtype
     ranks: int = 1
     checkpointing: bool = False
+    fixed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,6 @@ def pack_memory(
         BaseModelError: if what the base does depends on the values of its tensors.
     """
     names = {f"trial{i}": adapter for i, adapter in enumerate(adapters)}
-    shapes = dict.fromkeys(names, (load.rows, load.length))
     with torch.device("cpu"), FakeTensorMode():
         model = AutoModelForCausalLM.from_config(
             config, dtype=load.dtype, trust_remote_code=False
@@ -116,11 +117,8 @@ def pack_memory(
         for name, adapter in names.items():
             host.add(name, dataclasses.replace(adapter, dropout=0.0))
         trainable = [tensor for name in names for tensor in host.tensors(name).values()]
-        together = passes_on(host, Ranks(size=load.ranks), shapes, load.tokens)
-        # Of equally many trials, those with adapters in attention take more; they come last.
-        largest = max((each.names for each in reversed(together)), key=len)
         try:
-            activations, working = _rehearse(host, largest, load)
+            activations, working = _rehearse(host, _largest_pass(host, load), load)
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise BaseModelError(
                 f"what a step on a base of type {config.model_type!r} costs cannot be known before "
@@ -138,20 +136,35 @@ def pack_memory(
         )
 
 
-def _rehearse(host: AdapterHost, names: Sequence[str], load: Load) -> tuple[int, int]:
+def _largest_pass(host: AdapterHost, load: Load) -> Pass:
+    """Of the passes of a step, all trials of the same batch size and length, the most demanding."""
+    ranks, names = Ranks(size=load.ranks), host.configs
+    if load.fixed:
+        vocabulary = len(host.model.get_output_embeddings().weight)
+        kind = (load.rows, RowRoom(load.length, load.length))
+        fixed = FixedShapes(len(names), load.tokens, vocabulary, ranks)
+        together = fixed_passes_on(host, fixed, dict.fromkeys(names, kind))
+    else:
+        shapes = dict.fromkeys(names, (load.rows, load.length))
+        together = passes_on(host, ranks, shapes, load.tokens)
+    # Of equally many trials, those with adapters in attention take more; they come last.
+    return max(reversed(together), key=lambda one: len(one.names))
+
+
+def _rehearse(host: AdapterHost, one: Pass, load: Load) -> tuple[int, int]:
     """Bytes kept when a pass's forward ends, and how many more there are at its peak."""
     rows = [_row(load.length)] * -(-load.rows // load.ranks)
-    parts = {name: AdapterRows(rows) for name in names}
+    parts = {name: AdapterRows(rows) for name in one.names}
     tensors = [*host.model.parameters(), *host.model.buffers()]
     for tensor in tensors:
         if tensor.requires_grad:  # counted apart, so they go as soon as they come
             tensor.register_post_accumulate_grad_hook(_forget_gradient)
-    layers = decoder_layers(host.model) if load.checkpointing else []
     with _GroupedProducts():  # type: ignore[no-untyped-call]
-        pack_losses(host, 0, {name: AdapterRows([_row(2)]) for name in names})  # fills caches
+        pack_losses(host, 0, {name: AdapterRows([_row(2)]) for name in one.names})  # fills caches
         with LiveBytes(tensors) as live:
-            with recomputed(layers, host.checkpoint_contexts):
-                loss = torch.stack(list(pack_losses(host, 0, parts).loss.values())).sum()
+            with manner_of(host, one, checkpointing=load.checkpointing):
+                losses = pack_losses(host, 0, parts, one.shape).loss
+                loss = torch.stack(list(losses.values())).sum()
             kept = live.now
             loss.backward()  # type: ignore[no-untyped-call]
     return kept, live.peak - kept
