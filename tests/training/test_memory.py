@@ -20,7 +20,8 @@ from perft.training.live_bytes import LiveBytes
 from perft.training.memory import Load, PackMemory, pack_memory
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.passes import passes
-from perft.training.step import Pass, TrialBatch, gradients_of
+from perft.training.shapes import FixedShapes, RowRoom
+from perft.training.step import Pass, TrialBatch, fixed_passes_on, gradients_of
 
 LOAD = Load(rows=4, length=24, tokens=4096, dtype=torch.float32)
 VALUES_MATTER = ("dbrx", "jetmoe", "longcat_flash", "qwen4_exp", "qwen4_exp_text")
@@ -47,13 +48,22 @@ def measured(model, adapters: list[AdapterConfig], load: Load) -> int:
         training = trial(adapter, batch_size=load.rows, max_length=load.length).training
         optimizer = AdapterOptimizer(host.tensors(f"a{i}"), training)
         batches[f"a{i}"] = TrialBatch(training, 0, rows, optimizer)
+    together = passes_of(host, batches, load)
     with LiveBytes([*model.parameters(), *model.buffers()]) as live:
-        together = passes(dict.fromkeys(batches, (load.rows, load.length)), load.tokens)
-        whole = [Pass(names) for names in together]
-        gradients_of(host, 0, Ranks(), batches, whole, checkpointing=load.checkpointing)
+        gradients_of(host, 0, Ranks(), batches, together, checkpointing=load.checkpointing)
     for name in batches:
         host.remove(name)
     return live.peak
+
+
+def passes_of(host: AdapterHost, batches: dict[str, TrialBatch], load: Load) -> list[Pass]:
+    if not load.fixed:
+        together = passes(dict.fromkeys(batches, (load.rows, load.length)), load.tokens)
+        return [Pass(names) for names in together]
+    vocabulary = host.model.config.vocab_size
+    fixed = FixedShapes(len(batches), load.tokens, vocabulary, Ranks())
+    kind = (load.rows, RowRoom(load.length, load.length))
+    return fixed_passes_on(host, fixed, dict.fromkeys(batches, kind))
 
 
 def of_the_step(cost: PackMemory) -> int:
@@ -67,6 +77,20 @@ def test_a_step_on_the_embedded_base_costs_what_was_foretold(checkpointing: bool
     adapters = list(SIX.values())
     foretold = of_the_step(pack_memory(model.config, adapters, load))
     assert foretold == pytest.approx(measured(model, adapters, load), rel=0.15)
+
+
+@pytest.mark.parametrize("tokens", [2048, 4096])
+def test_a_step_of_fixed_shapes_costs_what_was_foretold(tokens: int) -> None:
+    model = load_base().model
+    load = dataclasses.replace(LOAD, rows=16, length=64, tokens=tokens, fixed=True)
+    adapters = list(SIX.values())
+    foretold = of_the_step(pack_memory(model.config, adapters, load))
+    assert foretold == pytest.approx(measured(model, adapters, load), rel=0.15)
+    as_they_are = dataclasses.replace(load, fixed=False, tokens=4096)
+    few = adapters[:1] + adapters[4:5]  # they share no pass, and a filled one has room for both
+    assert of_the_step(pack_memory(model.config, few, load)) > of_the_step(
+        pack_memory(model.config, few, as_they_are)
+    )
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
