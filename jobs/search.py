@@ -2,7 +2,6 @@
 
 import gc
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -85,7 +84,7 @@ def main(
     elif space:
         wish = Wish(
             space=space,
-            name=name or f"{Path(space).stem}-{datetime.now():%Y%m%d-%H%M%S}",
+            name=name or None,
             num_trials=num_trials,
             base_model=base_model,
             data=data,

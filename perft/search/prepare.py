@@ -1,7 +1,9 @@
 """Everything that can be refused before a worker starts, and the settings that come of it."""
 
 import re
+import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from perft.errors import ConfigError, SearchError
@@ -38,7 +40,7 @@ class Wish:
     """What the user asked for; None leaves a choice to the space or to the default."""
 
     space: str
-    name: str
+    name: str | None = None
     num_trials: int | None = None
     base_model: str | None = None
     data: str | None = None
@@ -61,21 +63,23 @@ def prepare(wish: Wish) -> Prepared:
     Raises:
         PerftError: the first thing that cannot work: space, base, data, storage, or the name.
     """
-    if not _NAME.fullmatch(wish.name):
+    if wish.name is not None and not _NAME.fullmatch(wish.name):
         raise ConfigError(f"search name {wish.name!r}: use letters, digits, '.', '_' and '-'")
     space = find_space(wish.space)
     base_model = _absolute(wish.base_model)
     data = _absolute(wish.data)
     root = Storage(wish.storage or default_storage())
-    _require_new(root, wish.name)
+    if wish.name is not None:
+        _require_new(root, wish.name)
     check_base(base_model)
     source = space.source(data, wish.validation_size, wish.seed)
     task = load_task(source)
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
     rungs = draw.rungs()
     _require_rows(space.training(base_model is None).batch_size, wish.workers_per_group)
+    name = wish.name or _fresh_name(root, wish.space)
     settings = SearchSettings(
-        name=wish.name,
+        name=name,
         space=_absolute(wish.space) or "" if wish.space.endswith(".py") else wish.space,
         task=source.name,
         own_task=source.own,
@@ -98,7 +102,7 @@ def prepare(wish: Wish) -> Prepared:
         compile=wish.compile,
         rung_accuracy=has_rung_accuracy(base_model, wish.rung_accuracy),
     )
-    return Prepared(settings, draw, root.child(wish.name).prepare(), resume=False)
+    return Prepared(settings, draw, root.child(name).prepare(), resume=False)
 
 
 def prepare_resume(name: str, storage: str | None) -> Prepared:
@@ -135,6 +139,15 @@ def task_source(settings: SearchSettings) -> TaskSource:
         seed=settings.seed,
         own=settings.own_task,
     )
+
+
+def _fresh_name(root: Storage, space: str) -> str:
+    """Space and time; a search that was started in the same second has another one."""
+    while True:
+        name = f"{Path(space).stem}-{datetime.now():%Y%m%d-%H%M%S}"
+        if root.claim(name):
+            return name
+        time.sleep(0.1)
 
 
 def _require_new(root: Storage, name: str) -> None:

@@ -6,9 +6,10 @@ answered from the trials' saved states, and the rest is trained.
 
 import contextlib
 import dataclasses
+import functools
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from rich.console import Console
 from perft.errors import PerftError, SearchError
 from perft.packing.groups import SLOTS_ON_A_GPU, GroupShape, WorkerGroups, fit_to_cluster
 from perft.packing.machines import Node, gpu_memory, require_compilers, require_shared
-from perft.search.cluster import start_ray
+from perft.search.cluster import find_cluster, start_ray
 from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
 from perft.search.follow import Follow
 from perft.search.ledger import Ledger
@@ -75,7 +76,10 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
             read_all_scores(prepared.search),
             prepared.settings.tracking_uri,
         )
-    with _ray_and_tracker(prepared) as tracker:
+    cluster = find_cluster()
+    tell = functools.partial(console.print, highlight=False, soft_wrap=True)
+    tell(cluster.why)
+    with _ray_and_tracker(prepared, lambda: start_ray(cluster, tell)) as tracker:
         ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
         try:
             nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -99,7 +103,7 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
 
 
 @contextlib.contextmanager
-def _ray_and_tracker(prepared: Prepared) -> Iterator["Tracker"]:
+def _ray_and_tracker(prepared: Prepared, start: Callable[[], None]) -> Iterator["Tracker"]:
     """Starts Ray; what takes long to import or to open is done while its processes come up."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -107,7 +111,7 @@ def _ray_and_tracker(prepared: Prepared) -> Iterator["Tracker"]:
     opening = pool.submit(_open_tracker, prepared)
     pool.submit(import_drawing)
     pool.shutdown(wait=False)  # a cluster that is up is not kept waiting for what draws
-    start_ray()
+    start()
     try:
         yield opening.result()
     finally:
