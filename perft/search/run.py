@@ -25,7 +25,7 @@ from perft.search.cluster import find_cluster, start_ray
 from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
 from perft.search.follow import Follow
 from perft.search.ledger import Ledger
-from perft.search.prepare import Prepared, task_source
+from perft.search.prepare import Prepared
 from perft.search.settings import FILE
 from perft.search.tuning import tune_trials
 from perft.search.view import View
@@ -250,7 +250,7 @@ def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGrou
             "compile": settings.compile,
             "slots": shape.slots,
             "rung_accuracy": settings.rung_accuracy,
-            "task": dataclasses.asdict(task_source(settings)),
+            "task": dataclasses.asdict(prepared.source),
             "storage": prepared.search.place,
         },
     )
