@@ -17,6 +17,7 @@ import ray.train
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from perft.errors import SearchError
+from perft.packing.deaths import DEATHS
 from perft.packing.meeting import MeetingPoint
 from perft.packing.settings import GroupSettings
 
@@ -195,7 +196,7 @@ class WorkerGroups:
         """Whether the meeting point has died; the groups end when they notice."""
         try:
             ray.get(self.meeting.status.remote())
-        except ray.exceptions.RayActorError:
+        except DEATHS:
             return True
         return False
 
@@ -212,7 +213,7 @@ class WorkerGroups:
         for start in itertools.count():
             try:
                 self._trainer(index, start, shape, group).fit()
-            except ray.exceptions.RayActorError:
+            except DEATHS:
                 log.debug("the controller of worker group %d died", index, exc_info=True)
                 continue  # the meeting point counts the starts
             except Exception as error:  # whatever ended the group, the trials must hear of it

@@ -19,6 +19,7 @@ import ray
 from rich.console import Console
 
 from perft.errors import PerftError, SearchError
+from perft.packing.deaths import DEATHS
 from perft.packing.groups import SLOTS_ON_A_GPU, GroupShape, WorkerGroups, fit_to_cluster
 from perft.packing.machines import Node, gpu_memory, require_compilers, require_shared
 from perft.search.cluster import find_cluster, start_ray
@@ -193,19 +194,19 @@ def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Cons
             follow = Follow(ledger, view, groups.meeting, settings.num_trials)
             try:
                 tune_trials(prepared, groups, follow)
-            except SearchError as error:
+                if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
+                    raise SearchError(fatal)
+                ended = len(ledger.results())
+                if ended < settings.num_trials:  # Tune takes Ctrl-C as a wish to stop in order
+                    raise SearchError(
+                        f"search {settings.name!r} was interrupted after {ended} of "
+                        f"{settings.num_trials} trials; go on with it by --resume {settings.name}"
+                    )
+                return _scores(groups, ledger, view)
+            except (SearchError, *DEATHS) as error:
                 if groups.are_lost:
                     raise _MeetingLostError(str(error)) from error
                 raise
-            if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
-                raise SearchError(fatal)
-            ended = len(ledger.results())
-            if ended < settings.num_trials:  # Tune takes Ctrl-C as a wish to stop in order
-                raise SearchError(
-                    f"search {settings.name!r} was interrupted after {ended} of "
-                    f"{settings.num_trials} trials; go on with it by --resume {settings.name}"
-                )
-            return _scores(groups, ledger, view)
 
 
 def _relay_notes(groups: WorkerGroups, view: View) -> None:
