@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 import grpc
 import ray
-from ray._private import services
+from ray._private import auto_init_hook, services
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
@@ -106,6 +106,9 @@ def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
         SearchError: if Ray does not start, or the cluster lets nobody in.
     """
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # a search has its own
+    # A thread that is late when a search ends must not start another Ray.
+    auto_init_hook.enable_auto_connect = False
     if cluster.address is None:
         start_own_ray(WORKER_ENVIRONMENT, tell)
         return

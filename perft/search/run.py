@@ -20,12 +20,20 @@ from rich.console import Console
 
 from perft.errors import PerftError, SearchError
 from perft.packing.deaths import DEATHS
-from perft.packing.groups import SLOTS_ON_A_GPU, GroupShape, WorkerGroups, fit_to_cluster
+from perft.packing.groups import (
+    SLOTS_ON_A_GPU,
+    STOP_SECONDS,
+    GroupShape,
+    WorkerGroups,
+    fit_to_cluster,
+)
 from perft.packing.machines import Node, gpu_memory, require_compilers, require_shared
 from perft.search.cluster import find_cluster, start_ray
 from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
 from perft.search.follow import Follow
+from perft.search.interrupt import interrupted, interruptible
 from perft.search.ledger import Ledger
+from perft.search.lock import locked
 from perft.search.prepare import Prepared
 from perft.search.settings import FILE
 from perft.search.tuning import tune_trials
@@ -66,8 +74,9 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
         console: where the user watches.
 
     Raises:
-        SearchError: if the cluster is too small, its machines share no storage, or no worker group
-            can work.
+        SearchError: if another process runs it, no Ray can be had, the cluster is too small, its
+            machines share no storage, or no worker group can work.
+        InterruptedSearchError: if the user stops it.
         StorageError: if storage or tracking cannot be written.
     """
     if prepared.resume and is_concluded(prepared.search):
@@ -77,29 +86,42 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
             read_all_scores(prepared.search),
             prepared.settings.tracking_uri,
         )
-    cluster = find_cluster()
     tell = functools.partial(console.print, highlight=False, soft_wrap=True)
-    tell(cluster.why)
-    with _ray_and_tracker(prepared, lambda: start_ray(cluster, tell)) as tracker:
-        ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
+    name = prepared.settings.name
+    with interruptible(tell) as take_signals, locked(prepared.search, name):
+        cluster = find_cluster()
+        tell(cluster.why)
+
+        def start() -> None:
+            start_ray(cluster, tell)
+            take_signals()
+
         try:
-            nodes = [node for node in ray.nodes() if node["Alive"]]
-            shape = _shape(prepared, nodes)
-            settings = dataclasses.replace(
-                prepared.settings, groups=shape.groups, slots=shape.slots
-            )
-            settings.write(prepared.search)
-            require_shared(prepared.search, FILE, nodes)
-            if settings.compile:
-                require_compilers(nodes)
-            tracker.log_params(settings.to_json())
-            prepared = dataclasses.replace(prepared, settings=settings)
-            scores = _search_on(prepared, shape, ledger, console)
-            conclude(prepared, ledger.results(), tracker, scores)
-        except BaseException:
-            with contextlib.suppress(PerftError):  # what went wrong first must be seen
-                conclude_failed(prepared, ledger.results(), tracker)
-            raise
+            with _ray_and_tracker(prepared, start) as tracker:
+                return _run(prepared, tracker, console)
+        except KeyboardInterrupt as error:
+            raise interrupted(prepared.search, prepared.settings) from error
+
+
+def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
+    """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
+    ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
+    try:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        shape = _shape(prepared, nodes)
+        settings = dataclasses.replace(prepared.settings, groups=shape.groups, slots=shape.slots)
+        settings.write(prepared.search)
+        require_shared(prepared.search, FILE, nodes)
+        if settings.compile:
+            require_compilers(nodes)
+        tracker.log_params(settings.to_json())
+        prepared = dataclasses.replace(prepared, settings=settings)
+        scores = _search_on(prepared, shape, ledger, console)
+        conclude(prepared, ledger.results(), tracker, scores)
+    except BaseException:
+        with contextlib.suppress(PerftError):  # what went wrong first must be seen
+            conclude_failed(prepared, ledger.results(), tracker)
+        raise
     return Finished(ledger.results(), scores, settings.tracking_uri)
 
 
@@ -112,7 +134,12 @@ def _ray_and_tracker(prepared: Prepared, start: Callable[[], None]) -> Iterator[
     opening = pool.submit(_open_tracker, prepared)
     pool.submit(import_drawing)
     pool.shutdown(wait=False)  # a cluster that is up is not kept waiting for what draws
-    start()
+    try:
+        start()
+    except BaseException:
+        with contextlib.suppress(PerftError):
+            conclude_failed(prepared, [], opening.result())
+        raise
     try:
         yield opening.result()
     finally:
@@ -196,12 +223,6 @@ def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Cons
                 tune_trials(prepared, groups, follow)
                 if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
                     raise SearchError(fatal)
-                ended = len(ledger.results())
-                if ended < settings.num_trials:  # Tune takes Ctrl-C as a wish to stop in order
-                    raise SearchError(
-                        f"search {settings.name!r} was interrupted after {ended} of "
-                        f"{settings.num_trials} trials; go on with it by --resume {settings.name}"
-                    )
                 return _scores(groups, ledger, view)
             except (SearchError, *DEATHS) as error:
                 if groups.are_lost:
@@ -255,10 +276,14 @@ def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGrou
             "storage": prepared.search.place,
         },
     )
+    patience = STOP_SECONDS
     try:
         yield groups
+    except KeyboardInterrupt:  # who stops a job kills it some seconds later
+        patience = 0.0
+        raise
     finally:
-        groups.stop()
+        groups.stop(patience)
 
 
 def _scores(groups: WorkerGroups, ledger: Ledger, view: View) -> Scores:
