@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,13 +21,11 @@ from rich.console import Console
 from perft.errors import PerftError, SearchError
 from perft.packing.deaths import DEATHS
 from perft.packing.groups import (
-    SLOTS_ON_A_GPU,
     STOP_SECONDS,
     GroupShape,
     WorkerGroups,
-    fit_to_cluster,
 )
-from perft.packing.machines import Node, gpu_memory, require_compilers, require_shared
+from perft.packing.machines import require_compilers, require_shared
 from perft.search.cluster import find_cluster, start_ray
 from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
 from perft.search.follow import Follow
@@ -36,6 +34,7 @@ from perft.search.ledger import Ledger
 from perft.search.lock import locked
 from perft.search.prepare import Prepared
 from perft.search.settings import FILE
+from perft.search.shape import shape_on
 from perft.search.tuning import tune_trials
 from perft.search.view import View
 from perft.selection import best, is_concluded, knee, pareto_front, read_all_scores, read_results
@@ -108,7 +107,7 @@ def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
     ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        shape = _shape(prepared, nodes)
+        shape = shape_on(prepared, nodes)
         settings = dataclasses.replace(prepared.settings, groups=shape.groups, slots=shape.slots)
         settings.write(prepared.search)
         require_shared(prepared.search, FILE, nodes)
@@ -158,34 +157,6 @@ def _open_tracker(prepared: Prepared) -> "Tracker":
         params=settings.to_json(),
         tags={"perft.space": settings.space, "perft.base": settings.base_model or "embedded"},
     )
-
-
-def _shape(prepared: Prepared, nodes: Sequence[Node]) -> GroupShape:
-    """How the worker groups lie on the machines of the cluster, which is up."""
-    settings = prepared.settings
-    slots = settings.slots
-    if slots is None and any(node["Resources"].get("GPU", 0) >= 1 for node in nodes):
-        slots = _slots_on_gpus(prepared, gpu_memory(nodes))
-    resources = [node["Resources"] for node in nodes]
-    return fit_to_cluster(
-        settings.groups, settings.workers_per_group, slots, resources, settings.num_trials
-    )
-
-
-def _slots_on_gpus(prepared: Prepared, memory: int) -> int:
-    """As many trials as a GPU of so many bytes holds, and no more than are useful at a time."""
-    from perft.search.fit import slots_in, step_load  # noqa: PLC0415 - imports torch
-
-    settings, space = prepared.settings, prepared.draw.space
-    load = step_load(
-        space,
-        settings.base_model,
-        workers=settings.workers_per_group,
-        dtype=settings.dtype,
-        checkpointing=settings.checkpointing,
-    )
-    slots = slots_in(memory, space, settings.base_model, load)
-    return SLOTS_ON_A_GPU if slots is None else min(SLOTS_ON_A_GPU, slots)
 
 
 def _search_on(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Console) -> Scores:
