@@ -15,10 +15,20 @@ from rich.progress import track
 from perft.adapter_folder import read_settings
 from perft.cli import Dtype, run
 from perft.errors import AdapterError, ConfigError
+from perft.home import remembered_place
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.selection.scores import SplitScore, macro_average, scores_table
 from perft.storage import Storage
-from perft.tasks import Split, Task, TaskSource, load_task, overlap
+from perft.tasks import (
+    Split,
+    Task,
+    TaskSource,
+    code_of,
+    from_record,
+    load_task,
+    overlap,
+    without_code,
+)
 from perft.tasks.scoring import Scoring, protocol_of, require_scorable
 
 ADAPTER, AGAINST = "adapter", "against"
@@ -40,7 +50,9 @@ def main(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Directory in the LLM-Adapters layout, or hub.", show_default="the adapter's"
+            help="Directory in the LLM-Adapters layout, hub, or the folder that holds the files of "
+            "the adapter's own task.",
+            show_default="the adapter's",
         ),
     ] = None,
     scoring: Annotated[
@@ -54,6 +66,12 @@ def main(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the base.")] = "auto",
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code", help="Run the Python file that scores the adapter's own task, if any."
+        ),
+    ] = False,
 ) -> None:
     """Score an adapter, with 95% intervals, and compare it with another.
 
@@ -61,17 +79,16 @@ def main(
     one that was logged there. Test splits say how good the adapter is.
     """
     settings = read_settings(adapter)
-    source = _source(settings, task, data)
+    source = _trusted(_source(settings, adapter, task, data), trust_code=trust_code)
     folders = {ADAPTER: adapter} | ({AGAINST: against} if against else {})
-    named = base_model or settings.get("base_model_name_or_path")
-    if named is None:
-        raise AdapterError(f"{adapter} names no base; give the one it was trained on: --base-model")
+    named = base_model or _base(settings, adapter)
     base = None if named == "embedded" else named
     check_base(base)
     loaded = load_task(source)
     splits = _scored(loaded, scoring)
     target = Storage(out).prepare() if out else None
     _warn(folders, fingerprint(base_directory(base)), named)
+    _warn_of_data(adapter, settings["perft"].get("trained_on") or {}, source, loaded)
     right, parquet = _predict(folders, base, dtype, splits, scoring)
     scores = _scores(loaded, splits, scoring, right)
     tests = [score for score in scores if score.overlap]
@@ -98,15 +115,50 @@ def main(
         console.print(f"protocol: {protocol}", style="dim", highlight=False)
 
 
-def _source(settings: dict[str, Any], task: str | None, data: str | None) -> TaskSource:
+def _source(
+    settings: dict[str, Any], adapter: Path, task: str | None, data: str | None
+) -> TaskSource:
     """What is asked for; else what the adapter was trained on."""
-    trained = settings["perft"].get("trained_on")
-    if trained is None and task is None:
+    record = settings["perft"].get("trained_on")
+    if record is None and task is None:
         raise ConfigError("the adapter does not say what it was trained on; name a task: --task")
-    source = TaskSource(**(trained or {"name": task}))
-    if task is None or task == source.name:
-        return dataclasses.replace(source, data=data or source.data)
-    return dataclasses.replace(source, name=task, data=data or source.data, own=None)
+    if record is None:
+        return TaskSource(name=str(task), data=data)
+    root = Path(data) if data else remembered_place(str(record.get("data_fingerprint")))
+    if task is not None and task != record.get("name"):
+        record = {**record, "name": task, "own": None}
+    source = from_record(record, root, adapter)
+    return source if source.own else dataclasses.replace(source, data=data or source.data)
+
+
+def _trusted(source: TaskSource, *, trust_code: bool) -> TaskSource:
+    """The task, scored by a file's function only when the user says so and has seen which."""
+    if (code := code_of(source)) is None:
+        return source
+    file, name = code
+    if trust_code:
+        typer.echo(f"runs {file}, whose function {name} scores task {source.name!r}", err=True)
+        return dataclasses.replace(source, trust_code=True)
+    typer.echo(
+        f"note: task {source.name!r} is scored by the function {name} of {file}, which was not "
+        "run; the rule exact scores it instead; look at the file, then use --trust-code",
+        err=True,
+    )
+    return without_code(source)
+
+
+def _base(settings: dict[str, Any], adapter: Path) -> str:
+    """The base that the adapter was trained on: by its id, or where it was last seen here."""
+    if named := settings.get("base_model_name_or_path"):
+        return str(named)
+    block = settings["perft"]
+    if place := remembered_place(str(block.get("base_fingerprint"))):
+        return str(place)
+    known = f" of the base {block['base_name']!r}" if "base_name" in block else ""
+    raise AdapterError(
+        f"{adapter} does not say where the files{known} are; give the base it was trained on: "
+        "--base-model"
+    )
 
 
 def _scored(task: Task, scoring: Scoring) -> tuple[Split, ...]:
@@ -121,6 +173,14 @@ def _warn(folders: dict[str, Path], print_of_base: str, named: str) -> None:
         trained_on = read_settings(folder)["perft"].get("base_fingerprint", print_of_base)
         if trained_on != print_of_base:
             typer.echo(f"note: {named} is not the very base {folder} was trained on", err=True)
+
+
+def _warn_of_data(adapter: Path, record: dict[str, Any], source: TaskSource, task: Task) -> None:
+    """Says that the data are others, as far as a fingerprint of task and scorer can tell."""
+    rule = (record.get("own") or {}).get("scorer", "")
+    is_same = source.name == record.get("name") and (isinstance(rule, str) or source.trust_code)
+    if is_same and record.get("data_fingerprint") not in (None, task.fingerprint):
+        typer.echo(f"note: these are not the very data {adapter} was trained on", err=True)
 
 
 def _predict(

@@ -1,8 +1,8 @@
 """Searches for the best adapters of a base on a task, and ends with the Pareto front."""
 
+import functools
 import gc
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -72,6 +72,14 @@ def main(
     resume: Annotated[
         str, typer.Option(help="Go on with the search of this name; its settings stay.")
     ] = "",
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code",
+            help="Of --resume: run the space's file that the search's folder names, unless it is "
+            "one that you have named before.",
+        ),
+    ] = False,
 ) -> None:
     """Search for the best adapters of a Mixture-of-Experts base on a task.
 
@@ -81,11 +89,12 @@ def main(
     """
     console = Console()
     if resume:
-        prepared = prepare_resume(resume, storage)
+        tell = functools.partial(console.print, highlight=False, soft_wrap=True)
+        prepared = prepare_resume(resume, storage, space=space, trust_code=trust_code, tell=tell)
     elif space:
         wish = Wish(
             space=space,
-            name=name or f"{Path(space).stem}-{datetime.now():%Y%m%d-%H%M%S}",
+            name=name or None,
             num_trials=num_trials,
             base_model=base_model,
             data=data,

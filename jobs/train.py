@@ -23,11 +23,12 @@ from perft.cli import (
 )
 from perft.config import VARIANTS, Activation, adapter_from_flat, fields_of
 from perft.errors import ConfigError
-from perft.models.source import check_base
+from perft.home import remember_place
+from perft.models.source import base_directory, check_base
 from perft.search.space import SearchSpace, find_space, has_rung_accuracy, of_length
 from perft.selection import stated
 from perft.storage import Storage
-from perft.tasks import TaskSource, load_task
+from perft.tasks import TaskSource, load_task, root_of
 from perft.trial import Report, TrialConfig
 
 NAME = "trial"
@@ -166,6 +167,9 @@ def _train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = load_base(device=device, **base_options)
     pack = Pack(base, task, Ranks(device=device), **pack_options)
+    remember_place(base.fingerprint, base_directory(base_options["base"]))
+    if root := root_of(source):
+        remember_place(task.fingerprint, root)
     pack.admit(NAME, config)
     size = pack.size(NAME)
     console.print(

@@ -1,6 +1,7 @@
 """How a job becomes a program: options from a function, user errors as one line.
 
-Exit status: 0 done, 1 a bug (with its traceback), 2 the user can fix it (one line on stderr).
+Exit status: 0 done, 1 a bug (with its traceback), 2 the user can fix it (one line on stderr), 130
+the user has interrupted it.
 """
 
 import sys
@@ -9,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from perft.errors import PerftError
+from perft.errors import InterruptedSearchError, PerftError
 
 Dtype = Literal["auto", "float32", "bfloat16", "float64"]
 """What `--dtype` takes."""
@@ -67,4 +68,4 @@ def run(command: Callable[..., None], args: Sequence[str] | None = None) -> None
         app(args=None if args is None else list(args))
     except PerftError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(130 if isinstance(error, InterruptedSearchError) else 2)

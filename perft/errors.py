@@ -36,6 +36,10 @@ class SearchError(PerftError, RuntimeError):
     """A search cannot start, go on, or be found."""
 
 
+class InterruptedSearchError(SearchError):
+    """A search was stopped by its user, and can be gone on with."""
+
+
 def unknown(kind: str, found: str, known: Iterable[str]) -> str:
     """Says that `found` is no `kind` (such as "variant"), with the nearest names and all names."""
     names = sorted(known)

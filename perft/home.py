@@ -4,15 +4,40 @@ Every place is absolute, so that a submitted job, whose working directory is a p
 the shell that looks at its outcome later mean the same place.
 """
 
+import contextlib
 import os
+import re
 from pathlib import Path
 
 _SQLITE = "sqlite:///"
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 def home() -> Path:
     """`$PERFT_HOME`, or `~/.perft`; absolute, not necessarily there yet."""
     return Path(os.environ.get("PERFT_HOME") or "~/.perft").expanduser().resolve()
+
+
+def remember_place(fingerprint: str, place: str | Path) -> None:
+    """Notes where the data or the base of a fingerprint lie on this machine.
+
+    An adapter's folder names neither place. What cannot be noted is asked for later.
+    """
+    file = home() / "places" / fingerprint
+    beside = file.with_name(f"{fingerprint}.{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(str(place))
+        beside.replace(file)
+
+
+def remembered_place(fingerprint: str) -> Path | None:
+    """Where the data or the base of a fingerprint lay when they were last used here."""
+    file = home() / "places" / fingerprint
+    if not _FINGERPRINT.fullmatch(fingerprint) or not file.is_file():
+        return None
+    place = Path(file.read_text())
+    return place if place.exists() else None
 
 
 def default_storage() -> str:

@@ -39,6 +39,25 @@ class Storage:
         self.delete(probe)
         return self
 
+    def claim(self, name: str) -> bool:
+        """Makes the folder `name`; False when it is there already.
+
+        Of two who claim it at once on a local disk, one gets it.
+        """
+        path = self._path(name)
+        try:
+            if isinstance(self._fs, fs.LocalFileSystem):
+                self._fs.create_dir(posixpath.dirname(path), recursive=True)
+                with suppress(FileExistsError):
+                    Path(path).mkdir()
+                    return True
+            elif not self.exists(name):
+                self._fs.create_dir(path, recursive=True)
+                return True
+        except OSError as error:
+            raise StorageError(f"cannot write {self.place}/{name}: {error}") from error
+        return False
+
     def write(self, name: str, data: bytes) -> None:
         """Writes `data` as the whole content of the file `name`, atomically."""
         path = self._path(name)

@@ -17,6 +17,7 @@ STANDARD = {
     "BaseModelError": ValueError,
     "AdapterError": ValueError,
     "StorageError": OSError,
+    "InterruptedSearchError": RuntimeError,
     "SearchError": RuntimeError,
 }
 

@@ -1,6 +1,7 @@
 """Files are whole or not there at all, on a plain directory and behind a URI."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,15 @@ def test_two_writers_do_not_mix(tmp_path: Path):
         writer.join()
     assert len(set(storage.read("f"))) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_of_many_who_claim_a_folder_one_gets_it(storage: Storage):
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(lambda _: storage.claim("a/b"), range(8))) == 1
+    assert storage.exists("a/b")
+
+
+def test_a_claim_where_nothing_can_be_written(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot write .*file/below"):
+        Storage(str(tmp_path / "file")).claim("below")

@@ -5,7 +5,6 @@ configuration names a `peft_type`. The LoRA baselines are plain HF PEFT LoRA fol
 variants are of the type PERFT. `perft.adapter_folder` says which file holds what.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,6 @@ from perft.checkpoint.lora import from_peft, to_peft
 from perft.config import AdapterConfig, ExpertsConfig, adapter_from_flat
 from perft.errors import AdapterError, StorageError
 from perft.injection import AdapterHost
-from perft.tasks import TaskSource
 
 _PREFIX = "base_model.model."
 
@@ -32,22 +30,24 @@ def adapter_files(
     *,
     base: str | None,
     fingerprint: str | None = None,
-    trained_on: TaskSource | None = None,
+    trained_on: Mapping[str, Any] | None = None,
 ) -> dict[str, bytes]:
     """The files of an adapter's folder, by name.
 
     Args:
         config: the adapter's configuration.
         tensors: its tensors, as `AdapterHost.tensors` gives them.
-        base: id or name of the base.
+        base: hub id of the base, or "embedded"; of a directory only the name is kept.
         fingerprint: the base's, so that another base is noticed.
-        trained_on: where the task came from, so that it can be scored on the same data.
+        trained_on: the task, as `perft.tasks.to_record` gives it, to be scored on the same data.
     """
     block: dict[str, Any] = {"adapter": config.to_flat()}
     if fingerprint is not None:
         block["base_fingerprint"] = fingerprint
     if trained_on is not None:
-        block["trained_on"] = dataclasses.asdict(trained_on)
+        block["trained_on"] = dict(trained_on)
+    if base is not None and Path(base).is_dir():  # it means nothing elsewhere
+        block["base_name"], base = Path(base).name, None
     is_lora = not isinstance(config, ExpertsConfig)
     own: dict[str, Any] = {"peft_type": PERFT, "perft": block}
     if is_lora:

@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from perft.export.score import Score
+from perft.tasks import TASKS
 from perft.trial import TrialResult
 
 # What the front matter may name as a base: the Hugging Face hub refuses a local path there.
@@ -56,7 +57,7 @@ search `{settings["name"]}`. It holds the adapter alone: the base stays as it is
 {_loading(base)}
 ```
 
-`python jobs/evaluate.py --adapter <this folder> --task {settings["task"]}` scores it again.
+`{_scoring(settings)}` scores it again.
 
 ## Configuration
 
@@ -81,7 +82,7 @@ def _front_matter(picked: TrialResult, settings: Mapping[str, Any], scores: Sequ
         for score in scores
     ]
     data = ModelCardData(
-        base_model=base if base and _HUB_ID.fullmatch(base) else None,
+        base_model=base if base and _is_on_hub(base) else None,
         library_name="perft",
         tags=["perft", picked.config.adapter.variant, "mixture-of-experts", "adapter"],
         model_name=_name(picked, settings),
@@ -124,11 +125,29 @@ def _size(picked: TrialResult) -> str:
 
 
 def _loading(base: str | None) -> str:
+    named = "" if base is None else repr(base if _is_on_hub(base) else f"path/to/{base}")
     return (
         "import perft\n\n"
-        f"base = perft.load_base({repr(base) if base else ''})\n"
+        f"base = perft.load_base({named})\n"
         'perft.load_adapter(base.model, "path/to/this/folder")'
     )
+
+
+def _scoring(settings: Mapping[str, Any]) -> str:
+    """The command, with places that only whoever runs it knows."""
+    base, data, task = settings.get("base_model"), settings.get("data"), settings["task"]
+    command = f"python jobs/evaluate.py --adapter <this folder> --task {task}"
+    if base and not _is_on_hub(base):
+        command += f" --base-model <path of {base}>"
+    if data not in (None, "hub"):
+        command += f" --data <path of {data}>"
+    elif task.lower() not in TASKS:
+        command += " --data <folder of the task's files>"
+    return command
+
+
+def _is_on_hub(base: str) -> bool:
+    return _HUB_ID.fullmatch(base) is not None
 
 
 def _provenance(picked: TrialResult, settings: Mapping[str, Any]) -> dict[str, Any]:

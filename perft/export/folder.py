@@ -50,13 +50,15 @@ def export_adapter(
     """
     out = out.expanduser().resolve()
     _require_free(out, force)
-    public = {name: value for name, value in settings.items() if name not in _PRIVATE}
+    public = {
+        name: _without_folder(value) for name, value in settings.items() if name not in _PRIVATE
+    }
     record = {"search": public, "trial": picked.to_json()}
     folder = search.child(f"adapters/{picked.number:04d}")
     files = {
         **{name: folder.read(name) for name in (WEIGHTS, CONFIG)},
         **({BLOCK: folder.read(BLOCK)} if folder.exists(BLOCK) else {}),
-        CARD: model_card(picked, settings, scores).encode(),
+        CARD: model_card(picked, public, scores).encode(),
         TRIAL: json.dumps(record, indent=1).encode(),
     }
     try:
@@ -64,6 +66,11 @@ def export_adapter(
     except OSError as error:
         raise StorageError(f"cannot write {out}: {error}; choose another --out") from error
     return out
+
+
+def _without_folder(value: Any) -> Any:
+    """Of a path its last part: the rest means nothing elsewhere."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _require_free(out: Path, force: bool) -> None:

@@ -17,6 +17,7 @@ import ray.train
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from perft.errors import SearchError
+from perft.packing.deaths import DEATHS
 from perft.packing.meeting import MeetingPoint
 from perft.packing.settings import GroupSettings
 
@@ -24,6 +25,7 @@ MAX_FAILURES = -1
 """Ray Train restarts a group without limit; the meeting point counts and gives up."""
 
 STOP_SECONDS = 60.0
+"""Time for the groups to end in order."""
 
 SLOTS_ON_A_GPU = 8
 """Trials that a group trains together on GPUs at most, unless the user says otherwise."""
@@ -177,6 +179,7 @@ class WorkerGroups:
         self, shape: GroupShape, num_trials: int, rungs: tuple[int, ...], group: dict[str, Any]
     ) -> None:
         self.shape = shape
+        self._is_stopping = False
         self.name = f"perft-meeting-{uuid.uuid4().hex[:12]}"
         self.namespace: str = ray.get_runtime_context().namespace
         actor = ray.remote(num_cpus=0, max_concurrency=1000)(MeetingPoint)
@@ -195,24 +198,31 @@ class WorkerGroups:
         """Whether the meeting point has died; the groups end when they notice."""
         try:
             ray.get(self.meeting.status.remote())
-        except ray.exceptions.RayActorError:
+        except DEATHS:
             return True
         return False
 
-    def stop(self) -> None:
-        """Ends the groups cleanly and the meeting point with them."""
+    def stop(self, patience: float = STOP_SECONDS) -> None:
+        """Ends the groups cleanly and the meeting point with them.
+
+        Args:
+            patience: seconds that they have for it; then they end with Ray.
+        """
+        self._is_stopping = True
         with contextlib.suppress(ray.exceptions.RayError):  # it may be gone already
             ray.get(self.meeting.stop.remote())
         for thread in self._threads:
-            thread.join(STOP_SECONDS)
+            thread.join(patience)
         ray.kill(self.meeting)
 
     def _run(self, index: int, shape: GroupShape, group: dict[str, Any]) -> None:
         """Keeps one group going, until it is told to stop or cannot start."""
         for start in itertools.count():
+            if self._is_stopping:
+                return
             try:
                 self._trainer(index, start, shape, group).fit()
-            except ray.exceptions.RayActorError:
+            except DEATHS:
                 log.debug("the controller of worker group %d died", index, exc_info=True)
                 continue  # the meeting point counts the starts
             except Exception as error:  # whatever ended the group, the trials must hear of it
@@ -244,6 +254,8 @@ class WorkerGroups:
         )
 
     def _give_up(self, reason: str) -> None:
+        if self._is_stopping:  # nobody asks any more
+            return
         try:
             ray.get(self.meeting.give_up.remote(reason))
         except ray.exceptions.RayError:

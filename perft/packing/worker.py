@@ -20,6 +20,7 @@ from perft.checkpoint import from_bytes
 from perft.errors import ConfigError, PerftError, StorageError
 from perft.evaluation.splits import predictions_parquet
 from perft.models.load import load_base
+from perft.packing.deaths import DEATHS
 from perft.packing.places import ADAPTERS, PREDICTIONS, trial_file, trial_folder
 from perft.packing.rounds import Assignment
 from perft.packing.settings import GroupSettings
@@ -137,7 +138,7 @@ class GroupWorker:
         answer = self._meeting.next_work.remote(self._settings.group, outcomes)
         try:
             order: dict[str, Any] = ray.get(answer)
-        except ray.exceptions.RayActorError:
+        except DEATHS:
             return {"stop": True}  # as in `work`
         return order
 

@@ -1,14 +1,29 @@
-"""Starts Ray for a search: joins the cluster that there is, or starts one on this machine."""
+"""Which Ray a search runs on: the cluster that the user names, or one of its own.
 
-import contextlib
-import importlib.metadata
+A cluster is named by `RAY_ADDRESS` (`ray job submit` sets it) or by `ray start` on this machine.
+Nothing else is joined: a Ray that merely runs here may be another search's own, and ends with it.
+"""
+
 import logging
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
+import grpc
 import ray
+from ray._private import auto_init_hook, services
+from ray._private.authentication.authentication_token_setup import (
+    maybe_enable_token_auth_if_token_available,
+)
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.utils import get_ray_address_file
+from ray.exceptions import AuthenticationError
 
-import perft
+from perft.errors import SearchError
+from perft.search.own_ray import start_own_ray
 
 WORKER_ENVIRONMENT = {
     # How long a thread spins for the others before it sleeps. libgomp's default is thirty times
@@ -25,48 +40,147 @@ WORKER_ENVIRONMENT = {
 }
 """Environment of the processes on the cluster."""
 
-THIN_TRIALS_AT_ONCE = 8
-"""Processes that a local Ray may start at the same time."""
+VARIABLE = "RAY_ADDRESS"
+ANSWER_SECONDS = 5.0
+"""Time for a cluster's head to answer."""
+
+_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+_WHERE_FROM = (
+    "Ray reads the token from ~/.ray/auth_token, or from what RAY_AUTH_TOKEN_PATH or "
+    "RAY_AUTH_TOKEN name"
+)
+
+Health = Literal["alive", "asks for a token", "away"]
 
 
-def start_ray() -> None:
-    """Joins the cluster that there is, or starts one on this machine.
+@dataclass(frozen=True)
+class Cluster:
+    """The Ray that a search is going to use.
+
+    Attributes:
+        address: of the cluster to join, as `HOST:PORT`; None to start one of the search's own.
+        why: says to the user which one it is.
+    """
+
+    address: str | None
+    why: str
+
+
+def find_cluster() -> Cluster:
+    """The cluster that the user names, or none, where a search starts a Ray of its own.
 
     Raises:
-        ConnectionError: if `RAY_ADDRESS` names a cluster that is not there.
+        SearchError: if the cluster that `RAY_ADDRESS` names is away, lets nobody in without a
+            token, or cannot be one.
+    """
+    named = os.environ.get(VARIABLE, "")
+    if named not in ("", "auto", "local"):
+        _require(named, health(_canonical(named)))
+        return Cluster(named, f"joining the Ray cluster at {named}, which {VARIABLE} names")
+    started = None if named == "local" else _started_here()
+    found = "away" if started is None else health(started)
+    if started and found == "asks for a token" and not is_token_auth_enabled():
+        # What `ray.init` does for a cluster of this machine, and for no other.
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        found = health(started)
+    if started and found != "away":
+        _require(started, found)
+        return Cluster(started, f"joining the Ray cluster at {started}, which `ray start` began")
+    if named == "auto":
+        raise SearchError(
+            f"{VARIABLE} is auto, and `ray start` has begun no cluster that runs on this machine; "
+            "start one, or unset it: the search then starts a Ray of its own"
+        )
+    gone = f" (the cluster that `ray start` began at {started} has ended)" if started else ""
+    return Cluster(None, f"starting a Ray of the search's own on this machine{gone}")
+
+
+def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
+    """Joins the cluster, or starts a Ray of the search's own.
+
+    Args:
+        cluster: what `find_cluster` gave.
+        tell: shows the user a line.
+
+    Raises:
+        SearchError: if Ray does not start, or the cluster lets nobody in.
     """
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # Thin trials need no core, so that many may start at once; by default Ray warns of it.
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(THIN_TRIALS_AT_ONCE))
-    options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # a search has its own
+    # A thread that is late when a search ends must not start another Ray.
+    auto_init_hook.enable_auto_connect = False
+    if cluster.address is None:
+        start_own_ray(WORKER_ENVIRONMENT, tell)
+        return
     try:
-        ray.init("auto", runtime_env={"env_vars": WORKER_ENVIRONMENT}, **options)
-    except ConnectionError:
-        if "RAY_ADDRESS" in os.environ:  # who names a cluster does not want another
-            raise
-        # Its processes inherit these, and need no environment of their own that takes a second.
-        os.environ.update(WORKER_ENVIRONMENT)
-        _share_source_tree()
-        _take_turns()
-        ray.init("local", **options)
+        ray.init(
+            cluster.address,
+            runtime_env={"env_vars": WORKER_ENVIRONMENT},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, AuthenticationError, ValueError) as error:
+        raise SearchError(
+            f"cannot join the Ray cluster at {cluster.address}: {' '.join(str(error).split())}"
+        ) from error
 
 
-def _share_source_tree() -> None:
-    """Has the processes that this one starts find perft where it is not installed."""
-    try:
-        importlib.metadata.distribution("perft")
-    except importlib.metadata.PackageNotFoundError:
-        known = os.environ.get("PYTHONPATH", "")
-        tree = str(Path(perft.__file__).resolve().parents[1])
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (known, tree)))
+def health(address: str) -> Health:
+    """How the head of a cluster at `HOST:PORT` answers, within `ANSWER_SECONDS`.
 
-
-def _take_turns() -> None:
-    """Has this process and those that it starts wait for each other's turn to end, on Linux.
-
-    Each of Ray's processes wakes a hundred times a second, and every time takes a core from one
-    that trains, for next to nothing: a twentieth of a search on two cores.
+    `ray.init` takes minutes to say so, in lines of C++.
     """
-    if hasattr(os, "sched_setscheduler"):
-        with contextlib.suppress(OSError):  # a container may forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    try:
+        with init_grpc_channel(address) as channel:
+            channel.unary_unary(_ALIVE)(b"", timeout=ANSWER_SECONDS)
+    except AuthenticationError:  # tokens are asked for here, and there is none
+        return "asks for a token"
+    except grpc.RpcError as error:
+        refused = error.code() == grpc.StatusCode.UNAUTHENTICATED
+        return "asks for a token" if refused else "away"
+    return "alive"
+
+
+def _require(address: str, found: Health) -> None:
+    assert found in get_args(Health)
+    if found == "away":
+        raise SearchError(
+            f"no Ray cluster answers at {address}, which {VARIABLE} names; start it, or unset "
+            f"{VARIABLE}: the search then starts a Ray of its own"
+        )
+    if found == "asks for a token":
+        wanted = (
+            "does not take this token"
+            if is_token_auth_enabled()
+            else "asks for a token: set RAY_AUTH_MODE=token"
+        )
+        raise SearchError(f"the Ray cluster at {address} {wanted}; {_WHERE_FROM}")
+
+
+def _canonical(address: str) -> str:
+    """`HOST:PORT` as Ray dials it, of what a user may have written."""
+    if "://" in address:
+        raise SearchError(
+            f"{VARIABLE} is {address!r}, wanted HOST:PORT of the cluster's head; to send a search "
+            "to a cluster by its http:// address, put that into RAY_API_SERVER_ADDRESS and use "
+            "`ray job submit`"
+        )
+    try:
+        return str(services.canonicalize_bootstrap_address(address))
+    except ValueError as error:
+        raise SearchError(f"{VARIABLE} is {address!r}, wanted HOST:PORT: {error}") from error
+
+
+def _started_here() -> str | None:
+    """Address of the cluster that the user's last `ray start` on this machine began or joined.
+
+    The file may be that of a cluster that has ended. One that another user has written says
+    nothing: on a shared machine anybody may write it.
+    """
+    file = Path(get_ray_address_file(None))
+    try:
+        if file.stat().st_uid not in (0, os.getuid()):
+            return None
+        return file.read_text().strip() or None
+    except FileNotFoundError:
+        return None

@@ -1,6 +1,7 @@
 """The end of a search: what is written to its folder and logged with its parent run."""
 
 import importlib
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import ray
 
+from perft.home import home
 from perft.packing.places import PREDICTIONS, trial_folder
 from perft.search.prepare import Prepared
 from perft.selection import pareto_front, write_scores
@@ -22,6 +24,8 @@ Scores = Mapping[int, Mapping[str, tuple[int, int]]]
 
 def import_drawing() -> None:
     """Imports what the table and the plots take: two seconds, best spent while Ray starts."""
+    # Where matplotlib keeps its list of fonts; by default in the user's home.
+    os.environ.setdefault("MPLCONFIGDIR", str(home() / "matplotlib"))
     import scipy.stats  # type: ignore[import-untyped]  # noqa: F401, PLC0415
 
     import perft.selection.files  # noqa: F401, PLC0415

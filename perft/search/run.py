@@ -6,9 +6,10 @@ answered from the trials' saved states, and the rest is trained.
 
 import contextlib
 import dataclasses
+import functools
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,14 +19,22 @@ import ray
 from rich.console import Console
 
 from perft.errors import PerftError, SearchError
-from perft.packing.groups import SLOTS_ON_A_GPU, GroupShape, WorkerGroups, fit_to_cluster
-from perft.packing.machines import Node, gpu_memory, require_compilers, require_shared
-from perft.search.cluster import start_ray
+from perft.packing.deaths import DEATHS
+from perft.packing.groups import (
+    STOP_SECONDS,
+    GroupShape,
+    WorkerGroups,
+)
+from perft.packing.machines import require_compilers, require_shared
+from perft.search.cluster import find_cluster, start_ray
 from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
 from perft.search.follow import Follow
+from perft.search.interrupt import interrupted, interruptible
 from perft.search.ledger import Ledger
-from perft.search.prepare import Prepared, task_source
+from perft.search.lock import locked
+from perft.search.prepare import Prepared
 from perft.search.settings import FILE
+from perft.search.shape import shape_on
 from perft.search.tuning import tune_trials
 from perft.search.view import View
 from perft.selection import best, is_concluded, knee, pareto_front, read_all_scores, read_results
@@ -64,8 +73,9 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
         console: where the user watches.
 
     Raises:
-        SearchError: if the cluster is too small, its machines share no storage, or no worker group
-            can work.
+        SearchError: if another process runs it, no Ray can be had, the cluster is too small, its
+            machines share no storage, or no worker group can work.
+        InterruptedSearchError: if the user stops it.
         StorageError: if storage or tracking cannot be written.
     """
     if prepared.resume and is_concluded(prepared.search):
@@ -75,31 +85,47 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
             read_all_scores(prepared.search),
             prepared.settings.tracking_uri,
         )
-    with _ray_and_tracker(prepared) as tracker:
-        ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
+    tell = functools.partial(console.print, highlight=False, soft_wrap=True)
+    name = prepared.settings.name
+    with interruptible(tell) as take_signals, locked(prepared.search, name):
+        cluster = find_cluster()
+        tell(cluster.why)
+
+        def start() -> None:
+            start_ray(cluster, tell)
+            take_signals()
+
         try:
-            nodes = [node for node in ray.nodes() if node["Alive"]]
-            shape = _shape(prepared, nodes)
-            settings = dataclasses.replace(
-                prepared.settings, groups=shape.groups, slots=shape.slots
-            )
-            settings.write(prepared.search)
-            require_shared(prepared.search, FILE, nodes)
-            if settings.compile:
-                require_compilers(nodes)
-            tracker.log_params(settings.to_json())
-            prepared = dataclasses.replace(prepared, settings=settings)
-            scores = _search_on(prepared, shape, ledger, console)
-            conclude(prepared, ledger.results(), tracker, scores)
-        except BaseException:
-            with contextlib.suppress(PerftError):  # what went wrong first must be seen
-                conclude_failed(prepared, ledger.results(), tracker)
-            raise
+            with _ray_and_tracker(prepared, start) as tracker:
+                return _run(prepared, tracker, console)
+        except KeyboardInterrupt as error:
+            raise interrupted(prepared.search, prepared.settings) from error
+
+
+def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
+    """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
+    ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
+    try:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        shape = shape_on(prepared, nodes)
+        settings = dataclasses.replace(prepared.settings, groups=shape.groups, slots=shape.slots)
+        settings.write(prepared.search)
+        require_shared(prepared.search, FILE, nodes)
+        if settings.compile:
+            require_compilers(nodes)
+        tracker.log_params(settings.to_json())
+        prepared = dataclasses.replace(prepared, settings=settings)
+        scores = _search_on(prepared, shape, ledger, console)
+        conclude(prepared, ledger.results(), tracker, scores)
+    except BaseException:
+        with contextlib.suppress(PerftError):  # what went wrong first must be seen
+            conclude_failed(prepared, ledger.results(), tracker)
+        raise
     return Finished(ledger.results(), scores, settings.tracking_uri)
 
 
 @contextlib.contextmanager
-def _ray_and_tracker(prepared: Prepared) -> Iterator["Tracker"]:
+def _ray_and_tracker(prepared: Prepared, start: Callable[[], None]) -> Iterator["Tracker"]:
     """Starts Ray; what takes long to import or to open is done while its processes come up."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -107,7 +133,12 @@ def _ray_and_tracker(prepared: Prepared) -> Iterator["Tracker"]:
     opening = pool.submit(_open_tracker, prepared)
     pool.submit(import_drawing)
     pool.shutdown(wait=False)  # a cluster that is up is not kept waiting for what draws
-    start_ray()
+    try:
+        start()
+    except BaseException:
+        with contextlib.suppress(PerftError):
+            conclude_failed(prepared, [], opening.result())
+        raise
     try:
         yield opening.result()
     finally:
@@ -126,34 +157,6 @@ def _open_tracker(prepared: Prepared) -> "Tracker":
         params=settings.to_json(),
         tags={"perft.space": settings.space, "perft.base": settings.base_model or "embedded"},
     )
-
-
-def _shape(prepared: Prepared, nodes: Sequence[Node]) -> GroupShape:
-    """How the worker groups lie on the machines of the cluster, which is up."""
-    settings = prepared.settings
-    slots = settings.slots
-    if slots is None and any(node["Resources"].get("GPU", 0) >= 1 for node in nodes):
-        slots = _slots_on_gpus(prepared, gpu_memory(nodes))
-    resources = [node["Resources"] for node in nodes]
-    return fit_to_cluster(
-        settings.groups, settings.workers_per_group, slots, resources, settings.num_trials
-    )
-
-
-def _slots_on_gpus(prepared: Prepared, memory: int) -> int:
-    """As many trials as a GPU of so many bytes holds, and no more than are useful at a time."""
-    from perft.search.fit import slots_in, step_load  # noqa: PLC0415 - imports torch
-
-    settings, space = prepared.settings, prepared.draw.space
-    load = step_load(
-        space,
-        settings.base_model,
-        workers=settings.workers_per_group,
-        dtype=settings.dtype,
-        checkpointing=settings.checkpointing,
-    )
-    slots = slots_in(memory, space, settings.base_model, load)
-    return SLOTS_ON_A_GPU if slots is None else min(SLOTS_ON_A_GPU, slots)
 
 
 def _search_on(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Console) -> Scores:
@@ -189,19 +192,13 @@ def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Cons
             follow = Follow(ledger, view, groups.meeting, settings.num_trials)
             try:
                 tune_trials(prepared, groups, follow)
-            except SearchError as error:
+                if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
+                    raise SearchError(fatal)
+                return _scores(groups, ledger, view)
+            except (SearchError, *DEATHS) as error:
                 if groups.are_lost:
                     raise _MeetingLostError(str(error)) from error
                 raise
-            if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
-                raise SearchError(fatal)
-            ended = len(ledger.results())
-            if ended < settings.num_trials:  # Tune takes Ctrl-C as a wish to stop in order
-                raise SearchError(
-                    f"search {settings.name!r} was interrupted after {ended} of "
-                    f"{settings.num_trials} trials; go on with it by --resume {settings.name}"
-                )
-            return _scores(groups, ledger, view)
 
 
 def _relay_notes(groups: WorkerGroups, view: View) -> None:
@@ -246,14 +243,18 @@ def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGrou
             "compile": settings.compile,
             "slots": shape.slots,
             "rung_accuracy": settings.rung_accuracy,
-            "task": dataclasses.asdict(task_source(settings)),
+            "task": dataclasses.asdict(prepared.source),
             "storage": prepared.search.place,
         },
     )
+    patience = STOP_SECONDS
     try:
         yield groups
+    except KeyboardInterrupt:  # who stops a job kills it some seconds later
+        patience = 0.0
+        raise
     finally:
-        groups.stop()
+        groups.stop(patience)
 
 
 def _scores(groups: WorkerGroups, ledger: Ledger, view: View) -> Scores:

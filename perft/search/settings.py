@@ -37,7 +37,6 @@ class SearchSettings:
         name: unique in its storage.
         space: name of the search space, or the absolute path of its file.
         task: name of the task.
-        own_task: the task itself where it is the user's own, as `perft.tasks.TaskSource` has it.
         base_model: None for the embedded base, else a local directory or a hub id.
         base_fingerprint: tells the base from every other one.
         data: None for the embedded task, else a directory in the LLM-Adapters layout.
@@ -80,7 +79,6 @@ class SearchSettings:
     checkpointing: bool = False
     compile: bool | None = None
     rung_accuracy: bool = True
-    own_task: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=installed_versions)
 
     def __post_init__(self) -> None:
@@ -106,6 +104,8 @@ class SearchSettings:
         """
         try:
             flat = json.loads(search.read(FILE))
+            if not isinstance(flat["space"], str):
+                raise TypeError(f"its space is {flat['space']!r}")
             return cls(**{**flat, "rungs": tuple(flat["rungs"])})
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(f"{search.place}/{FILE} is damaged: {error!r}") from error

@@ -64,7 +64,13 @@ class SearchSpace:
                 "--data out"
             )
         own = self.task.to_json()
-        return TaskSource(name=self.task.name, validation_size=validation_size, seed=seed, own=own)
+        return TaskSource(
+            name=self.task.name,
+            validation_size=validation_size,
+            seed=seed,
+            own=own,
+            trust_code=True,  # it is the space's, which runs already
+        )
 
     def steps_of_rungs(self, max_steps: int) -> tuple[int, ...]:
         """Steps after which a trial of `max_steps` reports, ascending; `max_steps` is the last.

@@ -67,11 +67,16 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
     try:
         tuner.fit()
     except (ray.exceptions.RayError, tune.TuneError) as error:
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        reason = f"{type(error).__name__}: {_last_line(error)}"
         raise SearchError(
             f"Ray broke off search {settings.name!r} ({reason}); go on with it by --resume "
             f"{settings.name}"
         ) from error
+
+
+def _last_line(error: Exception) -> str:
+    """The useful one: before it, Ray tells where the error has been."""
+    return (str(error).strip().splitlines() or ["without a word"])[-1].strip()
 
 
 def _proposer(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Proposer:

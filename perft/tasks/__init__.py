@@ -15,6 +15,7 @@ from perft.tasks import (
 )
 from perft.tasks.contamination import Overlap, overlap
 from perft.tasks.own import OwnTask
+from perft.tasks.record import code_of, from_record, root_of, to_record, without_code
 from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
 
 __all__ = [
@@ -27,8 +28,13 @@ __all__ = [
     "Task",
     "TaskSource",
     "check_source",
+    "code_of",
+    "from_record",
     "load_task",
     "overlap",
+    "root_of",
+    "to_record",
+    "without_code",
 ]
 
 GROUPS = (arithmetic.GROUP, commonsense.GROUP)
@@ -50,13 +56,13 @@ def load_task(source: TaskSource) -> Task:
 
     Raises:
         ConfigError: for an unknown task, a task that is not embedded without a data directory,
-            or a validation size below 1.
+            code that is not trusted, or a validation size below 1.
         DataError: when the data directory lacks the expected files, or a row cannot be used.
     """
     if source.validation_size < 1:
         raise ConfigError(f"validation_size must be at least 1, found {source.validation_size}")
     if source.own is not None:
-        return own.load(OwnTask.from_json(source.own), source)
+        return own.load(OwnTask.from_json(source.own, trust_code=source.trust_code), source)
     name = source.name.lower()
     if name not in TASKS:
         raise ConfigError(unknown("task", source.name, TASKS))

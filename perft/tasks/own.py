@@ -96,13 +96,22 @@ class OwnTask:
         return flat
 
     @classmethod
-    def from_json(cls, flat: Mapping[str, Any]) -> "OwnTask":
+    def from_json(cls, flat: Mapping[str, Any], *, trust_code: bool = False) -> "OwnTask":
         """Rebuilds what `to_json` wrote.
 
+        Args:
+            flat: the task as JSON values.
+            trust_code: whether the file of a function that scores may be run.
+
         Raises:
-            ConfigError: when the scorer's function is not where it was.
+            ConfigError: when the scorer's function is not where it was, or not to be run.
         """
         scorer, choices = flat["scorer"], flat["choices"]
+        if not (trust_code or isinstance(scorer, str)):
+            raise ConfigError(
+                f"task {flat['name']!r} is scored by {scorer[1]} of {scorer[0]}, code that nobody "
+                "has said to run; look at it, then use --trust-code"
+            )
         return cls(
             **{
                 **flat,
@@ -209,11 +218,19 @@ def _columns(template: str) -> set[str]:
     return names
 
 
+def path_and_rest(place: str) -> tuple[str, str]:
+    """The path or id that data are named by, and the configuration and split that follow it."""
+    named = None if place.endswith(_FILES) else _DATASET.fullmatch(place)
+    return (named["id"], place.removeprefix(named["id"])) if named else (place, "")
+
+
 def _absolute(place: str | Path | None) -> str | None:
     """A file or folder here by its absolute path, which means the same in every process."""
-    if place is None or not (here := Path(place).expanduser()).exists():
-        return None if place is None else str(place)
-    return str(here.resolve())
+    if place is None:
+        return None
+    path, rest = path_and_rest(str(place))
+    here = Path(path).expanduser()
+    return f"{here.resolve()}{rest}" if here.exists() else str(place)
 
 
 def _function(file: str, name: str) -> Judge:

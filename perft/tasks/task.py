@@ -5,6 +5,7 @@ into a `Task`. The search trains on `train` and chooses on `validation`; `tests`
 for chosen adapters.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -75,7 +76,7 @@ class Task:
     validation: Split
     tests: tuple[Split, ...]
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 over every example of every split, in hexadecimal."""
         digest = hashlib.sha256()
@@ -97,6 +98,7 @@ class TaskSource:
             the data has no validation split of its own).
         seed: seeds the hold-out.
         own: a user's own task as `OwnTask.to_json` wrote it; None for a known one.
+        trust_code: whether a function of a file may be run to score it; never read from a file.
     """
 
     name: str
@@ -104,3 +106,4 @@ class TaskSource:
     validation_size: int = 400
     seed: int = 0
     own: Mapping[str, Any] | None = None
+    trust_code: bool = False

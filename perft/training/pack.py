@@ -14,7 +14,7 @@ from perft.evaluation import Prediction, count_correct
 from perft.injection import AdapterHost
 from perft.models.load import Base
 from perft.ranks import Ranks
-from perft.tasks import Split, Task, TaskSource
+from perft.tasks import Split, Task, TaskSource, to_record
 from perft.training.data import TaskRows
 from perft.training.evaluator import Evaluator
 from perft.training.optimizer import AdapterOptimizer
@@ -198,7 +198,7 @@ class Pack:
             self.host.tensors(name),
             base=self.base.name,
             fingerprint=self.base.fingerprint,
-            trained_on=trained_on,
+            trained_on=to_record(trained_on, self.task.fingerprint),
         )
 
     def size(self, name: str) -> AdapterSize:

@@ -15,7 +15,7 @@ from perft.checkpoint import adapter_files, load_adapter, read_adapter, save_ada
 from perft.config import AdapterConfig, LoraQVConfig, SingleConfig
 from perft.errors import AdapterError, StorageError
 from perft.injection import AdapterHost
-from perft.tasks import TaskSource
+from perft.tasks import TaskSource, from_record, to_record
 
 SOURCE = TaskSource(name="arithmetic", validation_size=7)
 
@@ -26,7 +26,7 @@ def files(host: AdapterHost, name: str) -> dict[str, bytes]:
         host.tensors(name),
         base="owner/base",
         fingerprint="f" * 8,
-        trained_on=SOURCE,
+        trained_on=to_record(SOURCE, "d" * 64),
     )
 
 
@@ -55,7 +55,7 @@ def test_what_is_read_is_what_was_written(family: str, variant: str, tmp_path: P
         assert torch.equal(tensor, written[key]), key
         assert tensor.dtype == torch.float64
     assert settings["perft"]["base_fingerprint"] == "f" * 8
-    assert TaskSource(**settings["perft"]["trained_on"]) == SOURCE
+    assert from_record(settings["perft"]["trained_on"], None, tmp_path) == SOURCE
 
 
 @pytest.mark.parametrize("variant", SIX)
@@ -279,3 +279,12 @@ def test_further_adapters_are_loaded_onto_the_same_host(tmp_path: Path) -> None:
         load_adapter(model, tmp_path, name="third")
     assert list(host.configs) == ["first", "second"]
     assert torch.equal(model(ids).logits, first)
+
+
+def test_a_base_in_a_folder_is_named_without_it(tmp_path: Path) -> None:
+    host = AdapterHost(tiny_base("olmoe"))
+    add_random(host, "a", EVERY["perft-s"])
+    written = adapter_files(host.configs["a"], host.tensors("a"), base=str(tmp_path))
+    settings = json.loads(written["adapter_config.json"])
+    assert settings["base_model_name_or_path"] is None
+    assert settings["perft"]["base_name"] == tmp_path.name

@@ -69,6 +69,17 @@ def test_record_holds_the_trial_and_no_private_place(search: Storage, out: Path)
         assert b"/somewhere" not in file.read_bytes()
 
 
+def test_places_of_this_machine_go_by_their_names(search: Storage, out: Path):
+    places = {"space": "/home/me/mine.py", "data": "/data/llm", "base_model": "/models/olmoe"}
+    export(search, out, **places)
+    for file in ("trial.json", "README.md"):
+        assert not any(place in (out / file).read_text() for place in places.values())
+    assert json.loads((out / "trial.json").read_text())["search"]["space"] == "mine.py"
+    card = (out / "README.md").read_text()
+    assert "--task arithmetic --base-model <path of olmoe> --data <path of llm>`" in card
+    assert "perft.load_base('path/to/olmoe')" in card
+
+
 def test_card_says_where_the_adapter_comes_from(search: Storage, out: Path):
     card = (export(search, out) / "README.md").read_text()
     for fact in (

@@ -1,5 +1,6 @@
 """Searches started as a user starts them, and watched from outside: their log, their processes."""
 
+import contextlib
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 from family import Family, cpu_seconds
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,7 +37,7 @@ class Job:
     """A program of this project with everything it starts.
 
     Args:
-        home: PERFT_HOME of the program.
+        home: PERFT_HOME of the program; the user's own home is in it.
         program: what the Python interpreter is called with.
     """
 
@@ -43,13 +45,21 @@ class Job:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
         self.family = Family(home)
+        self.user = home / "user"
+        self.user.mkdir(exist_ok=True)
         self._log = home / f"log-{time.monotonic_ns()}"
         self._errors = self._log.with_suffix(".errors")
         with self._log.open("wb") as log, self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, *program],
                 cwd=REPOSITORY,
-                env={**os.environ, **ON_CPUS, "PERFT_HOME": str(home), "COLUMNS": "200"},
+                env={
+                    **os.environ,
+                    **ON_CPUS,
+                    "HOME": str(self.user),
+                    "PERFT_HOME": str(home),
+                    "COLUMNS": "200",
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=errors,
@@ -67,6 +77,16 @@ class Job:
     def rungs(self) -> int:
         """Reports that the search has shown so far."""
         return len(_RUNG.findall(self.output))
+
+    @property
+    def listening(self) -> set[str]:
+        """Addresses that the program's processes listen on."""
+        found = set()
+        for pid in self.family.look():
+            with contextlib.suppress(psutil.Error):  # it may just have ended
+                ports = psutil.Process(pid).net_connections("inet")
+                found |= {port.laddr.ip for port in ports if port.status == psutil.CONN_LISTEN}
+        return found
 
     @property
     def workers(self) -> list[int]:

@@ -80,7 +80,9 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
         assert 1 <= len(told_by_search(home, "cut")) < TRIALS
         second = start(*SEARCH, "--resume", "cut")
         second.interrupt_at_work(after=FIRST_ROUND)
-        assert second.end() == 2
+        assert second.end() == 130
+        assert "stopping, and keeping what there is; once more aborts" in second.output
+        assert Book(home, "cut").parent.info.status == "FAILED"
         assert re.match(INTERRUPTED, second.errors)
         third = start(*SEARCH, "--resume", "cut")
         assert third.end() == 0, third.errors

@@ -1,4 +1,4 @@
-"""`ray start --head` in the clone, then a search submitted with no option but its own."""
+"""The commands of the README in their order, on one machine, by a user who has never used Ray."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from books import Book, told_by_mlflow, told_by_search
 from family import Family
-from searches import ON_CPUS, REPOSITORY, SIZE
+from searches import ON_CPUS, REPOSITORY, SEARCH, SPACE
 
 pytestmark = [
     pytest.mark.ray,
@@ -22,6 +22,8 @@ pytestmark = [
 ]
 
 BIN = Path(sys.executable).parent
+SIZE = ("--num-trials", "3", "--max-steps", "8", "--validation-size", "20", "--groups", "1")
+KNEE, TASK = ("--pick", "knee"), ("--task", "arithmetic")
 
 
 class Clone:
@@ -36,6 +38,7 @@ class Clone:
         self.folder = place / "clone"
         self.home = place / "home"
         self.home.mkdir()
+        self.perft = self.home / ".perft"
         kept = ("jobs", "perft", "search_spaces", "pyproject.toml")
         for name in kept:
             source = REPOSITORY / name
@@ -44,9 +47,9 @@ class Clone:
                 shutil.copytree(source, self.folder / name, ignore=hidden)
             else:
                 shutil.copy(source, self.folder / name)
-        self._short = short
+        self.short = short
         self._dashboard = free_port()
-        self.family = Family(self.home)
+        self.family = Family(self.perft)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Runs a command as the user, in the clone."""
@@ -58,8 +61,10 @@ class Clone:
             | {
                 **ON_CPUS,
                 "HOME": str(self.home),
-                "PERFT_HOME": str(self.home),
+                "PERFT_HOME": str(self.perft),
                 "PATH": f"{BIN}:{os.environ['PATH']}",
+                # A folder and ports of its own: other clusters may be on this machine.
+                "RAY_TMPDIR": str(self.short),
                 "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{self._dashboard}",
                 "COLUMNS": "200",
             },
@@ -69,15 +74,19 @@ class Clone:
             check=False,
         )
 
+    def succeeds(self, *command: str) -> str:
+        """Runs a command as the user, which ends well; what it wrote."""
+        done = self.run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def start_head(self) -> None:
-        # Ports and folder of its own: other clusters may be on this machine.
-        done = self.run(
-            "ray", "start", "--head", "--port", str(free_port()), "--temp-dir", str(self._short),
-            "--dashboard-port", str(self._dashboard), "--disable-usage-stats",
+        self.succeeds(
+            "ray", "start", "--head", "--port", str(free_port()), "--disable-usage-stats",
+            "--dashboard-port", str(self._dashboard),
             "--ray-client-server-port", str(free_port()),
             "--dashboard-agent-listen-port", str(free_port()),
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
 
     def submit(self, line: str, *more: str) -> subprocess.CompletedProcess[str]:
         """Runs a line of `ray job submit`; the cluster takes jobs some seconds after its start."""
@@ -98,29 +107,50 @@ def clone(tmp_path: Path) -> Iterator[Clone]:
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as short:
         clone = Clone(tmp_path, Path(short))
         try:
-            clone.start_head()
             yield clone
         finally:
             clone.family.end()
 
 
-def test_the_line_of_the_readme_works(clone: Clone):
+def test_the_commands_of_the_readme_work_in_their_order(clone: Clone):
+    first = clone.succeeds("python", *SEARCH, *SPACE, *SIZE, "--name", "first")
+    assert "starting a Ray of the search's own on this machine" in first
+    assert [file.name for file in clone.home.iterdir()] == [".perft"], "something was left at home"
+    clone.start_head()
     line = "ray job submit -- python jobs/search.py --space arithmetic"
     done = clone.submit(line, *SIZE, "--name", "sent")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "which RAY_ADDRESS names" in done.stdout
     assert "Pareto front" in done.stdout
     # The records are where the user's own shell looks for them, not in the job's passing folder.
-    told = told_by_search(clone.home, "sent")
-    assert len(told) == 6
-    assert told_by_mlflow(clone.home, "sent") == told
-    assert Book(clone.home, "sent").parent.info.status == "FINISHED"
+    told = told_by_search(clone.perft, "sent")
+    assert told == told_by_search(clone.perft, "first")
+    assert told_by_mlflow(clone.perft, "sent") == told
+    assert Book(clone.perft, "sent").parent.info.status == "FINISHED"
     assert "python jobs/pareto.py --name sent" in done.stdout
-    shown = clone.run("python", "jobs/pareto.py", "--name", "sent")
-    assert shown.returncode == 0
-    assert "6 trials ended" in shown.stdout
+    assert "3 trials ended" in clone.succeeds("python", "jobs/pareto.py", "--name", "sent")
+    clone.succeeds("python", "jobs/export.py", "--name", "sent", "--out", "adapter", *KNEE)
+    scored = clone.succeeds("python", "jobs/evaluate.py", "--adapter", "adapter", *TASK)
+    assert "protocol: " in scored
 
 
 def test_a_search_that_cannot_start_fails_its_job(clone: Clone):
+    clone.start_head()
     done = clone.submit("ray job submit -- python jobs/search.py --space arithmetik")
     assert done.returncode != 0
     assert "unknown search space 'arithmetik'; did you mean 'arithmetic'?" in done.stdout
+
+
+def test_a_cluster_with_a_token_says_which_variable_it_takes(clone: Clone):
+    token = clone.home / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("0123456789abcdef" * 4)
+    clone.start_head()
+    (address,) = (file.read_text() for file in clone.short.glob("ray/ray_current_cluster"))
+    search = ("python", *SEARCH, *SPACE, *SIZE, "--name", "barred")
+    barred = clone.run("env", f"RAY_ADDRESS={address}", *search)
+    assert (barred.returncode, barred.stderr.count("\n")) == (2, 1), barred.stderr
+    assert "asks for a token: set RAY_AUTH_MODE=token" in barred.stderr
+    line = "env RAY_AUTH_MODE=token ray job submit -- python jobs/plan.py --space arithmetic"
+    done = clone.submit(line)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -212,3 +212,18 @@ def test_out_that_cannot_be_written(adapter: Path, tmp_path: Path):
 
 def test_base_that_is_nowhere(adapter: Path):
     assert "base '/no/base' is neither" in evaluate(adapter, "--base-model", "/no/base").refusal
+
+
+def test_a_base_in_a_folder_goes_by_its_name(adapter: Path):
+    file = adapter / "adapter_config.json"
+    settings = json.loads(file.read_text()) | {"base_model_name_or_path": None}
+    settings["perft"] |= {"base_name": "olmoe", "base_fingerprint": "0" * 64}
+    file.write_text(json.dumps(settings))
+    message = f"{adapter} does not say where the files of the base 'olmoe' are; give the base it"
+    assert evaluate(adapter).refusal.startswith(message)
+
+
+def test_other_data_than_it_was_trained_on_are_noted(adapter: Path, tmp_path: Path):
+    data = write_data(tmp_path / "data", test=[row(number) for number in range(40, 47)])
+    done = evaluate(adapter, "--data", data)
+    assert done.errors == f"note: these are not the very data {adapter} was trained on\n"

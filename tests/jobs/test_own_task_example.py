@@ -10,7 +10,8 @@ import optuna
 import pytest
 from calling import call
 
-from perft.search.prepare import Wish, prepare, prepare_resume, task_source
+from perft.models.source import EMBEDDED
+from perft.search.prepare import Wish, prepare, prepare_resume
 from perft.tasks import load_task
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_task"
@@ -36,11 +37,52 @@ def test_it_trains_and_is_scored_again_on_its_own_data(space: str, tmp_path: Pat
     assert (scores["test"]["correct"], scores["validation"]["scored"]) == (correct, 20)
 
 
+JUDGED = """
+def larger(text: str, label: str) -> bool:
+    Path(__file__).with_name("ran").touch()
+    return label in text
+
+
+TASK = dataclasses.replace(TASK, scorer=larger)
+SPACE = """
+
+
+def test_code_that_scores_runs_only_when_the_user_says_so(space: str, tmp_path: Path):
+    text = Path(space).read_text()
+    Path(space).write_text(JUDGED.join(text.rsplit("SPACE = ", 1)))
+    adapter = tmp_path / "adapter"
+    done = call(
+        "train", "--space", space, "--variant", "lora-qv", "--rank", "2", "--validation-size",
+        "20", "--max-steps", "2", "--out", str(adapter),
+    )  # fmt: skip
+    assert (done.status, done.errors) == (0, "")
+    assert not any(str(tmp_path).encode() in file.read_bytes() for file in adapter.iterdir())
+    # As if the folder had come from elsewhere, its code with it.
+    theirs = Path(space).parent.rename(tmp_path / "theirs")
+    (theirs / "ran").unlink()
+    elsewhere = ("evaluate", "--adapter", str(adapter), "--base-model", str(EMBEDDED), "--json")
+    assert "train.jsonl and test.jsonl; name the folder that holds" in call(*elsewhere).refusal
+    done = call(*elsewhere, "--data", str(theirs))
+    assert done.status == 0
+    assert done.errors == (
+        f"note: task 'larger-number' is scored by the function larger of {theirs}/space.py, which "
+        "was not run; the rule exact scores it instead; look at the file, then use --trust-code\n"
+    )
+    assert "exact" in json.loads(done.output)["scores"][0]["protocol"]
+    assert not (theirs / "ran").exists()
+    done = call(*elsewhere, "--data", str(theirs), "--trust-code")
+    assert (done.status, done.errors) == (
+        0, f"runs {theirs}/space.py, whose function larger scores task 'larger-number'\n",
+    )  # fmt: skip
+    assert "larger" in json.loads(done.output)["scores"][0]["protocol"]
+    assert (theirs / "ran").exists()
+
+
 def test_a_search_is_prepared_from_it_and_taken_up_again(space: str, tmp_path: Path):
     wish = Wish(space=space, name="first", storage=str(tmp_path / "searches"), validation_size=20)
     prepared = prepare(wish)
     assert prepared.settings.task == "larger-number"
-    task = load_task(task_source(prepared.settings))
+    task = load_task(prepared.source)
     assert {split.name: len(split.examples) for split in (task.train, *task.tests)} == {
         "train": 400, "test": 80,
     }  # fmt: skip

@@ -1,10 +1,19 @@
 """How worker groups are laid on the machines of a cluster."""
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 import ray.train
+from ray.exceptions import (
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from perft.errors import SearchError
@@ -12,6 +21,7 @@ from perft.packing.groups import (
     SLOTS_ON_A_GPU,
     TRIALS_ON_CPUS,
     GroupShape,
+    WorkerGroups,
     _trainer_of,
     fit_to_cluster,
 )
@@ -118,3 +128,39 @@ def test_a_group_starts_everything_of_ray_train_but_the_manager_of_datasets() ->
     usual.remove("DatasetsCallback")
     assert callbacks_of(_trainer_of(lone)) == usual
     assert callbacks_of(_trainer_of(dataclasses.replace(lone, workers=2))) == usual
+
+
+def groups_whose_meeting_point_answers(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> WorkerGroups:
+    def get(_ref: str) -> dict[str, Any]:
+        if error is not None:
+            raise error
+        return {}
+
+    monkeypatch.setattr(ray, "get", get)
+    groups = object.__new__(WorkerGroups)
+    groups.meeting = SimpleNamespace(status=SimpleNamespace(remote=lambda: "ref"))
+    return groups
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        RayActorError(),
+        OutOfMemoryError("the memory monitor killed it"),
+        NodeDiedError("its machine is gone"),
+        WorkerCrashedError(),
+    ],
+)
+def test_groups_are_lost_whatever_killed_their_meeting_point(
+    death: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert groups_whose_meeting_point_answers(death, monkeypatch).are_lost
+    assert not groups_whose_meeting_point_answers(None, monkeypatch).are_lost
+
+
+def test_an_error_of_ours_in_the_meeting_point_is_no_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = RayTaskError("status", "Traceback\nKeyError: 3", KeyError(3))
+    with pytest.raises(RayTaskError):
+        _ = groups_whose_meeting_point_answers(error, monkeypatch).are_lost

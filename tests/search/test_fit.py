@@ -10,7 +10,7 @@ from transformers import OlmoeConfig
 from perft.errors import SearchError
 from perft.models.tiny import tiny_config
 from perft.packing.groups import SLOTS_ON_A_GPU
-from perft.search import run
+from perft.search import shape
 from perft.search.corners import extreme_adapters
 from perft.search.fit import USABLE, count, largest_costs, slots_in, step_load
 from perft.search.prepare import Prepared, Wish, prepare
@@ -28,10 +28,10 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
 
 def shape_on(
     prepared: Prepared, memory: int, monkeypatch: pytest.MonkeyPatch, gpus: float = 2.0
-) -> run.GroupShape:
+) -> shape.GroupShape:
     """The shape of a search on one machine with GPUs of so many bytes."""
-    monkeypatch.setattr(run, "gpu_memory", lambda _nodes: memory)
-    return run._shape(prepared, [{"Resources": {"CPU": 8.0, "GPU": gpus}}])
+    monkeypatch.setattr(shape, "gpu_memory", lambda _nodes: memory)
+    return shape.shape_on(prepared, [{"Resources": {"CPU": 8.0, "GPU": gpus}}])
 
 
 @functools.cache

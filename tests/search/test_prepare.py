@@ -1,6 +1,7 @@
 """What cannot work is refused before anything is written; what can is ready to run."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -222,3 +223,9 @@ def test_changed_data_and_bases_are_noticed(
     test.write_text(json.dumps(rows(2)))
     with pytest.raises(SearchError, match="the data of search 'first' have changed"):
         prepare_resume("first", wish.storage)
+
+
+def test_searches_of_one_second_get_names_of_their_own(wish: Wish):
+    names = [prepare(replace(wish, name=None)).settings.name for _ in range(2)]
+    assert len(set(names)) == 2
+    assert all(re.fullmatch(r"arithmetic-\d{8}-\d{6}", name) for name in names)

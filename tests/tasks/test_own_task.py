@@ -43,7 +43,7 @@ def own(tmp_path: Path) -> OwnTask:
 def load(own: OwnTask) -> Task:
     """Loads the task as another process would."""
     flat = json.loads(json.dumps(own.to_json()))
-    return load_task(TaskSource(name=own.name, validation_size=4, own=flat))
+    return load_task(TaskSource(name=own.name, validation_size=4, own=flat, trust_code=True))
 
 
 def changed(own: OwnTask, **changes: Any) -> Task:
@@ -104,7 +104,9 @@ def test_a_function_scores_by_its_file_and_name(own: OwnTask, tmp_path: Path) ->
     file = tmp_path / "judge.py"
     file.write_text(JUDGE)
     flat = own.to_json() | {"scorer": [str(file), "ends"]}
-    again = OwnTask.from_json(flat)
+    with pytest.raises(ConfigError, match=r"judge\.py, code that nobody has said to run"):
+        OwnTask.from_json(flat)
+    again = OwnTask.from_json(flat, trust_code=True)
     assert again.to_json() == flat
     scorer = load(again).validation.scorer
     assert scorer.is_correct("it is 3", "3")
@@ -112,9 +114,9 @@ def test_a_function_scores_by_its_file_and_name(own: OwnTask, tmp_path: Path) ->
     assert "ends" in scorer.protocol
     for name in ("gone", "seven"):
         with pytest.raises(ConfigError, match=rf"judge\.py has no function {name} any more"):
-            OwnTask.from_json(flat | {"scorer": [str(file), name]})
+            OwnTask.from_json(flat | {"scorer": [str(file), name]}, trust_code=True)
     with pytest.raises(ConfigError, match=r"none\.py is no file here"):
-        OwnTask.from_json(flat | {"scorer": [str(tmp_path / "none.py"), "ends"]})
+        OwnTask.from_json(flat | {"scorer": [str(tmp_path / "none.py"), "ends"]}, trust_code=True)
 
 
 def test_paths_are_kept_absolute(
@@ -123,6 +125,15 @@ def test_paths_are_kept_absolute(
     monkeypatch.chdir(tmp_path)
     relative = dataclasses.replace(own, train="train.jsonl", test=Path("test.parquet"))
     assert relative.to_json() == own.to_json()
+
+
+def test_a_local_dataset_is_kept_absolute_with_its_split(
+    own: OwnTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "copy").mkdir()
+    flat = dataclasses.replace(own, train="copy:sums[train]", test="org/name[test]").to_json()
+    assert (flat["train"], flat["test"]) == (f"{tmp_path}/copy:sums[train]", "org/name[test]")
 
 
 def test_a_dataset_id_with_configuration_and_split(

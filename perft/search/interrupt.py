@@ -1,0 +1,67 @@
+"""Ctrl-C and SIGTERM, which `ray job stop` sends: a search stops in order, and a second one aborts.
+
+Invariant: nothing is lost either way, since `--resume` goes on from what is saved.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from perft.errors import InterruptedSearchError
+from perft.search.settings import FILE, SearchSettings
+from perft.selection import read_results
+from perft.storage import Storage
+
+STATUS = 130
+"""Exit status of a search that was interrupted."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def interruptible(tell: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """Inside, the first signal raises `KeyboardInterrupt`, and the next ends the process at once.
+
+    Args:
+        tell: shows the user a line.
+
+    Yields:
+        What takes the signals again: `ray.init` takes SIGTERM for itself.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    is_stopping = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal is_stopping
+        if is_stopping:
+            os._exit(STATUS)  # Ray's processes end with this one
+        is_stopping = True
+        tell("stopping, and keeping what there is; once more aborts")
+        raise KeyboardInterrupt
+
+    def take() -> None:
+        for number in _SIGNALS:
+            signal.signal(number, stop)
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    take()
+    try:
+        yield take
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def interrupted(search: Storage, settings: SearchSettings) -> InterruptedSearchError:
+    """What the user of a search that has stopped is told."""
+    if not search.exists(FILE):
+        return InterruptedSearchError(f"search {settings.name!r} was interrupted before it began")
+    return InterruptedSearchError(
+        f"search {settings.name!r} was interrupted after {len(read_results(search))} of "
+        f"{settings.num_trials} trials; go on with it by --resume {settings.name}"
+    )

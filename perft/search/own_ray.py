@@ -1,0 +1,134 @@
+"""A Ray of a search's own: seen by nobody else, and leaving nothing behind in anyone's home.
+
+It listens on loopback only, and asks for a token that lies under `PERFT_HOME`. Ray's own place for
+the token, `~/.ray/auth_token`, would have every later `ray start` of the user ask for it, too.
+"""
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+import ray
+from filelock import FileLock
+from ray._common.utils import get_default_ray_temp_dir
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+import perft
+from perft.errors import SearchError, StorageError
+from perft.home import home
+
+STARTS = 3
+"""How often Ray is started before the search gives up."""
+
+THIN_TRIALS_AT_ONCE = 8
+"""Processes that a local Ray may start at the same time."""
+
+
+def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -> None:
+    """Starts Ray on this machine for this process alone; `ray.shutdown` ends it.
+
+    Args:
+        environment: of Ray's processes, which inherit it from this one: an environment of a job's
+            own takes them a second.
+        tell: shows the user a line.
+
+    Raises:
+        SearchError: if Ray does not start.
+        StorageError: if `PERFT_HOME` cannot be written.
+    """
+    os.environ.update(environment)
+    # Thin trials need no core, so that many may start at once; by default Ray warns of it.
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(THIN_TRIALS_AT_ONCE))
+    _share_source_tree()
+    _listen_on_loopback()
+    _keep_token_at_home()
+    _take_turns()
+    for left in reversed(range(STARTS)):
+        before = set(psutil.Process().children())
+        try:
+            ray.init(
+                "local",
+                include_dashboard=False,  # its port is that of the user's own clusters
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+            return
+        except (Exception, SystemExit) as error:
+            _end(set(psutil.Process().children()) - before)
+            # Ray raises a bare one when its processes take longer than it waits for them, 15 and
+            # 30 seconds that cannot be set and that a busy machine may need.
+            if left and type(error) is Exception:
+                tell("Ray was not up in time; it is started once more")
+                continue
+            reason = " ".join(str(error).split()) or type(error).__name__
+            logs = Path(get_default_ray_temp_dir()) / "session_latest" / "logs"
+            raise SearchError(
+                f"Ray did not start on this machine: {reason}; its logs are in {logs}"
+            ) from error
+
+
+def _end(processes: set[psutil.Process]) -> None:
+    """Ends what a start that failed has left, which Ray has forgotten."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes)
+
+
+def _share_source_tree() -> None:
+    """Has the processes that this one starts find perft where it is not installed."""
+    try:
+        importlib.metadata.distribution("perft")
+    except importlib.metadata.PackageNotFoundError:
+        known = os.environ.get("PYTHONPATH", "")
+        tree = str(Path(perft.__file__).resolve().parents[1])
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (known, tree)))
+
+
+def _listen_on_loopback() -> None:
+    """Has Ray take 127.0.0.1 for this machine's address, as it does on macOS and Windows."""
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False  # what this process read of it when Ray was imported
+
+
+def _keep_token_at_home() -> None:
+    # A token or mode of the user's is for a cluster of theirs.
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        os.environ.pop(name, None)
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token_file())
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _token_file() -> Path:
+    """The file of the token, made once for all searches of a home; only its user reads it."""
+    file = home() / "ray" / "auth_token"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):
+            if not file.exists():
+                fresh = file.with_suffix(".new")
+                fresh.unlink(missing_ok=True)
+                fresh.touch(mode=0o600)
+                fresh.write_text(secrets.token_hex(32))
+                fresh.replace(file)
+            file.chmod(0o600)
+    except OSError as error:
+        raise StorageError(f"cannot write {file}: {error}; set PERFT_HOME") from error
+    return file
+
+
+def _take_turns() -> None:
+    """Has this process and those that it starts wait for each other's turn to end, on Linux.
+
+    Each of Ray's processes wakes a hundred times a second, and every time takes a core from one
+    that trains, for next to nothing: a twentieth of a search on two cores.
+    """
+    if hasattr(os, "sched_setscheduler"):
+        with contextlib.suppress(OSError):  # a container may forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

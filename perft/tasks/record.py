@@ -1,0 +1,155 @@
+"""How an adapter's folder names the task it was trained on: without places, and running no code.
+
+Files are named from the folder that holds all of them, as in "./train.jsonl"; where that folder is
+on another machine, whoever scores the adapter there says. A function that scores goes by its file
+and name, and is run by nobody who has not said so: `TaskSource.trust_code`.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from perft.errors import AdapterError, PerftError
+from perft.tasks.own import OwnTask, path_and_rest
+from perft.tasks.task import TaskSource
+
+_HERE = "./"
+
+
+def to_record(source: TaskSource, fingerprint: str) -> dict[str, Any]:
+    """The task as JSON values.
+
+    Args:
+        source: where it comes from here.
+        fingerprint: of its data, `Task.fingerprint`.
+    """
+    root = root_of(source)
+    return {
+        "name": source.name,
+        "data": f"{_HERE}{root.name}" if root and source.own is None else source.data,
+        "data_fingerprint": fingerprint,
+        "validation_size": source.validation_size,
+        "seed": source.seed,
+        "own": source.own and _places(source.own, lambda place: _from(root, place)),
+    }
+
+
+def root_of(source: TaskSource) -> Path | None:
+    """The folder that holds all files of a task, or at least its data; None where none does."""
+    if source.own is None:
+        local = source.data is not None and Path(source.data).is_dir()
+        return Path(source.data).resolve() if local and source.data else None
+    data = [source.own[name] for name in ("train", "test") if source.own[name] is not None]
+    code = code_of(source)
+    for some in ([*data, code[0]] if code else data, data):
+        paths = [Path(path_and_rest(place)[0]) for place in some]
+        parents = [path.parent for path in paths if path.is_absolute()]
+        root = Path(os.path.commonpath(parents)) if parents else None
+        if root and root != Path(root.anchor):  # from there, a name would be a whole path
+            return root
+    return None
+
+
+def from_record(record: Mapping[str, Any], root: Path | None, owner: Path) -> TaskSource:
+    """The task of a record, of which no code is trusted.
+
+    Args:
+        record: what `to_record` gave.
+        root: the folder of its files on this machine; None if nobody knows.
+        owner: the adapter's folder that has the record: its files may lie there, too.
+
+    Raises:
+        AdapterError: if the record is damaged, or files that it names are not there.
+    """
+    try:
+        own, data = record.get("own"), record.get("data")
+        if own is not None:
+            own, data = _places(own, lambda place: _to(root or owner, place)), None
+            OwnTask.from_json({**own, "scorer": _rule(own)})
+            _require_files(own, root or owner, owner)
+        elif data is not None and data.startswith(_HERE):
+            if root is None:
+                raise AdapterError(
+                    f"{owner} was trained on the data {data.removeprefix(_HERE)!r}; say where they "
+                    "are: --data"
+                )
+            data = str(root)
+        return TaskSource(
+            name=str(record["name"]),
+            data=data,
+            validation_size=int(record["validation_size"]),
+            seed=int(record["seed"]),
+            own=own,
+        )
+    except PerftError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AdapterError(
+            f"the adapter folder {owner} is damaged: what it was trained on: {error!r}"
+        ) from error
+
+
+def code_of(source: TaskSource) -> tuple[str, str] | None:
+    """File and name of the function that scores the task; None where a rule does."""
+    if source.own is None or isinstance(source.own["scorer"], str):
+        return None
+    file, name = source.own["scorer"]
+    return str(file), str(name)
+
+
+def without_code(source: TaskSource) -> TaskSource:
+    """The task judged by the rule "exact" where a function of a file would judge it."""
+    if code_of(source) is None or source.own is None:
+        return source
+    return dataclasses.replace(source, own={**source.own, "scorer": "exact"})
+
+
+def _rule(own: Mapping[str, Any]) -> str:
+    """A rule in the place of a function, to check the rest of a task without running any code."""
+    if isinstance(own["scorer"], str):
+        return own["scorer"]
+    file, name = own["scorer"]
+    if not (isinstance(file, str) and isinstance(name, str)):
+        raise TypeError(f"its scorer is {own['scorer']!r}")
+    return "exact"
+
+
+def _places(own: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """`own` with every place in it changed: of the data, and of the file that scores."""
+    changed = dict(own)
+    for name in ("train", "test"):
+        changed[name] = None if own[name] is None else change(own[name])
+    if not isinstance(own["scorer"], str):
+        file, function = own["scorer"]
+        changed["scorer"] = [change(file), function]
+    return changed
+
+
+def _from(root: Path | None, place: str) -> str:
+    path, rest = path_and_rest(place)
+    if not Path(path).is_absolute():
+        return place
+    within = root is not None and Path(path).is_relative_to(root)
+    name = Path(path).relative_to(root).as_posix() if within and root else Path(path).name
+    return f"{_HERE}{name}{rest}"
+
+
+def _to(root: Path, place: str) -> str:
+    if not place.startswith(_HERE):
+        return place
+    if ".." in PurePosixPath(place).parts:
+        raise ValueError(f"{place!r} leads out of its folder")
+    return str(root.resolve() / place.removeprefix(_HERE))
+
+
+def _require_files(own: Mapping[str, Any], root: Path, owner: Path) -> None:
+    places = [path_and_rest(own[name])[0] for name in ("train", "test") if own[name] is not None]
+    missing = [place for place in places if Path(place).is_absolute() and not Path(place).exists()]
+    if missing:
+        names = " and ".join(Path(place).name for place in missing)
+        raise AdapterError(
+            f"{owner} was trained on files of the task {own['name']!r} that are not in {root}: "
+            f"{names}; name the folder that holds them: --data"
+        )
