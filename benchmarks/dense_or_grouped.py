@@ -53,11 +53,11 @@ class Experts:
     def dense(self) -> Tensor:
         """Dense and masked."""
         gate_TM = gates_of(self.routing, len(self.down_MRD))
-        return all_experts(*self._cast(), self.x_TD, gate_TM, activate=_same, drop=_same)
+        return all_experts(*self._cast(), self.x_TD, gate_TM, activate=_same, zero=_same)
 
     def grouped(self) -> Tensor:
         """For the tokens that chose them."""
-        return grouped_experts(*self._cast(), self.x_TD, self.routing, activate=_same, drop=_same)
+        return grouped_experts(*self._cast(), self.x_TD, self.routing, activate=_same, zero=_same)
 
     def _cast(self) -> tuple[Tensor, Tensor]:
         return self.down_MRD.to(self.x_TD.dtype), self.up_MRD.to(self.x_TD.dtype)

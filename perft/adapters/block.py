@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from perft.adapters.bottleneck import Drop
+from perft.adapters.dropout import NO_DROP, Drop
 from perft.adapters.routing import Routing
 
 
@@ -25,8 +25,10 @@ class BlockInput:
         x_TD: hidden states after the post-attention norm, the block's own input.
         drop: dropout of this adapter at this block.
         routing: the base router's choice for these tokens; None where no adapter asked for it.
+        factor: `bottleneck.factor_of` as a tensor, where it is not to be compiled in.
     """
 
     x_TD: Tensor
-    drop: Drop
+    drop: Drop = NO_DROP
     routing: Routing | None = None
+    factor: Tensor | None = None

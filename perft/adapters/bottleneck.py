@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from perft.adapters.cost import is_grouped
+from perft.adapters.dropout import NO_DROP, Drop
 from perft.adapters.grouped import grouped_experts
 from perft.adapters.routing import Routing, gates_of
-from perft.config import Activation, ExpertsConfig
+from perft.config import Activation, AdapterConfig, ExpertsConfig
 
 Weights = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
-Drop = Callable[[Tensor], Tensor]
 
 ACTIVATIONS: Mapping[Activation, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -53,8 +53,10 @@ def apply_experts(
     config: ExpertsConfig,
     weights: Weights,
     x_TD: Tensor,
-    drop: Drop,
+    drop: Drop = NO_DROP,
     routing: Routing | None = None,
+    *,
+    factor: Tensor | None = None,
 ) -> Tensor:
     """Sums the PEFT experts' outputs, weighted as they are routed.
 
@@ -62,23 +64,34 @@ def apply_experts(
         config: rank, scale and form of the experts.
         weights: `perft_down` and `perft_up`, both (M, R, D).
         x_TD: hidden states that enter the MoE block.
-        drop: dropout of this place, the identity in evaluation.
+        drop: dropout of this place, none in evaluation.
         routing: each token's experts and their weights; None weighs every expert 1.
+        factor: `factor_of` as a tensor, where it is not to be compiled in.
 
     Returns:
         y_TD, in the dtype of `x_TD`.
     """
-    down_MRD, up_MRD = weights["perft_down"].to(x_TD.dtype), weights["perft_up"]
+    down_MRD, up_MRD, zero = weights["perft_down"], weights["perft_up"], drop.zero
     activate = ACTIVATIONS[config.activation]
+    by = factor_of(config, drop) if factor is None else factor
+    # The factor goes to the weights: there are far fewer of them than of activations.
     if config.form == "lora":
-        # The scale goes to the weights: there are far fewer of them than of activations.
-        up_MRD, x_TD = up_MRD * config.scale, drop(x_TD)
-        activate = drop = _same
-    up_MRD = up_MRD.to(x_TD.dtype)
+        up_MRD = up_MRD * by
+        x_TD = zero(x_TD)
+        activate = zero = _same
+    elif drop is not NO_DROP:
+        down_MRD = down_MRD * by
+    down_MRD, up_MRD = down_MRD.to(x_TD.dtype), up_MRD.to(x_TD.dtype)
     if routing is not None and is_grouped(down_MRD, routing.index_TK.shape[-1]):
-        return grouped_experts(down_MRD, up_MRD, x_TD, routing, activate=activate, drop=drop)
+        return grouped_experts(down_MRD, up_MRD, x_TD, routing, activate=activate, zero=zero)
     gate_TM = None if routing is None else gates_of(routing, len(down_MRD))
-    return all_experts(down_MRD, up_MRD, x_TD, gate_TM, activate=activate, drop=drop)
+    return all_experts(down_MRD, up_MRD, x_TD, gate_TM, activate=activate, zero=zero)
+
+
+def factor_of(config: AdapterConfig, drop: Drop) -> float:
+    """What multiplies a low-rank product: scale and dropout's gain, without scale if parallel."""
+    parallel = isinstance(config, ExpertsConfig) and config.form == "parallel"
+    return drop.gain if parallel else drop.gain * config.scale
 
 
 def all_experts(
@@ -88,10 +101,10 @@ def all_experts(
     gate_TM: Tensor | None,
     *,
     activate: Callable[[Tensor], Tensor],
-    drop: Drop,
+    zero: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """The sum over all M of g_j up^T f(drop(down x)): dense, and masked where a gate is zero."""
-    h_TH = activate(drop(F.linear(x_TD, down_MRD.flatten(0, 1))))
+    """The sum over all M of g_j up^T f(zero(down x)): dense, and masked where a gate is zero."""
+    h_TH = activate(zero(F.linear(x_TD, down_MRD.flatten(0, 1))))
     if gate_TM is not None:
         h_TMR = h_TH.view(-1, *down_MRD.shape[:2]) * gate_TM.to(h_TH.dtype).unsqueeze(-1)
         h_TH = h_TMR.flatten(1)

@@ -14,7 +14,9 @@ upper bits decide.
 Shapes: b rows, S tokens per row, T = b S, D units, N = S D numbers per row.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from torch import Tensor
 
 _MULTIPLIERS = (0x7FEB352D, 0x846CA68B - 2**32)  # of lowbias32, as int32
 _MASK = 2**64 - 1
+_GAMMA_IS_ODD = 1 << 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,26 +48,74 @@ class DropKey:
         """
         # Numbers of later rows do not change those of earlier ones.
         mixed = np.random.SeedSequence((seed, step)).generate_state(rows.stop, np.uint64)
-        return cls(torch.from_numpy(mixed[rows].view(np.int64)))
+        return cls(torch.from_numpy((mixed[rows] | np.uint64(_GAMMA_IS_ODD)).view(np.int64)))
 
 
-def dropped(x_TD: Tensor, key: DropKey, place: int, probability: float, heads: int = 1) -> Tensor:
-    """Zeroes each element with `probability` and scales the others by 1 / (1 - probability).
+@dataclass(frozen=True, eq=False)
+class KeyedZeros:
+    """Zeroes what a key says.
+
+    Attributes:
+        seed_b: the key's numbers.
+        place: number of the place (layer and use) in the model, spread over int64.
+        threshold: an int32; draws below it are dropped.
+        heads: how often each token comes, each time with other units.
+    """
+
+    seed_b: Tensor
+    place: int | Tensor
+    threshold: int | Tensor
+    heads: int = 1
+
+    def __call__(self, x_TD: Tensor) -> Tensor:
+        """Zeroes elements of the tokens of the key's rows.
+
+        Args:
+            x_TD: row after row, all equally long; of each row, one head after the other.
+        """
+        if not len(x_TD):
+            return x_TD
+        length = len(x_TD) // (len(self.seed_b) * self.heads)
+        counter_N = _counter(length, self.heads, x_TD.shape[-1], x_TD.device)
+        keep_bN = _draw(self.seed_b ^ self.place, counter_N) >= self.threshold
+        return x_TD * keep_bN.view(x_TD.shape).to(x_TD.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Drop:
+    """Dropout of one adapter at one place.
+
+    Attributes:
+        zero: zeroes elements of the tokens that it is given.
+        gain: what the others are to be multiplied by. It goes to the weights: there are far fewer
+            of them, and they are of higher precision.
+    """
+
+    zero: Callable[[Tensor], Tensor]
+    gain: float = 1.0
+
+
+def _same(x_TD: Tensor) -> Tensor:
+    return x_TD
+
+
+NO_DROP = Drop(_same)
+
+
+def keyed_drop(key: DropKey, place: int, probability: float, heads: int = 1) -> Drop:
+    """Dropout by a key: it zeroes with `probability`, with a gain of 1 / (1 - probability).
 
     Args:
-        x_TD: the tokens of the key's rows, row after row, all equally long; of each row, one head
-            after the other.
         key: the trial, step and rows.
-        place: number of the place (layer and use) in the model.
+        place: number of the place in the model.
         probability: in [0, 1).
         heads: how often each token comes, each time with other units.
     """
-    if probability == 0.0 or not len(x_TD):
-        return x_TD
-    rows = len(key.seed_b)
-    counter_N = _counter(len(x_TD) // (rows * heads), heads, x_TD.shape[-1], x_TD.device)
-    keep_bN = _draw(key.seed_b ^ _mix64(place), counter_N) >= _threshold(probability)
-    return x_TD * keep_bN.view(x_TD.shape).to(x_TD.dtype) * (1.0 / (1.0 - probability))
+    if probability == 0.0:
+        return NO_DROP
+    threshold = min(round(probability * 2**32), 2**32 - 1) - 2**31
+    zeros = KeyedZeros(key.seed_b, _mix64(place), threshold, heads)
+    return Drop(zeros, 1.0 / (1.0 - probability))
 
 
 def _counter(length: int, heads: int, width: int, device: torch.device) -> Tensor:
@@ -77,8 +128,8 @@ def _counter(length: int, heads: int, width: int, device: torch.device) -> Tenso
 
 def _draw(stream_b: Tensor, counter_N: Tensor) -> Tensor:
     """Uniform int32 draws, (b, N)."""
-    start_b1 = stream_b.to(torch.int32).unsqueeze(1)
-    gamma_b1 = ((stream_b >> 32).to(torch.int32) | 1).unsqueeze(1)
+    # Of the 64 bits the lower are the start and the upper gamma.
+    start_b1, gamma_b1 = stream_b.view(torch.int32).view(-1, 1, 2).unbind(-1)
     draw_bN = torch.addcmul(start_b1, counter_N, gamma_b1)
     # In place: no gradient passes here, and on a CPU it saves a third of the time.
     for shift, multiplier in zip((16, 15), _MULTIPLIERS, strict=True):
@@ -86,15 +137,11 @@ def _draw(stream_b: Tensor, counter_N: Tensor) -> Tensor:
     return draw_bN
 
 
-def _threshold(probability: float) -> int:
-    """The int32 below which a share of `probability` of all int32 lies."""
-    return min(round(probability * 2**32), 2**32 - 1) - 2**31
-
-
+@cache
 def _mix64(number: int) -> int:
-    """Spreads small numbers over all int64: the finaliser of SplitMix64."""
+    """Spreads small numbers over int64 by the finaliser of SplitMix64, and leaves gamma odd."""
     z = (number + 1) * 0x9E3779B97F4A7C15 & _MASK
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & _MASK
     z = (z ^ z >> 27) * 0x94D049BB133111EB & _MASK
-    z ^= z >> 31
+    z = (z ^ z >> 31) & ~_GAMMA_IS_ODD
     return z - 2**64 if z >= 2**63 else z

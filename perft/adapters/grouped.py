@@ -23,9 +23,9 @@ def grouped_experts(
     routing: Routing,
     *,
     activate: Callable[[Tensor], Tensor],
-    drop: Callable[[Tensor], Tensor],
+    zero: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """The sum over each token's choices k of g_k up^T f(drop(down x)), of the chosen expert.
+    """The sum over each token's choices k of g_k up^T f(zero(down x)), of the chosen expert.
 
     Args:
         down_MRD: first product of each expert, in the dtype of `x_TD`.
@@ -33,7 +33,7 @@ def grouped_experts(
         x_TD: hidden states.
         routing: chosen experts and their weights; an expert chosen twice counts twice.
         activate: f.
-        drop: dropout of all M R units of a token's bottlenecks.
+        zero: zeroes some of all M R units of a token's bottlenecks.
 
     Returns:
         y_TD, in the dtype of `x_TD`.
@@ -42,7 +42,7 @@ def grouped_experts(
     pairs = sort_pairs(routing.index_TK, num_experts)
     # Units of experts that a token did not choose are drawn too, so that what is dropped does not
     # depend on the routing. Where nothing is, one number stands for all T M R.
-    kept_TH = drop(x_TD.new_ones(1, dtype=torch.float32).expand(len(x_TD), num_experts * rank))
+    kept_TH = zero(x_TD.new_ones(1, dtype=torch.float32).expand(len(x_TD), num_experts * rank))
     kept_NR = kept_TH.view(-1, num_experts, rank)[pairs.token_N, pairs.expert_N]
     h_NR = dispatch(x_TD, down_MRD, pairs)
     h_NR = activate((h_NR * kept_NR).to(x_TD.dtype))

@@ -6,7 +6,8 @@ Shapes: R rank, I inputs, O outputs. `lora_A` is (R, I) and `lora_B` is (O, R), 
 from torch import Tensor
 from torch.nn import functional as F
 
-from perft.adapters.bottleneck import Drop, Shapes, Weights
+from perft.adapters.bottleneck import Shapes, Weights, factor_of
+from perft.adapters.dropout import NO_DROP, Drop
 from perft.config import LoraAttentionConfig, LoraQVConfig, LoraRouterConfig
 
 LoraConfig = LoraQVConfig | LoraAttentionConfig | LoraRouterConfig
@@ -18,10 +19,25 @@ def shapes(config: LoraConfig, weight: tuple[int, int]) -> Shapes:
     return {"lora_A": (config.rank, inputs), "lora_B": (outputs, config.rank)}
 
 
-def apply(config: LoraConfig, weights: Weights, x_TI: Tensor, drop: Drop) -> Tensor:
-    """(alpha/r) B A drop(x), shape (T, O), in the dtype of `x_TI`."""
-    up_OR = (weights["lora_B"] * config.scale).to(x_TI.dtype)
-    return F.linear(F.linear(drop(x_TI), weights["lora_A"].to(x_TI.dtype)), up_OR)
+def apply(
+    config: LoraConfig,
+    weights: Weights,
+    x_TI: Tensor,
+    drop: Drop = NO_DROP,
+    factor: Tensor | None = None,
+) -> Tensor:
+    """(alpha/r) B A drop(x), shape (T, O), in the dtype of `x_TI`.
+
+    Args:
+        config: rank and scale.
+        weights: `lora_A` and `lora_B`.
+        x_TI: the layer's input.
+        drop: dropout of this place, none in evaluation.
+        factor: `bottleneck.factor_of` as a tensor, where it is not to be compiled in.
+    """
+    up_OR = weights["lora_B"] * (factor_of(config, drop) if factor is None else factor)
+    down_RI = weights["lora_A"].to(x_TI.dtype)
+    return F.linear(F.linear(drop.zero(x_TI), down_RI), up_OR.to(x_TI.dtype))
 
 
 def merge(config: LoraConfig, weights: Weights, weight_OI: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 from typing import Literal
 
 import torch
@@ -44,6 +45,7 @@ class RowLayout:
     Attributes:
         segments: they cover the batch's rows in order, without gaps.
         mask_BS: false where a token is padding; None counts every token.
+        compiled: whether the adapters' functions run compiled, one graph for each batch shape.
         routing: how the PEFT routers routed, by adapter, a layer after the other; kept by hooks
             where gradients are computed. Their scores are probabilities.
         base_routing: the same of the base's routers, for the adapters with `base_balance`. Their
@@ -52,6 +54,7 @@ class RowLayout:
 
     segments: tuple[Segment, ...]
     mask_BS: Tensor | None = None
+    compiled: bool = False
     routing: dict[str, list[LayerRouting]] = field(default_factory=dict)
     base_routing: dict[str, list[LayerRouting]] = field(default_factory=dict)
 
@@ -120,6 +123,8 @@ def rows_of(
     counts: Mapping[str | None, int],
     mask_BS: Tensor | None = None,
     drops: Mapping[str, Dropping] | None = None,
+    *,
+    compiled: bool = False,
 ) -> RowLayout:
     """Lays out `counts[name]` rows for each adapter, in the order of the mapping."""
     segments: list[Segment] = []
@@ -128,7 +133,34 @@ def rows_of(
         drop = drops.get(name) if drops and name is not None else None
         segments.append(Segment(name, start, start + count, drop))
         start += count
-    return RowLayout(tuple(segments), mask_BS)
+    return RowLayout(tuple(segments), mask_BS, compiled)
+
+
+def add_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
+    """Adds parts to the rows of their segments and leaves the other rows as they are.
+
+    Neighbours are added in one operation, all of them where every segment has a part.
+    """
+    runs = [list(run) for _, run in groupby(range(len(layout.segments)), parts.__contains__)]
+    each = len(y_BSO) // layout.rows
+    bounds = [(layout.segments[run[0]].start, layout.segments[run[-1]].stop) for run in runs]
+    pieces = y_BSO.split_with_sizes([(stop - start) * each for start, stop in bounds])
+    return _joined(
+        [
+            y + _joined([parts[i].to(y.dtype) for i in run]) if run[0] in parts else y
+            for run, y in zip(runs, pieces, strict=True)
+        ]
+    )
+
+
+def replace_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
+    """Puts parts in place of the rows of their segments, without writing into `y_BSO`."""
+    rows = layout.split(y_BSO)
+    return _joined([parts[i].to(y.dtype) if i in parts else y for i, y in enumerate(rows)])
+
+
+def _joined(pieces: list[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 def _stacked(layers: Sequence[LayerRouting]) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,6 @@ forward hooks add what the adapters say. Nothing is wrapped.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -15,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
-from perft.adapters import apply_beside_block, lora
+from perft.adapters import apply_beside_block, compiled, lora
 from perft.adapters.block import BlockInput
-from perft.adapters.bottleneck import Drop, Weights, master_dtype
-from perft.adapters.dropout import dropped
+from perft.adapters.bottleneck import Weights, master_dtype
+from perft.adapters.dropout import NO_DROP, Drop, keyed_drop
 from perft.adapters.routing import Routing
 from perft.config import AdapterConfig, EmbeddedConfig
 from perft.errors import AdapterError
-from perft.injection.rows import RowLayout, Segment, rows_of
+from perft.injection.rows import RowLayout, Segment, add_rows, replace_rows, rows_of
 from perft.models.blocks import MoEBlock
 from perft.models.routing import BaseRouting
 
@@ -114,10 +113,10 @@ class Site(nn.Module):
         assert segment.name is not None
         probability, key = self.configs[segment.name].dropout, segment.drop
         if not probability or key is None:
-            return lambda x_TD: x_TD
+            return NO_DROP
         if key == "torch":
-            return lambda x_TD: F.dropout(x_TD, probability, self.training)
-        return lambda x_TD: dropped(x_TD, key, self.place, probability, heads)
+            return Drop(lambda x_TD: F.dropout(x_TD, probability, self.training))
+        return keyed_drop(key, self.place, probability, heads)
 
 
 class BlockSite(Site):
@@ -170,7 +169,8 @@ class BlockSite(Site):
         self, segment: Segment, x_TD: Tensor, layout: RowLayout, chosen: Routing | None
     ) -> Tensor:
         assert segment.name is not None
-        y_TD, routed = apply_beside_block(
+        run = compiled.apply_beside_block if layout.compiled else apply_beside_block
+        y_TD, routed = run(
             self.configs[segment.name],
             self.weights(segment.name),
             BlockInput(x_TD, self._drop(segment), chosen),
@@ -195,15 +195,17 @@ class LinearSite(Site):
         if layout is None or not (mine := self._mine(layout)):
             return None
         inputs = layout.split(x_BSI)
-        return add_rows(layout, y_BSO, {i: self._output(s, inputs[i]) for i, s in mine.items()})
+        parts = {i: self._output(s, inputs[i], layout) for i, s in mine.items()}
+        return add_rows(layout, y_BSO, parts)
 
-    def _output(self, segment: Segment, x_bSI: Tensor) -> Tensor:
+    def _output(self, segment: Segment, x_bSI: Tensor, layout: RowLayout) -> Tensor:
         assert segment.name is not None
         x_TI = x_bSI.flatten(0, -2)
         # Latent attention projects (B, heads, S, I).
         drop = self._drop(segment, heads=math.prod(x_bSI.shape[1:-2]))
         config = self.configs[segment.name]
-        y_TO = lora.apply(config, self.weights(segment.name), x_TI, drop)  # type: ignore[arg-type]
+        run = compiled.apply_lora if layout.compiled else lora.apply
+        y_TO = run(config, self.weights(segment.name), x_TI, drop)  # type: ignore[arg-type]
         return y_TO.view(-1, *x_bSI.shape[1:-1], y_TO.shape[-1])
 
 
@@ -284,30 +286,3 @@ def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     """What a block is called with first; those that name it call it the same."""
     found: Tensor = args[0] if args else kwargs["hidden_states"]
     return found
-
-
-def add_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
-    """Adds parts to the rows of their segments and leaves the other rows as they are.
-
-    Neighbours are added in one operation, all of them where every segment has a part.
-    """
-    runs = [list(run) for _, run in groupby(range(len(layout.segments)), parts.__contains__)]
-    each = len(y_BSO) // layout.rows
-    bounds = [(layout.segments[run[0]].start, layout.segments[run[-1]].stop) for run in runs]
-    pieces = y_BSO.split_with_sizes([(stop - start) * each for start, stop in bounds])
-    return _joined(
-        [
-            y + _joined([parts[i].to(y.dtype) for i in run]) if run[0] in parts else y
-            for run, y in zip(runs, pieces, strict=True)
-        ]
-    )
-
-
-def replace_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
-    """Puts parts in place of the rows of their segments, without writing into `y_BSO`."""
-    rows = layout.split(y_BSO)
-    return _joined([parts[i].to(y.dtype) if i in parts else y for i, y in enumerate(rows)])
-
-
-def _joined(pieces: list[Tensor]) -> Tensor:
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

@@ -14,12 +14,9 @@ from transformers.activations import ACT2FN
 
 from contracts.equations import peft_expert, silu
 from perft.adapters.bottleneck import ACTIVATIONS, apply_experts, expert_shapes, master_dtype
+from perft.adapters.dropout import NO_DROP, Drop
 from perft.adapters.routing import Routing
 from perft.config import Activation, DenseConfig
-
-
-def identity(x: Tensor) -> Tensor:
-    return x
 
 
 def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
@@ -53,7 +50,7 @@ def test_batched_experts_equal_the_sum_over_single_ones(
     weights = {kind: drawn(shape, seed + i) for i, (kind, shape) in enumerate(shapes.items())}
     x_TD = drawn((tokens, hidden), seed + 2)
     routing = random_routing(tokens, experts, top_k, seed + 3) if top_k else None
-    found = apply_experts(config, weights, x_TD, identity, routing)
+    found = apply_experts(config, weights, x_TD, NO_DROP, routing)
     wanted = torch.zeros_like(x_TD)
     for t, x_D in enumerate(x_TD):
         chosen = [(1.0, j) for j in range(experts)]
@@ -70,7 +67,7 @@ def test_token_not_routed_to_an_expert_gets_exactly_nothing_from_it():
     weights = {kind: drawn((2, 2, 3), 1) for kind in ("perft_down", "perft_up")}
     weight_TK = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     routing = Routing(weight_TK, torch.tensor([[0], [1]]))
-    found = apply_experts(config, weights, drawn((2, 3), 2), identity, routing)
+    found = apply_experts(config, weights, drawn((2, 3), 2), NO_DROP, routing)
     assert not found[0].any()
     assert found[1].any()
 
@@ -80,8 +77,8 @@ def test_lora_form_drops_its_inputs():
     config = DenseConfig(rank=3, num_experts=2)
     weights = {kind: drawn((2, 3, 5), 1) for kind in ("perft_down", "perft_up")}
     x_TD, drop_TD = drawn((4, 5), 2), drawn((4, 5), 3)
-    found = apply_experts(config, weights, x_TD, lambda x: x * drop_TD)
-    torch.testing.assert_close(found, apply_experts(config, weights, x_TD * drop_TD, identity))
+    found = apply_experts(config, weights, x_TD, Drop(lambda x: x * drop_TD))
+    torch.testing.assert_close(found, apply_experts(config, weights, x_TD * drop_TD))
 
 
 def test_parallel_form_drops_its_bottleneck_before_the_activation():
@@ -89,7 +86,7 @@ def test_parallel_form_drops_its_bottleneck_before_the_activation():
     config = DenseConfig(rank=3, num_experts=2, form="parallel")
     weights = {kind: drawn((2, 3, 5), 1) for kind in ("perft_down", "perft_up")}
     x_TD, drop_TH = drawn((4, 5), 2), drawn((4, 6), 3)
-    found = apply_experts(config, weights, x_TD, lambda h: h * drop_TH)
+    found = apply_experts(config, weights, x_TD, Drop(lambda h: h * drop_TH))
     wanted = torch.zeros_like(x_TD)
     for t in range(4):
         for j in range(2):
@@ -109,8 +106,8 @@ def test_activations_are_those_that_transformers_calls_so(activation: str):
         f(x_TD @ down_RD.T) @ up_RD
         for down_RD, up_RD in zip(weights["perft_down"], weights["perft_up"], strict=True)
     )
-    torch.testing.assert_close(apply_experts(config, weights, x_TD, identity), wanted)
-    assert not apply_experts(config, weights, x_TD, torch.zeros_like).any()
+    torch.testing.assert_close(apply_experts(config, weights, x_TD), wanted)
+    assert not apply_experts(config, weights, x_TD, Drop(torch.zeros_like)).any()
 
 
 def test_every_activation_has_a_function_of_its_own():
@@ -139,4 +136,4 @@ def test_output_is_in_the_dtype_of_the_hidden_states():
     weights = {kind: torch.randn(2, 2, 3) for kind in ("perft_down", "perft_up")}
     routing = Routing(torch.rand(4, 1), torch.randint(2, (4, 1)))
     x_TD = torch.randn(4, 3, dtype=torch.bfloat16)
-    assert apply_experts(config, weights, x_TD, identity, routing).dtype == torch.bfloat16
+    assert apply_experts(config, weights, x_TD, NO_DROP, routing).dtype == torch.bfloat16

@@ -19,7 +19,7 @@ from perft import adapters
 from perft.adapters.block import BlockGeometry, BlockInput
 from perft.adapters.bottleneck import all_experts, apply_experts
 from perft.adapters.cost import is_grouped
-from perft.adapters.dropout import DropKey, dropped
+from perft.adapters.dropout import NO_DROP, DropKey, keyed_drop
 from perft.adapters.grouped import grouped_experts
 from perft.adapters.routing import Routing, gates_of
 from perft.config import EmbeddedConfig, ExpertsConfig, RoutedConfig
@@ -83,13 +83,13 @@ def case(tokens: int, experts: int, top_k: int, seed: int, to_one: bool = False)
 
 def grouped(c: Case, activate: Callable[[Tensor], Tensor] = F.silu) -> Tensor:
     return grouped_experts(
-        c.down_MRD, c.up_MRD, c.x_TD, c.routing, activate=activate, drop=identity
+        c.down_MRD, c.up_MRD, c.x_TD, c.routing, activate=activate, zero=identity
     )
 
 
 def masked(c: Case, activate: Callable[[Tensor], Tensor] = F.silu) -> Tensor:
     gate_TM = gates_of(c.routing, len(c.down_MRD))
-    return all_experts(c.down_MRD, c.up_MRD, c.x_TD, gate_TM, activate=activate, drop=identity)
+    return all_experts(c.down_MRD, c.up_MRD, c.x_TD, gate_TM, activate=activate, zero=identity)
 
 
 def grad_of(leaf: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ def block_input(dtype: torch.dtype, probability: float = 0.0) -> BlockInput:
     key = DropKey.of(seed=1, step=2, rows=slice(0, 3))
     return BlockInput(
         x_TD,
-        lambda z: dropped(z, key, 0, probability),
+        keyed_drop(key, 0, probability),
         Routing(weight_TK, index_TK),
     )
 
@@ -262,7 +262,7 @@ def test_variant_grouped_is_its_equation(config: ExpertsConfig):
 def test_lora_form_s_scale_counts_when_grouped():
     weights, block = weights_of(E, torch.float32), block_input(torch.float32)
     found = [
-        apply_experts(dataclasses.replace(E, alpha=a), weights, block.x_TD, identity, block.routing)
+        apply_experts(dataclasses.replace(E, alpha=a), weights, block.x_TD, NO_DROP, block.routing)
         for a in (8.0, 4.0)
     ]
     assert_near(found[0], 2 * found[1])

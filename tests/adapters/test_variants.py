@@ -27,7 +27,7 @@ def weights_of(config, seed: int = 0) -> dict[str, Tensor]:
 
 def block_input(routing: Routing | None = None) -> BlockInput:
     x_TD = torch.randn(TOKENS, 6, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    return BlockInput(x_TD, lambda x: x, routing)
+    return BlockInput(x_TD, routing=routing)
 
 
 def base_routing() -> Routing:
@@ -94,7 +94,7 @@ def test_lora_adds_b_a_x_scaled_by_alpha_over_rank(alpha: float | None):
     weights["lora_B"] = torch.randn(3, 2, dtype=torch.float64)
     x_TI = block_input().x_TD
     update_OI = low_rank(config, weights["lora_A"], weights["lora_B"])
-    found = lora.apply(config, weights, x_TI, lambda x: x)
+    found = lora.apply(config, weights, x_TI)
     torch.testing.assert_close(found, x_TI @ update_OI.T, rtol=1e-12, atol=1e-12)
     weight_OI = torch.randn(3, 6, dtype=torch.float64)
     merged = lora.merge(config, weights, weight_OI)
