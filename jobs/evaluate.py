@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import track
 
 from perft.adapter_folder import read_settings
-from perft.cli import Dtype, run
+from perft.cli import DtypeOption, ExpertsOption, run
 from perft.errors import AdapterError, ConfigError
 from perft.models.source import base_directory, check_base, fingerprint
+from perft.search.prepare import require_experts
 from perft.selection.scores import SplitScore, macro_average, scores_table
 from perft.storage import Storage
 from perft.tasks import Split, Task, TaskSource, load_task, overlap
@@ -53,7 +54,8 @@ def main(
         str | None, typer.Option(help="Where results.json and predictions.parquet go.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
-    dtype: Annotated[Dtype, typer.Option(help="Dtype of the base.")] = "auto",
+    dtype: DtypeOption = "auto",
+    experts: ExpertsOption = "auto",
 ) -> None:
     """Score an adapter, with 95% intervals, and compare it with another.
 
@@ -68,11 +70,12 @@ def main(
         raise AdapterError(f"{adapter} names no base; give the one it was trained on: --base-model")
     base = None if named == "embedded" else named
     check_base(base)
+    require_experts(experts, training=False)
     loaded = load_task(source)
     splits = _scored(loaded, scoring)
     target = Storage(out).prepare() if out else None
     _warn(folders, fingerprint(base_directory(base)), named)
-    right, parquet = _predict(folders, base, dtype, splits, scoring)
+    right, parquet = _predict(folders, base, splits, scoring, dtype=dtype, experts=experts)
     scores = _scores(loaded, splits, scoring, right)
     tests = [score for score in scores if score.overlap]
     average = macro_average(tests) if len(tests) > 1 else None
@@ -126,9 +129,11 @@ def _warn(folders: dict[str, Path], print_of_base: str, named: str) -> None:
 def _predict(
     folders: dict[str, Path],
     base_model: str | None,
-    dtype: str,
     splits: tuple[Split, ...],
     scoring: Scoring,
+    *,
+    dtype: str,
+    experts: str,
 ) -> tuple[dict[str, dict[str, list[bool]]], bytes]:
     """By adapter and split, which examples are right; and all predictions as Parquet."""
     # Imported late: a mistake in the options shows at once, not after torch has loaded.
@@ -140,7 +145,7 @@ def _predict(
     from perft.models.load import load_base  # noqa: PLC0415
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    base = load_base(base_model, device=device, dtype=dtype)
+    base = load_base(base_model, device=device, dtype=dtype, experts=experts)
     host = AdapterHost(base.model)
     for role, folder in folders.items():
         load_adapter(host, folder, name=role)

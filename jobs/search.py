@@ -16,6 +16,7 @@ from perft.cli import (
     CheckpointingOption,
     DataOption,
     DtypeOption,
+    ExpertsOption,
     RungAccuracyOption,
     ValidationSizeOption,
     run,
@@ -65,6 +66,7 @@ def main(
     validation_size: ValidationSizeOption = 400,
     seed: Annotated[int, typer.Option(min=0, help="The search follows from it.")] = 0,
     dtype: DtypeOption = "auto",
+    experts: ExpertsOption = "auto",
     checkpointing: CheckpointingOption = False,
     rung_accuracy: RungAccuracyOption = None,
     resume: Annotated[
@@ -95,6 +97,7 @@ def main(
             slots=_number_of(slots),
             seed=seed,
             dtype=dtype,
+            experts=experts,
             checkpointing=checkpointing,
             rung_accuracy=rung_accuracy,
         )

@@ -16,6 +16,7 @@ from perft.cli import (
     CheckpointingOption,
     DataOption,
     DtypeOption,
+    ExpertsOption,
     RungAccuracyOption,
     ValidationSizeOption,
     run,
@@ -23,6 +24,7 @@ from perft.cli import (
 from perft.config import VARIANTS, Activation, adapter_from_flat, fields_of
 from perft.errors import ConfigError
 from perft.models.source import check_base
+from perft.search.prepare import require_experts
 from perft.search.space import SearchSpace, find_space, has_rung_accuracy, of_length
 from perft.selection import stated
 from perft.storage import Storage
@@ -89,6 +91,7 @@ def main(
     validation_size: ValidationSizeOption = 400,
     seed: Annotated[int, typer.Option(min=0, help="Seeds adapter, data order, dropout.")] = 0,
     dtype: DtypeOption = "auto",
+    experts: ExpertsOption = "auto",
     checkpointing: CheckpointingOption = False,
     rung_accuracy: RungAccuracyOption = None,
     out: Annotated[
@@ -110,6 +113,7 @@ def main(
     training = of_length(config.training, seed, max_steps)
     source = found.source(data, validation_size, seed)
     check_base(base_model)
+    require_experts(experts, training=True)
     target = Storage(out).prepare() if out else None
     trial = TrialConfig(config.adapter, training)
     files = _train(
@@ -118,6 +122,7 @@ def main(
         source,
         base_model,
         dtype,
+        experts=experts,
         checkpointing=checkpointing,
         rung_accuracy=has_rung_accuracy(base_model, rung_accuracy),
     )
@@ -148,6 +153,7 @@ def _train(
     base_model: str | None,
     dtype: str,
     *,
+    experts: str,
     checkpointing: bool,
     rung_accuracy: bool,
 ) -> dict[str, bytes]:
@@ -161,7 +167,7 @@ def _train(
     console = Console()
     task = load_task(source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    base = load_base(base_model, device=device, dtype=dtype)
+    base = load_base(base_model, device=device, dtype=dtype, experts=experts)
     pack = Pack(
         base,
         task,

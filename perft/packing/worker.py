@@ -61,7 +61,13 @@ def work(flat: Mapping[str, Any]) -> None:
 
 
 def _load(settings: GroupSettings, ranks: Ranks) -> Pack:
-    base = load_base(settings.base_model, device=ranks.device, dtype=settings.dtype, ranks=ranks)
+    base = load_base(
+        settings.base_model,
+        device=ranks.device,
+        dtype=settings.dtype,
+        experts=settings.experts,
+        ranks=ranks,
+    )
     task = load_task(TaskSource(**settings.task))
     return Pack(
         base,

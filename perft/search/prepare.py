@@ -50,6 +50,7 @@ class Wish:
     slots: int | None = None
     seed: int = 0
     dtype: str = "auto"
+    experts: str = "auto"
     checkpointing: bool = False
     rung_accuracy: bool | None = None
 
@@ -68,6 +69,7 @@ def prepare(wish: Wish) -> Prepared:
     root = Storage(wish.storage or default_storage())
     _require_new(root, wish.name)
     check_base(base_model)
+    require_experts(wish.experts, training=True)
     source = space.source(data, wish.validation_size, wish.seed)
     task = load_task(source)
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
@@ -93,6 +95,7 @@ def prepare(wish: Wish) -> Prepared:
         slots=wish.slots,
         seed=wish.seed,
         dtype=wish.dtype,
+        experts=wish.experts,
         checkpointing=wish.checkpointing,
         rung_accuracy=has_rung_accuracy(base_model, wish.rung_accuracy),
     )
@@ -108,6 +111,7 @@ def prepare_resume(name: str, storage: str | None) -> Prepared:
     search = find_search(storage or default_storage(), name)
     settings = SearchSettings.read(search)
     check_base(settings.base_model)
+    require_experts(settings.experts, training=True)
     task = load_task(task_source(settings))
     if task.fingerprint != settings.data_fingerprint:
         raise SearchError(
@@ -122,6 +126,14 @@ def prepare_resume(name: str, storage: str | None) -> Prepared:
     space = find_space(settings.space)
     draw = Draw(space, settings.base_model is None, settings.seed, settings.max_steps)
     return Prepared(settings, draw, search, resume=True)
+
+
+def require_experts(experts: str, *, training: bool) -> None:
+    """As `perft.models.implementations.require_implementation`; imports torch only if it has to."""
+    if experts != "auto":
+        from perft.models.implementations import require_implementation  # noqa: PLC0415
+
+        require_implementation(experts, training=training)
 
 
 def task_source(settings: SearchSettings) -> TaskSource:

@@ -148,6 +148,7 @@ def _slots_on_gpus(prepared: Prepared, memory: int) -> int:
         settings.base_model,
         workers=settings.workers_per_group,
         dtype=settings.dtype,
+        experts=settings.experts,
         checkpointing=settings.checkpointing,
     )
     slots = slots_in(memory, space, settings.base_model, load)
@@ -228,6 +229,7 @@ def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGrou
         {
             "base_model": settings.base_model,
             "dtype": settings.dtype,
+            "experts": settings.experts,
             "checkpointing": settings.checkpointing,
             "rung_accuracy": settings.rung_accuracy,
             "task": dataclasses.asdict(task_source(settings)),

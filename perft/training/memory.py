@@ -27,7 +27,7 @@ from perft.forward import AdapterRows, Row, pack_losses
 from perft.injection import AdapterHost
 from perft.models.blocks import decoder_layers
 from perft.models.checkpointing import recomputed
-from perft.models.experts import use_ours
+from perft.models.implementations import AUTO, use_rehearsable
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.step import passes_on
@@ -46,6 +46,7 @@ class Load:
         tokens: padded tokens of one forward pass on each rank.
         dtype: the base's.
         ranks: processes that share the base.
+        experts: how the base's experts are computed, as `load_base` takes it.
         checkpointing: whether the base's layers run again in the backward pass.
     """
 
@@ -54,6 +55,7 @@ class Load:
     tokens: int
     dtype: torch.dtype
     ranks: int = 1
+    experts: str = AUTO
     checkpointing: bool = False
 
 
@@ -111,7 +113,7 @@ def pack_memory(
         model = AutoModelForCausalLM.from_config(
             config, dtype=load.dtype, trust_remote_code=False
         ).eval()
-        use_ours(model)
+        use_rehearsable(model, load.experts)
         host = AdapterHost(model)
         for name, adapter in names.items():
             host.add(name, dataclasses.replace(adapter, dropout=0.0))
