@@ -252,9 +252,8 @@ class RouterSite(Site):
         weight_ED = lora.merge(config, weights, router.get_parameter(self._weight))  # type: ignore[arg-type]
         x, *others = args
         wide = master_dtype(router.get_parameter(self._weight).dtype)
-        own: dict[str, Tensor] = {
-            key: p for key, p in router.named_parameters() if not key.startswith("adapters.")
-        }
+        own: dict[str, Tensor] = {}
+        own |= {key: p for key, p in router.named_parameters() if not key.startswith("adapters.")}
         own[self._weight] = weight_ED
         # All of them, since a product refuses a bias of another dtype.
         return torch.func.functional_call(

@@ -70,6 +70,7 @@ def _load(settings: GroupSettings, ranks: Ranks, say: Callable[[str], None]) -> 
         settings.base_model,
         device=ranks.device,
         dtype=settings.dtype,
+        experts=settings.experts,
         compile=settings.compile,
         ranks=ranks,
     )

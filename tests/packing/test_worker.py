@@ -99,8 +99,8 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(folder: Path) -> GroupSettings:
     return GroupSettings(
         group=0, meeting="m", namespace="n", base_model=None, dtype="auto",
-        task={"name": "arithmetic"}, storage=str(folder), threads=1, checkpointing=False,
-        rung_accuracy=True, compile=None, slots=1,
+        task={"name": "arithmetic"}, storage=str(folder), threads=1, experts="auto",
+        checkpointing=False, rung_accuracy=True, compile=None, slots=1,
     )  # fmt: skip
 
 
