@@ -16,11 +16,11 @@ from perft.adapters.lora_experts import FusedGeometry
 from perft.adapters.routing import LayerRouting
 from perft.config import AdapterConfig
 
-__all__ = ["VARIANTS", "Geometry", "Shapes", "activated", "apply_beside_block", "shapes"]
+__all__ = ["Geometry", "Shapes", "activated", "apply_beside_block", "shapes"]
 
 Geometry = BlockGeometry | FusedGeometry | tuple[int, int]
 
-VARIANTS: Mapping[str, ModuleType] = {
+_VARIANTS: Mapping[str, ModuleType] = {
     "perft-r": routed,
     "perft-e": embedded,
     "perft-d": dense,
@@ -40,13 +40,13 @@ def shapes(config: AdapterConfig, geometry: Geometry) -> Shapes:
         geometry: of the MoE block (PERFT), the (O, I) shape of the weight (LoRA), or the fused
             weights of the block (LoRA on the base experts).
     """
-    found: Shapes = VARIANTS[config.variant].shapes(config, geometry)
+    found: Shapes = _VARIANTS[config.variant].shapes(config, geometry)
     return found
 
 
 def activated(config: AdapterConfig, geometry: Geometry) -> int:
     """Parameters of the adapter that one token uses at one place."""
-    number: int = VARIANTS[config.variant].activated(config, geometry)
+    number: int = _VARIANTS[config.variant].activated(config, geometry)
     return number
 
 
@@ -54,5 +54,5 @@ def apply_beside_block(
     config: AdapterConfig, weights: Weights, block: BlockInput
 ) -> tuple[Tensor, LayerRouting | None]:
     """The adapter's output (T, D) beside an MoE block, and how it routed if it has a router."""
-    out = VARIANTS[config.variant].apply(config, weights, block)
+    out = _VARIANTS[config.variant].apply(config, weights, block)
     return out if isinstance(out, tuple) else (out, None)

@@ -25,10 +25,8 @@ class BlockInput:
         x_TD: hidden states after the post-attention norm, the block's own input.
         drop: dropout of this adapter at this block.
         routing: the base router's choice for these tokens; None where no adapter asked for it.
-        factor: `bottleneck.factor_of` as a tensor, where it is not to be compiled in.
     """
 
     x_TD: Tensor
     drop: Drop = NO_DROP
     routing: Routing | None = None
-    factor: Tensor | None = None

@@ -55,8 +55,6 @@ def apply_experts(
     x_TD: Tensor,
     drop: Drop = NO_DROP,
     routing: Routing | None = None,
-    *,
-    factor: Tensor | None = None,
 ) -> Tensor:
     """Sums the PEFT experts' outputs, weighted as they are routed.
 
@@ -66,14 +64,13 @@ def apply_experts(
         x_TD: hidden states that enter the MoE block.
         drop: dropout of this place, none in evaluation.
         routing: each token's experts and their weights; None weighs every expert 1.
-        factor: `factor_of` as a tensor, where it is not to be compiled in.
 
     Returns:
         y_TD, in the dtype of `x_TD`.
     """
     down_MRD, up_MRD, zero = weights["perft_down"], weights["perft_up"], drop.zero
     activate = ACTIVATIONS[config.activation]
-    by = factor_of(config, drop) if factor is None else factor
+    by = factor_of(config, drop)
     # The factor goes to the weights: there are far fewer of them than of activations.
     if config.form == "lora":
         up_MRD = up_MRD * by

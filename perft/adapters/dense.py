@@ -14,7 +14,7 @@ def shapes(config: DenseConfig, block: BlockGeometry) -> Shapes:
 
 def apply(config: DenseConfig, weights: Weights, block: BlockInput) -> Tensor:
     """sum_j D_j(x), shape (T, D)."""
-    return apply_experts(config, weights, block.x_TD, block.drop, factor=block.factor)
+    return apply_experts(config, weights, block.x_TD, block.drop)
 
 
 def activated(config: DenseConfig, block: BlockGeometry) -> int:

@@ -15,9 +15,7 @@ def shapes(config: EmbeddedConfig, block: BlockGeometry) -> Shapes:
 def apply(config: EmbeddedConfig, weights: Weights, block: BlockInput) -> Tensor:
     """sum_i G_i(x) D_i(x) over the base router's choice, shape (T, D)."""
     assert block.routing is not None, "the host captures the base router's choice for PERFT-E"
-    return apply_experts(
-        config, weights, block.x_TD, block.drop, block.routing, factor=block.factor
-    )
+    return apply_experts(config, weights, block.x_TD, block.drop, block.routing)
 
 
 def activated(config: EmbeddedConfig, block: BlockGeometry) -> int:

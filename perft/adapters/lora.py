@@ -19,13 +19,7 @@ def shapes(config: LoraConfig, weight: tuple[int, int]) -> Shapes:
     return {"lora_A": (config.rank, inputs), "lora_B": (outputs, config.rank)}
 
 
-def apply(
-    config: LoraConfig,
-    weights: Weights,
-    x_TI: Tensor,
-    drop: Drop = NO_DROP,
-    factor: Tensor | None = None,
-) -> Tensor:
+def apply(config: LoraConfig, weights: Weights, x_TI: Tensor, drop: Drop = NO_DROP) -> Tensor:
     """(alpha/r) B A drop(x), shape (T, O), in the dtype of `x_TI`.
 
     Args:
@@ -33,9 +27,8 @@ def apply(
         weights: `lora_A` and `lora_B`.
         x_TI: the layer's input.
         drop: dropout of this place, none in evaluation.
-        factor: `bottleneck.factor_of` as a tensor, where it is not to be compiled in.
     """
-    up_OR = weights["lora_B"] * (factor_of(config, drop) if factor is None else factor)
+    up_OR = weights["lora_B"] * factor_of(config, drop)
     down_RI = weights["lora_A"].to(x_TI.dtype)
     return F.linear(F.linear(drop.zero(x_TI), down_RI), up_OR.to(x_TI.dtype))
 

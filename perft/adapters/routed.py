@@ -24,7 +24,7 @@ def apply(config: RoutedConfig, weights: Weights, block: BlockInput) -> tuple[Te
     router_MD = weights["perft_router"]
     prob_TM = F.linear(block.x_TD.to(router_MD.dtype), router_MD).softmax(-1)
     routing = choose(prob_TM, config.top_k, config.normalize_top_k)
-    y_TD = apply_experts(config, weights, block.x_TD, block.drop, routing, factor=block.factor)
+    y_TD = apply_experts(config, weights, block.x_TD, block.drop, routing)
     return y_TD, LayerRouting(prob_TM, routing.index_TK)
 
 

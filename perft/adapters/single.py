@@ -14,7 +14,7 @@ def shapes(config: SingleConfig, block: BlockGeometry) -> Shapes:
 
 def apply(config: SingleConfig, weights: Weights, block: BlockInput) -> Tensor:
     """D_0(x), shape (T, D)."""
-    return apply_experts(config, weights, block.x_TD, block.drop, factor=block.factor)
+    return apply_experts(config, weights, block.x_TD, block.drop)
 
 
 def activated(config: SingleConfig, block: BlockGeometry) -> int:

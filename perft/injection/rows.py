@@ -45,7 +45,6 @@ class RowLayout:
     Attributes:
         segments: they cover the batch's rows in order, without gaps.
         mask_BS: false where a token is padding; None counts every token.
-        compiled: whether the adapters' functions run compiled, one graph for each batch shape.
         routing: how the PEFT routers routed, by adapter, a layer after the other; kept by hooks
             where gradients are computed. Their scores are probabilities.
         base_routing: the same of the base's routers, for the adapters with `base_balance`. Their
@@ -54,7 +53,6 @@ class RowLayout:
 
     segments: tuple[Segment, ...]
     mask_BS: Tensor | None = None
-    compiled: bool = False
     routing: dict[str, list[LayerRouting]] = field(default_factory=dict)
     base_routing: dict[str, list[LayerRouting]] = field(default_factory=dict)
 
@@ -123,8 +121,6 @@ def rows_of(
     counts: Mapping[str | None, int],
     mask_BS: Tensor | None = None,
     drops: Mapping[str, Dropping] | None = None,
-    *,
-    compiled: bool = False,
 ) -> RowLayout:
     """Lays out `counts[name]` rows for each adapter, in the order of the mapping."""
     segments: list[Segment] = []
@@ -133,7 +129,7 @@ def rows_of(
         drop = drops.get(name) if drops and name is not None else None
         segments.append(Segment(name, start, start + count, drop))
         start += count
-    return RowLayout(tuple(segments), mask_BS, compiled)
+    return RowLayout(tuple(segments), mask_BS)
 
 
 def add_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:

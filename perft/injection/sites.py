@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
-from perft.adapters import apply_beside_block, compiled, lora
+from perft.adapters import apply_beside_block, lora
 from perft.adapters.block import BlockInput
 from perft.adapters.bottleneck import Weights, master_dtype
 from perft.adapters.dropout import NO_DROP, Drop, keyed_drop
@@ -169,8 +169,7 @@ class BlockSite(Site):
         self, segment: Segment, x_TD: Tensor, layout: RowLayout, chosen: Routing | None
     ) -> Tensor:
         assert segment.name is not None
-        run = compiled.apply_beside_block if layout.compiled else apply_beside_block
-        y_TD, routed = run(
+        y_TD, routed = apply_beside_block(
             self.configs[segment.name],
             self.weights(segment.name),
             BlockInput(x_TD, self._drop(segment), chosen),
@@ -195,17 +194,15 @@ class LinearSite(Site):
         if layout is None or not (mine := self._mine(layout)):
             return None
         inputs = layout.split(x_BSI)
-        parts = {i: self._output(s, inputs[i], layout) for i, s in mine.items()}
-        return add_rows(layout, y_BSO, parts)
+        return add_rows(layout, y_BSO, {i: self._output(s, inputs[i]) for i, s in mine.items()})
 
-    def _output(self, segment: Segment, x_bSI: Tensor, layout: RowLayout) -> Tensor:
+    def _output(self, segment: Segment, x_bSI: Tensor) -> Tensor:
         assert segment.name is not None
         x_TI = x_bSI.flatten(0, -2)
         # Latent attention projects (B, heads, S, I).
         drop = self._drop(segment, heads=math.prod(x_bSI.shape[1:-2]))
         config = self.configs[segment.name]
-        run = compiled.apply_lora if layout.compiled else lora.apply
-        y_TO = run(config, self.weights(segment.name), x_TI, drop)  # type: ignore[arg-type]
+        y_TO = lora.apply(config, self.weights(segment.name), x_TI, drop)  # type: ignore[arg-type]
         return y_TO.view(-1, *x_bSI.shape[1:-1], y_TO.shape[-1])
 
 
