@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.progress import track
 
 from perft.adapter_folder import read_settings
-from perft.cli import Dtype, run
+from perft.cli import DtypeOption, ExpertsOption, run
 from perft.errors import AdapterError, ConfigError
 from perft.home import remembered_place
 from perft.models.source import base_directory, check_base, fingerprint
+from perft.search.prepare import require_experts
 from perft.selection.scores import SplitScore, macro_average, scores_table
 from perft.storage import Storage
 from perft.tasks import (
@@ -65,7 +66,8 @@ def main(
         str | None, typer.Option(help="Where results.json and predictions.parquet go.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
-    dtype: Annotated[Dtype, typer.Option(help="Dtype of the base.")] = "auto",
+    dtype: DtypeOption = "auto",
+    experts: ExpertsOption = "auto",
     trust_code: Annotated[
         bool,
         typer.Option(
@@ -84,12 +86,13 @@ def main(
     named = base_model or _base(settings, adapter)
     base = None if named == "embedded" else named
     check_base(base)
+    require_experts(experts, training=False)
     loaded = load_task(source)
     splits = _scored(loaded, scoring)
     target = Storage(out).prepare() if out else None
     _warn(folders, fingerprint(base_directory(base)), named)
     _warn_of_data(adapter, settings["perft"].get("trained_on") or {}, source, loaded)
-    right, parquet = _predict(folders, base, dtype, splits, scoring)
+    right, parquet = _predict(folders, base, splits, scoring, dtype=dtype, experts=experts)
     scores = _scores(loaded, splits, scoring, right)
     tests = [score for score in scores if score.overlap]
     average = macro_average(tests) if len(tests) > 1 else None
@@ -186,9 +189,11 @@ def _warn_of_data(adapter: Path, record: dict[str, Any], source: TaskSource, tas
 def _predict(
     folders: dict[str, Path],
     base_model: str | None,
-    dtype: str,
     splits: tuple[Split, ...],
     scoring: Scoring,
+    *,
+    dtype: str,
+    experts: str,
 ) -> tuple[dict[str, dict[str, list[bool]]], bytes]:
     """By adapter and split, which examples are right; and all predictions as Parquet."""
     # Imported late: a mistake in the options shows at once, not after torch has loaded.
@@ -200,7 +205,7 @@ def _predict(
     from perft.models.load import load_base  # noqa: PLC0415
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    base = load_base(base_model, device=device, dtype=dtype, compile=False)
+    base = load_base(base_model, device=device, dtype=dtype, compile=False, experts=experts)
     host = AdapterHost(base.model)
     for role, folder in folders.items():
         load_adapter(host, folder, name=role)

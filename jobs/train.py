@@ -17,6 +17,7 @@ from perft.cli import (
     CompileOption,
     DataOption,
     DtypeOption,
+    ExpertsOption,
     RungAccuracyOption,
     ValidationSizeOption,
     run,
@@ -25,6 +26,7 @@ from perft.config import VARIANTS, Activation, adapter_from_flat, fields_of
 from perft.errors import ConfigError
 from perft.home import remember_place
 from perft.models.source import base_directory, check_base
+from perft.search.prepare import require_experts
 from perft.search.space import SearchSpace, find_space, has_rung_accuracy, of_length
 from perft.selection import stated
 from perft.storage import Storage
@@ -91,6 +93,7 @@ def main(
     validation_size: ValidationSizeOption = 400,
     seed: Annotated[int, typer.Option(min=0, help="Seeds adapter, data order, dropout.")] = 0,
     dtype: DtypeOption = "auto",
+    experts: ExpertsOption = "auto",
     checkpointing: CheckpointingOption = False,
     compile: CompileOption = None,
     slots: Annotated[
@@ -119,9 +122,10 @@ def main(
     training = of_length(config.training, seed, max_steps)
     source = found.source(data, validation_size, seed)
     check_base(base_model)
+    require_experts(experts, training=True)
     target = Storage(out).prepare() if out else None
     trial = TrialConfig(config.adapter, training)
-    base_options = {"base": base_model, "dtype": dtype, "compile": compile}
+    base_options = {"base": base_model, "dtype": dtype, "experts": experts, "compile": compile}
     pack_options = {
         "slots": slots,
         "checkpointing": checkpointing,

@@ -25,6 +25,13 @@ DataOption = Annotated[
     typer.Option(help="Directory in the LLM-Adapters layout, or hub.", show_default="embedded"),
 ]
 DtypeOption = Annotated[Dtype, typer.Option(help="Dtype of the base.")]
+ExpertsOption = Annotated[
+    str,
+    typer.Option(
+        help="How the base's experts are computed: auto, eager, or another of transformers' "
+        "(grouped_mm, batched_mm, sonicmoe, deepgemm)."
+    ),
+]
 StorageOption = Annotated[
     str,
     typer.Option(help="Directory or URI that holds searches.", show_default="~/.perft/searches"),

@@ -10,7 +10,7 @@ from perft.adapters import lora_experts
 from perft.adapters.bottleneck import Weights
 from perft.config import LoraExpertsConfig
 from perft.injection.rows import RowLayout, Segment
-from perft.injection.sites import CurrentLayout, Site
+from perft.injection.sites import BareForward, CurrentLayout, Site
 from perft.models.blocks import MoEBlock
 from perft.models.experts import Update, experts_forward, is_computable
 from perft.models.fused import fused_weights, is_transposed
@@ -107,8 +107,7 @@ class FusedSite(Site):
             )
             for name in self._names
         }
-        bare = _Bare(experts, self._plain)
-        output: Tensor = torch.func.functional_call(bare, merged, given)
+        output: Tensor = torch.func.functional_call(BareForward(experts), merged, given)
         return output
 
     def _adapter(self, segment: Segment) -> tuple[LoraExpertsConfig, Weights]:
@@ -116,19 +115,6 @@ class FusedSite(Site):
         config = self.configs[segment.name]
         assert isinstance(config, LoraExpertsConfig)
         return config, self.weights(segment.name)
-
-
-class _Bare(nn.Module):
-    """Calls the experts' own forward, in place of which the site's is called."""
-
-    def __init__(self, module: nn.Module, own: Experts) -> None:
-        super().__init__()
-        self.module = module
-        self._run = own
-
-    def forward(self, *given: Tensor) -> Tensor:
-        """What the experts give."""
-        return self._run(*given)
 
 
 def _joined(pieces: Sequence[Tensor]) -> Tensor:

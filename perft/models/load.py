@@ -17,7 +17,7 @@ from perft.errors import BaseModelError
 from perft.models.blocks import activated_parameters
 from perft.models.compilers import compiles_by_default, missing_compiler, require_compiler
 from perft.models.compiling import compile_regions
-from perft.models.experts import use_ours
+from perft.models.implementations import AUTO, require_implementation, use_experts
 from perft.models.norms import fuse_norms
 from perft.models.sharding import shard, sharded_loading
 from perft.models.source import base_directory, check_base, fingerprint
@@ -58,6 +58,7 @@ def load_base(
     device: str | torch.device = "cpu",
     dtype: str = "auto",
     compile: bool | None = None,
+    experts: str = AUTO,
     ranks: Ranks = ALONE,
 ) -> Base:
     """Loads a base, of which every one of several ranks holds and reads its own part.
@@ -68,15 +69,20 @@ def load_base(
         dtype: a torch dtype name, or "auto": bf16 on a GPU, fp32 on a CPU.
         compile: whether its regions are compiled (`perft.models.compiling`), each when a batch of
             a new shape first reaches it; None for yes on a GPU and no on a CPU.
+        experts: how its experts are computed: "auto", or one of transformers' implementations
+            (`perft.models.implementations`).
         ranks: the processes that share the base; all of them load it at the same time.
 
     Raises:
         BaseModelError: if it is not there, not a supported MoE family, or cannot be loaded.
-        ConfigError: if it is to be compiled and there is nothing to compile with.
+        ConfigError: if it is to be compiled and there is nothing to compile with, or if its experts
+            cannot be computed as asked for.
     """
     device = torch.device(device)
     if compile:
         require_compiler(missing_compiler(device.type))
+    if experts != AUTO:
+        require_implementation(experts, training=False)
     check_base(base)
     directory = base_directory(base)
     if dtype == "auto":
@@ -103,7 +109,7 @@ def load_base(
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    use_ours(model)
+    use_experts(model, experts)
     model.requires_grad_(False).eval().to(device)
     shard(model, ranks)
     if device.type == "cuda" and ranks.size == 1:  # weights that are divided cannot be tried

@@ -15,6 +15,7 @@ class GroupSettings:
         namespace: Ray namespace of that actor.
         base_model: None for the embedded base, else a local directory or a hub id.
         dtype: dtype of the base, or "auto".
+        experts: how the base's experts are computed, as `load_base` takes it.
         checkpointing: whether the base's layers run again in the backward pass.
         compile: whether the base is compiled; None for yes on GPUs alone.
         slots: trials that the group trains together.
@@ -29,6 +30,7 @@ class GroupSettings:
     namespace: str
     base_model: str | None
     dtype: str
+    experts: str
     checkpointing: bool
     compile: bool | None
     slots: int

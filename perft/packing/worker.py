@@ -71,6 +71,7 @@ def _load(settings: GroupSettings, ranks: Ranks, say: Callable[[str], None]) -> 
         device=ranks.device,
         dtype=settings.dtype,
         compile=settings.compile,
+        experts=settings.experts,
         ranks=ranks,
     )
     task = load_task(TaskSource(**settings.task))

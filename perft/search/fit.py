@@ -64,6 +64,7 @@ def step_load(
     *,
     workers: int = 1,
     dtype: str = "auto",
+    experts: str = "auto",
     checkpointing: bool = False,
 ) -> Load:
     """What a trial of the space brings to a step on GPUs; arguments as those of a search."""
@@ -74,6 +75,7 @@ def step_load(
         tokens=TOKENS_ON_ACCELERATOR,
         dtype=torch.bfloat16 if dtype == "auto" else getattr(torch, dtype),
         ranks=workers,
+        experts=experts,
         checkpointing=checkpointing,
         fixed=True,
     )

@@ -57,6 +57,7 @@ class Wish:
     slots: int | None = None
     seed: int = 0
     dtype: str = "auto"
+    experts: str = "auto"
     checkpointing: bool = False
     compile: bool | None = None
     rung_accuracy: bool | None = None
@@ -78,6 +79,7 @@ def prepare(wish: Wish) -> Prepared:
     if wish.name is not None:
         _require_new(root, wish.name)
     check_base(base_model)
+    require_experts(wish.experts, training=True)
     source = space.source(data, wish.validation_size, wish.seed)
     task = load_task(source)
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
@@ -103,6 +105,7 @@ def prepare(wish: Wish) -> Prepared:
         slots=wish.slots,
         seed=wish.seed,
         dtype=wish.dtype,
+        experts=wish.experts,
         checkpointing=wish.checkpointing,
         compile=wish.compile,
         rung_accuracy=has_rung_accuracy(base_model, wish.rung_accuracy),
@@ -138,6 +141,7 @@ def prepare_resume(
     settings = SearchSettings.read(search)
     settings = _with_space(settings, space, trust_code=trust_code, tell=tell)
     check_base(settings.base_model)
+    require_experts(settings.experts, training=True)
     found = find_space(settings.space)
     source = found.source(settings.data, settings.validation_size, settings.seed)
     if load_task(source).fingerprint != settings.data_fingerprint:
@@ -153,6 +157,14 @@ def prepare_resume(
     _remember_places(settings, source)
     draw = Draw(found, settings.base_model is None, settings.seed, settings.max_steps)
     return Prepared(settings, draw, source, search, resume=True)
+
+
+def require_experts(experts: str, *, training: bool) -> None:
+    """As `perft.models.implementations.require_implementation`; imports torch only if it has to."""
+    if experts != "auto":
+        from perft.models.implementations import require_implementation  # noqa: PLC0415
+
+        require_implementation(experts, training=training)
 
 
 def _with_space(

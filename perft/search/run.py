@@ -239,6 +239,7 @@ def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGrou
         {
             "base_model": settings.base_model,
             "dtype": settings.dtype,
+            "experts": settings.experts,
             "checkpointing": settings.checkpointing,
             "compile": settings.compile,
             "slots": shape.slots,

@@ -52,6 +52,7 @@ class SearchSettings:
         slots: trials that one group trains together; None as for `groups`.
         seed: seeds the proposals, the adapters and the order of the data.
         dtype: dtype of the base, or "auto".
+        experts: how the base's experts are computed, as `load_base` takes it.
         checkpointing: whether the base's layers run again in the backward pass.
         compile: whether the base is compiled; None for yes on GPUs alone.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
@@ -76,6 +77,7 @@ class SearchSettings:
     slots: int | None
     seed: int
     dtype: str = "auto"
+    experts: str = "auto"
     checkpointing: bool = False
     compile: bool | None = None
     rung_accuracy: bool = True

@@ -29,6 +29,7 @@ def _slots_on_gpus(prepared: Prepared, memory: int) -> int:
         settings.base_model,
         workers=settings.workers_per_group,
         dtype=settings.dtype,
+        experts=settings.experts,
         checkpointing=settings.checkpointing,
     )
     slots = slots_in(memory, space, settings.base_model, load)

@@ -26,7 +26,7 @@ from perft.errors import BaseModelError
 from perft.forward import AdapterRows, Row, pack_losses
 from perft.injection import AdapterHost
 from perft.models.blocks import decoder_layers
-from perft.models.experts import use_ours
+from perft.models.implementations import AUTO, use_rehearsable
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.shapes import FixedShapes, RowRoom
@@ -46,6 +46,7 @@ class Load:
         tokens: padded tokens of one forward pass on each rank.
         dtype: the base's.
         ranks: processes that share the base.
+        experts: how the base's experts are computed, as `load_base` takes it.
         checkpointing: whether the base's layers run again in the backward pass.
         fixed: whether passes have fixed shapes, with room for as many trials as are counted.
     """
@@ -55,6 +56,7 @@ class Load:
     tokens: int
     dtype: torch.dtype
     ranks: int = 1
+    experts: str = AUTO
     checkpointing: bool = False
     fixed: bool = False
 
@@ -112,7 +114,7 @@ def pack_memory(
         model = AutoModelForCausalLM.from_config(
             config, dtype=load.dtype, trust_remote_code=False
         ).eval()
-        use_ours(model)
+        use_rehearsable(model, load.experts)
         host = AdapterHost(model)
         for name, adapter in names.items():
             host.add(name, dataclasses.replace(adapter, dropout=0.0))

@@ -56,6 +56,12 @@ def test_unknown_space():
     assert refusal("--space", "arithmetics").startswith(message)
 
 
+def test_experts_that_cannot_be_computed_so():
+    assert "did you mean 'grouped_mm'?" in refusal(*SPACE, "--experts", "grouped")
+    assert "pip install 'kernels" in refusal(*SPACE, "--experts", "sonicmoe")
+    assert "computes no gradients" in refusal(*SPACE, "--experts", "deepgemm")
+
+
 def test_name_that_is_no_name():
     assert "search name 'a/b': use letters" in refusal(*SPACE, "--name", "a/b")
 

@@ -65,6 +65,24 @@ def test_activation_checkpointing_changes_no_number(data: str):
     assert numbers[0] == numbers[1]
 
 
+def test_experts_are_computed_as_asked_for(data: str):
+    ours, loop = (
+        train(ROUTED, *SHORT, "--data", data, *options) for options in ((), ("--experts", "eager"))
+    )
+    losses = [
+        [float(loss) for loss in re.findall(r"loss ([\d.]+)", done.output)] for done in (ours, loop)
+    ]
+    assert len(losses[0]) >= 2
+    assert losses[0] == pytest.approx(losses[1], abs=2e-3)
+
+
+@pytest.mark.parametrize("name", ["sonicmoe", "deepgemm", "grouped"])
+def test_experts_that_cannot_be_computed_so(data: str, name: str, tmp_path: Path):
+    done = train(ROUTED, *SHORT, "--data", data, "--experts", name, "--out", str(tmp_path / "new"))
+    assert name in done.refusal
+    assert not (tmp_path / "new").exists()
+
+
 def test_accuracy_at_rungs_can_be_left_out(data: str):
     done = train(ROUTED, *SHORT, "--data", data, "--no-rung-accuracy")
     assert done.status == 0, done.errors

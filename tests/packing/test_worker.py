@@ -100,7 +100,7 @@ def settings(folder: Path) -> GroupSettings:
     return GroupSettings(
         group=0, meeting="m", namespace="n", base_model=None, dtype="auto",
         task={"name": "arithmetic"}, storage=str(folder), threads=1, checkpointing=False,
-        rung_accuracy=True, compile=None, slots=1,
+        rung_accuracy=True, compile=None, slots=1, experts="auto",
     )  # fmt: skip
 
 

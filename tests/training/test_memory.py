@@ -11,8 +11,8 @@ from contracts.packs import trial
 from perft.config import AdapterConfig, EmbeddedConfig, RoutedConfig, SingleConfig
 from perft.errors import BaseModelError
 from perft.injection import AdapterHost
-from perft.models.experts import use_ours
 from perft.models.families import FAMILIES
+from perft.models.implementations import use_experts
 from perft.models.load import load_base
 from perft.models.tiny import tiny_config, tiny_model
 from perft.ranks import Ranks
@@ -39,7 +39,7 @@ def wide_config() -> OlmoeConfig:
 
 def measured(model, adapters: list[AdapterConfig], load: Load) -> int:
     """Bytes of gradients and of everything else that one real step makes."""
-    use_ours(model)
+    use_experts(model, load.experts)
     host = AdapterHost(model)
     rows = [(torch.arange(3, 3 + load.length).numpy() % 40, 0)] * load.rows
     batches = {}
@@ -124,6 +124,16 @@ def test_steps_on_every_family_cost_what_was_foretold(family: str) -> None:
         return
     foretold = of_the_step(pack_memory(config, adapters, LOAD))
     assert foretold == pytest.approx(measured(tiny_model(family), adapters, LOAD), rel=0.15)
+
+
+@pytest.mark.parametrize("experts", ["grouped_mm", "batched_mm"])
+def test_other_experts_cost_what_was_foretold(experts: str) -> None:
+    load = dataclasses.replace(LOAD, length=64, experts=experts)
+    ours, adapters = dataclasses.replace(load, experts="auto"), [EmbeddedConfig(rank=8)]
+    foretold, auto = (of_the_step(pack_memory(wide_config(), adapters, x)) for x in (load, ours))
+    model = OlmoeForCausalLM(wide_config()).eval()
+    assert foretold == pytest.approx(measured(model, adapters, load), rel=0.15)
+    assert foretold > 1.1 * auto
 
 
 def test_bfloat16_halves_the_base_and_no_adapter() -> None:

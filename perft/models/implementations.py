@@ -1,0 +1,135 @@
+"""Which implementations of the experts there are, and what each needs, asked before it is used.
+
+`auto` is ours for frozen experts (`perft.models.experts`). The others are transformers' own. Those
+with kernels of their own get them from the hub when they first run; here they are refused until the
+user has fetched them, so that nothing is downloaded, or run, without being asked for.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import constants
+from huggingface_hub.file_download import repo_folder_name
+from transformers import PreTrainedModel
+from transformers.integrations.deepgemm import is_deepgemm_loadable
+from transformers.integrations.hub_kernels import _HUB_KERNEL_MAPPING
+from transformers.integrations.moe import ExpertsInterface
+from transformers.integrations.sonicmoe import is_sonicmoe_loadable
+from transformers.utils.import_utils import (
+    KERNELS_MAX_VERSION,
+    KERNELS_MIN_VERSION,
+    is_kernels_available,
+)
+
+from perft.errors import BaseModelError, ConfigError, unknown
+from perft.models.experts import OURS, use_ours
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """A kernel from the hub: its name in transformers, and whether it can be loaded here."""
+
+    name: str
+    is_loadable: Callable[..., bool]
+
+
+_KERNELS: Mapping[str, _Kernel] = {
+    "deepgemm": _Kernel("deep-gemm", is_deepgemm_loadable),
+    "sonicmoe": _Kernel("sonic-moe", is_sonicmoe_loadable),
+}
+_FORWARD_ONLY = ("deepgemm",)
+_IN_FP64 = (AUTO, "eager", "batched_mm")
+
+
+def implementations() -> tuple[str, ...]:
+    """Their names, ours first: `auto`."""
+    own = ExpertsInterface().valid_keys()
+    return AUTO, "eager", *sorted(name for name in own if name != OURS)
+
+
+def require_implementation(name: str, *, training: bool) -> None:
+    """Refuses what cannot run, whatever the machine: before anything is loaded or started.
+
+    Args:
+        name: one of `implementations`.
+        training: whether a gradient is wanted.
+
+    Raises:
+        ConfigError: if there is no such implementation, it has no gradient, or its kernels are not
+            there; says what to install.
+    """
+    if name not in implementations():
+        raise ConfigError(unknown("implementation of the experts", name, implementations()))
+    if training and name in _FORWARD_ONLY:
+        raise ConfigError(
+            f"--experts {name} computes no gradients (transformers' kernels have no backward "
+            "pass), so nothing can be trained with it; it is for jobs/evaluate.py"
+        )
+    if name not in _KERNELS:
+        return
+    if not is_kernels_available():
+        raise ConfigError(
+            f"--experts {name} needs the package kernels; install it: "
+            f"pip install 'kernels>={KERNELS_MIN_VERSION},<{KERNELS_MAX_VERSION}'"
+        )
+    _require_fetched(name)
+    if torch.cuda.is_available():
+        _require_loadable(name)
+
+
+def use_experts(model: PreTrainedModel, name: str) -> None:
+    """Has a base on its device compute its experts so.
+
+    Raises:
+        ConfigError: if they do not run in the base's dtype.
+        BaseModelError: if their kernels cannot be loaded on this machine.
+    """
+    if model.dtype == torch.float64 and name not in _IN_FP64:
+        raise ConfigError(f"--experts {name} does not run in float64; {' or '.join(_IN_FP64)} do")
+    if name in _KERNELS and model.dtype != torch.bfloat16:
+        raise ConfigError(f"--experts {name} runs in bfloat16 alone; say --dtype bfloat16")
+    if name == AUTO:
+        use_ours(model)
+        return
+    if name in _KERNELS:
+        _require_loadable(name)
+    model.set_experts_implementation(name)
+
+
+def use_rehearsable(model: PreTrainedModel, name: str) -> None:
+    """As `use_experts`, for a model on fake tensors, on which no kernel of the hub runs.
+
+    Ours stands for those; they keep as much.
+    """
+    if name in _KERNELS or name == AUTO:
+        use_ours(model)
+    else:
+        model.set_experts_implementation(name)
+
+
+def _require_fetched(name: str) -> None:
+    source = _HUB_KERNEL_MAPPING[_KERNELS[name].name]
+    repository = source["repo_id"]
+    cache = Path(os.environ.get("KERNELS_CACHE") or constants.HF_HUB_CACHE)
+    folders = [
+        cache / repo_folder_name(repo_id=repository, repo_type=kind) for kind in ("kernel", "model")
+    ]
+    if not any((folder / "snapshots").is_dir() for folder in folders):
+        which = ", ".join(f"{k}={v!r}" for k, v in source.items() if k != "repo_id")
+        raise ConfigError(
+            f"--experts {name} needs the kernels {repository} of the hub, which are not in {cache};"
+            f' fetch them on every machine: python -c "import kernels; '
+            f'kernels.get_kernel({repository!r}, {which})"'
+        )
+
+
+def _require_loadable(name: str) -> None:
+    try:
+        _KERNELS[name].is_loadable(raise_error=True)
+    except ImportError as error:
+        raise BaseModelError(f"--experts {name} cannot run here: {error}") from error
