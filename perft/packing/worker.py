@@ -72,7 +72,6 @@ def _load(settings: GroupSettings, ranks: Ranks, say: Callable[[str], None]) -> 
         dtype=settings.dtype,
         experts=settings.experts,
         compile=settings.compile,
-        experts=settings.experts,
         ranks=ranks,
     )
     task = load_task(TaskSource(**settings.task))

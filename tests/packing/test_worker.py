@@ -191,8 +191,16 @@ def test_a_trial_that_moves_between_groups_goes_on_where_it_was(tmp_path: Path) 
 
 def test_a_group_at_work_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "BEAT_SECONDS", 0.01)
-    meeting = Meeting(order((0, 2), (3, 2)))
-    new_worker(tmp_path, meeting).run()
+    meeting, pack = Meeting(order((0, 2), (3, 2))), tiny_pack()
+    train = pack.train
+
+    def train_long(*args: Any) -> None:
+        train(*args)
+        while meeting.beats < 2:  # a step that takes its time
+            time.sleep(0.01)
+
+    monkeypatch.setattr(pack, "train", train_long)
+    new_worker(tmp_path, meeting, pack).run()
     heard = meeting.beats
     assert heard > 1
     time.sleep(0.1)
