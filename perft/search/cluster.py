@@ -22,14 +22,12 @@ from ray._private.grpc_utils import init_grpc_channel
 from ray._private.utils import get_ray_address_file
 from ray.exceptions import AuthenticationError
 
+from perft.cli import THREADS
 from perft.errors import SearchError
 from perft.search.own_ray import start_own_ray
 
 WORKER_ENVIRONMENT = {
-    # How long a thread spins for the others before it sleeps. libgomp's default is thirty times
-    # that: on cores shared with Ray's processes, or with anything else, training became some ten
-    # times slower. Not spinning at all costs 1.4 times on idle cores.
-    "GOMP_SPINCOUNT": "10000",
+    **THREADS,
     # Memory that one step frees, glibc keeps for the next: 7% of a step on a CPU.
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),

@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from books import Book, results, told_by_mlflow, told_by_optuna, told_by_search, told_by_tune
+from safetensors.torch import load_file
 from searches import MAX_STEPS, REFERENCE, SEARCH, SIZE, SPACE, TRIALS, Job
 
 from perft.trial import TrialConfig
@@ -151,6 +153,25 @@ def test_a_trial_alone_gives_the_same_losses(reference: Job, start):
     assert job.end() == 0, job.errors
     alone = [float(loss) for loss in re.findall(r"val loss ([\d.]+)", job.output)]
     assert alone == pytest.approx([report.val_loss for report in complete[0].reports], abs=1e-4)
+
+
+def test_in_bfloat16_a_trial_alone_repeats_the_search_bit_for_bit(start, tmp_path: Path):
+    size = ("--num-trials", "3", "--max-steps", "8", "--validation-size", "20")
+    low = ("--dtype", "bfloat16", "--slots", "3", "--no-rung-accuracy")
+    search = start(*SEARCH, *SPACE, *size, *low, "--groups", "1", "--name", "low")
+    assert search.end() == 0, search.errors
+    complete = [r for r in results(search.home, "low").values() if r.outcome == "complete"]
+    trial, out = complete[0], tmp_path / "alone"
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in _options(trial.config)]
+    alone = start("jobs/train.py", *SPACE, *options, *size[4:], *low, "--out", str(out))
+    assert alone.end() == 0, alone.errors
+    found, wanted = (
+        load_file(folder / "adapter_model.safetensors")
+        for folder in (out, search.home / f"searches/low/adapters/{trial.number:04d}")
+    )
+    assert found.keys() == wanted.keys()
+    for key, tensor in wanted.items():
+        assert torch.equal(found[key], tensor), key
 
 
 def _options(config: TrialConfig) -> list[tuple[str, Any]]:
