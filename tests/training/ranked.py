@@ -1,6 +1,7 @@
 """What every rank of a test runs: the ten on a sharded base, with shares of unequal size."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import torch
 
 from contracts.packs import TEN, advance, loaded_base, tiny_task
 from perft.checkpoint import TrialState, from_bytes
+from perft.models import compiling
+from perft.models.compiling import compile_regions
 from perft.models.sharding import shard
 from perft.ranks import Ranks
 from perft.training.pack import Pack
@@ -30,24 +33,28 @@ def configs(ranks: int) -> dict[str, TrialConfig]:
 
 
 def train(
-    ranks: Ranks, size: int, family: str, dtype: torch.dtype
+    ranks: Ranks, size: int, family: str, dtype: torch.dtype, *, compiled: bool = False
 ) -> tuple[dict[str, TrialState], dict[str, dict[str, tuple[int, int]]]]:
     """States at the last rung and test scores: 5 validation rows, and a test split of one."""
     base = loaded_base(family, dtype)
     shard(base.model, ranks)
-    pack = Pack(base, tiny_task(validation=5, test=1), ranks)
+    compilation = compile_regions(base.model) if compiled else None
+    pack = Pack(base, tiny_task(validation=5, test=1), ranks, slots=4)
     trials = configs(size)
     for name, config in trials.items():
         pack.admit(name, config)
     for rung in RUNGS:
         advance(pack, dict.fromkeys(trials, rung))
+    assert compilation is None or (compilation.active and not compilation.failures)
     return {name: from_bytes(pack.state(name)) for name in trials}, pack.count_tests(
         pack.predict_tests([*trials])
     )
 
 
-def _save(ranks: Ranks, folder: Path, family: str, dtype: torch.dtype) -> None:
-    states, scores = train(ranks, ranks.size, family, dtype)
+def _save(
+    ranks: Ranks, folder: Path, family: str, dtype: torch.dtype, *, compiled: bool = False
+) -> None:
+    states, scores = train(ranks, ranks.size, family, dtype, compiled=compiled)
     file = folder / f"{family}-{str(dtype).removeprefix('torch.')}-{ranks.rank}"
     torch.save({name: {**s.adapter, **s.moments} for name, s in states.items()}, f"{file}.pt")
     reports = {name: [r.to_json() for r in s.reports] for name, s in states.items()}
@@ -61,6 +68,13 @@ def float64_then_float32(ranks: Ranks, folder: Path) -> None:
 
 def mixtral(ranks: Ranks, folder: Path) -> None:
     _save(ranks, folder, "mixtral", torch.float64)
+
+
+def compiled(ranks: Ranks, folder: Path) -> None:
+    """On a compiled base, hence in fixed shapes; traced alone, which takes less time."""
+    traced = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
+    compiling.torch.compile = lambda own, *, dynamic, **_: traced(own, dynamic=dynamic)
+    _save(ranks, folder, "olmoe", torch.float64, compiled=True)
 
 
 def resumed(ranks: Ranks, folder: Path) -> None:

@@ -46,6 +46,11 @@ def test_four_ranks_equal_one_process(tmp_path: Path) -> None:
     assert_as_one_process(tmp_path, 4, "mixtral", torch.float64)
 
 
+def test_two_ranks_with_a_compiled_base_equal_one_process_without(tmp_path: Path) -> None:
+    run_ranks(ranked.compiled, 2, tmp_path)
+    assert_as_one_process(tmp_path, 2, "olmoe", torch.float64)
+
+
 def test_a_trial_goes_on_on_another_number_of_ranks(tmp_path: Path) -> None:
     pack = tiny_pack(task=tiny_task(validation=5, test=1))
     pack.admit("r", ranked.configs(2)["r"])
