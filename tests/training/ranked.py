@@ -45,7 +45,9 @@ def train(
         pack.admit(name, config)
     for rung in RUNGS:
         advance(pack, dict.fromkeys(trials, rung))
-    assert compilation is None or (compilation.active and not compilation.failures)
+    if compilation is not None:  # the experts are a loop in float64
+        assert compilation.active
+        assert compilation.failures.keys() == {"OlmoeExperts"}
     return {name: from_bytes(pack.state(name)) for name in trials}, pack.count_tests(
         pack.predict_tests([*trials])
     )
