@@ -103,6 +103,26 @@ def load_base(
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    make_ready(model, device, compile=compile, ranks=ranks)
+    activated = activated_parameters(model)
+    return Base(base or "embedded", model, tokenizer, directory, fingerprint(directory), activated)
+
+
+def make_ready(
+    model: PreTrainedModel,
+    device: torch.device,
+    *,
+    compile: bool | None = None,
+    ranks: Ranks = ALONE,
+) -> None:
+    """Has a base run as perft runs one: frozen, on its device, with the kernels that suit it.
+
+    Args:
+        model: with its weights.
+        device: where the weights go.
+        compile: as in `load_base`.
+        ranks: the processes that share the base.
+    """
     use_ours(model)
     model.requires_grad_(False).eval().to(device)
     shard(model, ranks)
@@ -110,5 +130,3 @@ def load_base(
         fuse_norms(model)
     if compile or (compile is None and compiles_by_default(device.type)):
         compile_regions(model)
-    activated = activated_parameters(model)
-    return Base(base or "embedded", model, tokenizer, directory, fingerprint(directory), activated)
