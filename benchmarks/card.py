@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from adapter_launches import Launches
-from pack_sides import clock_of, seconds
 from torch.profiler import ProfilerActivity, profile
+from turns import clock_of, seconds
 
 import perft
 from perft.errors import ConfigError

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 import transformers
 import typer
-from pack_sides import clock_of, mixed, seconds
+from pack_sides import mixed
 from rich.console import Console
 from rich.table import Table
 from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedModel
+from turns import clock_of, seconds
 
 from perft.errors import ConfigError
 from perft.evaluation import Opening, generate
@@ -26,6 +27,7 @@ from perft.evaluation.fixed import Fixed
 from perft.evaluation.growing import Growing
 from perft.injection import AdapterHost
 from perft.models.capture import Capture, capture_for
+from perft.models.load import make_ready
 from perft.ranks import Ranks
 
 COLUMNS = (
@@ -88,7 +90,8 @@ def base_of(config: OlmoeConfig, device: torch.device) -> PreTrainedModel:
     head = model.get_output_embeddings().weight
     with torch.no_grad():
         head[EOS] = 0  # never the most likely, so every row uses all its room
-    return model.eval()
+    make_ready(model, device)
+    return model
 
 
 def measure(

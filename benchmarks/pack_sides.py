@@ -1,19 +1,21 @@
 """One training step of several trials, three ways: packed, one after another, and the base alone.
 
-What `pack_throughput.py` and `gpu_pack.py` measure. The floor is what no adapter can go below: a
-forward and backward pass through the base with the same tokens, and the loss.
+What `pack_throughput.py` and `gpu_pack.py` measure. Steps go the way of a pack's training, in its
+shapes (`perft.training.stepper`). The floor is what no adapter can go below: the same passes
+through the base alone, forward and backward, and the loss; compiled where the base is.
 """
 
-import time
-from collections.abc import Callable, Mapping
+import functools
+import gc
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from base_alone import BaseAlone
 from transformers import PreTrainedModel
+from turns import Sides
 
 from perft.config import (
     AdapterConfig,
@@ -25,14 +27,15 @@ from perft.config import (
     SingleConfig,
     TrainingConfig,
 )
-from perft.forward.batch import collate
 from perft.injection import AdapterHost
-from perft.models.head import has_plain_head, token_losses
+from perft.models.compiling import uncompiled
+from perft.models.head import has_plain_head
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.passes import fewer_tokens, is_out_of_memory, tokens_per_pass
-from perft.training.step import Pass, TrialBatch, gradients_of, passes_on
+from perft.training.shapes import LENGTH_STEP, RowRoom
+from perft.training.step import Pass, TrialBatch
+from perft.training.stepper import Stepper
 
 MIX: tuple[AdapterConfig, ...] = (
     RoutedConfig(rank=8, num_experts=4, top_k=2),
@@ -52,9 +55,6 @@ def mixed(count: int) -> tuple[AdapterConfig, ...]:
     return tuple(MIX[i % len(MIX)] for i in range(count))
 
 
-Sides = Mapping[str, Callable[[], Any]]
-
-
 @dataclass(frozen=True)
 class Size:
     """The trials' adapters, and of each trial's batch the rows and the longest row's tokens."""
@@ -64,6 +64,43 @@ class Size:
     length: int
 
 
+@dataclass(frozen=True)
+class Way:
+    """How trained steps run.
+
+    Attributes:
+        name: for a table.
+        compiled: in the compiled regions of a base that has them.
+        captured: from their third time at the latest as a graph, on a device that has graphs.
+    """
+
+    name: str
+    compiled: bool
+    captured: bool
+
+
+EAGER = Way("eager", compiled=False, captured=False)
+COMPILED = Way("compiled", compiled=True, captured=False)
+AS_TRAINED = Way("compiled and captured", compiled=True, captured=True)
+
+UNTIL_CAPTURED = 3
+"""A pass runs twice as it is, at most, then it is captured (`perft.models.capture`)."""
+
+
+@dataclass(frozen=True)
+class StepBytes:
+    """What a packed step takes of a device's memory, beyond the base, adapters and their moments.
+
+    Attributes:
+        live: of tensors, at the moment when there are most: what the memory prediction foretells.
+        held: taken from the device for it: beside tensors what lies between them, and a captured
+            pass's memory, which is nobody else's from then on. On a CPU as many as are live.
+    """
+
+    live: int
+    held: int
+
+
 class Step:
     """One step of several trials on a base; tokens and targets are random, lengths differ.
 
@@ -71,27 +108,41 @@ class Step:
         model: the base.
         size: how much there is to do.
         ranks: the processes that share the base.
+        way: how packed and sequential steps run. The floor is captured where they are, and
+            compiled even where they are not.
         checkpointing: whether the base's layers run again in the backward pass.
+        tokens: padded tokens of one pass on each rank; None for what suits the device.
     """
 
     def __init__(
-        self, model: PreTrainedModel, size: Size, ranks: Ranks, *, checkpointing: bool = False
+        self,
+        model: PreTrainedModel,
+        size: Size,
+        ranks: Ranks,
+        *,
+        way: Way = AS_TRAINED,
+        checkpointing: bool = False,
+        tokens: int | None = None,
     ) -> None:
         self.host = AdapterHost(model)
         self.ranks = ranks
-        hidden_size = self.host.blocks[0].hidden_size
-        self.tokens = tokens_per_pass(ranks.device.type, hidden_size, ranks.size)
-        self._checkpointing = checkpointing
-        self.batches: dict[str, TrialBatch] = {}
-        training = TrainingConfig(lr=1e-3, batch_size=size.rows, max_length=size.length)
+        self._way, self._checkpointing = way, checkpointing
         random = np.random.default_rng(0)
-        for i, adapter in enumerate(size.adapters):
-            self.host.add(f"trial{i}", adapter, seed=i)
-            lengths = random.integers(size.length * 3 // 4, size.length + 1, size.rows)
-            rows = [(random.integers(3, 100, n).astype(np.int32), n // 2) for n in lengths]
-            optimizer = AdapterOptimizer(self.host.tensors(f"trial{i}"), training)
-            self.batches[f"trial{i}"] = TrialBatch(training, 0, rows, optimizer)
+        self.batches = {
+            f"trial{i}": self._batch(i, size, random) for i in range(len(size.adapters))
+        }
         has_plain_head(model)
+        self._make = functools.partial(
+            Stepper, self.host, ranks, pad=0, checkpointing=checkpointing
+        )
+        together = self._make(slots=len(self.batches))
+        # One capture for all: what it captures shares its memory.
+        self._capture = together.capture if way.captured else None
+        self._together = self._stepper(tokens or together.tokens_per_pass, len(self.batches))
+        self._alone = {
+            name: self._stepper(together.tokens_per_pass, slots=1) for name in self.batches
+        }
+        self._floors: list[BaseAlone] = []
 
     def sides(self) -> Sides:
         """What is measured, by name."""
@@ -99,117 +150,117 @@ class Step:
 
     def packed(self) -> None:
         """All trials at once, as a pack trains them."""
-        self._train(self.batches)
+        self._train(self._together, self.batches)
 
     def sequential(self) -> None:
-        """One trial after another on the same base."""
+        """One trial after another on the same base, each as a pack of one trains it."""
         for name, batch in self.batches.items():
-            self._train({name: batch})
+            self._train(self._alone[name], {name: batch})
 
     def floor(self) -> None:
-        """The same passes through the base alone, with a gradient from its first MoE block on."""
-        model = self.host.model
-        first = self.host.blocks[0].module
-        handle = first.register_forward_hook(lambda _m, _a, y_BSD: y_BSD.requires_grad_())
-        for names in (each.names for each in self._together(self.batches)):
-            rows = [row for name in names for row in self.batches[name].on(self.ranks).rows]
-            batch = collate([rows], 0, self.ranks.device)
-            loss_N: Tensor = token_losses(
-                model, batch.ids_BS, batch.position_N, batch.label_N, plain=has_plain_head(model)
-            )
-            loss_N.sum().backward()  # type: ignore[no-untyped-call]
-        handle.remove()
+        """The passes of `packed` through the base alone, with a gradient as far down as theirs."""
+        if not self._floors:
+            self._floors = [
+                BaseAlone(
+                    self.host,
+                    one,
+                    self.batches,
+                    self.ranks,
+                    capture=self._together.capture,
+                    checkpointing=self._checkpointing,
+                )
+                for one in self.passes()
+            ]
+        for each in self._floors:
+            each.run()
 
-    def _together(self, batches: Mapping[str, TrialBatch]) -> list[Pass]:
-        shapes = {name: batch.shape for name, batch in batches.items()}
-        return passes_on(self.host, self.ranks, shapes, self.tokens)
+    def settle(self) -> None:
+        """Runs every side until nothing is compiled or captured any more."""
+        for run in self.sides().values():
+            for _ in range(UNTIL_CAPTURED if self._capture else 1):
+                run()
+
+    def passes(self) -> list[Pass]:
+        """The passes of a packed step; of fewer trials each once memory has run out."""
+        return self._together.passes(self.batches)
 
     def real_tokens(self) -> int:
         """Tokens of all trials, without padding, over all ranks."""
         return sum(len(ids) for batch in self.batches.values() for ids, _ in batch.rows)
 
-    def fit(self) -> int:
-        """Takes smaller passes until a packed step has memory enough, as a pack does.
-
-        Returns:
-            How many passes it then has.
-        """
-        while True:
-            together = self._together(self.batches)
-            try:
-                self.packed()
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                shapes = {name: batch.shape for name, batch in self.batches.items()}
-                self.tokens = fewer_tokens(shapes, [each.names for each in together])
-            else:
-                return len(together)
-            # Only here, after the error is gone, do its frames no longer hold the activations.
-            for batch in self.batches.values():
-                batch.optimizer.skip()
-            torch.cuda.empty_cache()
-
     def trained_bytes(self) -> int:
-        """Bytes that this rank needs beyond the base, at the peak of a packed step."""
-        return self.step_bytes() + sum(
+        """Bytes of tensors that this rank has beyond the base, at the peak of a packed step."""
+        return self.step_bytes().live + sum(
             3 * tensor.numel() * tensor.element_size()  # AdamW keeps two moments
             for name in self.batches
             for tensor in self.host.tensors(name).values()
         )
 
-    def step_bytes(self) -> int:
-        """The same beyond the adapters and what their optimisers keep, too."""
-        self.packed()  # AdamW makes its moments in its first step
-        if self.ranks.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
+    def step_bytes(self) -> StepBytes:
+        """Measures the memory of packed steps, from their first until they are captured.
+
+        A graph asks the allocator for nothing when it is replayed, but did when it was captured,
+        from memory of its own. So both figures are the most there was from a fresh start on.
+        """
+        self.packed()  # AdamW makes its moments in its first step, and what is compiled is there
+        if self.ranks.device.type != "cuda":
+            live = LiveBytes([*self.host.model.parameters(), *self.host.model.buffers()])
+            with self.counted(), live:
+                self.packed()
+            return StepBytes(live.peak, live.peak)
+        self._together = self._stepper(self._together.tokens_per_pass, len(self.batches))
+        _free()
+        torch.cuda.reset_peak_memory_stats()
+        allocated, reserved = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
+        for _ in range(UNTIL_CAPTURED):
             self.packed()
-            peak: int = torch.cuda.max_memory_allocated() - before
-            return peak
-        live = LiveBytes([*self.host.model.parameters(), *self.host.model.buffers()])
-        with live:
-            self.packed()
-        return live.peak
+        return StepBytes(
+            torch.cuda.max_memory_allocated() - allocated,
+            torch.cuda.max_memory_reserved() - reserved,
+        )
+
+    def counted(self) -> AbstractContextManager[None]:
+        """Inside, what counts operators sees all of them: on a CPU nothing runs compiled."""
+        on_cpu = self.ranks.device.type == "cpu"
+        return uncompiled(self.host.model) if on_cpu else nullcontext()
 
     def close(self) -> None:
-        """Takes the adapters off the base."""
+        """Takes the adapters off the base, and gives back the memory of what was captured."""
         for name in self.batches:
             self.host.remove(name)
+        del self._together, self._alone, self._floors, self._capture
+        if self.ranks.device.type == "cuda":
+            _free()
 
-    def _train(self, batches: Mapping[str, TrialBatch]) -> None:
-        gradients_of(
-            self.host,
-            0,
-            self.ranks,
-            batches,
-            self._together(batches),
-            checkpointing=self._checkpointing,
-        )
+    def _batch(self, i: int, size: Size, random: np.random.Generator) -> TrialBatch:
+        """Adds the adapter of a trial and draws its rows; all trials' have the same room."""
+        name = f"trial{i}"
+        self.host.add(name, size.adapters[i], seed=i)
+        lengths = random.integers(size.length * 3 // 4, size.length + 1, size.rows)
+        rows = [(random.integers(3, 100, n).astype(np.int32), n // 2) for n in lengths]
+        longest = -(-size.length // LENGTH_STEP) * LENGTH_STEP
+        room = RowRoom(longest, size.length - size.length // 2)
+        training = TrainingConfig(lr=1e-3, batch_size=size.rows, max_length=size.length)
+        optimizer = AdapterOptimizer(self.host.tensors(name), training)
+        return TrialBatch(training, 0, rows, optimizer, room)
+
+    def _stepper(self, tokens: int, slots: int) -> Stepper:
+        stepper = self._make(slots=slots)
+        stepper.capture = self._capture
+        stepper.tokens_per_pass = tokens
+        return stepper
+
+    def _train(self, stepper: Stepper, batches: Mapping[str, TrialBatch]) -> None:
+        manner: AbstractContextManager[None] = nullcontext()
+        if not self._way.compiled:
+            manner = uncompiled(self.host.model)
+        with manner:
+            stepper.gradients(batches)
         for batch in batches.values():
             batch.optimizer.step(1e-3)
 
 
-def seconds(sides: Sides, turns: int, clock: Callable[[], float]) -> dict[str, list[float]]:
-    """Seconds of every turn by side; the sides take turns, after one turn of warming up."""
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(turns + 1):
-        for name, run in sides.items():
-            start = clock()
-            run()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if turn:
-                found[name].append(clock() - start)
-    return found
-
-
-def ratio(one: list[float], other: list[float]) -> float:
-    """Median over the turns of how many times longer `one` took than `other`."""
-    return median(a / b for a, b in zip(one, other, strict=True))
-
-
-def clock_of(ranks: Ranks) -> Callable[[], float]:
-    """CPU time of this process where it works alone on one thread: others do not disturb it."""
-    alone = ranks.size == 1 and ranks.device.type == "cpu" and torch.get_num_threads() == 1
-    return time.process_time if alone else time.perf_counter
+def _free() -> None:
+    """Gives memory that nothing needs back to the GPU; captured passes go in cycles."""
+    gc.collect()
+    torch.cuda.empty_cache()

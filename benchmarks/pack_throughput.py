@@ -15,14 +15,14 @@ from typing import Annotated
 import torch
 import typer
 from gloo_ranks import on_ranks
-from pack_sides import Size, Step, clock_of, mixed, ratio, seconds
+from pack_sides import Size, Step, mixed
 from rich.console import Console
 from rich.table import Table
 from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedModel
+from turns import clock_of, ratio, seconds
 
 from perft.config import AdapterConfig
-from perft.models.load import load_base
-from perft.models.sharding import shard
+from perft.models.load import load_base, make_ready
 from perft.ranks import Ranks
 
 BASES = ("embedded", "hidden 512")
@@ -91,8 +91,7 @@ def _row(
 
 def _bytes(model: PreTrainedModel, adapters: tuple[AdapterConfig, ...], ranks: Ranks) -> int:
     """What a step of all trials in one pass takes beyond the base."""
-    step = Step(model, Size(adapters, ROWS, LENGTH), ranks)
-    step.tokens = 1 << 30
+    step = Step(model, Size(adapters, ROWS, LENGTH), ranks, tokens=1 << 30)
     found = step.trained_bytes()
     step.close()
     return found
@@ -100,9 +99,10 @@ def _bytes(model: PreTrainedModel, adapters: tuple[AdapterConfig, ...], ranks: R
 
 def base_model(name: str, ranks: Ranks) -> PreTrainedModel:
     """One of `BASES`, shared by the ranks."""
-    model: PreTrainedModel = load_base().model if name == "embedded" else OlmoeForCausalLM(_wide())
-    model.requires_grad_(False).eval()
-    shard(model, ranks)
+    if name == "embedded":
+        return load_base(ranks=ranks).model
+    model: PreTrainedModel = OlmoeForCausalLM(_wide())
+    make_ready(model, ranks.device, ranks=ranks)
     return model
 
 

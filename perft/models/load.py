@@ -109,6 +109,28 @@ def load_base(
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    make_ready(model, device, experts=experts, compile=compile, ranks=ranks)
+    activated = activated_parameters(model)
+    return Base(base or "embedded", model, tokenizer, directory, fingerprint(directory), activated)
+
+
+def make_ready(
+    model: PreTrainedModel,
+    device: torch.device,
+    *,
+    experts: str = AUTO,
+    compile: bool | None = None,
+    ranks: Ranks = ALONE,
+) -> None:
+    """Has a base run as perft runs one: frozen, on its device, with the kernels that suit it.
+
+    Args:
+        model: with its weights.
+        device: where the weights go.
+        experts: as in `load_base`.
+        compile: as in `load_base`.
+        ranks: the processes that share the base.
+    """
     use_experts(model, experts)
     model.requires_grad_(False).eval().to(device)
     shard(model, ranks)
@@ -116,5 +138,3 @@ def load_base(
         fuse_norms(model)
     if compile or (compile is None and compiles_by_default(device.type)):
         compile_regions(model)
-    activated = activated_parameters(model)
-    return Base(base or "embedded", model, tokenizer, directory, fingerprint(directory), activated)

@@ -94,7 +94,7 @@ class Stepper:
             ConfigError: if a lone trial fits no pass.
         """
         while True:
-            together = self._passes(batches)
+            together = self.passes(batches)
             try:
                 found = self._run(batches, together)
             except RuntimeError as error:
@@ -108,6 +108,13 @@ class Stepper:
             for batch in batches.values():
                 batch.optimizer.skip()
             torch.cuda.empty_cache()
+
+    def passes(self, batches: Mapping[str, TrialBatch]) -> list[Pass]:
+        """The passes of a step: of whole batches, so that all ranks make the same ones."""
+        if (fixed := self.fixed) is not None:
+            return fixed_passes_on(self._host, fixed, {n: b.kind for n, b in batches.items()})
+        shapes = {name: batch.shape for name, batch in batches.items()}
+        return passes_on(self._host, self._ranks, shapes, self.tokens_per_pass)
 
     def _run(self, batches: Mapping[str, TrialBatch], together: Sequence[Pass]) -> Measures:
         if self.capture is None or not self._is_fixed:
@@ -132,13 +139,6 @@ class Stepper:
             means |= found[0]
             sums |= found[1]
         return means, sums
-
-    def _passes(self, batches: Mapping[str, TrialBatch]) -> list[Pass]:
-        """The passes of a step: of whole batches, so that all ranks make the same ones."""
-        if (fixed := self.fixed) is not None:
-            return fixed_passes_on(self._host, fixed, {n: b.kind for n, b in batches.items()})
-        shapes = {name: batch.shape for name, batch in batches.items()}
-        return passes_on(self._host, self._ranks, shapes, self.tokens_per_pass)
 
     def _tokens_of(self, one: Pass, batches: Mapping[str, TrialBatch]) -> int:
         if one.shape is not None:
