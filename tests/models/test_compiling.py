@@ -39,18 +39,24 @@ SEQ2SEQ = ("switch_transformers", "nllb-moe")
 RUNS_UNCOMPILED = {"dbrx": {"DbrxExperts"}, "longcat_flash": {"LongcatFlashExperts"}}
 
 
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Regions are traced and not compiled."""
+    real = functools.partial(torch.compile, backend="aot_eager")
+    monkeypatch.setattr(
+        compiling.torch, "compile", lambda *args, options, **kwargs: real(*args, **kwargs)
+    )
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
 @pytest.fixture(params=["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    name: str = request.param
-    real = torch.compile
-    if name != "inductor":
-        traced = functools.partial(real, backend=name)
-        monkeypatch.setattr(
-            compiling.torch, "compile", lambda *args, options, **kwargs: traced(*args, **kwargs)
-        )
+def backend(request: pytest.FixtureRequest) -> None:
+    """Regions are traced alone, or compiled."""
     torch._dynamo.reset()
-    yield name
-    torch._dynamo.reset()
+    if request.param != "inductor":
+        request.getfixturevalue("traced")
 
 
 def host_of(family: str, *, compiled: bool) -> AdapterHost:
@@ -102,7 +108,7 @@ def graphs() -> int:
 
 @pytest.mark.parametrize("family", ["olmoe", "mixtral"])
 def test_every_variant_learns_as_uncompiled_also_when_it_joins_later(
-    family: str, backend: str
+    family: str, backend: None
 ) -> None:
     eager, compiled = host_of(family, compiled=False), host_of(family, compiled=True)
     for names in (["s"], list(TEN)[:6], list(TEN)):
@@ -114,7 +120,7 @@ def test_every_variant_learns_as_uncompiled_also_when_it_joins_later(
     assert compilation.failures == {}
 
 
-def test_trials_join_and_leave_without_compiling_again(backend: str) -> None:
+def test_trials_join_and_leave_without_compiling_again(traced: None) -> None:
     host = host_of("olmoe", compiled=True)
     add(host, ["s", "r"])
     torch._dynamo.utils.counters.clear()
@@ -128,7 +134,7 @@ def test_trials_join_and_leave_without_compiling_again(backend: str) -> None:
     assert graphs() == first
 
 
-def test_adapters_inside_a_region_are_heard_and_leave_it_compiled_for_others(backend: str) -> None:
+def test_adapters_inside_a_region_are_heard_and_leave_it_compiled_for_others(backend: None) -> None:
     eager, compiled = host_of("olmoe", compiled=False), host_of("olmoe", compiled=True)
     for host in (eager, compiled):
         add(host, ["s", "lora-qv", "lora-attention"])
@@ -141,7 +147,7 @@ def test_adapters_inside_a_region_are_heard_and_leave_it_compiled_for_others(bac
 
 @every_family_but(*SEQ2SEQ, *DELTA_NET)
 def test_every_family_compiles_or_says_what_does_not(
-    family: str, backend: str, capsys: pytest.CaptureFixture[str]
+    family: str, traced: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     eager, compiled = host_of(family, compiled=False), host_of(family, compiled=True)
     for host in (eager, compiled):
@@ -169,7 +175,7 @@ def test_a_base_with_linear_attention_compiles() -> None:
 
 
 def test_passes_with_a_cache_and_those_that_are_to_run_uncompiled_do(
-    backend: str, monkeypatch: pytest.MonkeyPatch
+    traced: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_base("olmoe", torch.float32)
     ids = torch.arange(3, 12).unsqueeze(0)
@@ -185,7 +191,7 @@ def test_passes_with_a_cache_and_those_that_are_to_run_uncompiled_do(
 
 
 def test_the_backward_pass_of_a_checkpointed_layer_leaves_the_regions_in_place(
-    backend: str,
+    traced: None,
 ) -> None:
     from perft.models.blocks import decoder_layers
     from perft.models.checkpointing import recomputed
