@@ -68,6 +68,12 @@ def main(
         ours = run_search(folder, options, console)
         console.print("the same trials, one after another, each in a process of its own")
         stock, trials = run_stock_trials(folder, device, stock_seconds, console)
+        settings = drawn(folder)[1]
+    console.print(
+        f"perft trained {num_trials} trials in {settings['groups']} group(s) of "
+        f"{settings['slots']} slots",
+        highlight=False,
+    )
     console.print(phase_table("perft", ours))
     console.print(phase_table(f"stock, {len(trials)} of {num_trials} trials", stock))
     whole = stock.seconds + reckoned(trials, num_trials, ours.steps)
