@@ -9,6 +9,7 @@ import importlib.metadata
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 import perft
 from perft.errors import SearchError, StorageError
 from perft.home import home
+
+LOOPBACK = "127.0.0.1"
 
 STARTS = 3
 """How often Ray is started before the search gives up."""
@@ -54,7 +57,11 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
         try:
             ray.init(
                 "local",
-                include_dashboard=False,  # its port is that of the user's own clusters
+                # Ray Train frees what a dead controller held by asking the dashboard; its usual
+                # port is left to the user's own clusters.
+                include_dashboard=True,
+                dashboard_host=LOOPBACK,
+                dashboard_port=_free_port(),
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
@@ -71,6 +78,12 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
             raise SearchError(
                 f"Ray did not start on this machine: {reason}; its logs are in {logs}"
             ) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind((LOOPBACK, 0))
+        return int(one.getsockname()[1])
 
 
 def _end(processes: set[psutil.Process]) -> None:

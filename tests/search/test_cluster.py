@@ -178,7 +178,9 @@ def test_a_ray_of_ones_own_keeps_its_token_and_its_ports_to_itself(asked: Any) -
     os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "the user's"}
     in_a_thread(lambda: start_ray(OWN, print))
     ((address, options),) = asked
-    assert (address, options["include_dashboard"]) == ("local", False)
+    assert (address, options["include_dashboard"]) == ("local", True)
+    assert options["dashboard_host"] == "127.0.0.1"
+    assert options["dashboard_port"] != 8265  # that of the user's own clusters
     assert "runtime_env" not in options
     assert WORKER_ENVIRONMENT.items() <= os.environ.items()
     assert not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} & set(os.environ)
