@@ -153,6 +153,7 @@ def gradients_of(
         with manner_of(host, one, checkpointing=checkpointing):
             total, found = objective(host, ranks, made, targets)
             total.backward()  # type: ignore[no-untyped-call]
+        del total  # with it goes what recomputed layers still hold, before the next pass
         means |= found[0]
         sums |= found[1]
     gradients = [g for batch in batches.values() for g in batch.optimizer.gradients()]
