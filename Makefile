@@ -44,7 +44,7 @@ test-marked: setup ## run the tests that need Ray, a browser, several ranks or m
 test-all: test test-marked ## run every test that needs no GPU
 
 test-gpu: setup ## run the tests that need a GPU, some five minutes on one card
-	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
+	$(BIN)/python -m pytest -m gpu tests/gpu tests/models/test_capture.py tests/evaluation/test_fixed.py $(ARGS)
 
 check: setup ## lint, format, types, import layers
 	$(BIN)/ruff check

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from perft import adapters
 from perft.adapters.init import draw
-from perft.config import AdapterConfig, LoraAttentionConfig, LoraQVConfig
+from perft.config import AdapterConfig, LoraAttentionConfig, LoraExpertsConfig, LoraQVConfig
 from perft.errors import AdapterError, unknown
 from perft.injection.base_router import watch_base_routers
 from perft.injection.labelled import add_router_loss, labelled_layout
@@ -138,6 +138,17 @@ class AdapterHost:
     def in_attention(self, name: str) -> bool:
         """Whether an adapter acts inside attention modules, below the first MoE block too."""
         return isinstance(self.configs[name], LoraQVConfig | LoraAttentionConfig)
+
+    def inside_of(self, name: str) -> str:
+        """The modules of the base that an adapter acts inside of, and in which layers; or "".
+
+        There the base's own part is computed otherwise, for all rows of a pass: uncompiled, and
+        experts in other products.
+        """
+        config = self.configs[name]
+        if isinstance(config, LoraExpertsConfig):
+            return f"experts: {config.layers}"
+        return f"attention: {config.layers}" if self.in_attention(name) else ""
 
     @property
     def active(self) -> str | None:

@@ -120,7 +120,8 @@ def pack_memory(
             host.add(name, dataclasses.replace(adapter, dropout=0.0))
         trainable = [tensor for name in names for tensor in host.tensors(name).values()]
         try:
-            activations, working = _rehearse(host, _largest_pass(host, load), load)
+            each = (_rehearse(host, one, load) for one in _largest_passes(host, load))
+            activations, working = max(each, key=sum)
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise BaseModelError(
                 f"what a step on a base of type {config.model_type!r} costs cannot be known before "
@@ -138,8 +139,11 @@ def pack_memory(
         )
 
 
-def _largest_pass(host: AdapterHost, load: Load) -> Pass:
-    """Of the passes of a step, all trials of the same batch size and length, the most demanding."""
+def _largest_passes(host: AdapterHost, load: Load) -> list[Pass]:
+    """Of a step of trials of one batch size and length, the passes that may be most demanding.
+
+    They are the largest of those whose adapters act inside the same modules of the base.
+    """
     ranks, names = Ranks(size=load.ranks), host.configs
     if load.fixed:
         vocabulary = len(host.model.get_output_embeddings().weight)
@@ -149,8 +153,10 @@ def _largest_pass(host: AdapterHost, load: Load) -> Pass:
     else:
         shapes = dict.fromkeys(names, (load.rows, load.length))
         together = passes_on(host, ranks, shapes, load.tokens)
-    # Of equally many trials, those with adapters in attention take more; they come last.
-    return max(reversed(together), key=lambda one: len(one.names))
+    largest: dict[str, Pass] = {}
+    for one in sorted(together, key=lambda one: len(one.names)):
+        largest[host.inside_of(one.names[-1])] = one
+    return list(largest.values())
 
 
 def _rehearse(host: AdapterHost, one: Pass, load: Load) -> tuple[int, int]:

@@ -7,8 +7,9 @@ bit whoever its neighbours are, in whichever group, and alone (docs/faults.md). 
 capturing want few shapes as well.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -94,17 +95,18 @@ class FixedShapes:
         return BatchShape(trials * each, room.length, trials, each * room.predictions, whole)
 
     def passes(
-        self, kinds: Mapping[str, Kind], apart: Set[str] = frozenset()
+        self, kinds: Mapping[str, Kind], apart: Mapping[str, str] = MappingProxyType({})
     ) -> list[tuple[BatchShape, list[str]]]:
         """Which trials go through the base together, longest rows first, and in which shape.
 
         Args:
             kinds: the kind of each trial; only those of one share a pass.
-            apart: trials that share passes among themselves alone.
+            apart: by trial, the company with which alone it shares passes; the others share
+                theirs.
         """
-        alike: dict[tuple[bool, Kind], list[str]] = {}
+        alike: dict[tuple[str, Kind], list[str]] = {}
         for name, kind in kinds.items():
-            alike.setdefault((name in apart, kind), []).append(name)
+            alike.setdefault((apart.get(name, ""), kind), []).append(name)
         found = []
         for (_, kind), names in sorted(alike.items(), key=_order):
             room = self.trials(kind)
@@ -112,6 +114,6 @@ class FixedShapes:
         return found
 
 
-def _order(alike: tuple[tuple[bool, Kind], list[str]]) -> tuple[bool, int, int, int]:
-    (apart, (rows, room)), _ = alike
-    return apart, -room.length, rows, room.predictions
+def _order(alike: tuple[tuple[str, Kind], list[str]]) -> tuple[str, int, int, int]:
+    (company, (rows, room)), _ = alike
+    return company, -room.length, rows, room.predictions

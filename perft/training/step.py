@@ -113,13 +113,13 @@ def fixed_passes_on(host: AdapterHost, fixed: FixedShapes, kinds: Mapping[str, K
     return [Pass(names, shape) for shape, names in fixed.passes(kinds, apart)]
 
 
-def apart_from_others(host: AdapterHost, names: Iterable[str]) -> set[str]:
-    """Trials that share passes of fixed shapes among themselves alone, on any number of ranks.
+def apart_from_others(host: AdapterHost, names: Iterable[str]) -> dict[str, str]:
+    """Trials that share passes of fixed shapes with those of the same company alone, and which.
 
-    Those with adapters in attention: what the base computes around them is not compiled, and
-    rounds otherwise.
+    Those with adapters inside modules of the base: what it computes around them rounds otherwise
+    than for others, so they share passes only with adapters inside the same modules.
     """
-    return {name for name in names if host.in_attention(name)}
+    return {name: inside for name in names if (inside := host.inside_of(name))}
 
 
 def gradients_of(
@@ -153,6 +153,7 @@ def gradients_of(
         with manner_of(host, one, checkpointing=checkpointing):
             total, found = objective(host, ranks, made, targets)
             total.backward()  # type: ignore[no-untyped-call]
+        del total  # with it goes what recomputed layers still hold, before the next pass
         means |= found[0]
         sums |= found[1]
     gradients = [g for batch in batches.values() for g in batch.optimizer.gradients()]

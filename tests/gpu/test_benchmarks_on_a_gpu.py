@@ -16,7 +16,12 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
     [
         ("adapter_step.py", "--rows 2 --length 64 --turns 1 --dtype bfloat16", "on the GPU"),
         ("dense_or_grouped.py", "--tokens 1024 --turns 1", "The balance here: "),
-        ("gpu_pack.py", "--trials 1,2 --rows 2 --lengths 64 --turns 1", "TFLOP/s in bf16"),
+        (
+            "gpu_pack.py",
+            "--trials 1,2 --rows 2 --lengths 64 --turns 1 --passes 256",
+            "in passes of several sizes, compiled and captured",
+        ),
+        ("gpu_generate.py", "--tiny --rows 8 --examples 4 --turns 1", "a rung of 4 examples"),
     ],
 )
 def test_a_benchmark_runs(program: str, options: str, wanted: str) -> None:

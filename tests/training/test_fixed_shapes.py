@@ -12,8 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.packs import TEN, advance, apart, copied, tiny_pack
+from contracts.packs import TEN, advance, apart, copied, tiny_pack, trial
 from contracts.recording import Recording
+from perft.config import (
+    LoraAttentionConfig,
+    LoraExpertsConfig,
+    LoraQVConfig,
+    LoraRouterConfig,
+    SingleConfig,
+)
+from perft.models.experts import use_ours
 from perft.ranks import Ranks
 from perft.training import stepper
 from perft.training.pack import Pack
@@ -74,6 +82,32 @@ def test_in_bf16_other_neighbours_and_another_order_change_nothing(family: str) 
         assert_equal(train(pack, names), together)
 
 
+def test_in_bf16_those_who_act_inside_of_the_base_change_nothing_for_others() -> None:
+    # gpt_oss: with LoRA on its experts, gradients of its routing weights add up in another order.
+    pack = tiny_pack("gpt_oss", torch.bfloat16, slots=4)
+    use_ours(pack.base.model)
+    assert_equal(train(pack, ["e"]), train(pack, ["e", "lora-experts", "lora-attention"]))
+
+
+def test_only_what_acts_inside_the_same_modules_shares_a_pass() -> None:
+    pack = tiny_pack("olmoe", torch.bfloat16, slots=8)
+    inside = {
+        "s": SingleConfig(rank=2),
+        "router": LoraRouterConfig(rank=2),
+        "qv": LoraQVConfig(rank=2),
+        "attention": LoraAttentionConfig(rank=2),
+        "last": LoraAttentionConfig(rank=2, layers="last:1"),
+        "experts": LoraExpertsConfig(rank=2),
+    }
+    for name, adapter in inside.items():
+        pack.admit(name, trial(adapter))
+    batches = {name: running.batch() for name, running in pack.running.items()}
+    together = {frozenset(one.names) for one in pack._stepper.passes(batches)}
+    assert together == {
+        frozenset(names) for names in (["s", "router"], ["qv", "attention"], ["last"], ["experts"])
+    }
+
+
 def test_another_number_of_slots_is_another_shape() -> None:
     # The claim above is no accident of this base: what it holds constant does matter.
     one = train(tiny_pack("olmoe", torch.bfloat16, slots=1), ["e"])
@@ -110,7 +144,7 @@ def test_captured_steps_equal_those_that_run_as_they_are(checkpointing: bool, fi
     plain, captured = pack(None), pack(recording)
     for names in (["r", "s"], list(ALIKE)):  # two stay the same by name
         assert_equal(train(captured, names), train(plain, names))
-    assert recording.captured == 1 + 3
+    assert recording.captured == 1 + 2 + 3  # beside the base, and inside of it in three places
     assert recording.replayed == (STEPS - 2) * recording.captured
 
 
