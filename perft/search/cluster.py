@@ -104,6 +104,8 @@ def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
         SearchError: if Ray does not start, or the cluster lets nobody in.
     """
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # What a trial ends with, Tune hears; Ray prints it once more where a reference to it goes.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # a search has its own
     # A thread that is late when a search ends must not start another Ray.
     auto_init_hook.enable_auto_connect = False
