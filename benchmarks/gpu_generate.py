@@ -5,19 +5,19 @@ that grows, in fixed memory, and captured; tokens per second; and the seconds of
 takes a base of a few thousand parameters, on a CPU too, where nothing is captured.
 """
 
-import platform
 from collections.abc import Callable
 from statistics import median
 from typing import Annotated
 
 import numpy as np
 import torch
-import transformers
 import typer
+from card import described
 from pack_sides import mixed
+from random_base import GEOMETRY, TINY_GEOMETRY, drawn
 from rich.console import Console
 from rich.table import Table
-from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedModel
+from transformers import OlmoeConfig, PreTrainedModel
 from turns import clock_of, seconds
 
 from perft.errors import ConfigError
@@ -51,13 +51,9 @@ def main(
     if not (tiny or torch.cuda.is_available()):
         raise ConfigError("found no CUDA device; run it where there is one, or with --tiny")
     console = Console()
-    console.print(
-        f"{_name()}, torch {torch.__version__}, transformers {transformers.__version__}",
-        highlight=False,
-    )
-    # The numbers of OLMoE-1B-7B-0924's config.json; the others are the defaults of the family.
-    config = OlmoeConfig(vocab_size=50304, intermediate_size=1024, pad_token_id=1)
-    model = base_of(tiny_config() if tiny else config, torch.device(_device()))
+    device = torch.device(_device())
+    console.print(described(device), highlight=False)
+    model = base_of(TINY_GEOMETRY if tiny else GEOMETRY, device)
     table = Table(title=f"A decode step after {prompt} tokens", box=None)
     for column in COLUMNS:
         table.add_column(column, justify="right")
@@ -73,20 +69,9 @@ def main(
     )
 
 
-def tiny_config() -> OlmoeConfig:
-    """A base on which everything takes no time."""
-    return OlmoeConfig(
-        hidden_size=16, intermediate_size=8, num_experts=4, num_experts_per_tok=2,
-        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, vocab_size=100,
-        pad_token_id=0, eos_token_id=1,
-    )  # fmt: skip
-
-
 def base_of(config: OlmoeConfig, device: torch.device) -> PreTrainedModel:
     """A base with random weights, in bf16."""
-    torch.manual_seed(0)
-    with device:
-        model: PreTrainedModel = OlmoeForCausalLM._from_config(config, dtype=torch.bfloat16)
+    model = drawn(config, device)
     head = model.get_output_embeddings().weight
     with torch.no_grad():
         head[EOS] = 0  # never the most likely, so every row uses all its room
@@ -199,10 +184,6 @@ def openings_of(host: AdapterHost, rows: int, prompt: int, room: int) -> dict[st
 
 def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _name() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
 
 
 if __name__ == "__main__":

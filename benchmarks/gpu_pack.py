@@ -18,7 +18,7 @@ import torch
 import typer
 from card import SIZE, TINY_SIZE, described, device_for, host_seconds, launches, matrix_rate
 from pack_sides import AS_TRAINED, COMPILED, EAGER, Size, Step, Way, mixed
-from random_base import GEOMETRY, TINY_GEOMETRY
+from random_base import GEOMETRY, TINY_GEOMETRY, drawn
 from rich.console import Console
 from rich.table import Table
 from transformers import OlmoeConfig, OlmoeForCausalLM
@@ -118,9 +118,7 @@ def ways_on(device: torch.device, *, compiles: bool) -> list[Way]:
 
 def random_model(config: OlmoeConfig, device: torch.device, *, compile: bool) -> OlmoeForCausalLM:
     """A base with random weights in bf16, which runs as one that was loaded."""
-    torch.manual_seed(0)
-    with device:
-        model = OlmoeForCausalLM._from_config(config, dtype=torch.bfloat16)
+    model = drawn(config, device)
     make_ready(model, device, compile=compile)
     return model
 

@@ -25,6 +25,13 @@ TINY_GEOMETRY = OlmoeConfig(
 )  # fmt: skip
 
 
+def drawn(config: OlmoeConfig, device: torch.device) -> OlmoeForCausalLM:
+    """A base with random weights, in bf16."""
+    torch.manual_seed(0)
+    with device:
+        return OlmoeForCausalLM._from_config(config, dtype=torch.bfloat16).eval()
+
+
 def write_base(config: OlmoeConfig, folder: Path, device: torch.device) -> None:
     """Writes it in bf16, with the embedded base's tokenizer, whose tokens are the first ones.
 
@@ -33,10 +40,7 @@ def write_base(config: OlmoeConfig, folder: Path, device: torch.device) -> None:
         folder: where to.
         device: where the weights are drawn.
     """
-    torch.manual_seed(0)
-    with device:
-        model = OlmoeForCausalLM._from_config(config, dtype=torch.bfloat16)
-    model.save_pretrained(folder)
+    drawn(config, device).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(EMBEDDED / name, folder / name)
 

@@ -40,6 +40,11 @@ class InterruptedSearchError(SearchError):
     """A search was stopped by its user, and can be gone on with."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def unknown(kind: str, found: str, known: Iterable[str]) -> str:
     """Says that `found` is no `kind` (such as "variant"), with the nearest names and all names."""
     names = sorted(known)

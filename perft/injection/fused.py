@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from perft.adapters import lora_experts
 from perft.adapters.bottleneck import Weights
 from perft.config import LoraExpertsConfig
-from perft.injection.rows import RowLayout, Segment
+from perft.injection.rows import RowLayout, Segment, joined
 from perft.injection.sites import BareForward, CurrentLayout, Site
 from perft.models.blocks import MoEBlock
 from perft.models.experts import Update, experts_forward, is_computable
@@ -62,10 +62,10 @@ class FusedSite(Site):
         pieces = [layout.split(value) for value in given]
         found: dict[int, Tensor] = {}
         for numbers, run in self._runs(experts, layout):
-            whole = run(*(_joined([piece[i] for i in numbers]) for piece in pieces))
+            whole = run(*(joined([piece[i] for i in numbers]) for piece in pieces))
             parts = torch.split(whole, [len(pieces[0][i]) for i in numbers])
             found |= zip(numbers, parts, strict=True)
-        return _joined([found[i] for i in sorted(found)])
+        return joined([found[i] for i in sorted(found)])
 
     def _runs(
         self, experts: nn.Module, layout: RowLayout
@@ -92,7 +92,7 @@ class FusedSite(Site):
         )
         update = Update(
             len(adapters),
-            _joined(adapter_T),
+            joined(adapter_T),
             partial(lora_experts.add_to_pairs, up),
             partial(lora_experts.add_to_tokens, down),
         )
@@ -115,7 +115,3 @@ class FusedSite(Site):
         config = self.configs[segment.name]
         assert isinstance(config, LoraExpertsConfig)
         return config, self.weights(segment.name)
-
-
-def _joined(pieces: Sequence[Tensor]) -> Tensor:
-    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces))

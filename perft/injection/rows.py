@@ -141,9 +141,9 @@ def add_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> T
     each = len(y_BSO) // layout.rows
     bounds = [(layout.segments[run[0]].start, layout.segments[run[-1]].stop) for run in runs]
     pieces = y_BSO.split_with_sizes([(stop - start) * each for start, stop in bounds])
-    return _joined(
+    return joined(
         [
-            y + _joined([parts[i].to(y.dtype) for i in run]) if run[0] in parts else y
+            y + joined([parts[i].to(y.dtype) for i in run]) if run[0] in parts else y
             for run, y in zip(runs, pieces, strict=True)
         ]
     )
@@ -152,11 +152,12 @@ def add_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> T
 def replace_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
     """Puts parts in place of the rows of their segments, without writing into `y_BSO`."""
     rows = layout.split(y_BSO)
-    return _joined([parts[i].to(y.dtype) if i in parts else y for i, y in enumerate(rows)])
+    return joined([parts[i].to(y.dtype) if i in parts else y for i, y in enumerate(rows)])
 
 
-def _joined(pieces: list[Tensor]) -> Tensor:
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+def joined(pieces: Sequence[Tensor]) -> Tensor:
+    """Pieces one after the other, of which a single one is not copied."""
+    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces))
 
 
 def _stacked(layers: Sequence[LayerRouting]) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ from torch._dynamo.exc import TorchDynamoException
 from torch._inductor import config as inductor
 from transformers import Cache, PreTrainedModel
 
+from perft.errors import first_line
 from perft.models.blocks import MoEBlock, decoder_layers, find_moe_blocks
 
 SHAPES = 64
@@ -52,9 +53,8 @@ class Compilation:
     def fail(self, kind: str, error: BaseException) -> None:
         """Has a kind of module run uncompiled from now on."""
         if kind not in self.failures:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            self.failures[kind] = lines[0]
-            self.on_failure(f"{kind} of this base runs uncompiled: {lines[0]}")
+            self.failures[kind] = first_line(error)
+            self.on_failure(f"{kind} of this base runs uncompiled: {self.failures[kind]}")
 
     def give_up(self, error: BaseException) -> None:
         """Has everything run uncompiled from now on."""

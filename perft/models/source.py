@@ -12,7 +12,7 @@ from typing import Any
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from perft.errors import BaseModelError
+from perft.errors import BaseModelError, first_line
 from perft.models.families import require_decoder, require_moe_settings
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -114,10 +114,10 @@ def _fetch(base: str, download: Callable[[], str]) -> Path:
     except HFValidationError:
         raise nowhere from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BaseModelError(
             f"base {base!r} is not a directory here and could not be fetched from the hub: "
-            f"{reason}; give an existing directory, or a hub id that this machine can reach"
+            f"{first_line(error)}; give an existing directory, or a hub id that this machine can "
+            "reach"
         ) from None
 
 

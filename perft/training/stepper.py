@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from perft.adapters.routing import RouterSums
+from perft.errors import first_line
 from perft.injection import AdapterHost
 from perft.models.capture import Capture, capture_for
 from perft.models.compiling import Compilation, compilation_of
@@ -126,15 +127,17 @@ class Stepper:
                 together,
                 checkpointing=self._checkpointing,
             )
-        before, self._captured = self._captured, {}
+        # The optimiser tells apart two trials that had one name, one after the other.
+        keys = [(one.shape, *(batches[name].optimizer for name in one.names)) for one in together]
+        # Those of other steps go first: what they hold, new ones may need.
+        self._captured = {key: self._captured[key] for key in keys if key in self._captured}
         means: dict[str, Tensor] = {}
         sums: dict[str, RouterSums] = {}
-        for one in together:
-            # The optimiser tells apart two trials that had one name, one after the other.
-            key = (one.shape, *(batches[name].optimizer for name in one.names))
-            self._captured[key] = before.get(key) or CapturedPass(
-                self._host, self._pad, one, self.capture, checkpointing=self._checkpointing
-            )
+        for key, one in zip(keys, together, strict=True):
+            if key not in self._captured:
+                self._captured[key] = CapturedPass(
+                    self._host, self._pad, one, self.capture, checkpointing=self._checkpointing
+                )
             found = self._captured[key].gradients(batches)
             means |= found[0]
             sums |= found[1]
@@ -156,14 +159,10 @@ class Stepper:
             return self._ranks.size == 1
         if self._captured:
             self.capture = None
-            self._say(f"steps of this base run without being captured: {_first_line(error)}")
+            self._say(f"steps of this base run without being captured: {first_line(error)}")
             return True
         if self._compilation is not None and self._compilation.active:
             # A backward pass may not compile; a fault of another kind comes again.
             self._compilation.give_up(error)
             return True
         return False
-
-
-def _first_line(error: RuntimeError) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -18,7 +18,7 @@ def test_every_side_is_measured_and_the_base_is_left_as_it_was(
 ) -> None:
     import gpu_generate
 
-    model = gpu_generate.base_of(gpu_generate.tiny_config(), torch.device("cpu"))
+    model = gpu_generate.base_of(gpu_generate.TINY_GEOMETRY, torch.device("cpu"))
     keys = list(model.state_dict())
     row = gpu_generate.measure(model, trials=3, rows=5, prompt=6, steps=3, turns=1)
     assert len(row) == len(gpu_generate.COLUMNS)
@@ -36,7 +36,7 @@ def test_every_row_uses_all_its_room() -> None:
     from perft.evaluation import generate
     from perft.ranks import Ranks
 
-    model = gpu_generate.base_of(gpu_generate.tiny_config(), torch.device("cpu"))
+    model = gpu_generate.base_of(gpu_generate.TINY_GEOMETRY, torch.device("cpu"))
     host = gpu_generate.host_of(model, 2)
     openings = gpu_generate.openings_of(host, rows=4, prompt=6, room=5)
     new = generate(host, openings, pad=gpu_generate.PAD, eos=gpu_generate.EOS, ranks=Ranks())
