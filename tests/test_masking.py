@@ -1,0 +1,29 @@
+import pytest
+
+from perft.masking import masked
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://ann:pass@host:5000/x", "http://***@host:5000/x"),
+        ("s3://KEY:SE/CRET@bucket", "s3://***@bucket"),
+        (
+            "cannot reach 'postgresql+psycopg2://a:b@c/db': no",
+            "cannot reach 'postgresql+psycopg2://***@c/db': no",
+        ),
+        (
+            "s3://bucket/a?access_key=A&secret_key=B&region=x",
+            "s3://bucket/a?access_key=***&secret_key=***&region=x",
+        ),
+        ("https://token@host/a?sig=1", "https://***@host/a?sig=***"),
+        ("https://host/a?region=x and mail@host", "https://host/a?region=x and mail@host"),
+        ("/home/me/searches", "/home/me/searches"),
+    ],
+)
+def test_what_opens_a_place_is_masked_and_the_rest_stays(text: str, shown: str) -> None:
+    assert masked(text) == shown
+
+
+def test_a_port_is_no_password() -> None:
+    assert masked("http://host:5000/@x") == "http://host:5000/@x"
