@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import perft
-from perft.errors import ConfigError, StorageError
+from perft.errors import ConfigError, SearchError, StorageError
+from perft.searches import SEARCH_FILE
 from perft.storage import Storage
 
-FILE = "search.json"
 _PACKAGES = ("perft", "ray", "torch", "transformers", "optuna", "mlflow", "datasets")
 
 
@@ -57,6 +57,8 @@ class SearchSettings:
         compile: whether the base is compiled; None for yes on GPUs alone.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
         versions: of the packages that shape a result.
+        space_code: tells the code that trials are drawn by from any other, as `space_code` does;
+            empty where it was not noted.
     """
 
     name: str
@@ -82,6 +84,7 @@ class SearchSettings:
     compile: bool | None = None
     rung_accuracy: bool = True
     versions: Mapping[str, str] = field(default_factory=installed_versions)
+    space_code: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("num_trials", "groups", "workers_per_group", "slots", "validation_size"):
@@ -95,19 +98,27 @@ class SearchSettings:
 
     def write(self, search: Storage) -> None:
         """Writes the settings into the search's folder."""
-        search.write(FILE, json.dumps(self.to_json(), indent=1).encode())
+        search.write(SEARCH_FILE, json.dumps(self.to_json(), indent=1).encode())
 
     @classmethod
     def read(cls, search: Storage) -> "SearchSettings":
-        """Reads what `write` wrote.
+        """Reads what `write` wrote, also by an earlier version, which knew fewer settings.
 
         Raises:
+            SearchError: if another version wrote settings that this one does not know.
             StorageError: if the file is damaged.
         """
         try:
-            flat = json.loads(search.read(FILE))
+            flat = {"versions": {}, **json.loads(search.read(SEARCH_FILE))}
             if not isinstance(flat["space"], str):
                 raise TypeError(f"its space is {flat['space']!r}")
+            known = {each.name for each in dataclasses.fields(cls)}
+            if unknown := sorted(flat.keys() - known):
+                raise SearchError(
+                    f"{search.place}/{SEARCH_FILE} is of another version of perft, "
+                    f"{flat['versions'].get('perft', 'unknown')}: {perft.__version__} does not know "
+                    f"{', '.join(unknown)}; go on with the search by the version that began it"
+                )
             return cls(**{**flat, "rungs": tuple(flat["rungs"])})
-        except (ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"{search.place}/{FILE} is damaged: {error!r}") from error
+        except (AttributeError, ValueError, KeyError, TypeError) as error:
+            raise StorageError(f"{search.place}/{SEARCH_FILE} is damaged: {error!r}") from error

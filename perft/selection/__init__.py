@@ -7,7 +7,6 @@ from perft.selection.front import best, knee, merit, pareto_front, pick
 from perft.selection.interval import stated, wilson
 from perft.selection.limit import ActivatedLimit
 from perft.selection.results import (
-    find_search,
     is_concluded,
     read_all_scores,
     read_results,
@@ -23,7 +22,6 @@ __all__ = [
     "ActivatedLimit",
     "best",
     "describe",
-    "find_search",
     "front_table",
     "is_concluded",
     "knee",

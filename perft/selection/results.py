@@ -8,38 +8,20 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from perft.errors import PerftError, SearchError, StorageError, unknown
+from perft.errors import PerftError, StorageError
+from perft.searches import SEARCH_FILE
 from perft.storage import Storage
 from perft.trial import TrialResult
 
-SETTINGS, RESULTS, SCORES = "search.json", "results.json", "scores.json"
+RESULTS, SCORES = "results.json", "scores.json"
 
 # Correct and scored examples by the name of a test split.
 Scores = Mapping[str, tuple[int, int]]
 
 
-def find_search(storage: str, name: str) -> Storage:
-    """The folder of the search `name` in `storage`, a directory or a URI.
-
-    Raises:
-        SearchError: when there is none; names the nearest and all others.
-        StorageError: when `storage` cannot be read.
-    """
-    root = Storage(storage)
-    names = [found for found in root.names() if root.exists(f"{found}/{SETTINGS}")]
-    if name in names:
-        return root.child(name)
-    if names:
-        raise SearchError(f"{unknown('search', name, names)} in {root.place}")
-    raise SearchError(
-        f"there is no search {name!r}: {root.place} holds no search at all; give the place "
-        "that the search was started with as --storage"
-    )
-
-
 def read_settings(search: Storage) -> dict[str, Any]:
     """What the search was started with, as its driver wrote it."""
-    settings: dict[str, Any] = _read(search, SETTINGS)
+    settings: dict[str, Any] = _read(search, SEARCH_FILE)
     return settings
 
 

@@ -144,10 +144,10 @@ def test_tracking_that_cannot_be_written(
 def test_name_of_a_search_that_exists(begun: Path):
     before = (begun / "search.json").read_bytes()
     message = refusal(*SPACE, "--name", "first")
-    assert message == (
-        f"a search named 'first' exists in {begun.parent}; go on with it by --resume first, or "
-        "choose another --name"
+    assert message.startswith(
+        f"a search named 'first' exists in {begun.parent}; choose another --name, or go on with it "
     )
+    assert message.endswith("search --resume first")
     assert (begun / "search.json").read_bytes() == before
 
 
@@ -183,6 +183,4 @@ def test_search_whose_settings_are_damaged(begun: Path):
     ],
 )  # fmt: skip
 def test_option_that_makes_no_sense(args: str):
-    done = call("search", *SPACE, *args.split())
-    assert (done.status, done.output) == (2, "")
-    assert f"Error: Invalid value for '{args.split()[0]}'" in done.errors
+    assert f"Invalid value for '{args.split()[0]}'" in refusal(*SPACE, *args.split())

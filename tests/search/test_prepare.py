@@ -20,7 +20,8 @@ from perft.errors import (
     StorageError,
 )
 from perft.search.prepare import Wish, prepare, prepare_resume
-from perft.search.settings import FILE, SearchSettings
+from perft.search.settings import SearchSettings
+from perft.searches import SEARCH_FILE as FILE
 
 ROW = {"instruction": "What is 1 + {n} ?", "input": "", "output": "It is {n}.", "answer": "{n}"}
 
@@ -177,7 +178,9 @@ def test_a_name_that_is_taken_is_refused_and_nothing_is_lost(wish: Wish) -> None
     prepared = prepare(wish)
     prepared.settings.write(prepared.search)
     prepared.search.write("results.json", b"{}")
-    with pytest.raises(SearchError, match="--resume first, or choose another --name"):
+    with pytest.raises(
+        SearchError, match="choose another --name, or go on with it by: .* --resume first"
+    ):
         prepare(wish)
     assert prepared.search.names() == ["results.json", FILE]
     # A folder in which no search was started yet is no search.
