@@ -114,10 +114,11 @@ class SearchSettings:
                 raise TypeError(f"its space is {flat['space']!r}")
             known = {each.name for each in dataclasses.fields(cls)}
             if unknown := sorted(flat.keys() - known):
+                other = flat["versions"].get("perft", "unknown")
                 raise SearchError(
-                    f"{search.place}/{SEARCH_FILE} is of another version of perft, "
-                    f"{flat['versions'].get('perft', 'unknown')}: {perft.__version__} does not know "
-                    f"{', '.join(unknown)}; go on with the search by the version that began it"
+                    f"{search.place}/{SEARCH_FILE} is of another version of perft, {other}: "
+                    f"{perft.__version__} does not know {', '.join(unknown)}; go on with the "
+                    "search by the version that began it"
                 )
             return cls(**{**flat, "rungs": tuple(flat["rungs"])})
         except (AttributeError, ValueError, KeyError, TypeError) as error:

@@ -45,8 +45,10 @@ def _is_of_user(module: ModuleType, space: ModuleType) -> bool:
 
 def _imported(module: ModuleType, text: bytes) -> Iterator[ModuleType]:
     """Modules that the text imports, and that what it defines or has taken over comes from."""
-    names = {getattr(value, "__module__", None) for value in vars(module).values()}
-    yield from (value for value in vars(module).values() if isinstance(value, ModuleType))
+    values = list(vars(module).values())
+    yield from (value for value in values if isinstance(value, ModuleType))
+    origins = (getattr(value, "__module__", None) for value in values)
+    names = {origin for origin in origins if isinstance(origin, str)}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
@@ -54,5 +56,5 @@ def _imported(module: ModuleType, text: bytes) -> Iterator[ModuleType]:
             relative = "." * node.level + (node.module or "")
             origin = importlib.util.resolve_name(relative, module.__package__ or None)
             names |= {origin, *(f"{origin}.{alias.name}" for alias in node.names)}
-    known = (sys.modules.get(name) for name in names if isinstance(name, str))
-    yield from filter(None, known)
+    names.add(module.__name__.rpartition(".")[0])  # its package, which runs before it
+    yield from filter(None, map(sys.modules.get, names))

@@ -89,7 +89,7 @@ def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 def test_a_file_of_a_later_version_is_told_from_a_damaged_one(tmp_path: Path) -> None:
     search = Storage(str(tmp_path))
     search.write(FILE, change(SETTINGS.to_json(), colour="red", versions={"perft": "9.0"}))
-    with pytest.raises(SearchError, match="of another version of perft, 9.0: .* not know colour"):
+    with pytest.raises(SearchError, match=r"of another version of perft, 9\.0: .* not know col"):
         SearchSettings.read(search)
 
 

@@ -87,9 +87,7 @@ def test_a_file_that_has_changed_since_is_asked_for(space: Path) -> None:
         resume()
     # Named again, it is the user's again, and draws other trials than the search began with.
     for named in (str(space), None):
-        with pytest.raises(
-            SearchError, match=r"space of search 'first' has changed \(.*space\.py\)"
-        ):
+        with pytest.raises(SearchError, match=r"space of search 'first' has changed \(.*sp"):
             resume(space=named)
     space.write_text(space.read_text().removesuffix("# changed\n"))
     resume()
@@ -98,9 +96,7 @@ def test_a_file_that_has_changed_since_is_asked_for(space: Path) -> None:
 def test_a_file_that_has_moved_is_named_again(home: Path, space: Path, tmp_path: Path) -> None:
     begin(space)
     moved = space.parent.rename(tmp_path / "moved") / "space.py"
-    with pytest.raises(
-        SearchError, match=r"which is no file here; say where it is: .* --resume firs"
-    ):
+    with pytest.raises(SearchError, match=r"which is no file here; say where it is: .* --resu"):
         resume()
     assert resume(space=str(moved))[0].settings.space == str(moved)
 
