@@ -15,16 +15,20 @@ _FOLDER = Path(__file__).with_name("commands")
 
 def main() -> None:
     """Runs the command that the command line names, then exits."""
-    name, *args = sys.argv[1:] or ["--help"]
-    if name in commands():
-        module = importlib.import_module(f"perft.commands.{name}")
-        run(module.main, args, f"perft {name}")
-    end(lambda: _say(name))
+    end(_run)
 
 
 def commands() -> list[str]:
     """Names of the commands, each that of its module, in alphabetical order."""
     return [module.name for module in pkgutil.iter_modules([str(_FOLDER)])]
+
+
+def _run() -> None:
+    name, *args = sys.argv[1:] or ["--help"]
+    if name in commands():
+        module = importlib.import_module(f"perft.commands.{name}")
+        run(module.main, args, f"perft {name}")
+    _say(name)
 
 
 def _say(asked: str) -> None:

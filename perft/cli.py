@@ -6,7 +6,9 @@ the user has interrupted it.
 
 import math
 import os
+import signal
 import sys
+import threading
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,9 +53,13 @@ def run(
 def end(program: Callable[[], None]) -> None:
     """Calls `program`, then exits; whatever it raises becomes the last words and the exit status.
 
+    SIGTERM, which `ray job stop` sends, ends it as Ctrl-C does.
+
     Raises:
         SystemExit: always, with the exit status.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         program()
         if sys.stdout:

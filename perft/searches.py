@@ -124,7 +124,7 @@ def _folder() -> Path:
 def _gone(places: list[str]) -> str:
     if any(MASK in place for place in places):
         return "whose password or key is kept nowhere; give that place with it: --storage"
-    return "which does not hold it any more; put it back, or say where it is: --storage"
+    return "which does not hold it now; put it back, or say where it is: --storage"
 
 
 def _refuse(name: str, root: Storage, known: Iterable[str]) -> NoReturn:

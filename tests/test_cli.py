@@ -1,6 +1,7 @@
 """A function becomes a program: its options, its last words, its exit status."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +123,30 @@ def test_an_unknown_command_names_the_nearest():
         errors = process.stderr.read()
     assert process.returncode == 2
     assert "unknown command 'serach'; did you mean 'search'?" in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_stopped_says_so_in_one_line(number: signal.Signals):
+    program = (
+        "import time\nfrom perft.cli import run\n"
+        "def main() -> None:\n    print('here', flush=True)\n    time.sleep(600)\nrun(main, [])\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(number)
+        assert process.stderr.read() == "interrupted\n"
+    assert process.returncode == 130
+
+
+def test_no_command_imports_torch_before_its_threads_are_set():
+    code = (
+        "import sys, importlib\nfrom perft.__main__ import commands\n"
+        "for name in commands(): importlib.import_module(f'perft.commands.{name}')\n"
+        "assert 'torch' not in sys.modules and 'ray' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

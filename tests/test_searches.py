@@ -66,7 +66,7 @@ def test_a_name_in_two_storages_wants_the_storage(home: Path, tmp_path: Path) ->
 def test_a_storage_that_has_gone_is_named(tmp_path: Path) -> None:
     place = put(tmp_path / "gone")
     place.rename(tmp_path / "moved")
-    with pytest.raises(SearchError, match=f"was started in {place}, which does not hold it any"):
+    with pytest.raises(SearchError, match=f"was started in {place}, which does not hold it now"):
         find_search("first")
     assert find_search("first", str(tmp_path / "moved")).place.endswith("moved/first")
     # Of two, the one that still holds it.
