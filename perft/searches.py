@@ -7,7 +7,9 @@ file per name and storage, written when a search starts there or goes on.
 import contextlib
 import hashlib
 import re
+import time
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +22,7 @@ SEARCH_FILE = "search.json"
 """The file that makes a folder a search's."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def require_name(name: str) -> None:
@@ -33,6 +36,16 @@ def require_name(name: str) -> None:
             f"search name {name!r}: use letters, digits, '.', '_' and '-', a letter or digit "
             "first, 100 characters at most"
         )
+
+
+def fresh_name(root: Storage, space: str) -> str:
+    """Claims a name made of a space's and the time, of which no other search has the same."""
+    stem = _NO_NAME.sub("-", Path(space).stem).strip("-._")[:60] or "search"
+    while True:
+        name = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+        if root.claim(name):
+            return name
+        time.sleep(0.1)
 
 
 def remember_search(name: str, storage: str) -> None:
@@ -88,7 +101,12 @@ def naming(option: str, name: str, storage: str) -> tuple[str, ...]:
 
 
 def _holds(root: Storage, name: str) -> bool:
-    return _NAME.fullmatch(name) is not None and root.exists(f"{name}/{SEARCH_FILE}")
+    return _is_of_a_folder(name) and root.exists(f"{name}/{SEARCH_FILE}")
+
+
+def _is_of_a_folder(name: str) -> bool:
+    """Whether a name leads to a folder right below another one, if to any."""
+    return name not in ("", ".", "..") and Path(name).name == name
 
 
 def _opened(place: str) -> Storage | None:
@@ -112,7 +130,7 @@ def _names_noted() -> list[str]:
 def _noted(name: str) -> list[str]:
     """The storages that the index has for a name, sorted."""
     folder = _folder() / name
-    if not _NAME.fullmatch(name) or not folder.is_dir():
+    if not _is_of_a_folder(name) or not folder.is_dir():
         return []
     return sorted(file.read_text() for file in folder.iterdir() if file.suffix != ".tmp")
 

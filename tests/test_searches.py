@@ -9,6 +9,7 @@ from perft.errors import ConfigError, SearchError
 from perft.searches import (
     SEARCH_FILE,
     find_search,
+    fresh_name,
     naming,
     remember_search,
     require_name,
@@ -37,6 +38,14 @@ def test_a_name_is_a_plain_folder_name(name: str) -> None:
         require_name(name)
     with pytest.raises(SearchError):
         find_search(name)
+
+
+@pytest.mark.parametrize("space", ["arithmetic", "/my spaces/Größe 2.py", "-x.py", "a" * 300])
+def test_a_name_is_made_of_that_of_the_space(space: str, tmp_path: Path) -> None:
+    names = [fresh_name(Storage(str(tmp_path)), space) for _ in range(2)]
+    assert len(set(names)) == 2
+    for name in names:
+        require_name(name)
 
 
 def test_the_default_storage_is_looked_into_without_a_record(home: Path) -> None:

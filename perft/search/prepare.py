@@ -1,10 +1,8 @@
 """Everything that can be refused before a worker starts, and the settings that come of it."""
 
 import dataclasses
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from perft.errors import ConfigError, SearchError
@@ -17,7 +15,14 @@ from perft.search.settings import SearchSettings, installed_versions
 from perft.search.space import Draw, find_space, has_rung_accuracy, space_module
 from perft.search.space_code import space_code
 from perft.search.trust import remember, require_trusted
-from perft.searches import SEARCH_FILE, naming, remember_search, require_name, storage_of
+from perft.searches import (
+    SEARCH_FILE,
+    fresh_name,
+    naming,
+    remember_search,
+    require_name,
+    storage_of,
+)
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task, root_of
 
@@ -88,7 +93,7 @@ def prepare(wish: Wish) -> Prepared:
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
     rungs = draw.rungs()
     _require_rows(space.training(base_model is None).batch_size, wish.workers_per_group)
-    name = wish.name or _fresh_name(root, wish.space)
+    name = wish.name or fresh_name(root, wish.space)
     settings = SearchSettings(
         name=name,
         space=space_file or wish.space,
@@ -240,15 +245,6 @@ def _remember_places(settings: SearchSettings, source: TaskSource) -> None:
     remember_place(settings.base_fingerprint, base_directory(settings.base_model))
     if root := root_of(source):
         remember_place(settings.data_fingerprint, root)
-
-
-def _fresh_name(root: Storage, space: str) -> str:
-    """Space and time; a search that was started in the same second has another one."""
-    while True:
-        name = f"{Path(space).stem}-{datetime.now():%Y%m%d-%H%M%S}"
-        if root.claim(name):
-            return name
-        time.sleep(0.1)
 
 
 def _require_new(root: Storage, name: str) -> None:
