@@ -5,6 +5,7 @@ is in storage before its report is handed in, so a worker may die at any moment.
 """
 
 import contextlib
+import functools
 import math
 import threading
 import time
@@ -51,8 +52,11 @@ def work(flat: Mapping[str, Any]) -> None:
     may_start = ray.get(meeting.starting.remote(settings.group)) if ranks.rank == 0 else False
     if not ranks.from_first(may_start):
         return
+    first = ranks.rank == 0
+    say = meeting.note.remote if first else _nothing
+    stage = functools.partial(meeting.stage.remote, settings.group) if first else _nothing
     try:
-        pack = _load(settings, ranks, meeting.note.remote if ranks.rank == 0 else _nothing)
+        pack = _load(settings, ranks, say, stage)
     except PerftError as error:
         ray.get(meeting.give_up.remote(f"worker group {settings.group} cannot start: {error}"))
         return
@@ -65,7 +69,10 @@ def _nothing(_text: str) -> None:
     """What the other ranks say: all have the same to say."""
 
 
-def _load(settings: GroupSettings, ranks: Ranks, say: Callable[[str], None]) -> Pack:
+def _load(
+    settings: GroupSettings, ranks: Ranks, say: Callable[[str], None], stage: Callable[[str], None]
+) -> Pack:
+    stage("loading the base")
     base = load_base(
         settings.base_model,
         device=ranks.device,
@@ -74,6 +81,7 @@ def _load(settings: GroupSettings, ranks: Ranks, say: Callable[[str], None]) -> 
         compile=settings.compile,
         ranks=ranks,
     )
+    stage("reading and tokenising the task")
     task = load_task(TaskSource(**settings.task))
     return Pack(
         base,

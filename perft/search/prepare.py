@@ -1,5 +1,6 @@
 """Everything that can be refused before a worker starts, and the settings that come of it."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from perft.invocation import command_line
 from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.search.changes import begun_trials, other_versions, require_unchanged
-from perft.search.settings import SearchSettings, installed_versions
+from perft.search.settings import SearchSettings, installed_versions, require_gpus
 from perft.search.space import Draw, find_space, has_rung_accuracy, space_module
 from perft.search.space_code import space_code
 from perft.search.trust import remember, require_trusted
@@ -25,6 +26,13 @@ from perft.searches import (
 )
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task, root_of
+
+During = Callable[[str], contextlib.AbstractContextManager[None]]
+"""Says what goes on inside, as `Stages.during`."""
+
+
+def _quiet(_text: str) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ class Wish:
     workers_per_group: int = 1
     groups: int | None = None
     slots: int | None = None
+    gpus_per_worker: float | None = None
     seed: int = 0
     dtype: str = "auto"
     experts: str = "auto"
@@ -71,8 +80,12 @@ class Wish:
     rung_accuracy: bool | None = None
 
 
-def prepare(wish: Wish) -> Prepared:
+def prepare(wish: Wish, during: During = _quiet) -> Prepared:
     """Checks a new search and makes its folder.
+
+    Args:
+        wish: what the user asked for.
+        during: says what takes long.
 
     Raises:
         PerftError: the first thing that cannot work: space, base, data, storage, or the name.
@@ -83,13 +96,17 @@ def prepare(wish: Wish) -> Prepared:
     space_file = str(Path(wish.space).expanduser().resolve()) if wish.space.endswith(".py") else ""
     base_model = _absolute(wish.base_model)
     data = _absolute(wish.data)
+    require_gpus(wish.gpus_per_worker, wish.workers_per_group)
     root = Storage(wish.storage or default_storage())
     if wish.name is not None:
         _require_new(root, wish.name)
-    check_base(base_model)
+    with during("reading the base"):
+        check_base(base_model)
+        base_fingerprint = fingerprint(base_directory(base_model))
     require_experts(wish.experts, training=True)
     source = space.source(data, wish.validation_size, wish.seed)
-    task = load_task(source)
+    with during("reading the task"):
+        task = load_task(source)
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
     rungs = draw.rungs()
     _require_rows(space.training(base_model is None).batch_size, wish.workers_per_group)
@@ -99,7 +116,7 @@ def prepare(wish: Wish) -> Prepared:
         space=space_file or wish.space,
         task=source.name,
         base_model=base_model,
-        base_fingerprint=fingerprint(base_directory(base_model)),
+        base_fingerprint=base_fingerprint,
         data=data,
         data_fingerprint=task.fingerprint,
         validation_size=wish.validation_size,
@@ -111,6 +128,7 @@ def prepare(wish: Wish) -> Prepared:
         groups=wish.groups,
         workers_per_group=wish.workers_per_group,
         slots=wish.slots,
+        gpus_per_worker=wish.gpus_per_worker,
         seed=wish.seed,
         dtype=wish.dtype,
         experts=wish.experts,
@@ -135,7 +153,9 @@ def prepare_resume(
     num_trials: int | None = None,
     trust_code: bool = False,
     besides: Collection[str] = (),
+    gpus_per_worker: float | None = None,
     tell: Callable[[str], None] = print,
+    during: During = _quiet,
 ) -> Prepared:
     """Takes up a search where it was interrupted, or goes on with one that has ended.
 
@@ -146,7 +166,9 @@ def prepare_resume(
         num_trials: trials in all; None for as many as it has.
         trust_code: whether the file that the search's folder names may be run unseen.
         besides: further settings that the user named, none of which can change.
+        gpus_per_worker: to have instead of those that the search had; None to keep them.
         tell: shows the user a line.
+        during: says what takes long.
 
     Raises:
         PerftError: if there is no such search, what it follows from has changed since, its space
@@ -158,14 +180,21 @@ def prepare_resume(
     _refuse(settings, besides)
     settings = _with_trials(settings, search, num_trials)
     settings = _with_space(settings, space, root.place, trust_code=trust_code, tell=tell)
-    check_base(settings.base_model)
+    if gpus_per_worker is not None:
+        require_gpus(gpus_per_worker, settings.workers_per_group)
+        settings = dataclasses.replace(settings, gpus_per_worker=gpus_per_worker)
+    with during("reading the base"):
+        check_base(settings.base_model)
+        base_fingerprint = fingerprint(base_directory(settings.base_model))
     require_experts(settings.experts, training=True)
     found = find_space(settings.space)
     source = found.source(settings.data, settings.validation_size, settings.seed)
+    with during("reading the task"):
+        data_fingerprint = load_task(source).fingerprint
     now = dataclasses.replace(
         settings,
-        data_fingerprint=load_task(source).fingerprint,
-        base_fingerprint=fingerprint(base_directory(settings.base_model)),
+        data_fingerprint=data_fingerprint,
+        base_fingerprint=base_fingerprint,
         space_code=space_code(space_module(settings.space)),
         versions=installed_versions(),
     )

@@ -6,7 +6,6 @@ answered from the trials' saved states, and the rest is trained.
 
 import contextlib
 import dataclasses
-import functools
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,16 +15,13 @@ from typing import TYPE_CHECKING
 
 import optuna
 import ray
-from rich.console import Console
 
 from perft.errors import PerftError, SearchError
 from perft.packing.deaths import DEATHS
-from perft.packing.groups import (
-    STOP_SECONDS,
-    GroupShape,
-    WorkerGroups,
-)
+from perft.packing.groups import STOP_SECONDS, WorkerGroups
 from perft.packing.machines import require_compilers, require_shared
+from perft.packing.shape import GroupShape
+from perft.search.announce import announce
 from perft.search.cluster import find_cluster, start_ray
 from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
 from perft.search.follow import Follow
@@ -34,6 +30,7 @@ from perft.search.ledger import Ledger
 from perft.search.lock import locked
 from perft.search.prepare import Prepared
 from perft.search.shape import shape_on
+from perft.search.stages import Stages
 from perft.search.tuning import tune_trials
 from perft.search.view import View
 from perft.searches import SEARCH_FILE
@@ -42,9 +39,6 @@ from perft.trial import TrialResult
 
 if TYPE_CHECKING:
     from perft.tracking import Tracker
-
-PATIENCE_SECONDS = 60.0
-"""Time for the worker groups to start; then the user hears that they may be waiting for room."""
 
 MEETING_POINTS = 4
 """Meeting points that a search may use up before it gives up."""
@@ -65,12 +59,12 @@ class Finished:
     tracking_uri: str
 
 
-def run_search(prepared: Prepared, console: Console) -> Finished:
+def run_search(prepared: Prepared, stages: Stages) -> Finished:
     """Runs a prepared search to its end.
 
     Args:
         prepared: what `prepare` or `prepare_resume` gave.
-        console: where the user watches.
+        stages: where the user watches.
 
     Raises:
         SearchError: if another process runs it, no Ray can be had, the cluster is too small, its
@@ -79,25 +73,25 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
         StorageError: if storage or tracking cannot be written.
     """
     if prepared.resume and _has_ended(prepared):
-        console.print(f"search {prepared.settings.name} ran to its end before", highlight=False)
+        stages.say(f"search {prepared.settings.name} ran to its end before")
         return Finished(
             read_results(prepared.search),
             read_all_scores(prepared.search),
             prepared.settings.tracking_uri,
         )
-    tell = functools.partial(console.print, highlight=False, soft_wrap=True)
     name = prepared.settings.name
-    with interruptible(tell) as take_signals, locked(prepared.search, name):
-        cluster = find_cluster()
-        tell(cluster.why)
-
-        def start() -> None:
-            start_ray(cluster, tell)
-            take_signals()
-
+    with interruptible(stages.say) as take_signals, locked(prepared.search, name, stages.say):
         try:
-            with _ray_and_tracker(prepared, start) as tracker:
-                return _run(prepared, tracker, console)
+            with stages.during("looking for a Ray cluster"):
+                cluster = find_cluster()
+            stages.say(cluster.why)
+
+            def start() -> None:
+                start_ray(cluster, stages.say)
+                take_signals()
+
+            with _ray_and_tracker(prepared, start, stages) as tracker:
+                return _run(prepared, tracker, stages, joined=cluster.address is not None)
         except KeyboardInterrupt as error:
             raise interrupted(prepared.search, prepared.settings) from error
 
@@ -108,21 +102,24 @@ def _has_ended(prepared: Prepared) -> bool:
     return is_concluded(prepared.search) and len(read_results(prepared.search)) >= wanted
 
 
-def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
+def _run(prepared: Prepared, tracker: "Tracker", stages: Stages, *, joined: bool) -> Finished:
     """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
     ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
     try:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        shape = shape_on(prepared, nodes)
-        settings = dataclasses.replace(prepared.settings, groups=shape.groups, slots=shape.slots)
+        shape, nodes = shape_on(prepared, stages, joined=joined)
+        settings = dataclasses.replace(
+            prepared.settings, groups=shape.groups, slots=shape.slots, gpus_per_worker=shape.gpus
+        )
         settings.write(prepared.search)
-        require_shared(prepared.search, SEARCH_FILE, nodes)
-        if settings.compile:
-            require_compilers(nodes)
+        with stages.during("asking the machines of the cluster whether they have what it takes"):
+            require_shared(prepared.search, SEARCH_FILE, nodes, gpus=shape.use_gpu)
+            if settings.compile:
+                require_compilers(nodes, gpus=shape.use_gpu)
         tracker.log_params(settings.to_json())
         prepared = dataclasses.replace(prepared, settings=settings)
-        scores = _search_on(prepared, shape, ledger, console)
-        conclude(prepared, ledger.results(), tracker, scores)
+        scores = _search_on(prepared, shape, ledger, stages)
+        with stages.during("ending Ray, and drawing the front"):
+            conclude(prepared, ledger.results(), tracker, scores)
     except BaseException:
         with contextlib.suppress(PerftError):  # what went wrong first must be seen
             conclude_failed(prepared, ledger.results(), tracker)
@@ -131,7 +128,9 @@ def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
 
 
 @contextlib.contextmanager
-def _ray_and_tracker(prepared: Prepared, start: Callable[[], None]) -> Iterator["Tracker"]:
+def _ray_and_tracker(
+    prepared: Prepared, start: Callable[[], None], stages: Stages
+) -> Iterator["Tracker"]:
     """Starts Ray; what takes long to import or to open is done while its processes come up."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -146,9 +145,12 @@ def _ray_and_tracker(prepared: Prepared, start: Callable[[], None]) -> Iterator[
             conclude_failed(prepared, [], opening.result())
         raise
     try:
-        yield opening.result()
+        with stages.during("opening the records in MLflow"):
+            tracker = opening.result()
+        yield tracker
     finally:
-        ray.shutdown()
+        with stages.during("ending Ray"):
+            ray.shutdown()
 
 
 def _open_tracker(prepared: Prepared) -> "Tracker":
@@ -165,35 +167,28 @@ def _open_tracker(prepared: Prepared) -> "Tracker":
     )
 
 
-def _search_on(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Console) -> Scores:
+def _search_on(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
     """Searches, and goes on from what is saved when the meeting point has died."""
     for _ in range(MEETING_POINTS - 1):
         try:
-            return _search(prepared, shape, ledger, console)
+            return _search(prepared, shape, ledger, stages)
         except _MeetingLostError:
-            console.print("the meeting point died; the search goes on from what is saved")
+            stages.say("the meeting point died; the search goes on from what is saved")
             ledger.entries.clear()  # everything is told once more
-    return _search(prepared, shape, ledger, console)
+    return _search(prepared, shape, ledger, stages)
 
 
 class _MeetingLostError(SearchError):
     """The meeting point has died, and with it what it knew."""
 
 
-def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Console) -> Scores:
+def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
     settings = prepared.settings
-    with _worker_groups(prepared, shape) as groups:
-        view = View(
-            console,
-            settings.num_trials,
-            settings.max_steps,
-            ledger.entries,
-            lambda: ray.get(groups.meeting.status.remote())["steps"],
-        )
+    with _worker_groups(prepared, shape, stages) as groups:
+        view = View(stages, settings.num_trials, settings.max_steps, ledger.entries, groups.steps)
         with view.running():
-            view.stage("starting the worker groups")
             compiles = settings.compile or (settings.compile is None and shape.use_gpu)
-            for told in ((_announce, (groups, view, compiles)), (_relay_notes, (groups, view))):
+            for told in ((announce, (groups, view, compiles)), (_relay_notes, (groups, view))):
                 threading.Thread(target=told[0], args=told[1], daemon=True).start()
             follow = Follow(ledger, view, groups.meeting, settings.num_trials)
             try:
@@ -217,26 +212,8 @@ def _relay_notes(groups: WorkerGroups, view: View) -> None:
                 view.note(text)
 
 
-def _announce(groups: WorkerGroups, view: View, compiles: bool) -> None:
-    """Says when the bases are loaded, and what is waited for if that takes long.
-
-    Ends with the meeting point, if that is sooner.
-    """
-    with contextlib.suppress(ray.exceptions.RayError):
-        ready = groups.meeting.all_ready.remote()
-        if not ray.wait([ready], timeout=PATIENCE_SECONDS)[0]:
-            started, shape = ray.get(groups.meeting.status.remote())["started"], groups.shape
-            if started < shape.groups:
-                view.stage(
-                    f"{started} of {shape.groups} worker groups have found room on the cluster"
-                    f"{', and train for all' if started else ''}; each needs {shape.needs}"
-                )
-        ray.get(ready)
-        view.stage(f"training{'; the first steps compile the base' if compiles else ''}")
-
-
 @contextlib.contextmanager
-def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGroups]:
+def _worker_groups(prepared: Prepared, shape: GroupShape, stages: Stages) -> Iterator[WorkerGroups]:
     settings = prepared.settings
     groups = WorkerGroups(
         shape,
@@ -261,7 +238,8 @@ def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGrou
         patience = 0.0
         raise
     finally:
-        groups.stop(patience)
+        with stages.during("ending the worker groups"):
+            groups.stop(patience)
 
 
 def _scores(groups: WorkerGroups, ledger: Ledger, view: View) -> Scores:

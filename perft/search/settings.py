@@ -29,6 +29,26 @@ def _version(package: str) -> str:
         return perft.__version__  # run from its source tree, without being installed
 
 
+def require_gpus(per_worker: float | None, workers: int) -> None:
+    """Checks how many GPUs a worker is to have, of so many in a group.
+
+    Raises:
+        ConfigError: if workers cannot train so.
+    """
+    if per_worker is None or per_worker == 0:
+        return
+    if not 0 < per_worker <= 1:
+        raise ConfigError(
+            f"gpus_per_worker is {per_worker:g}, wanted 0 for CPUs, 1, or a part of one: a worker "
+            "trains on one GPU; a larger base is shared among more --workers-per-group"
+        )
+    if per_worker < 1 and workers > 1:
+        raise ConfigError(
+            f"gpus_per_worker is {per_worker:g}, and the {workers} workers of a group cannot share "
+            "a GPU; make it 1, or --workers-per-group 1"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
     """One search.
@@ -50,6 +70,8 @@ class SearchSettings:
         groups: worker groups; None until the search has seen its cluster.
         workers_per_group: processes that share one base.
         slots: trials that one group trains together; None as for `groups`.
+        gpus_per_worker: one, a part of one that lone workers share, or 0 for CPUs; None as for
+            `groups`.
         seed: seeds the proposals, the adapters and the order of the data.
         dtype: dtype of the base, or "auto".
         experts: how the base's experts are computed, as `load_base` takes it.
@@ -83,6 +105,7 @@ class SearchSettings:
     checkpointing: bool = False
     compile: bool | None = None
     rung_accuracy: bool = True
+    gpus_per_worker: float | None = None
     versions: Mapping[str, str] = field(default_factory=installed_versions)
     space_code: Mapping[str, str] = field(default_factory=dict)
 
@@ -91,6 +114,7 @@ class SearchSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, found {value}")
+        require_gpus(self.gpus_per_worker, self.workers_per_group)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as a dictionary of JSON values."""
