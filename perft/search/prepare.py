@@ -1,6 +1,5 @@
 """Everything that can be refused before a worker starts, and the settings that come of it."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from perft.invocation import command_line
 from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.search.changes import begun_trials, other_versions, require_unchanged
-from perft.search.settings import SearchSettings, installed_versions, require_gpus
+from perft.search.settings import SearchSettings, installed_versions
 from perft.search.space import Draw, find_space, has_rung_accuracy, space_module
 from perft.search.space_code import space_code
+from perft.search.stages import During, quietly
 from perft.search.trust import remember, require_trusted
 from perft.searches import (
     SEARCH_FILE,
@@ -26,13 +26,6 @@ from perft.searches import (
 )
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task, root_of
-
-During = Callable[[str], contextlib.AbstractContextManager[None]]
-"""Says what goes on inside, as `Stages.during`."""
-
-
-def _quiet(_text: str) -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ class Wish:
     rung_accuracy: bool | None = None
 
 
-def prepare(wish: Wish, during: During = _quiet) -> Prepared:
+def prepare(wish: Wish, during: During = quietly) -> Prepared:
     """Checks a new search and makes its folder.
 
     Args:
@@ -96,7 +89,6 @@ def prepare(wish: Wish, during: During = _quiet) -> Prepared:
     space_file = str(Path(wish.space).expanduser().resolve()) if wish.space.endswith(".py") else ""
     base_model = _absolute(wish.base_model)
     data = _absolute(wish.data)
-    require_gpus(wish.gpus_per_worker, wish.workers_per_group)
     root = Storage(wish.storage or default_storage())
     if wish.name is not None:
         _require_new(root, wish.name)
@@ -155,7 +147,7 @@ def prepare_resume(
     besides: Collection[str] = (),
     gpus_per_worker: float | None = None,
     tell: Callable[[str], None] = print,
-    during: During = _quiet,
+    during: During = quietly,
 ) -> Prepared:
     """Takes up a search where it was interrupted, or goes on with one that has ended.
 
@@ -181,23 +173,19 @@ def prepare_resume(
     settings = _with_trials(settings, search, num_trials)
     settings = _with_space(settings, space, root.place, trust_code=trust_code, tell=tell)
     if gpus_per_worker is not None:
-        require_gpus(gpus_per_worker, settings.workers_per_group)
         settings = dataclasses.replace(settings, gpus_per_worker=gpus_per_worker)
-    with during("reading the base"):
+    with during("reading the base and the task"):
         check_base(settings.base_model)
-        base_fingerprint = fingerprint(base_directory(settings.base_model))
-    require_experts(settings.experts, training=True)
-    found = find_space(settings.space)
-    source = found.source(settings.data, settings.validation_size, settings.seed)
-    with during("reading the task"):
-        data_fingerprint = load_task(source).fingerprint
-    now = dataclasses.replace(
-        settings,
-        data_fingerprint=data_fingerprint,
-        base_fingerprint=base_fingerprint,
-        space_code=space_code(space_module(settings.space)),
-        versions=installed_versions(),
-    )
+        require_experts(settings.experts, training=True)
+        found = find_space(settings.space)
+        source = found.source(settings.data, settings.validation_size, settings.seed)
+        now = dataclasses.replace(
+            settings,
+            data_fingerprint=load_task(source).fingerprint,
+            base_fingerprint=fingerprint(base_directory(settings.base_model)),
+            space_code=space_code(space_module(settings.space)),
+            versions=installed_versions(),
+        )
     require_unchanged(settings, now)
     for line in other_versions(settings, now):
         tell(line)

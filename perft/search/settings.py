@@ -29,7 +29,7 @@ def _version(package: str) -> str:
         return perft.__version__  # run from its source tree, without being installed
 
 
-def require_gpus(per_worker: float | None, workers: int) -> None:
+def _require_gpus(per_worker: float | None, workers: int) -> None:
     """Checks how many GPUs a worker is to have, of so many in a group.
 
     Raises:
@@ -114,7 +114,7 @@ class SearchSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, found {value}")
-        require_gpus(self.gpus_per_worker, self.workers_per_group)
+        _require_gpus(self.gpus_per_worker, self.workers_per_group)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as a dictionary of JSON values."""

@@ -3,12 +3,20 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
 QUIET_SECONDS = 1.0
 """How long something may take before the user hears what it is."""
+
+During = Callable[[str], contextlib.AbstractContextManager[None]]
+"""Says what goes on inside, as `Stages.during`."""
+
+
+def quietly(_text: str) -> contextlib.AbstractContextManager[None]:
+    """A `During` that says nothing."""
+    return contextlib.nullcontext()
 
 
 class Stages:
