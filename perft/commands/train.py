@@ -37,9 +37,6 @@ NAME = "trial"
 LARGEST_SIZE = 2**16
 LARGEST_WEIGHT = 1000.0
 
-_FORMS = {"alpha": "lora", "activation": "parallel"}
-"""Settings that only one form of PEFT experts has."""
-
 
 def main(
     *,
@@ -169,9 +166,11 @@ def _config(
     for name in given:
         if name not in known:
             raise ConfigError(f"{settings['variant']} has no {option_of(name)}; leave it out")
-    for name, form in _FORMS.items():
-        if name in given and "form" in known and given.get("form", "lora") != form:
-            raise ConfigError(f"{option_of(name)} is of the form {form}; leave it out")
+    if "activation" in given and given.get("form", "lora") == "lora":
+        raise ConfigError(
+            f'form "lora" has no activation, found --activation {given["activation"]}; leave it '
+            "out, or add --form parallel"
+        )
     training = space.training(embedded)
     if lr is not None:
         training = dataclasses.replace(training, lr=lr)
