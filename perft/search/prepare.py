@@ -11,7 +11,7 @@ from perft.invocation import command_line
 from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.search.changes import begun_trials, other_versions, require_unchanged
-from perft.search.settings import SearchSettings, installed_versions
+from perft.search.settings import SearchSettings, installed_versions, tracking_uri_of
 from perft.search.space import Draw, find_space, has_rung_accuracy, space_module
 from perft.search.space_code import space_code
 from perft.search.trust import remember, require_trusted
@@ -25,6 +25,7 @@ from perft.searches import (
 )
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task, root_of
+from perft.tracking import require_usable
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Prepared:
         source: where its task comes from.
         search: its folder.
         root: the place that holds the folder.
+        tracking_uri: MLflow's, with whatever login it holds.
         resume: whether it goes on.
     """
 
@@ -45,6 +47,7 @@ class Prepared:
     source: TaskSource
     search: Storage
     root: str
+    tracking_uri: str
     resume: bool
 
 
@@ -93,6 +96,8 @@ def prepare(wish: Wish) -> Prepared:
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
     rungs = draw.rungs()
     _require_rows(space.training(base_model is None).batch_size, wish.workers_per_group)
+    tracking_uri = default_tracking_uri()
+    require_usable(tracking_uri)
     name = wish.name or fresh_name(root, wish.space)
     settings = SearchSettings(
         name=name,
@@ -103,8 +108,8 @@ def prepare(wish: Wish) -> Prepared:
         data=data,
         data_fingerprint=task.fingerprint,
         validation_size=wish.validation_size,
-        storage=root.place,
-        tracking_uri=default_tracking_uri(),
+        storage=masked(root.place),
+        tracking_uri=masked(tracking_uri),
         num_trials=space.num_trials if wish.num_trials is None else wish.num_trials,
         max_steps=rungs[-1],
         rungs=rungs,
@@ -124,7 +129,7 @@ def prepare(wish: Wish) -> Prepared:
     _remember_places(settings, source)
     search = root.child(name).prepare()
     remember_search(name, root.place)
-    return Prepared(settings, draw, source, search, root.place, resume=False)
+    return Prepared(settings, draw, source, search, root.place, tracking_uri, resume=False)
 
 
 def prepare_resume(
@@ -156,6 +161,8 @@ def prepare_resume(
     search = root.child(name)
     settings = SearchSettings.read(search)
     _refuse(settings, besides)
+    tracking_uri = tracking_uri_of(settings)
+    settings = dataclasses.replace(settings, tracking_uri=masked(tracking_uri))
     settings = _with_trials(settings, search, num_trials)
     settings = _with_space(settings, space, root.place, trust_code=trust_code, tell=tell)
     check_base(settings.base_model)
@@ -175,7 +182,7 @@ def prepare_resume(
     _remember_places(settings, source)
     remember_search(name, root.place)
     draw = Draw(found, settings.base_model is None, settings.seed, settings.max_steps)
-    return Prepared(settings, draw, source, search, root.place, resume=True)
+    return Prepared(settings, draw, source, search, root.place, tracking_uri, resume=True)
 
 
 def require_experts(experts: str, *, training: bool) -> None:

@@ -12,13 +12,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import optuna
 import ray
 from rich.console import Console
 
-from perft.errors import PerftError, SearchError
+from perft.errors import PerftError, SearchError, StorageError
 from perft.packing.deaths import DEATHS
 from perft.packing.groups import (
     STOP_SECONDS,
@@ -34,14 +33,13 @@ from perft.search.ledger import Ledger
 from perft.search.lock import locked
 from perft.search.prepare import Prepared
 from perft.search.shape import shape_on
+from perft.search.sync import sync
 from perft.search.tuning import tune_trials
 from perft.search.view import View
 from perft.searches import SEARCH_FILE
 from perft.selection import best, is_concluded, knee, pareto_front, read_all_scores, read_results
+from perft.tracking import Tracker, is_sent
 from perft.trial import TrialResult
-
-if TYPE_CHECKING:
-    from perft.tracking import Tracker
 
 PATIENCE_SECONDS = 60.0
 """Time for the worker groups to start; then the user hears that they may be waiting for room."""
@@ -78,14 +76,16 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
         InterruptedSearchError: if the user stops it.
         StorageError: if storage or tracking cannot be written.
     """
+    tell = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     if prepared.resume and _has_ended(prepared):
         console.print(f"search {prepared.settings.name} ran to its end before", highlight=False)
+        if not is_sent(prepared.search):
+            _catch_up(prepared, tell)
         return Finished(
             read_results(prepared.search),
             read_all_scores(prepared.search),
             prepared.settings.tracking_uri,
         )
-    tell = functools.partial(console.print, highlight=False, soft_wrap=True)
     name = prepared.settings.name
     with interruptible(tell) as take_signals, locked(prepared.search, name):
         cluster = find_cluster()
@@ -96,7 +96,7 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
             take_signals()
 
         try:
-            with _ray_and_tracker(prepared, start) as tracker:
+            with _ray_and_tracker(prepared, start, tell) as tracker:
                 return _run(prepared, tracker, console)
         except KeyboardInterrupt as error:
             raise interrupted(prepared.search, prepared.settings) from error
@@ -108,9 +108,9 @@ def _has_ended(prepared: Prepared) -> bool:
     return is_concluded(prepared.search) and len(read_results(prepared.search)) >= wanted
 
 
-def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
+def _run(prepared: Prepared, tracker: Tracker, console: Console) -> Finished:
     """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
-    ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
+    ledger = _ledger(prepared, tracker)
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         shape = shape_on(prepared, nodes)
@@ -122,28 +122,33 @@ def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
         tracker.log_params(settings.to_json())
         prepared = dataclasses.replace(prepared, settings=settings)
         scores = _search_on(prepared, shape, ledger, console)
-        conclude(prepared, ledger.results(), tracker, scores)
-    except BaseException:
+        conclude(prepared, ledger, tracker, scores)
+    except BaseException as error:
         with contextlib.suppress(PerftError):  # what went wrong first must be seen
-            conclude_failed(prepared, ledger.results(), tracker)
+            conclude_failed(prepared, ledger, tracker, error)
         raise
+    tracker.close()
+    ledger.complete_runs()
     return Finished(ledger.results(), scores, settings.tracking_uri)
 
 
 @contextlib.contextmanager
-def _ray_and_tracker(prepared: Prepared, start: Callable[[], None]) -> Iterator["Tracker"]:
+def _ray_and_tracker(
+    prepared: Prepared, start: Callable[[], None], tell: Callable[[str], None]
+) -> Iterator[Tracker]:
     """Starts Ray; what takes long to import or to open is done while its processes come up."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     pool = ThreadPoolExecutor(max_workers=1)  # imports in two of its threads may block each other
-    opening = pool.submit(_open_tracker, prepared)
+    opening = pool.submit(_open_tracker, prepared, tell)
     pool.submit(import_drawing)
     pool.shutdown(wait=False)  # a cluster that is up is not kept waiting for what draws
     try:
         start()
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(PerftError):
-            conclude_failed(prepared, [], opening.result())
+            tracker = opening.result()
+            conclude_failed(prepared, _ledger(prepared, tracker), tracker, error)
         raise
     try:
         yield opening.result()
@@ -151,18 +156,22 @@ def _ray_and_tracker(prepared: Prepared, start: Callable[[], None]) -> Iterator[
         ray.shutdown()
 
 
-def _open_tracker(prepared: Prepared) -> "Tracker":
-    from perft.tracking import Tracker  # noqa: PLC0415 - MLflow is slow to import
-
+def _open_tracker(prepared: Prepared, tell: Callable[[str], None]) -> Tracker:
     settings = prepared.settings
-    return Tracker.open(
-        settings.tracking_uri,
-        settings.name,
-        storage=prepared.search.place,
-        resume=prepared.resume,
-        params=settings.to_json(),
-        tags={"perft.space": settings.space, "perft.base": settings.base_model or "embedded"},
-    )
+    begin = Tracker.resume if prepared.resume else Tracker.start
+    return begin(prepared.tracking_uri, prepared.search, settings.name, settings.to_json(), tell)
+
+
+def _ledger(prepared: Prepared, tracker: Tracker) -> Ledger:
+    return Ledger(prepared.search, tracker, prepared.settings.max_steps)
+
+
+def _catch_up(prepared: Prepared, tell: Callable[[str], None]) -> None:
+    """Sends what MLflow has not of a search that has ended; it has ended all the same."""
+    try:
+        sync(prepared.search, prepared.settings, prepared.tracking_uri, tell)
+    except StorageError as error:
+        tell(f"its runs are not complete: {error}")
 
 
 def _search_on(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Console) -> Scores:
