@@ -1,7 +1,6 @@
 """Starts and stops the worker groups of a search: one Ray Train run each, beside Ray Tune."""
 
 import contextlib
-import dataclasses
 import functools
 import gc
 import itertools
@@ -127,14 +126,14 @@ def _require(what: str, groups: int, workers: int, found: int) -> None:
         )
 
 
-def _work(flat: dict[str, Any]) -> None:
+def _work(told: dict[str, Any]) -> None:
     # What an import makes stays: to look through it for garbage took a sixth of the time.
     gc.disable()
     from perft.packing.worker import work  # noqa: PLC0415 - only workers need torch
 
     gc.freeze()
     gc.enable()
-    work(flat)
+    work(told["settings"])
 
 
 def _trainer_of(shape: GroupShape) -> Callable[..., Any]:
@@ -240,7 +239,7 @@ class WorkerGroups:
         )
         return _trainer_of(shape)(
             _work,
-            train_loop_config=dataclasses.asdict(settings),
+            train_loop_config={"settings": settings},
             scaling_config=ray.train.ScalingConfig(
                 num_workers=shape.workers,
                 use_gpu=shape.use_gpu,

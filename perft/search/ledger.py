@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from perft.masking import masked
 from perft.packing.places import ADAPTERS, trial_folder
 from perft.selection import result_line, write_results
 from perft.storage import Storage
@@ -77,7 +78,7 @@ class Ledger:
         """A trial has ended; `error` says why it failed, None that it did not."""
         entry = self.entries[number]
         if error is not None:
-            entry.outcome, entry.error = "failed", error
+            entry.outcome, entry.error = "failed", masked(error)
         else:
             full = bool(entry.reports) and entry.reports[-1].step >= self._max_steps
             entry.outcome = "complete" if full else "pruned"
