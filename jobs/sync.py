@@ -1,5 +1,6 @@
 """Completes a search's runs in MLflow, which was away while they were recorded."""
 
+import functools
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -29,15 +30,18 @@ def main(
     ended. They go where the search recorded them, or to MLFLOW_TRACKING_URI.
     """
     console = Console(soft_wrap=True)
+    tell = functools.partial(console.print, highlight=False, markup=False)
     search = find_search(storage or default_storage(), name)
     settings = SearchSettings.read(search)
     uri = tracking_uri_of(settings)
-    if not sync(
-        search, settings, uri, lambda line: console.print(line, highlight=False, markup=False)
-    ):
+    with console.status("sending MLflow what it has not"):
+        is_complete = sync(search, settings, uri, tell)
+    if not is_complete:
         raise StorageError(f"the runs of search {name!r} are not complete yet")
     console.print(
-        f"MLflow has all of search {name}\nlook:    {where_to_look(uri)}", highlight=False
+        f"MLflow has all of search {name}\nlook:    {where_to_look(uri)}",
+        highlight=False,
+        markup=False,
     )
 
 

@@ -1,20 +1,17 @@
 """The end of a search: what is written to its folder and logged with its parent run."""
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ray
 
-from perft.home import home
 from perft.packing.places import PREDICTIONS, trial_folder
+from perft.search.drawing import draw
 from perft.search.ledger import Ledger
 from perft.search.prepare import Prepared
 from perft.search.space import space_module
-from perft.search.settings import SearchSettings
 from perft.selection import pareto_front, write_scores
-from perft.storage import Storage
 from perft.tracking import PATIENCE_SECONDS, Tracker, environment
 from perft.trial import TrialResult
 
@@ -23,15 +20,6 @@ STOPPING_SECONDS = 2.0
 
 Scores = Mapping[int, Mapping[str, tuple[int, int]]]
 """Correct and scored examples by trial and test split."""
-
-
-def import_drawing() -> None:
-    """Imports what the table and the plots take: two seconds, best spent while Ray starts."""
-    # Where matplotlib keeps its list of fonts; by default in the user's home.
-    os.environ.setdefault("MPLCONFIGDIR", str(home() / "matplotlib"))
-    import scipy.stats  # type: ignore[import-untyped]  # noqa: F401, PLC0415
-
-    import perft.selection.files  # noqa: F401, PLC0415
 
 
 def conclude(prepared: Prepared, ledger: Ledger, tracker: Tracker, scores: Scores) -> None:
@@ -90,18 +78,6 @@ def conclude_failed(
 def front_of(results: list[TrialResult]) -> set[int]:
     """Numbers of the trials on the Pareto front."""
     return {trial.number for trial in pareto_front(results)}
-
-
-def draw(search: Storage, settings: SearchSettings, results: list[TrialResult]) -> list[str]:
-    """Writes the table and the plots into the search's folder; their names."""
-    from perft.selection.files import result_files  # noqa: PLC0415 - plotting is slow to import
-
-    if not any(result.outcome == "complete" for result in results):
-        return []
-    files = result_files(results, f"{settings.name}: {settings.task}")
-    for name, data in files.items():
-        search.write(name, data)
-    return list(files)
 
 
 def _write_files(prepared: Prepared, ledger: Ledger, tracker: Tracker) -> list[str]:

@@ -17,7 +17,7 @@ import optuna
 import ray
 from rich.console import Console
 
-from perft.errors import PerftError, SearchError, StorageError
+from perft.errors import PerftError, SearchError
 from perft.packing.deaths import DEATHS
 from perft.packing.groups import (
     STOP_SECONDS,
@@ -26,7 +26,8 @@ from perft.packing.groups import (
 )
 from perft.packing.machines import require_compilers, require_shared
 from perft.search.cluster import find_cluster, start_ray
-from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
+from perft.search.conclude import Scores, conclude, conclude_failed
+from perft.search.drawing import import_drawing
 from perft.search.follow import Follow
 from perft.search.interrupt import interrupted, interruptible
 from perft.search.ledger import Ledger
@@ -170,8 +171,8 @@ def _catch_up(prepared: Prepared, tell: Callable[[str], None]) -> None:
     """Sends what MLflow has not of a search that has ended; it has ended all the same."""
     try:
         sync(prepared.search, prepared.settings, prepared.tracking_uri, tell)
-    except StorageError as error:
-        tell(f"its runs are not complete: {error}")
+    except PerftError as error:
+        tell(f"its runs in MLflow are not complete: {error}")
 
 
 def _search_on(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Console) -> Scores:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from perft.search.conclude import draw
+from perft.search.drawing import draw
 from perft.search.lock import locked
 from perft.search.settings import SearchSettings
 from perft.selection import read_results, result_line, write_results

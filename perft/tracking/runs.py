@@ -5,6 +5,7 @@ its answer was lost. A run is looked up before it is made, and a number has the 
 gives it.
 """
 
+import contextlib
 import math
 import tempfile
 from collections.abc import Collection, Mapping
@@ -75,8 +76,7 @@ class Runs:
             if self._status != "RUNNING" and search.status == "RUNNING":
                 self._client.update_run(self.run_id, status="RUNNING")
                 self._status = "RUNNING"
-            # Also proves, before any work is done, that artifacts can be stored.
-            self._client.log_dict(self.run_id, dict(search.params), "search.json")
+            self._prove_artifacts(search, is_new=not found)
 
     @property
     def ids(self) -> dict[int, str]:
@@ -120,6 +120,16 @@ class Runs:
             if self._status != search.status:
                 self._end(self.run_id, search.status, search.ended)
                 self._status = search.status
+
+    def _prove_artifacts(self, search: SearchRecord, *, is_new: bool) -> None:
+        """Stores one before any work is done; a search that cannot does not begin."""
+        try:
+            self._client.log_dict(self.run_id, dict(search.params), "search.json")
+        except Exception:
+            if is_new:
+                with contextlib.suppress(Exception):
+                    self._client.set_terminated(self.run_id, "FAILED")
+            raise
 
     def _send_numbers(self, child: _Child, trial: TrialRecord) -> None:
         settings = {n: v for n, v in trial.config.to_flat().items() if n not in child.params}

@@ -68,9 +68,8 @@ class Tracker:
         records = Records(
             folder, SearchRecord(name=name, place=masked(folder.place), params=params)
         )
-        runs = _open_runs(tracking_uri, records)
         records.keep_search(records.search)
-        return cls(tracking_uri, records, runs, tell)
+        return cls(tracking_uri, records, _open_runs(tracking_uri, records), tell)
 
     @classmethod
     def resume(
@@ -208,7 +207,7 @@ class Tracker:
             Whether MLflow has all.
         """
         if not self._sender.wait(min(patience, _UNSAID_SECONDS)):
-            self._tell(f"waiting up to {patience:.0f} s for MLflow to take the last records")
+            self._tell(f"sending MLflow the last records; it has {patience:.0f} s for each")
         is_sent = self._sender.wait(patience)
         self._sender.close()
         if is_sent:

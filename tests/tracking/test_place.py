@@ -154,6 +154,8 @@ def test_artifacts_that_cannot_be_stored_are_found_at_the_start(tmp_path: Path, 
     (tmp_path / "mlartifacts").write_text("no folder")
     with pytest.raises(StorageError, match="cannot record runs in"):
         Tracker.start(f"sqlite:///{tmp_path}/mlflow.db", folder, "first", {}, print)
+    client, experiment = connect(f"sqlite:///{tmp_path}/mlflow.db")
+    assert [run.info.status for run in client.search_runs([experiment])] == ["FAILED"]
 
 
 def test_a_deleted_experiment_is_named(tmp_path: Path):
