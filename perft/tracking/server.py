@@ -80,8 +80,8 @@ def require_server(uri: str) -> None:
     """Checks that an MLflow server answers, and lets one in.
 
     Raises:
-        StorageError: if it is none, or asks for a login.
-        OSError: if it does not answer.
+        StorageError: if the URI is none, or the server asks for a login.
+        OSError: if it does not answer, or not as one of MLflow.
         ValueError: if requests cannot make sense of the address.
     """
     server = Server.at(uri)
@@ -98,21 +98,18 @@ def require_server(uri: str) -> None:
         # The useful part is at the end of three errors in each other.
         cause = getattr(error.args[0] if error.args else error, "reason", error)
         raise OSError(str(cause).rpartition(": ")[2]) from error
-    said = masked(" ".join(answer.text.split()))[:_LONGEST]
-    found = f"cannot record runs in {masked(uri)}: it answers {answer.status_code}"
+    found = f"it answers {answer.status_code} {answer.reason}"
     if answer.status_code in _REFUSALS:
-        if _has_login_of_mlflows():
-            return
-        raise StorageError(
-            f"{found} ({said}); set {_USER} and {_PASSWORD}, or {_TOKEN}, to a login that it takes"
-        )
-    if answer.status_code >= 500:
-        raise StorageError(f"{found} {answer.reason}; see to the server, and try again")
-    if not _is_mlflows(answer):
-        raise StorageError(
-            f"{found}, but not as an MLflow server does; set MLFLOW_TRACKING_URI to the address of "
-            "one, with its path if it has any"
-        )
+        if not _has_login_of_mlflows():
+            said = masked(" ".join(answer.text.split()))[:_LONGEST]
+            raise StorageError(
+                f"cannot record runs in {masked(uri)}: {found} ({said}); set {_USER} and "
+                f"{_PASSWORD}, or {_TOKEN}, to a login that it takes"
+            )
+    elif answer.status_code >= 500:
+        raise OSError(found)
+    elif not _is_mlflows(answer):
+        raise OSError(f"{found}, but not as an MLflow server does")
 
 
 def _as_mlflow_asks(server: Server) -> dict[str, Any]:
