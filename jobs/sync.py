@@ -1,49 +1,12 @@
-"""Completes a search's runs in MLflow, which was away while they were recorded."""
+"""`perft sync` as a program that needs no installed perft: `python jobs/sync.py`."""
 
-import functools
 import sys
 from pathlib import Path
-from typing import Annotated
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for a tree that is not installed
 
-import typer
-from rich.console import Console
-
-from perft.cli import StorageOption, run
-from perft.errors import StorageError
-from perft.home import default_storage
-from perft.search.settings import SearchSettings, tracking_uri_of
-from perft.search.sync import sync
-from perft.selection import find_search
-from perft.tracking import where_to_look
-
-
-def main(
-    *,
-    name: Annotated[str, typer.Option(help="Name of the search.")],
-    storage: StorageOption = "",
-) -> None:
-    """Send MLflow what it has not of a search, from the search's own records.
-
-    Nothing is there twice, however often it is sent. The runs of a search that was killed are
-    ended. They go where the search recorded them, or to MLFLOW_TRACKING_URI.
-    """
-    console = Console(soft_wrap=True)
-    tell = functools.partial(console.print, highlight=False, markup=False)
-    search = find_search(storage or default_storage(), name)
-    settings = SearchSettings.read(search)
-    uri = tracking_uri_of(settings)
-    with console.status("sending MLflow what it has not"):
-        is_complete = sync(search, settings, uri, tell)
-    if not is_complete:
-        raise StorageError(f"the runs of search {name!r} are not complete yet")
-    console.print(
-        f"MLflow has all of search {name}\nlook:    {where_to_look(uri)}",
-        highlight=False,
-        markup=False,
-    )
-
+from perft.cli import run
+from perft.commands.sync import main
 
 if __name__ == "__main__":
     run(main)

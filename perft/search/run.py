@@ -34,7 +34,7 @@ from perft.search.ledger import Ledger
 from perft.search.lock import locked
 from perft.search.prepare import Prepared
 from perft.search.shape import shape_on
-from perft.search.sync import sync
+from perft.search.sync import later_by, sync
 from perft.search.tuning import tune_trials
 from perft.search.view import View
 from perft.searches import SEARCH_FILE
@@ -160,7 +160,14 @@ def _ray_and_tracker(
 def _open_tracker(prepared: Prepared, tell: Callable[[str], None]) -> Tracker:
     settings = prepared.settings
     begin = Tracker.resume if prepared.resume else Tracker.start
-    return begin(prepared.tracking_uri, prepared.search, settings.name, settings.to_json(), tell)
+    return begin(
+        prepared.tracking_uri,
+        prepared.search,
+        settings.name,
+        settings.to_json(),
+        tell=tell,
+        later=later_by(settings),
+    )
 
 
 def _ledger(prepared: Prepared, tracker: Tracker) -> Ledger:

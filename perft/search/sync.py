@@ -3,9 +3,11 @@
 import dataclasses
 from collections.abc import Callable
 
+from perft.invocation import command_line
 from perft.search.drawing import draw
 from perft.search.lock import locked
 from perft.search.settings import SearchSettings
+from perft.searches import naming
 from perft.selection import read_results, result_line, write_results
 from perft.storage import Storage
 from perft.tracking import Tracker
@@ -35,10 +37,22 @@ def sync(
         StorageError: if MLflow or the folder cannot be written.
     """
     with locked(search, settings.name):
-        tracker = Tracker.catch_up(tracking_uri, search, settings.name, settings.to_json(), tell)
+        tracker = Tracker.catch_up(
+            tracking_uri,
+            search,
+            settings.name,
+            settings.to_json(),
+            tell=tell,
+            later=later_by(settings),
+        )
         if tracker.wait(PATIENCE_SECONDS):
             _name_runs(search, settings, tracker)
         return tracker.close(PATIENCE_SECONDS)
+
+
+def later_by(settings: SearchSettings) -> Callable[[], str]:
+    """What gives the command by which the runs of a search are completed later."""
+    return lambda: command_line("sync", *naming("--name", settings.name, settings.storage))
 
 
 def _name_runs(search: Storage, settings: SearchSettings, tracker: Tracker) -> None:

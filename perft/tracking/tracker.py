@@ -29,17 +29,24 @@ class Tracker:
         records: of the search.
         runs: its runs, where they are open already.
         tell: shows the user a line.
+        later: as `start` takes it.
 
     Raises:
         StorageError: from every method, when the search's folder cannot be written.
     """
 
     def __init__(
-        self, tracking_uri: str, records: Records, runs: "Runs | None", tell: Callable[[str], None]
+        self,
+        tracking_uri: str,
+        records: Records,
+        runs: "Runs | None",
+        tell: Callable[[str], None],
+        later: Callable[[], str],
     ) -> None:
         self._uri = tracking_uri
         self._records = records
         self._tell = tell
+        self._later = later
         self._sender = Sender(
             lambda: _open_runs(tracking_uri, records), runs, self._say_away, self._say_back
         )
@@ -51,7 +58,9 @@ class Tracker:
         folder: Storage,
         name: str,
         params: Mapping[str, Any],
+        *,
         tell: Callable[[str], None],
+        later: Callable[[], str],
     ) -> "Tracker":
         """Begins the record of a new search.
 
@@ -61,6 +70,7 @@ class Tracker:
             name: the search's name.
             params: what it was asked to do; uploaded as `search.json`.
             tell: shows the user a line.
+            later: gives the command that completes the runs when the search has ended.
 
         Raises:
             StorageError: when MLflow, or the folder, cannot be written.
@@ -69,7 +79,7 @@ class Tracker:
             folder, SearchRecord(name=name, place=masked(folder.place), params=params)
         )
         records.keep_search(records.search)
-        return cls(tracking_uri, records, _open_runs(tracking_uri, records), tell)
+        return cls(tracking_uri, records, _open_runs(tracking_uri, records), tell, later)
 
     @classmethod
     def resume(
@@ -78,7 +88,9 @@ class Tracker:
         folder: Storage,
         name: str,
         params: Mapping[str, Any],
+        *,
         tell: Callable[[str], None],
+        later: Callable[[], str],
     ) -> "Tracker":
         """Goes on with the record of a search; takes the arguments of `start`.
 
@@ -91,7 +103,8 @@ class Tracker:
         records = Records.read(folder, _fresh(folder, name, params))
         folder.delete(SENT)
         records.keep_search(replace(records.search, status="RUNNING", ended=None))
-        tracker = cls(tracking_uri, records, _try_runs(tracking_uri, records, tell), tell)
+        runs = _try_runs(tracking_uri, records, tell, later)
+        tracker = cls(tracking_uri, records, runs, tell, later)
         tracker._send_all()
         return tracker
 
@@ -102,7 +115,9 @@ class Tracker:
         folder: Storage,
         name: str,
         params: Mapping[str, Any],
+        *,
         tell: Callable[[str], None],
+        later: Callable[[], str],
     ) -> "Tracker":
         """Sends what the folder of a search that nobody runs knows; takes the arguments of `start`.
 
@@ -117,7 +132,7 @@ class Tracker:
                 [records.search.started, *(each.latest for each in records.trials.values())]
             )
             records.keep_search(replace(records.search, status="KILLED", ended=ended))
-        tracker = cls(tracking_uri, records, _open_runs(tracking_uri, records), tell)
+        tracker = cls(tracking_uri, records, _open_runs(tracking_uri, records), tell, later)
         tracker._send_all()
         return tracker
 
@@ -217,8 +232,7 @@ class Tracker:
             place = f"{masked(self._records.folder.place)}/{FOLDER}"
             self._tell(
                 f"MLflow at {masked(self._uri)} has not all records ({self._sender.why}); they are "
-                f"kept in {place}: when it answers, send them by `python jobs/sync.py --name "
-                f"{self._records.search.name}`"
+                f"kept in {place}; send them when it answers, by: {self._later()}"
             )
         return is_sent
 
@@ -244,7 +258,7 @@ class Tracker:
         self._sender.put(None, lambda runs: runs.send_search(search, trials))
 
     def _say_away(self) -> None:
-        self._tell(_away(self._uri, self._sender.why, self._records.search.name))
+        self._tell(_away(self._uri, self._sender.why, self._later()))
 
     def _say_back(self) -> None:
         self._tell(f"MLflow at {masked(self._uri)} is back, and has all records")
@@ -265,16 +279,18 @@ def _open_runs(tracking_uri: str, records: Records) -> "Runs":
     return Runs(tracking_uri, records.folder, records.search)
 
 
-def _try_runs(tracking_uri: str, records: Records, tell: Callable[[str], None]) -> "Runs | None":
+def _try_runs(
+    tracking_uri: str, records: Records, tell: Callable[[str], None], later: Callable[[], str]
+) -> "Runs | None":
     try:
         return _open_runs(tracking_uri, records)
     except StorageError as error:
-        tell(_away(tracking_uri, reason(error), records.search.name))
+        tell(_away(tracking_uri, reason(error), later()))
         return None
 
 
-def _away(tracking_uri: str, why: str, name: str) -> str:
+def _away(tracking_uri: str, why: str, later: str) -> str:
     return (
         f"MLflow at {masked(tracking_uri)} takes no records ({why}); the search goes on, and sends "
-        f"them when it is back, or later by `python jobs/sync.py --name {name}`"
+        f"them when it is back, or later by: {later}"
     )

@@ -44,7 +44,7 @@ def test_mlflow_that_goes_away_is_told_all_later(
         door.status = AWAY
         assert job.end() == 0, job.errors
         assert f"MLflow at http://***@{host} has not all records" in job.output
-        assert "python jobs/sync.py --name away" in job.output
+        assert "jobs/sync.py --name away" in job.output
         refused = start("jobs/sync.py", "--name", "away", home=job.home)
         assert refused.end() == 2
         assert len(refused.errors.splitlines()) == 1

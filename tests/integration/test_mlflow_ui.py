@@ -82,7 +82,9 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
 def record_search(tracking_uri: str, folder: Path) -> Run:
     """The parent run of a search that ended."""
     search = Storage(str(folder)).prepare()
-    tracker = Tracker.start(tracking_uri, search, "first", SETTINGS, print)
+    tracker = Tracker.start(
+        tracking_uri, search, "first", SETTINGS, tell=print, later=lambda: "perft sync"
+    )
     results = search_of_six()
     store_adapters(search, results)
     for result in results:
@@ -198,7 +200,9 @@ def test_a_server_records_the_same(tmp_path: Path, capfd: pytest.CaptureFixture[
     with server(tmp_path) as address:
         parent = record_search(address, tmp_path / "search").info
         search = Storage(str(tmp_path / "search"))
-        resumed = Tracker.resume(address, search, "first", SETTINGS, print)
+        resumed = Tracker.resume(
+            address, search, "first", SETTINGS, tell=print, later=lambda: "perft sync"
+        )
         assert resumed.close(PATIENCE)
         client = MlflowClient(address)
         run_id = resumed.run_id(3)

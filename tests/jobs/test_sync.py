@@ -9,8 +9,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from jobs.sync import main
 from perft.cli import run
+from perft.commands.sync import main
 from perft.search.lock import locked
 from perft.search.prepare import Wish, prepare
 from perft.search.settings import SearchSettings
@@ -118,6 +118,6 @@ def test_a_search_that_is_not_there_is_named(uri: str, capsys: pytest.CaptureFix
 
 
 def test_help_needs_no_mlflow():
-    code = "import sys, jobs.sync; assert 'mlflow' not in sys.modules and 'ray' not in sys.modules"
+    code = "import sys, perft.commands.sync; assert not {'mlflow', 'ray'} & sys.modules.keys()"
     repository = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=repository)

@@ -67,7 +67,9 @@ def test_whatever_a_search_writes_holds_no_secret(prepared: Prepared, tmp_path: 
     told: list[str] = []
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     settings = prepared.settings.to_json()
-    tracker = Tracker.start(uri, prepared.search, "first", settings, told.append)
+    tracker = Tracker.start(
+        uri, prepared.search, "first", settings, tell=told.append, later=lambda: "perft sync"
+    )
     tracker.log_params(settings)
     ledger = Ledger(prepared.search, tracker, FULL)
     size = dataclasses.asdict(pretend.trial(0).size)  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ import sys
 from perft.storage import Storage
 from perft.tracking import Tracker
 folder = Storage(sys.argv[2]).prepare()
-tracker = Tracker.start(sys.argv[1], folder, folder.place, {"seed": 0}, print)
+tracker = Tracker.start(sys.argv[1], folder, folder.place, {"seed": 0}, tell=print, later=lambda: "")
 tracker.finish("FINISHED", front=[])
 assert tracker.close()
 """
@@ -153,7 +153,14 @@ def test_the_schema_of_this_mlflow_is_known(tmp_path: Path):
 def test_artifacts_that_cannot_be_stored_are_found_at_the_start(tmp_path: Path, folder: Storage):
     (tmp_path / "mlartifacts").write_text("no folder")
     with pytest.raises(StorageError, match="cannot record runs in"):
-        Tracker.start(f"sqlite:///{tmp_path}/mlflow.db", folder, "first", {}, print)
+        Tracker.start(
+            f"sqlite:///{tmp_path}/mlflow.db",
+            folder,
+            "first",
+            {},
+            tell=print,
+            later=lambda: "perft sync",
+        )
     client, experiment = connect(f"sqlite:///{tmp_path}/mlflow.db")
     assert [run.info.status for run in client.search_runs([experiment])] == ["FAILED"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from doors import LOGIN, Door, serving
 from mlflow import MlflowClient
 
+from doors import LOGIN, Door, serving
 from perft.errors import StorageError
 from perft.storage import Storage
 from perft.tracking import Tracker, require_usable, sender
@@ -85,7 +85,7 @@ def test_a_login_in_the_address_is_used(host: str, door: Door, folder: Storage, 
     door.lock(*LOGIN)
     uri = f"http://{WITH_LOGIN}@{host}{end}"
     require_usable(uri)
-    tracker = Tracker.start(uri, folder, "first", SETTINGS, print)
+    tracker = Tracker.start(uri, folder, "first", SETTINGS, tell=print, later=lambda: "perft sync")
     record(tracker, trial(0))
     assert tracker.close()
     door.wants = ""
@@ -129,7 +129,14 @@ def test_a_server_that_is_away_in_the_middle_misses_nothing(
 ):
     monkeypatch.setattr(sender, "PATIENCE_SECONDS", 0.3)
     told: list[str] = []
-    tracker = Tracker.start(f"http://{host}", folder, f"through {fault}", SETTINGS, told.append)
+    tracker = Tracker.start(
+        f"http://{host}",
+        folder,
+        f"through {fault}",
+        SETTINGS,
+        tell=told.append,
+        later=lambda: "perft sync",
+    )
     if fault == "hangs":
         door.opened.clear()
     else:
@@ -140,7 +147,7 @@ def test_a_server_that_is_away_in_the_middle_misses_nothing(
     while not told:
         time.sleep(0.01)
     assert "the search goes on" in told[0]
-    assert "sync.py --name" in told[0]
+    assert "perft sync" in told[0]
     door.status = ""
     door.opened.set()
     assert tracker.close(60)

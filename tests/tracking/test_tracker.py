@@ -51,7 +51,7 @@ Begin = Callable[..., Tracker]
 
 
 def begin(how: Begin, uri: str, folder: Storage, name: str) -> Tracker:
-    tracker = how(uri, folder, name, SETTINGS, print)
+    tracker = how(uri, folder, name, SETTINGS, tell=print, later=lambda: "perft sync")
     if how != Tracker.catch_up:
         tracker.log_params(SETTINGS)
     return tracker
