@@ -4,13 +4,15 @@ import re
 
 MASK = "***"
 
-# A key may hold a slash, which libraries want quoted and users forget; a port is none.
+# All up to the last @ before a path. A key may hold a slash, which libraries want quoted and users
+# forget; a port is none.
 _USER = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?:[^/\s'\"@:]*(?::(?!\d+/)[^\s'\"@]*)?)@", re.IGNORECASE
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?:[^/\s'\"]*|[^/\s'\"@:]*:(?!\d+/)[^\s'\"@]*)@",
+    re.IGNORECASE,
 )
 _PARAMETER = re.compile(
-    r"(?P<name>[?&;][^=&\s]*(?:key|secret|token|passw|signature|credential|sas|sig)[^=&\s]*=)"
-    r"[^&;\s'\"]*",
+    r"(?P<name>[?&;][^=&\s]*(?:key|secret|token|passw|pwd|signature|credential|sas|sig|"
+    r"odbc_connect)[^=&\s]*=)[^&;\s'\"]*",
     re.IGNORECASE,
 )
 

@@ -1,7 +1,6 @@
 """Starts and stops the worker groups of a search: one Ray Train run each, beside Ray Tune."""
 
 import contextlib
-import dataclasses
 import functools
 import gc
 import itertools
@@ -41,17 +40,18 @@ def calls_at_once(shape: GroupShape, num_trials: int) -> int:
     return 2 * min(shape.trials_at_once, num_trials) + 10 * shape.groups * shape.workers + 100
 
 
-def _work(flat: dict[str, Any]) -> None:
+def _work(told: dict[str, Any]) -> None:
+    settings: GroupSettings = told["settings"]
     with contextlib.suppress(ValueError):  # it has died, which `work` deals with
-        meeting = ray.get_actor(flat["meeting"], namespace=flat["namespace"])
-        meeting.stage.remote(flat["group"], "importing")
+        meeting = ray.get_actor(settings.meeting, namespace=settings.namespace)
+        meeting.stage.remote(settings.group, "importing")
     # What an import makes stays: to look through it for garbage took a sixth of the time.
     gc.disable()
     from perft.packing.worker import work  # noqa: PLC0415 - only workers need torch
 
     gc.freeze()
     gc.enable()
-    work(flat)
+    work(settings)
 
 
 def _trainer_of(shape: GroupShape) -> Callable[..., Any]:
@@ -172,7 +172,7 @@ class WorkerGroups:
         )
         return _trainer_of(shape)(
             _work,
-            train_loop_config=dataclasses.asdict(settings),
+            train_loop_config={"settings": settings},
             scaling_config=ray.train.ScalingConfig(
                 num_workers=shape.workers,
                 use_gpu=shape.use_gpu,

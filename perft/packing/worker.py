@@ -39,9 +39,8 @@ BEAT_SECONDS = 5.0
 """How often the meeting point hears that the group is at work."""
 
 
-def work(flat: Mapping[str, Any]) -> None:
+def work(settings: GroupSettings) -> None:
     """The training function that Ray Train runs on every worker of a group."""
-    settings = GroupSettings(**flat)
     device = ray.train.torch.get_device()
     torch.set_num_threads(settings.threads)
     ranks = Ranks.current(device)

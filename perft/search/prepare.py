@@ -11,7 +11,7 @@ from perft.invocation import command_line
 from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.search.changes import begun_trials, other_versions, require_unchanged
-from perft.search.settings import SearchSettings, installed_versions
+from perft.search.settings import SearchSettings, installed_versions, tracking_uri_of
 from perft.search.space import Draw, find_space, has_rung_accuracy, space_module
 from perft.search.space_code import space_code
 from perft.search.stages import During, quietly
@@ -26,6 +26,7 @@ from perft.searches import (
 )
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task, root_of
+from perft.tracking import require_usable
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Prepared:
         source: where its task comes from.
         search: its folder.
         root: the place that holds the folder.
+        tracking_uri: MLflow's, with whatever login it holds.
         resume: whether it goes on.
     """
 
@@ -46,6 +48,7 @@ class Prepared:
     source: TaskSource
     search: Storage
     root: str
+    tracking_uri: str
     resume: bool
 
 
@@ -102,6 +105,8 @@ def prepare(wish: Wish, during: During = quietly) -> Prepared:
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
     rungs = draw.rungs()
     _require_rows(space.training(base_model is None).batch_size, wish.workers_per_group)
+    tracking_uri = default_tracking_uri()
+    require_usable(tracking_uri)
     name = wish.name or fresh_name(root, wish.space)
     settings = SearchSettings(
         name=name,
@@ -112,8 +117,8 @@ def prepare(wish: Wish, during: During = quietly) -> Prepared:
         data=data,
         data_fingerprint=task.fingerprint,
         validation_size=wish.validation_size,
-        storage=root.place,
-        tracking_uri=default_tracking_uri(),
+        storage=masked(root.place),
+        tracking_uri=masked(tracking_uri),
         num_trials=space.num_trials if wish.num_trials is None else wish.num_trials,
         max_steps=rungs[-1],
         rungs=rungs,
@@ -134,7 +139,7 @@ def prepare(wish: Wish, during: During = quietly) -> Prepared:
     _remember_places(settings, source)
     search = root.child(name).prepare()
     remember_search(name, root.place)
-    return Prepared(settings, draw, source, search, root.place, resume=False)
+    return Prepared(settings, draw, source, search, root.place, tracking_uri, resume=False)
 
 
 def prepare_resume(
@@ -170,6 +175,8 @@ def prepare_resume(
     search = root.child(name)
     settings = SearchSettings.read(search)
     _refuse(settings, besides)
+    tracking_uri = tracking_uri_of(settings)
+    settings = dataclasses.replace(settings, tracking_uri=masked(tracking_uri))
     settings = _with_trials(settings, search, num_trials)
     settings = _with_space(settings, space, root.place, trust_code=trust_code, tell=tell)
     if gpus_per_worker is not None:
@@ -192,7 +199,7 @@ def prepare_resume(
     _remember_places(settings, source)
     remember_search(name, root.place)
     draw = Draw(found, settings.base_model is None, settings.seed, settings.max_steps)
-    return Prepared(settings, draw, source, search, root.place, resume=True)
+    return Prepared(settings, draw, source, search, root.place, tracking_uri, resume=True)
 
 
 def require_experts(experts: str, *, training: bool) -> None:

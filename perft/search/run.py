@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import optuna
 import ray
@@ -23,7 +22,8 @@ from perft.packing.machines import require_compilers, require_shared
 from perft.packing.shape import GroupShape
 from perft.search.announce import announce
 from perft.search.cluster import find_cluster, start_ray
-from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
+from perft.search.conclude import Scores, conclude, conclude_failed
+from perft.search.drawing import import_drawing
 from perft.search.follow import Follow
 from perft.search.interrupt import interrupted, interruptible
 from perft.search.ledger import Ledger
@@ -31,14 +31,13 @@ from perft.search.lock import locked
 from perft.search.prepare import Prepared
 from perft.search.shape import shape_on
 from perft.search.stages import Stages
+from perft.search.sync import later_by, sync
 from perft.search.tuning import tune_trials
 from perft.search.view import View
 from perft.searches import SEARCH_FILE
 from perft.selection import best, is_concluded, knee, pareto_front, read_all_scores, read_results
+from perft.tracking import Tracker, is_sent
 from perft.trial import TrialResult
-
-if TYPE_CHECKING:
-    from perft.tracking import Tracker
 
 MEETING_POINTS = 4
 """Meeting points that a search may use up before it gives up."""
@@ -74,6 +73,8 @@ def run_search(prepared: Prepared, stages: Stages) -> Finished:
     """
     if prepared.resume and _has_ended(prepared):
         stages.say(f"search {prepared.settings.name} ran to its end before")
+        if not is_sent(prepared.search):
+            _catch_up(prepared, stages)
         return Finished(
             read_results(prepared.search),
             read_all_scores(prepared.search),
@@ -102,9 +103,9 @@ def _has_ended(prepared: Prepared) -> bool:
     return is_concluded(prepared.search) and len(read_results(prepared.search)) >= wanted
 
 
-def _run(prepared: Prepared, tracker: "Tracker", stages: Stages, *, joined: bool) -> Finished:
+def _run(prepared: Prepared, tracker: Tracker, stages: Stages, *, joined: bool) -> Finished:
     """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
-    ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
+    ledger = _ledger(prepared, tracker)
     try:
         shape, nodes = shape_on(prepared, stages, joined=joined)
         settings = dataclasses.replace(
@@ -119,30 +120,34 @@ def _run(prepared: Prepared, tracker: "Tracker", stages: Stages, *, joined: bool
         prepared = dataclasses.replace(prepared, settings=settings)
         scores = _search_on(prepared, shape, ledger, stages)
         with stages.during("ending Ray, and drawing the front"):
-            conclude(prepared, ledger.results(), tracker, scores)
-    except BaseException:
+            conclude(prepared, ledger, tracker, scores)
+    except BaseException as error:
         with contextlib.suppress(PerftError):  # what went wrong first must be seen
-            conclude_failed(prepared, ledger.results(), tracker)
+            conclude_failed(prepared, ledger, tracker, error)
         raise
+    with stages.during("sending the last records to MLflow"):
+        tracker.close()
+    ledger.complete_runs()
     return Finished(ledger.results(), scores, settings.tracking_uri)
 
 
 @contextlib.contextmanager
 def _ray_and_tracker(
     prepared: Prepared, start: Callable[[], None], stages: Stages
-) -> Iterator["Tracker"]:
+) -> Iterator[Tracker]:
     """Starts Ray; what takes long to import or to open is done while its processes come up."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     pool = ThreadPoolExecutor(max_workers=1)  # imports in two of its threads may block each other
-    opening = pool.submit(_open_tracker, prepared)
+    opening = pool.submit(_open_tracker, prepared, stages.say)
     pool.submit(import_drawing)
     pool.shutdown(wait=False)  # a cluster that is up is not kept waiting for what draws
     try:
         start()
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(PerftError):
-            conclude_failed(prepared, [], opening.result())
+            tracker = opening.result()
+            conclude_failed(prepared, _ledger(prepared, tracker), tracker, error)
         raise
     try:
         with stages.during("opening the records in MLflow"):
@@ -153,18 +158,30 @@ def _ray_and_tracker(
             ray.shutdown()
 
 
-def _open_tracker(prepared: Prepared) -> "Tracker":
-    from perft.tracking import Tracker  # noqa: PLC0415 - MLflow is slow to import
-
+def _open_tracker(prepared: Prepared, tell: Callable[[str], None]) -> Tracker:
     settings = prepared.settings
-    return Tracker.open(
-        settings.tracking_uri,
+    begin = Tracker.resume if prepared.resume else Tracker.start
+    return begin(
+        prepared.tracking_uri,
+        prepared.search,
         settings.name,
-        storage=prepared.search.place,
-        resume=prepared.resume,
-        params=settings.to_json(),
-        tags={"perft.space": settings.space, "perft.base": settings.base_model or "embedded"},
+        settings.to_json(),
+        tell=tell,
+        later=later_by(settings),
     )
+
+
+def _ledger(prepared: Prepared, tracker: Tracker) -> Ledger:
+    return Ledger(prepared.search, tracker, prepared.settings.max_steps)
+
+
+def _catch_up(prepared: Prepared, stages: Stages) -> None:
+    """Sends what MLflow has not of a search that has ended; it has ended all the same."""
+    try:
+        with stages.during("sending to MLflow what it has not of the search"):
+            sync(prepared.search, prepared.settings, prepared.tracking_uri, stages.say)
+    except PerftError as error:
+        stages.say(f"its runs in MLflow are not complete: {error}")
 
 
 def _search_on(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:

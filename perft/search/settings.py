@@ -3,12 +3,15 @@
 import dataclasses
 import importlib.metadata
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import perft
 from perft.errors import ConfigError, SearchError, StorageError
+from perft.home import TRACKING_URI, default_tracking_uri
+from perft.masking import MASK
 from perft.searches import SEARCH_FILE
 from perft.storage import Storage
 
@@ -62,8 +65,8 @@ class SearchSettings:
         data: None for the embedded task, else a directory in the LLM-Adapters layout.
         data_fingerprint: tells the data from any other.
         validation_size: validation examples.
-        storage: the place that holds searches.
-        tracking_uri: MLflow's.
+        storage: the place that holds searches, without passwords and keys.
+        tracking_uri: MLflow's, as `storage`.
         num_trials: trials in all.
         max_steps: optimiser steps of a full-length trial.
         rungs: steps after which a trial reports; the last is `max_steps`.
@@ -147,3 +150,19 @@ class SearchSettings:
             return cls(**{**flat, "rungs": tuple(flat["rungs"])})
         except (AttributeError, ValueError, KeyError, TypeError) as error:
             raise StorageError(f"{search.place}/{SEARCH_FILE} is damaged: {error!r}") from error
+
+
+def tracking_uri_of(settings: SearchSettings) -> str:
+    """Where the runs of a search go that was started before: MLFLOW_TRACKING_URI, if it is set.
+
+    Raises:
+        SearchError: if they lie where a login is needed, which is kept nowhere.
+    """
+    if os.environ.get(TRACKING_URI):
+        return default_tracking_uri()
+    if MASK in settings.tracking_uri:
+        raise SearchError(
+            f"the runs of search {settings.name!r} are in {settings.tracking_uri}, whose login is "
+            f"kept nowhere; set {TRACKING_URI} to that place, with the login"
+        )
+    return settings.tracking_uri
