@@ -14,6 +14,7 @@ import typer
 from perft.cli import StorageOption, run
 from perft.export import Score, export_adapter
 from perft.home import default_storage
+from perft.search.settings import SearchSettings
 from perft.selection import (
     ActivatedLimit,
     describe,
@@ -21,7 +22,6 @@ from perft.selection import (
     pick,
     read_results,
     read_scores,
-    read_settings,
     wilson,
 )
 from perft.storage import Storage
@@ -58,8 +58,9 @@ def main(
     search = find_search(storage or default_storage(), name)
     limit = ActivatedLimit.parse(max_activated) if max_activated else None
     trial = pick(read_results(search), picked, limit)
+    settings = SearchSettings.read(search)
     folder = export_adapter(
-        search, trial, read_settings(search), out, scores=scores_of(search, trial), force=force
+        search, trial, settings.to_json(), out, scores=scores_of(search, trial), force=force
     )
     assert trial.last is not None, "a full-length trial has a report"
     print(

@@ -7,6 +7,8 @@ so that they cross process boundaries unchanged.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST = 80  # characters of a name that an error shows
+
 
 class PerftError(Exception):
     """Base of all errors that perft raises on purpose."""
@@ -45,9 +47,16 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def printable(text: str) -> str:
+    """The text in one line, with what would steer a terminal written as escapes."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 def unknown(kind: str, found: str, known: Iterable[str]) -> str:
     """Says that `found` is no `kind` (such as "variant"), with the nearest names and all names."""
     names = sorted(known)
-    near = get_close_matches(found, names, n=3, cutoff=0.5)
+    near = get_close_matches(found[:_LONGEST], names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return f"unknown {kind} {found!r}{hint} (known: {', '.join(names)})"
+    shown = repr(found) if len(found) <= _LONGEST else f"{found[:_LONGEST]!r}..."
+    return f"unknown {kind} {shown}{hint} (known: {', '.join(names)})"

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import perft
-from perft.errors import ConfigError, StorageError
+from perft.config.checks import (
+    LARGEST_SEED,
+    require_name,
+    require_positive,
+    require_whole,
+    shown,
+)
+from perft.config.typed import read_fields
+from perft.errors import ConfigError
+from perft.selection import read_record
 from perft.storage import Storage
 
 FILE = "search.json"
@@ -84,10 +93,17 @@ class SearchSettings:
     versions: Mapping[str, str] = field(default_factory=installed_versions)
 
     def __post_init__(self) -> None:
+        require_name("name", self.name)
         for name in ("num_trials", "groups", "workers_per_group", "slots", "validation_size"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, found {value}")
+            if value is not None:
+                require_positive(name, value)
+        require_positive("max_steps", self.max_steps)
+        require_whole("seed", self.seed, 0, LARGEST_SEED)
+        if list(self.rungs) != sorted({*self.rungs, self.max_steps}) or self.rungs[0] < 1:
+            raise ConfigError(
+                f"rungs must ascend from at least 1 to max_steps, found {shown(list(self.rungs))}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The settings as a dictionary of JSON values."""
@@ -102,12 +118,6 @@ class SearchSettings:
         """Reads what `write` wrote.
 
         Raises:
-            StorageError: if the file is damaged.
+            StorageError: if the file is damaged; names the field that is wrong.
         """
-        try:
-            flat = json.loads(search.read(FILE))
-            if not isinstance(flat["space"], str):
-                raise TypeError(f"its space is {flat['space']!r}")
-            return cls(**{**flat, "rungs": tuple(flat["rungs"])})
-        except (ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"{search.place}/{FILE} is damaged: {error!r}") from error
+        return read_record(search, FILE, lambda value: read_fields(cls, value))

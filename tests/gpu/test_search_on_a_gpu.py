@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from perft.packing.groups import SLOTS_ON_A_GPU
-from perft.selection import find_search, pareto_front, read_results, read_settings
+from perft.search.settings import SearchSettings
+from perft.selection import find_search, pareto_front, read_results
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
 
@@ -42,7 +43,7 @@ def run(home: Path, job: str, *options: str) -> str:
 
 def test_every_trial_reports_and_one_group_trains_as_many_as_suit_a_gpu(home: Path) -> None:
     search = find_search(str(home / "searches"), NAME)
-    settings, results = read_settings(search), read_results(search)
+    settings, results = SearchSettings.read(search).to_json(), read_results(search)
     assert (settings["groups"], settings["slots"]) == (1, SLOTS_ON_A_GPU)
     assert len(results) == SLOTS_ON_A_GPU
     assert all(result.reports and not result.error for result in results)
