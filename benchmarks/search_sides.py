@@ -15,7 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from perft.selection import find_search, read_results, read_settings
+from perft.search.settings import SearchSettings
+from perft.selection import find_search, read_results
 from perft.tasks import TaskSource
 from perft.trial import Report, TrialConfig
 
@@ -82,7 +83,7 @@ def run_search(folder: Path, options: Sequence[str], console: Console) -> Side:
 def drawn(folder: Path) -> tuple[list[TrialConfig], dict[str, Any], TaskSource]:
     """The configurations that perft's search drew, its settings and its task."""
     search = find_search(str(folder / "searches"), NAME)
-    settings = read_settings(search)
+    settings = SearchSettings.read(search).to_json()
     source = TaskSource(
         name=settings["task"],
         data=settings["data"],

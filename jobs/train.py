@@ -146,7 +146,7 @@ def _config(
         if name not in known:
             option = name.replace("_", "-")
             raise ConfigError(f"{settings['variant']} has no --{option}; leave it out")
-    training = space.training(embedded)
+    training = space.trained(embedded)
     if lr is not None:
         training = dataclasses.replace(training, lr=lr)
     return TrialConfig(adapter_from_flat(given), training)

@@ -83,8 +83,9 @@ def prepare(wish: Wish) -> Prepared:
     source = space.source(data, wish.validation_size, wish.seed)
     task = load_task(source)
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
-    rungs = draw.rungs()
-    _require_rows(space.training(base_model is None).batch_size, wish.workers_per_group)
+    extent = draw.range()
+    rungs = space.steps_of_rungs(extent.max_steps)
+    _require_rows(extent.smallest_batch, wish.workers_per_group)
     name = wish.name or _fresh_name(root, wish.space)
     settings = SearchSettings(
         name=name,
