@@ -17,7 +17,7 @@ from types import FrameType, ModuleType
 from perft.errors import ConfigError
 
 SECONDS = 10.0
-"""Processor time that a file of the user's may take to be imported, and a function of it to draw."""
+"""Processor time that a file of the user's may take to be imported, and one call of a space."""
 
 
 def module_of(path: str | Path) -> ModuleType:
@@ -70,12 +70,18 @@ def within(seconds: float, what: str) -> Iterator[None]:
 
     def end(_signal: int, frame: FrameType | None) -> None:
         at = f" ({frame.f_code.co_filename}, line {frame.f_lineno})" if frame else ""
-        raise ConfigError(f"{what} did not end within {seconds:g} seconds{at}")
+        raise _EndlessError(f"{what} did not end within {seconds:g} seconds{at}")
 
     before = signal.signal(signal.SIGVTALRM, end)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
+    except _EndlessError as error:
+        raise ConfigError(str(error)) from None
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
         signal.signal(signal.SIGVTALRM, before)
+
+
+class _EndlessError(BaseException):
+    """Ends what does not end; of no kind that code of the user's would catch."""

@@ -1,7 +1,7 @@
 """Values that were read from JSON, checked against the types that they are annotated with.
 
-A dataclass says by its annotations what its fields are and by its constructor in which range they
-lie; here both are checked, so that a wrong value is named where it is read and not where it is used.
+A dataclass says by its annotations what its fields are, and by its constructor in which range they
+lie. Both are checked here, so that a wrong value is named where it is read, not where it is used.
 """
 
 import dataclasses
@@ -31,13 +31,6 @@ def typed(kind: Any, value: Any, name: str) -> Any:
         ConfigError: if it is something else; names the field, such as "reports[0].step".
     """
     origin, args = get_origin(kind), get_args(kind)
-    if kind is Any:
-        return value
-    if dataclasses.is_dataclass(kind):
-        return read_fields(kind, value, name)  # type: ignore[arg-type]
-    if origin is Literal:
-        _require(isinstance(value, str) and value in args, name, f"one of {', '.join(args)}", value)
-        return value
     if origin in (Union, types.UnionType):
         return _one_of(args, value, name)
     if origin is tuple:
@@ -46,8 +39,13 @@ def typed(kind: Any, value: Any, name: str) -> Any:
     if origin is Mapping:
         _require(isinstance(value, Mapping), name, "an object", value)
         return {key: typed(args[1], each, f"{name}.{key}") for key, each in value.items()}
-    fits, wanted = _SIMPLE[kind]
-    _require(fits(value), name, wanted, value)
+    if dataclasses.is_dataclass(kind):
+        return read_fields(kind, value, name)  # type: ignore[arg-type]
+    if origin is Literal:
+        _require(isinstance(value, str) and value in args, name, f"one of {', '.join(args)}", value)
+    elif kind is not Any:
+        fits, wanted = _SIMPLE[kind]
+        _require(fits(value), name, wanted, value)
     return value
 
 

@@ -16,8 +16,8 @@ _WITHOUT_SIZE = {"alpha", "dropout", "init", "base_balance", "balance"}
 def extreme_adapters(space: SearchSpace, embedded: bool) -> tuple[AdapterConfig, ...]:
     """Every adapter that a space draws from the ends of its ranges, each once.
 
-    Of adapters that differ in rates and weights alone, which change nothing of their size, the first
-    stands for all.
+    Of adapters that differ in rates and weights alone, which change nothing of their size, only
+    the first counts.
 
     Args:
         space: the search space.

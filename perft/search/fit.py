@@ -11,6 +11,7 @@ from perft.errors import AdapterError, BaseModelError, SearchError
 from perft.injection import AdapterHost
 from perft.models.skeleton import skeleton
 from perft.search.corners import Corner, corners, extreme_adapters
+from perft.search.extent import extent_of
 from perft.search.space import Draw, SearchSpace
 from perft.training.memory import Load, PackMemory, pack_memory
 from perft.training.passes import TOKENS_ON_ACCELERATOR
@@ -76,7 +77,7 @@ def step_load(
     Raises:
         ConfigError: if the space draws trials that do not make sense.
     """
-    extent = Draw(space, base_model is None, seed=0, max_steps=_ANY_STEPS).range()
+    extent = extent_of(Draw(space, base_model is None, seed=0, max_steps=_ANY_STEPS))
     return Load(
         rows=extent.largest_batch,
         length=extent.longest,

@@ -12,7 +12,12 @@ from random import Random
 from typing import Any, Generic, TypeVar
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+)
 from optuna.samplers import BaseSampler, RandomSampler
 
 from perft.config.checks import shown
@@ -49,38 +54,52 @@ def drawn(draw: Callable[[optuna.Trial], T]) -> Iterator[Drawn[T]]:
 
     Args:
         draw: asks an Optuna trial for parameters; what it raises is raised.
+
+    Raises:
+        ConfigError: if `draw` does, or a parameter has other choices in one trial than in another.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    known: dict[str, BaseDistribution] = {}
+    for trial, is_extreme in _trials():
+        try:
+            found = draw(trial)
+            for name, distribution in trial.distributions.items():
+                _require_same(name, known.setdefault(name, distribution), distribution)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; so it is at {_params(trial.params)}") from error
+        yield Drawn(found, dict(trial.params), is_extreme)
+
+
+def _trials() -> Iterator[tuple[optuna.Trial, bool]]:
+    """Trials to draw by, and whether they stand at ends; what is drawn says where the next leads."""
     for high in (False, True):
         walk = _Walk(high)
         ask = _asker(walk)
         for count, _ in enumerate(walk.paths()):
             if count == MOST_PATHS:
-                yield from _at_random(draw, high)
+                at_random = _asker(_Ends(high, Random(0)))
+                yield from ((at_random(), True) for _ in range(MOST_PATHS))
                 break
-            yield _one(draw, ask(), is_extreme=True)
+            yield ask(), True
         if not walk.has_real:
             break
     ask = _asker(RandomSampler(seed=0))
-    for _ in range(_BETWEEN):
-        yield _one(draw, ask(), is_extreme=False)
+    yield from ((ask(), False) for _ in range(_BETWEEN))
 
 
-def _one(draw: Callable[[optuna.Trial], T], trial: optuna.Trial, *, is_extreme: bool) -> Drawn[T]:
+def _require_same(name: str, known: BaseDistribution, found: BaseDistribution) -> None:
+    """As Optuna will, over all trials of a search."""
     try:
-        return Drawn(draw(trial), dict(trial.params), is_extreme)
-    except ConfigError as error:
-        raise ConfigError(f"{error}; so it is at {_params(trial.params)}") from error
+        check_distribution_compatibility(known, found)
+    except ValueError as error:
+        raise ConfigError(
+            f"the space gives the parameter {name!r} other choices in one trial than in another; "
+            f"call it by another name there ({error})"
+        ) from error
 
 
 def _params(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={shown(value)}" for name, value in params.items()) or "every trial"
-
-
-def _at_random(draw: Callable[[optuna.Trial], T], high: bool) -> Iterator[Drawn[T]]:
-    ask = _asker(_Ends(high, Random(0)))
-    for _ in range(MOST_PATHS):
-        yield _one(draw, ask(), is_extreme=True)
 
 
 def _asker(sampler: BaseSampler) -> Callable[[], optuna.Trial]:

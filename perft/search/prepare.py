@@ -10,7 +10,8 @@ from pathlib import Path
 
 from perft.errors import ConfigError, SearchError
 from perft.home import default_storage, default_tracking_uri, remember_place
-from perft.models.source import base_directory, check_base, fingerprint
+from perft.models.source import base_directory, check_base, fingerprint, layer_count
+from perft.search.extent import extent_of
 from perft.search.settings import FILE, SearchSettings
 from perft.search.space import Draw, find_space, has_rung_accuracy
 from perft.search.trust import remember, require_trusted
@@ -83,9 +84,11 @@ def prepare(wish: Wish) -> Prepared:
     source = space.source(data, wish.validation_size, wish.seed)
     task = load_task(source)
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
-    extent = draw.range()
+    extent = extent_of(draw)
     rungs = space.steps_of_rungs(extent.max_steps)
     _require_rows(extent.smallest_batch, wish.workers_per_group)
+    if (layers := layer_count(base_model)) is not None:
+        extent.require_layers(layers)
     name = wish.name or _fresh_name(root, wish.space)
     settings = SearchSettings(
         name=name,

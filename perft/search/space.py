@@ -7,30 +7,25 @@ its `suggest` is Optuna's define-by-run style, so a choice may open further choi
 import contextlib
 import dataclasses
 import importlib
-import inspect
 import pkgutil
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, TypeVar
 
 import optuna
 
 from perft.config import AdapterConfig, TrainingConfig
 from perft.config.checks import require_name, require_positive, require_whole, shown
-from perft.errors import ConfigError, first_line, unknown
-from perft.modules import SECONDS, module_of, within
-from perft.search.paths import Drawn, drawn
+from perft.errors import ConfigError, unknown
+from perft.modules import module_of
+from perft.search.calls import name_of, result_of
 from perft.tasks import OwnTask, TaskSource
 from perft.trial import TrialConfig
 
 PACKAGE = "search_spaces"
 MOST_RUNGS = 30
 """The steps between rungs double: more of them than any number of steps has."""
-T = TypeVar("T")
-
 REDUCTION_FACTOR = 2
 """ASHA keeps one in this many trials at each rung."""
 
@@ -70,7 +65,7 @@ class SearchSpace:
         Raises:
             ConfigError: if that is something else, or it raises; names the function.
         """
-        return _result(TrainingConfig, self.training, embedded)
+        return result_of(TrainingConfig, self.training, embedded)
 
     def drawn(self, trial: optuna.Trial, embedded: bool) -> TrialConfig:
         """What `suggest` draws.
@@ -78,11 +73,11 @@ class SearchSpace:
         Raises:
             ConfigError: if that is something else, or it raises; names the function.
         """
-        found = _result(TrialConfig, self.suggest, trial, embedded)
+        found = result_of(TrialConfig, self.suggest, trial, embedded)
         for name, kind in (("adapter", AdapterConfig), ("training", TrainingConfig)):
             if not isinstance(getattr(found, name), kind):
                 raise ConfigError(
-                    f"{_where(self.suggest)}: its {name} must be of type {kind.__name__}, found "
+                    f"{name_of(self.suggest)}: its {name} must be of type {kind.__name__}, found "
                     f"{shown(getattr(found, name))}"
                 )
         return found
@@ -182,101 +177,3 @@ class Draw:
         """
         config = self.space.drawn(trial, self.embedded)
         return TrialConfig(config.adapter, of_length(config.training, self.seed, self.max_steps))
-
-    def range(self) -> "Range":
-        """What all trials that the space can draw have in common, and the bounds of the rest.
-
-        Raises:
-            ConfigError: if it draws trials that do not make sense, or of unequal length; says which.
-        """
-        found: Range | None = None
-        for one in drawn(self):
-            training = one.found.training
-            if found is None:
-                found = Range.of(one)
-            elif training.max_steps != found.max_steps:
-                raise ConfigError(
-                    "trials of one search must have the same max_steps to be compared at rungs, "
-                    f"the space draws {found.max_steps} at {found.example}, and "
-                    f"{training.max_steps} at {one}; give all the same, or say --max-steps"
-                )
-            else:
-                found = found.wider(one)
-        assert found is not None, "a space has a path"
-        return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class Range:
-    """What the trials of a space have in common, and the bounds of the rest.
-
-    Attributes:
-        max_steps: of every trial.
-        smallest_batch: examples.
-        largest_batch: examples.
-        longest: the largest `max_length`, in tokens.
-        example: how the first trial was drawn.
-    """
-
-    max_steps: int
-    smallest_batch: int
-    largest_batch: int
-    longest: int
-    example: str
-
-    @classmethod
-    def of(cls, one: Drawn[TrialConfig]) -> "Range":
-        """That of one trial."""
-        training = one.found.training
-        return cls(
-            max_steps=training.max_steps,
-            smallest_batch=training.batch_size,
-            largest_batch=training.batch_size,
-            longest=training.max_length,
-            example=str(one),
-        )
-
-    def wider(self, one: Drawn[TrialConfig]) -> "Range":
-        """With one trial more."""
-        training = one.found.training
-        return dataclasses.replace(
-            self,
-            smallest_batch=min(self.smallest_batch, training.batch_size),
-            largest_batch=max(self.largest_batch, training.batch_size),
-            longest=max(self.longest, training.max_length),
-        )
-
-
-def _result(kind: type[T], function: Callable[..., T], *args: Any) -> T:
-    """What a function of a space returns, within bounds of time, and of the type it should be."""
-    where = _where(function)
-    try:
-        # What it prints must not end up in what a program reads.
-        with contextlib.redirect_stdout(sys.stderr), within(SECONDS, "it"):
-            found = function(*args)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    except (Exception, SystemExit) as error:
-        raised = f"{type(error).__name__}: {first_line(error)}"
-        raise ConfigError(f"{where} raised {raised}{_line_of(error, function)}") from error
-    if not isinstance(found, kind):
-        raise ConfigError(f"{where} must return a {kind.__name__}, found {shown(found)}")
-    return found
-
-
-def _where(function: Callable[..., Any]) -> str:
-    """A space's function as errors name it: its name, and the file and line where it is."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    name = getattr(function, "__name__", shown(function))
-    return f"{name} ({code.co_filename}, line {code.co_firstlineno})" if code else name
-
-
-def _line_of(error: BaseException, function: Callable[..., Any]) -> str:
-    """The line of the function's own file that raised the error, or called what did."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if code and frame.filename == code.co_filename
-    ]
-    return f" in line {lines[-1]}" if lines else ""

@@ -64,9 +64,8 @@ class Template:
         Raises:
             ValueError: if it would be longer than `MOST_CHARACTERS`.
         """
-        parts = [
-            part for text, column in self.pieces for part in (text, values[column] if column else "")
-        ]
+        pairs = ((text, values[column] if column else "") for text, column in self.pieces)
+        parts = [part for pair in pairs for part in pair]
         length = sum(map(len, parts))
         if length > MOST_CHARACTERS:
             raise ValueError(

@@ -19,6 +19,7 @@ from perft.errors import (
     SearchError,
     StorageError,
 )
+from perft.search.extent import extent_of
 from perft.search.prepare import Wish, prepare, prepare_resume
 from perft.search.settings import FILE, SearchSettings
 
@@ -197,7 +198,7 @@ def test_a_search_is_taken_up_with_the_settings_it_had(wish: Wish) -> None:
     assert prepared.resume
     assert prepared.settings == settings
     assert prepared.draw == prepare(replace(wish, name="second", seed=5)).draw
-    assert prepared.draw.range().max_steps == settings.max_steps
+    assert extent_of(prepared.draw).max_steps == settings.max_steps
 
 
 def test_only_a_search_that_is_there_can_be_taken_up(wish: Wish) -> None:

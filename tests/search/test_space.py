@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from perft.config import VARIANTS, RoutedConfig, SingleConfig, TrainingConfig
 from perft.errors import ConfigError
+from perft.search.extent import extent_of
 from perft.search.space import REDUCTION_FACTOR, Draw, SearchSpace, find_space, of_length
 from perft.trial import TrialConfig
 from search.spaces import SMALL, package_of, suggest, training
@@ -46,9 +47,7 @@ def test_the_design_space_draws_every_variant_and_every_choice() -> None:
         routed = [config for config in drawn if isinstance(config, RoutedConfig)]
         assert {config.normalize_top_k for config in routed} == {True, False}
         assert {config.activation for config in routed} == {"silu", "gelu", "relu"}
-        assert (
-            rungs(Draw(space, embedded, 0)) == rungs(Draw(find_space("arithmetic"), embedded, 0))
-        )
+        assert rungs(Draw(space, embedded, 0)) == rungs(Draw(find_space("arithmetic"), embedded, 0))
 
 
 def test_an_unknown_space_is_refused_with_the_nearest_name() -> None:
@@ -89,7 +88,7 @@ def test_a_report_at_a_rung_counts_at_that_rung_of_asha(count: int, steps: int) 
 
 
 def rungs(draw: Draw) -> tuple[int, ...]:
-    return draw.space.steps_of_rungs(draw.range().max_steps)
+    return draw.space.steps_of_rungs(extent_of(draw).max_steps)
 
 
 def test_a_draw_follows_from_the_optuna_trial_and_the_seed() -> None:
@@ -118,7 +117,9 @@ def test_trials_of_unequal_length_are_refused() -> None:
         return TrialConfig(SingleConfig(rank=2), TrainingConfig(lr=1e-3, max_steps=steps))
 
     draw = Draw(dataclasses.replace(SMALL, suggest=uneven), True, 0)
-    with pytest.raises(ConfigError, match=r"same max_steps.*draws 100 at steps=100, and 200 at steps=200"):
+    with pytest.raises(
+        ConfigError, match=r"same max_steps.*draws 100 at steps=100, and 200 at steps=200"
+    ):
         rungs(draw)
     assert rungs(dataclasses.replace(draw, max_steps=50))[-1] == 50
 

@@ -168,7 +168,10 @@ def test_a_local_folder_as_a_dataset(own: OwnTask, tmp_path: Path) -> None:
         ({"prompt": "Say it."}, "the prompt 'Say it.' names no column"),
         ({"prompt": "{}"}, "name a column in every pair of braces"),
         ({"prompt": "{0}"}, "name a column in every pair of braces"),
-        ({"prompt": "{question.real}"}, "'{question.real}' is more than the plain name of a column"),
+        (
+            {"prompt": "{question.real}"},
+            "'{question.real}' is more than the plain name",
+        ),
         ({"prompt": "{question[0]}"}, "'{question.0.}' is more than the plain name of a column"),
         ({"prompt": "{question!r}"}, "'{question!r}' is more than the plain name of a column"),
         ({"prompt": "{question:>9999999999}"}, "is more than the plain name of a column"),
