@@ -26,7 +26,6 @@ from perft.errors import ConfigError
 MOST_PATHS = 2048
 """Paths that are taken in their order, and then as many at random."""
 _BETWEEN = 50
-_PER_STUDY = 100  # Optuna looks through all trials of a study for the next one
 
 T = TypeVar("T")
 
@@ -71,20 +70,19 @@ def drawn(draw: Callable[[optuna.Trial], T]) -> Iterator[Drawn[T]]:
 
 
 def _trials() -> Iterator[tuple[optuna.Trial, bool]]:
-    """Trials to draw by, and whether they stand at ends; what is drawn says where the next leads."""
+    """Trials to draw by, and whether they stand at ends; each leads on from the one before."""
     for high in (False, True):
         walk = _Walk(high)
-        ask = _asker(walk)
         for count, _ in enumerate(walk.paths()):
             if count == MOST_PATHS:
-                at_random = _asker(_Ends(high, Random(0)))
-                yield from ((at_random(), True) for _ in range(MOST_PATHS))
+                at_random = _Ends(high, Random(0))
+                yield from ((_ask(at_random), True) for _ in range(MOST_PATHS))
                 break
-            yield ask(), True
+            yield _ask(walk), True
         if not walk.has_real:
             break
-    ask = _asker(RandomSampler(seed=0))
-    yield from ((ask(), False) for _ in range(_BETWEEN))
+    between = RandomSampler(seed=0)
+    yield from ((_ask(between), False) for _ in range(_BETWEEN))
 
 
 def _require_same(name: str, known: BaseDistribution, found: BaseDistribution) -> None:
@@ -102,19 +100,9 @@ def _params(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={shown(value)}" for name, value in params.items()) or "every trial"
 
 
-def _asker(sampler: BaseSampler) -> Callable[[], optuna.Trial]:
-    """Gives one trial after the other, of a study that stays small."""
-    asked = 0
-    study = optuna.create_study(sampler=sampler)
-
-    def ask() -> optuna.Trial:
-        nonlocal asked, study
-        asked += 1
-        if asked % _PER_STUDY == 0:
-            study = optuna.create_study(sampler=sampler)
-        return study.ask()
-
-    return ask
+def _ask(sampler: BaseSampler) -> optuna.Trial:
+    """A trial of a study of its own: Optuna looks through all trials of a study for the next."""
+    return optuna.create_study(sampler=sampler).ask()
 
 
 class _Ends(BaseSampler):
