@@ -22,6 +22,7 @@ from perft.selection import (
     pick,
     read_results,
     read_scores,
+    stated,
     wilson,
 )
 from perft.storage import Storage
@@ -70,7 +71,7 @@ def main(
 
 
 def _result(report: Report) -> str:
-    return f"accuracy {report.accuracy:.1%}" if report.scored else f"loss {report.val_loss:.4f}"
+    return f"accuracy {stated(report)}" if report.scored else stated(report)
 
 
 def scores_of(search: Storage, trial: TrialResult) -> list[Score]:

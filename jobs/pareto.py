@@ -11,12 +11,19 @@ from typing import Annotated, Any
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for a tree that is not installed
 
 import typer
-from rich.console import Console
 
 from perft.cli import StorageOption, run
 from perft.errors import SearchError
 from perft.home import default_storage
-from perft.selection import find_search, front_table, read_results, to_frame
+from perft.screen import print_table, screen
+from perft.selection import (
+    find_search,
+    front_table,
+    read_results,
+    remarks,
+    to_frame,
+    why_no_front,
+)
 
 
 def main(
@@ -34,18 +41,17 @@ def main(
     """
     results = read_results(find_search(storage or default_storage(), name))
     if not any(result.outcome == "complete" for result in results):
-        raise SearchError(
-            f"no trial of the search {name!r} ran to its full length yet ({len(results)} ended), "
-            "so it has no front; let it go on, or look at the failed trials' errors in MLflow"
-        )
+        raise SearchError(why_no_front(results))
     frame = to_frame(results)
     if as_json:
         front = frame[frame["on_front"]].sort_values("activated")
         rows: list[dict[str, Any]] = json.loads(front.to_json(orient="records"))
         print(json.dumps({"search": name, "front": rows}, indent=1))
         return
-    console = Console()
-    console.print(front_table(results))
+    console = screen()
+    print_table(console, front_table(results))
+    for remark in remarks(results):
+        console.print(remark, soft_wrap=True)
     ended = ", ".join(
         f"{count} {outcome}" for outcome, count in frame["outcome"].value_counts().items()
     )

@@ -23,9 +23,16 @@ from perft.cli import (
     run,
 )
 from perft.errors import ConfigError, SearchError
+from perft.screen import print_table, screen
 from perft.search.prepare import Prepared, Wish, prepare, prepare_resume
 from perft.search.run import Finished, run_search
-from perft.selection import front_table, pareto_front
+from perft.selection import (
+    front_table,
+    pareto_front,
+    remarks,
+    stated_share,
+    why_no_front,
+)
 
 
 def main(
@@ -89,7 +96,7 @@ def main(
     proposes trials, ASHA stops the weak ones early, MLflow records all of them. Without
     --base-model and --data everything runs on the embedded tiny base and task.
     """
-    console = Console()
+    console = screen()
     if resume:
         tell = functools.partial(console.print, highlight=False, soft_wrap=True)
         prepared = prepare_resume(resume, storage, space=space, trust_code=trust_code, tell=tell)
@@ -144,21 +151,19 @@ def show(prepared: Prepared, finished: Finished, console: Console) -> None:
     name = prepared.settings.name
     results = finished.results
     if not pareto_front(results):
-        reasons = {result.error for result in results if result.error}
-        raise SearchError(
-            f"no trial of search {name!r} ran to its full length: "
-            + ("; ".join(sorted(reasons)[:3]) or "all were pruned")
-        )
-    console.print(front_table(results))
+        raise SearchError(why_no_front(results))
+    print_table(console, front_table(results))
+    for remark in remarks(results):
+        console.print(remark, soft_wrap=True)
     outcomes = [result.outcome for result in results]
     counts = ", ".join(f"{outcomes.count(o)} {o}" for o in ("complete", "pruned", "failed"))
     console.print(f"{len(results)} trials: {counts}", highlight=False)
     for number, scores in sorted(finished.scores.items()):
         for split, (correct, scored) in scores.items():
             console.print(
-                f"trial {number} on test split {split}: {correct}/{scored} "
-                f"({correct / max(1, scored):.1%})",
-                highlight=False,
+                f"trial {number} on test split {split}: {correct}/{scored}, "
+                f"{stated_share(correct, scored)}",
+                soft_wrap=True,
             )
     console.print(
         f"\nlook:    {where_to_look(finished.tracking_uri)}\n"

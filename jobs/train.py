@@ -8,7 +8,6 @@ from typing import Annotated, Any, get_args
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for a tree that is not installed
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from perft.cli import (
@@ -26,9 +25,10 @@ from perft.config import VARIANTS, Activation, adapter_from_flat, fields_of
 from perft.errors import ConfigError
 from perft.home import remember_place
 from perft.models.source import base_directory, check_base
+from perft.screen import screen
 from perft.search.prepare import require_experts
 from perft.search.space import SearchSpace, find_space, has_rung_accuracy, of_length
-from perft.selection import stated
+from perft.selection import stated, stated_share
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task, root_of
 from perft.trial import Report, TrialConfig
@@ -166,7 +166,7 @@ def _train(
     from perft.ranks import Ranks  # noqa: PLC0415
     from perft.training.pack import Pack  # noqa: PLC0415
 
-    console = Console()
+    console = screen()
     task = load_task(source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = load_base(device=device, **base_options)
@@ -192,9 +192,7 @@ def _train(
             progress.console.print(_line(report), highlight=False, soft_wrap=True)
     scores = pack.count_tests(pack.predict_tests([NAME]))
     for split, (correct, scored) in scores[NAME].items():
-        console.print(
-            f"test {split}: {correct}/{scored} ({correct / max(1, scored):.1%})", highlight=False
-        )
+        console.print(f"test {split}: {correct}/{scored}, {stated_share(correct, scored)}")
     return pack.adapter(NAME, source)
 
 

@@ -3,9 +3,10 @@
 Everything here is a pure function of `TrialResult`s; only `results` touches a file.
 """
 
-from perft.selection.front import best, knee, merit, pareto_front, pick
-from perft.selection.interval import stated, wilson
+from perft.selection.front import best, knee, merit, pareto_front, pick, why_no_front
+from perft.selection.interval import stated, stated_share, wilson
 from perft.selection.limit import ActivatedLimit
+from perft.selection.remarks import remarks
 from perft.selection.results import (
     find_search,
     is_concluded,
@@ -34,9 +35,12 @@ __all__ = [
     "read_record",
     "read_results",
     "read_scores",
+    "remarks",
     "result_line",
     "stated",
+    "stated_share",
     "to_frame",
+    "why_no_front",
     "wilson",
     "write_results",
     "write_scores",
