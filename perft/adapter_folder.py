@@ -22,7 +22,10 @@ PERFT = "PERFT"
 """The `peft_type` of the adapters that `peft` learns from `perft.hf_peft`."""
 
 # What is read of the two, beside the adapter; all of it may be missing.
-_PEFT: Mapping[str, Any] = {"base_model_name_or_path": str | None}
+_PEFT: Mapping[str, Any] = {
+    "base_model_name_or_path": str | None,
+    "target_parameters": tuple[str, ...] | None,
+}
 _BLOCK: Mapping[str, Any] = {
     "base_fingerprint": str | None,
     "base_name": str | None,
@@ -57,7 +60,8 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
             f"{folder / CONFIG} was not written by perft: it has no adapter under the key 'perft'"
         )
     try:
-        settings |= {key: typed(kind, settings.get(key), key) for key, kind in _PEFT.items()}
+        for key, kind in _PEFT.items():
+            typed(kind, settings.get(key), key)
         found = {key: typed(kind, block.get(key), key) for key, kind in _BLOCK.items()}
     except ConfigError as error:
         raise AdapterError(f"{where} is damaged: {error}") from error

@@ -41,7 +41,7 @@ def remembered_place(fingerprint: str) -> Path | None:
         return None
     try:
         place = Path(read_file(file, _LONGEST_PLACE).decode())
-        return place if place.exists() else None
+        return place if place.is_absolute() and place.exists() else None
     except (OSError, ValueError):  # whatever it holds, it is no place
         return None
 

@@ -4,12 +4,16 @@ import re
 
 MASK = "***"
 
+# Repeats are bounded: what is masked may come from anywhere, and must not be searched for hours.
 # A key may hold a slash, which libraries want quoted and users forget; a port is none.
 _USER = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?:[^/\s'\"@:]*(?::(?!\d+/)[^\s'\"@]*)?)@", re.IGNORECASE
+    r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)"
+    r"(?:[^/\s'\"@:]{0,2000}(?::(?!\d+/)[^\s'\"@]{0,2000})?)@",
+    re.IGNORECASE,
 )
 _PARAMETER = re.compile(
-    r"(?P<name>[?&;][^=&\s]*(?:key|secret|token|passw|signature|credential|sas|sig)[^=&\s]*=)"
+    r"(?P<name>[?&;][^=&\s]{0,99}(?:key|secret|token|passw|signature|credential|sas|sig)"
+    r"[^=&\s]{0,99}=)"
     r"[^&;\s'\"]*",
     re.IGNORECASE,
 )

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from perft.config import AdapterConfig, TrainingConfig, adapter_from_flat, training_from_flat
-from perft.config.checks import require_positive, require_whole, shown
+from perft.config.checks import (
+    require_at_least_zero,
+    require_number,
+    require_positive,
+    require_whole,
+    shown,
+)
 from perft.config.typed import read_fields
 from perft.errors import ConfigError
 
@@ -119,10 +125,20 @@ class Report:
     def __post_init__(self) -> None:
         require_positive("step", self.step)
         require_whole("scored", self.scored, 0)
-        require_whole("correct", self.correct, 0, self.scored)
-        for name in ("train_loss", "val_loss", "lr", "tokens_per_second"):
+        require_whole("correct", self.correct, 0)
+        if self.correct > self.scored:
+            raise ConfigError(
+                f"correct must be at most scored, found {self.correct:,} of {self.scored:,}"
+            )
+        for name in ("train_loss", "val_loss"):
             if math.isnan(getattr(self, name)):
                 raise ConfigError(f"{name} must be a number, found nan")
+        for name in ("lr", "tokens_per_second"):
+            require_at_least_zero(name, getattr(self, name))
+        if self.router_entropy is not None:  # rounding may put it a hair below 0
+            require_number("router_entropy", self.router_entropy)
+        for share in self.router_load:
+            require_at_least_zero("router_load", share)
 
     @property
     def accuracy(self) -> float:
@@ -174,8 +190,7 @@ class TrialResult:
         if self.outcome == "complete":
             if self.size is None or self.last is None:
                 raise ConfigError("a complete trial must have a size and a report")
-            if not math.isfinite(self.last.val_loss):
-                raise ConfigError("val_loss of a complete trial must be finite, found inf")
+            require_number("val_loss of a complete trial", self.last.val_loss)
         if not _RUN_ID.fullmatch(self.run_id):
             raise ConfigError(f"run_id must be the id of an MLflow run, found {shown(self.run_id)}")
 

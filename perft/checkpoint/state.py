@@ -6,7 +6,6 @@ from here takes the same steps as one that never stopped.
 """
 
 import json
-import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,9 +16,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from perft.adapters.routing import RouterSums
-from perft.config.checks import require_whole
+from perft.config.checks import require_number, require_whole
 from perft.config.typed import read_fields, typed
-from perft.errors import ConfigError, StorageError, first_line
+from perft.errors import StorageError, first_line
 from perft.files import parse_json
 from perft.trial import Report, TrialConfig
 
@@ -150,8 +149,7 @@ class _Counts:
         require_whole("steps", self.steps, 0)
         require_whole("tokens", self.tokens, 0, MOST_TOKENS)
         for name in ("loss", "seconds"):
-            if not math.isfinite(getattr(self, name)):
-                raise ConfigError(f"{name} must be a finite number")
+            require_number(name, getattr(self, name))
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import reprlib
 from typing import Any
 
 from perft.errors import ConfigError, unknown
+from perft.masking import masked
 
 LARGEST = 2**31 - 1
 """The largest whole number that a setting may be, as far as it has no closer bound."""
@@ -23,7 +24,7 @@ _SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist = 2, 3, 3
 def shown(value: Any) -> str:
     """A value as errors show it: one line of few characters."""
     try:
-        return _SHORT.repr(value)
+        return masked(_SHORT.repr(value))
     except ValueError:  # Python writes no number of thousands of digits
         return "a number of thousands of digits"
 
@@ -70,9 +71,9 @@ def require_text(name: str, value: Any, *, most: int = 10_000) -> None:
         raise ConfigError(f"{name} must be text in UTF-8, found {shown(value)}")
 
 
-def require_name(name: str, value: Any) -> None:
-    """Refuses what is no name: one line of printable text, of at most 200 characters."""
-    require_text(name, value, most=200)
+def require_name(name: str, value: Any, *, most: int = 200) -> None:
+    """Refuses what is no name: one line of printable text, of at most so many characters."""
+    require_text(name, value, most=most)
     if not value.isprintable():
         raise ConfigError(f"{name} must be printable text in one line, found {shown(value)}")
 
@@ -87,6 +88,12 @@ def require_at_least_zero(name: str, value: Any) -> None:
     """Refuses what is no finite number of at least 0."""
     if not (is_number(value) and value >= 0):
         raise ConfigError(f"{name} must be a number of at least 0, found {shown(value)}")
+
+
+def require_number(name: str, value: Any) -> None:
+    """Refuses what is no finite number."""
+    if not is_number(value):
+        raise ConfigError(f"{name} must be a finite number, found {shown(value)}")
 
 
 def require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from perft.config.checks import is_whole, shown
 from perft.errors import ConfigError, unknown
 
+_LONGEST = 80  # characters of a key that an error shows as it is
+
 T = TypeVar("T")
 
 
@@ -22,7 +24,7 @@ def typed(kind: Any, value: Any, name: str) -> Any:
         kind: an annotation of `bool`, `int`, `float` (infinite or not), `str`, `None`, `Any`, a
             `Literal`, a union, `tuple[X, ...]`, `Mapping[str, X]`, or a dataclass of such fields.
         value: the value.
-        name: what errors call it.
+        name: what errors call it; empty for a file's whole content.
 
     Returns:
         The value; arrays as tuples, objects as their dataclass.
@@ -38,7 +40,7 @@ def typed(kind: Any, value: Any, name: str) -> Any:
         return tuple(typed(args[0], each, f"{name}[{i}]") for i, each in enumerate(value))
     if origin is Mapping:
         _require(isinstance(value, Mapping), name, "an object", value)
-        return {key: typed(args[1], each, f"{name}.{key}") for key, each in value.items()}
+        return {key: typed(args[1], each, _in(name, key)) for key, each in value.items()}
     if dataclasses.is_dataclass(kind):
         return read_fields(kind, value, name)  # type: ignore[arg-type]
     if origin is Literal:
@@ -60,20 +62,26 @@ def read_fields(kind: type[T], value: Any, name: str = "") -> T:
     Raises:
         ConfigError: for an unknown, missing or wrong field; names it.
     """
-    _require(isinstance(value, Mapping), name or "the content", "an object", value)
+    _require(isinstance(value, Mapping), name, "an object", value)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in value:
         if key not in fields:
             raise ConfigError(f"{name or 'the content'}: {unknown('field', str(key), fields)}")
-    hints, within = get_type_hints(kind), f"{name}." if name else ""
-    found = {key: typed(hints[key], each, f"{within}{key}") for key, each in value.items()}
+    hints = get_type_hints(kind)
+    found = {key: typed(hints[key], each, _in(name, key)) for key, each in value.items()}
     for key, field in fields.items():
         if key not in found and not _has_default(field):
-            raise ConfigError(f"{within}{key} is missing")
+            raise ConfigError(f"{_in(name, key)} is missing")
     try:
         return kind(**found)
     except ConfigError as error:
-        raise ConfigError(f"{within}{error}") from error
+        raise ConfigError(f"{name}.{error}" if name else str(error)) from error
+
+
+def _in(name: str, key: str) -> str:
+    """A field of what is called `name`, as errors call it."""
+    plain = key if key.isidentifier() and len(key) <= _LONGEST else shown(key)
+    return f"{name}.{plain}" if name else plain
 
 
 def _one_of(kinds: tuple[Any, ...], value: Any, name: str) -> Any:
@@ -97,13 +105,16 @@ def _has_default(field: dataclasses.Field[Any]) -> bool:
 
 def _require(fits: bool, name: str, wanted: str, value: Any) -> None:
     if not fits:
-        raise ConfigError(f"{name} must be {wanted}, found {shown(value)}")
+        raise ConfigError(f"{name or 'the content'} must be {wanted}, found {shown(value)}")
 
 
 _SIMPLE: Mapping[Any, tuple[Any, str]] = {
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (is_whole, "a whole number"),
-    float: (lambda value: isinstance(value, float) or is_whole(value), "a number"),
+    float: (
+        lambda value: isinstance(value, float) or (is_whole(value) and abs(value) < 2**1000),
+        "a number",
+    ),
     str: (lambda value: isinstance(value, str), "text"),
     types.NoneType: (lambda value: value is None, "null"),
 }

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from perft.config.checks import require_name, shown
+from perft.config.checks import LARGEST, require_name, shown
 from perft.config.typed import typed
 from perft.errors import ConfigError, SearchError, StorageError, unknown
 from perft.files import RECORD_BYTES, parse_json
@@ -105,7 +105,7 @@ def read_record(search: Storage, name: str, check: Callable[[Any], T]) -> T:
 
 
 def _results(value: Any) -> dict[int, TrialResult]:
-    trials = typed(Mapping[str, Any], value, "the content").get("trials")
+    trials = typed(Mapping[str, Any], value, "").get("trials")
     found: dict[int, TrialResult] = {}
     for index, trial in enumerate(typed(tuple[Any, ...], trials, "trials")):
         try:
@@ -119,13 +119,13 @@ def _results(value: Any) -> dict[int, TrialResult]:
 
 def _scores(value: Any) -> dict[int, dict[str, tuple[int, int]]]:
     found: dict[int, dict[str, tuple[int, int]]] = {}
-    for key, splits in typed(_SCORES, value, "the content").items():
+    for key, splits in typed(_SCORES, value, "").items():
         if not _NUMBER.fullmatch(key):
             raise ConfigError(f"{shown(key)} must be the number of a trial")
         found[int(key)] = {}
         for split, pair in splits.items():
             require_name("the name of a split", split)
-            if len(pair) != 2 or not 0 <= pair[0] <= pair[1]:
+            if len(pair) != 2 or not 0 <= pair[0] <= pair[1] <= LARGEST:
                 raise ConfigError(
                     f"{key}.{split} must be the examples that were right and those that were "
                     f"scored, found {shown(list(pair))}"

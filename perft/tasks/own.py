@@ -91,7 +91,7 @@ class OwnTask:
         for name in ("train", "test"):
             place = getattr(self, name)
             if place is not None or name == "train":
-                require_text(name, str(place) if isinstance(place, Path) else place)
+                require_name(name, str(place) if isinstance(place, Path) else place, most=4096)
         require_name("answer", self.answer)
         if callable(self.scorer):
             _require_function(self.scorer)
@@ -266,8 +266,8 @@ def _label(own: OwnTask, row: Row, choices: tuple[str, ...]) -> str:
 
 
 def _choices(own: OwnTask, row: Row) -> tuple[str, ...]:
-    if not isinstance(own.choices, str):
-        return own.choices
+    if not (own.choices and isinstance(own.choices, str)):
+        return tuple(own.choices)
     found = row.values.get(own.choices)
     if not (isinstance(found, list) and found and all(isinstance(each, str) for each in found)):
         raise DataError(f"{row.where} has no list of texts in {own.choices}; wanted its choices")
@@ -318,7 +318,8 @@ def _absolute(place: str | Path | None) -> str | None:
         return None
     path, rest = path_and_rest(str(place))
     here = Path(path).expanduser()
-    return f"{here.resolve()}{rest}" if here.exists() else str(place)
+    # A link keeps its name: what it leads to may have no suffix, as in the hub's cache.
+    return f"{here.absolute()}{rest}" if here.exists() else str(place)
 
 
 def _function(file: str, name: str) -> Judge:

@@ -51,7 +51,7 @@ def root_of(source: TaskSource) -> Path | None:
     if source.own is None:
         local = source.data is not None and Path(source.data).is_dir()
         return Path(source.data).resolve() if local and source.data else None
-    data = [source.own[name] for name in ("train", "test") if source.own[name] is not None]
+    data = [source.own[name] for name in ("train", "test") if source.own.get(name)]
     code = code_of(source)
     for some in ([*data, code[0]] if code else data, data):
         paths = [Path(path_and_rest(place)[0]) for place in some]
@@ -148,7 +148,7 @@ def _places(own: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, A
     """`own` with every place in it changed: of the data, and of the file that scores."""
     changed = dict(own)
     for name in ("train", "test"):
-        changed[name] = None if own[name] is None else change(own[name])
+        changed[name] = None if own.get(name) is None else change(own[name])
     if not isinstance(own["scorer"], str):
         file, function = own["scorer"]
         changed["scorer"] = [change(file), function]
