@@ -33,7 +33,7 @@ from perft.storage import Storage
 from perft.trial import TrialResult
 from pretend import SETTINGS, trial
 
-FAST = 120
+FAST = 300
 PICKED = trial(1)
 
 
