@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from perft.search.settings import SearchSettings
-from perft.selection import find_search, read_results
+from perft.searches import find_search
+from perft.selection import read_results
 from perft.tasks import TaskSource
 from perft.trial import Report, TrialConfig
 
@@ -76,13 +77,13 @@ def run_search(folder: Path, options: Sequence[str], console: Console) -> Side:
     end = time.monotonic()
     ends = [*(begin for _, begin in stages[1:]), end]
     phases = {name: until - begin for (name, begin), until in zip(stages, ends, strict=True)}
-    results = read_results(find_search(str(folder / "searches"), NAME))
+    results = read_results(find_search(NAME, str(folder / "searches")))
     return Side(end - start, phases, {result.number: result.reports for result in results})
 
 
 def drawn(folder: Path) -> tuple[list[TrialConfig], dict[str, Any], TaskSource]:
     """The configurations that perft's search drew, its settings and its task."""
-    search = find_search(str(folder / "searches"), NAME)
+    search = find_search(NAME, str(folder / "searches"))
     settings = SearchSettings.read(search).to_json()
     source = TaskSource(
         name=settings["task"],

@@ -20,8 +20,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from perft.cli import BaseOption, run
+from perft.cli import run
 from perft.models.source import base_directory
+from perft.options import BaseOption
 from perft.tasks import TaskSource, load_task
 from perft.tasks.token_files import fingerprint_of, rows_once
 from perft.tasks.tokenize import tokenize

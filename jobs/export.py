@@ -1,90 +1,12 @@
-"""Exports the adapter of one trial of a search as a folder.
-
-Only reads the search: it can be called while the search runs.
-"""
+"""`perft export` as a program that needs no installed perft: `python jobs/export.py`."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for a tree that is not installed
 
-import typer
-
-from perft.cli import StorageOption, run
-from perft.export import Score, export_adapter
-from perft.home import default_storage
-from perft.search.settings import SearchSettings
-from perft.selection import (
-    ActivatedLimit,
-    describe,
-    find_search,
-    pick,
-    read_results,
-    read_scores,
-    stated,
-    wilson,
-)
-from perft.storage import Storage
-from perft.trial import Report, TrialResult
-
-
-def main(
-    *,
-    name: Annotated[str, typer.Option(help="Name of the search.")],
-    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
-    picked: Annotated[
-        str,
-        typer.Option(
-            "--pick",
-            metavar="best|knee|RUN_ID",
-            help="The most accurate trial, the one where more parameters begin to pay less, or "
-            "one given by its MLflow run id or number.",
-        ),
-    ] = "best",
-    max_activated: Annotated[
-        str,
-        typer.Option(
-            metavar="LIMIT",
-            help="Leave out trials that activate more parameters per token: 0.1% of the base's, "
-            "or a number such as 590000.",
-        ),
-    ] = "",
-    storage: StorageOption = "",
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an earlier export in --out.")
-    ] = False,
-) -> None:
-    """Export one trial of a search: adapter, configuration and model card in one folder."""
-    search = find_search(storage or default_storage(), name)
-    limit = ActivatedLimit.parse(max_activated) if max_activated else None
-    trial = pick(read_results(search), picked, limit)
-    settings = SearchSettings.read(search)
-    folder = export_adapter(
-        search, trial, settings.to_json(), out, scores=scores_of(search, trial), force=force
-    )
-    assert trial.last is not None, "a full-length trial has a report"
-    print(
-        f"trial {trial.number} ({describe(trial.config)}), validation {_result(trial.last)}, "
-        f"is in {folder}"
-    )
-
-
-def _result(report: Report) -> str:
-    return f"accuracy {stated(report)}" if report.scored else stated(report)
-
-
-def scores_of(search: Storage, trial: TrialResult) -> list[Score]:
-    """The trial's accuracies with their intervals, the validation split's first; maybe none."""
-    assert trial.last is not None, "a full-length trial has a report"
-    counts = {"validation": (trial.last.correct, trial.last.scored)} if trial.last.scored else {}
-    counts |= read_scores(search, trial.number)
-    scores = []
-    for split, (correct, scored) in counts.items():
-        low, high = wilson(correct, scored)
-        scores.append(Score(split=split, correct=correct, scored=scored, low=low, high=high))
-    return scores
-
+from perft.cli import run
+from perft.commands.export import main
 
 if __name__ == "__main__":
     run(main)

@@ -1,17 +1,23 @@
-"""How a job becomes a program: options from a function, user errors as one line.
+"""How a command becomes a program: options from a function, errors as one line.
 
 Exit status: 0 done, 1 a bug (with its traceback), 2 the user can fix it (one line on stderr), 130
 the user has interrupted it.
 """
 
+import math
 import os
+import signal
 import sys
+import threading
+import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Any
 
 import typer
+from typer.exceptions import TyperException
 
-from perft.errors import InterruptedSearchError, PerftError
+from perft.failures import FIXABLE, Ending, ending_of
 
 THREADS = {"GOMP_SPINCOUNT": "10000"}
 """Environment, read when torch is loaded: how long a thread spins for the others before it sleeps.
@@ -20,69 +26,109 @@ libgomp's default is thirty times that: on cores shared with Ray's processes, or
 training became some ten times slower. Not spinning at all costs 1.4 times on idle cores.
 """
 
-Dtype = Literal["auto", "float32", "bfloat16", "float64"]
-"""What `--dtype` takes."""
-
-# Options that several jobs have, so that they read the same everywhere.
-BaseOption = Annotated[
-    str | None,
-    typer.Option(help="Base: a hub id or a local directory.", show_default="embedded"),
-]
-DataOption = Annotated[
-    str | None,
-    typer.Option(help="Directory in the LLM-Adapters layout, or hub.", show_default="embedded"),
-]
-DtypeOption = Annotated[Dtype, typer.Option(help="Dtype of the base.")]
-ExpertsOption = Annotated[
-    str,
-    typer.Option(
-        help="How the base's experts are computed: auto, eager, or another of transformers' "
-        "(grouped_mm, batched_mm, sonicmoe, deepgemm)."
-    ),
-]
-StorageOption = Annotated[
-    str,
-    typer.Option(help="Directory or URI that holds searches.", show_default="~/.perft/searches"),
-]
-CheckpointingOption = Annotated[
-    bool,
-    typer.Option(
-        "--checkpointing", help="Run the base's layers again in the backward pass, to save memory."
-    ),
-]
-CompileOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--compile/--no-compile",
-        help="Compile the base, a minute once, for faster steps.",
-        show_default="on GPUs",
-    ),
-]
-RungAccuracyOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--rung-accuracy/--no-rung-accuracy",
-        help="Generate answers at every rung, not only at full length.",
-        show_default="only on the embedded base",
-    ),
-]
-ValidationSizeOption = Annotated[int, typer.Option(min=1, help="Validation examples.")]
+LONGEST = 4096
+"""Characters that the value of an option may have."""
 
 
-def run(command: Callable[..., None], args: Sequence[str] | None = None) -> None:
+def run(
+    command: Callable[..., None], args: Sequence[str] | None = None, name: str | None = None
+) -> None:
     """Runs `command` with options from `args` (default: the command line), then exits.
 
     The function's parameters become the options, its docstring the help text.
 
+    Args:
+        command: what to run.
+        args: options and values.
+        name: of the program, as its help shows it; by default that of its file.
+
     Raises:
         SystemExit: always, with the exit status.
     """
-    for name, value in THREADS.items():
-        os.environ.setdefault(name, value)
+    for variable, value in THREADS.items():
+        os.environ.setdefault(variable, value)
+    end(lambda: _call(command, list(sys.argv[1:] if args is None else args), name))
+
+
+def end(program: Callable[[], None]) -> None:
+    """Calls `program`, then exits; whatever it raises becomes the last words and the exit status.
+
+    SIGTERM, which `ray job stop` sends, ends it as Ctrl-C does.
+
+    Raises:
+        SystemExit: always, with the exit status.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        program()
+        if sys.stdout:
+            sys.stdout.flush()
+        status = 0
+    except typer.Exit as done:
+        status = done.exit_code
+    except TyperException as error:
+        status = _say(Ending(FIXABLE, f"error: {' '.join(error.format_message().split())}"))
+    except SystemExit:
+        raise
+    except BaseException as error:
+        status = _say(ending_of(error))
+    sys.exit(status)
+
+
+def given(context: typer.Context) -> dict[str, Any]:
+    """The options that are on the command line, also those at their defaults, by parameter."""
+    return {
+        name: value
+        for name, value in context.params.items()
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
+
+
+def option_of(parameter: str) -> str:
+    """How a parameter is written on the command line."""
+    return f"--{parameter.replace('_', '-')}"
+
+
+def _call(command: Callable[..., None], args: list[str], name: str | None) -> None:
+    _require_text(args)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(command)
-    try:
-        app(args=None if args is None else list(args))
-    except PerftError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(130 if isinstance(error, InterruptedSearchError) else 2)
+    program = typer.main.get_command(app)
+    with program.make_context(name or Path(sys.argv[0]).name, args) as context:
+        for parameter in program.params:
+            value = context.params.get(parameter.name or "")
+            if isinstance(value, float) and not math.isfinite(value):
+                hint = repr(option_of(str(parameter.name)))
+                raise typer.BadParameter(f"{value} is no finite number.", param_hint=hint)
+        program.invoke(context)
+
+
+def _require_text(args: Sequence[str]) -> None:
+    """Refuses values that no option takes: empty ones, endless ones, and what is no plain text."""
+    option = ""
+    for arg in args:
+        is_option = arg.startswith("--")
+        option, has_value, value = arg.partition("=") if is_option else (option, "=", arg)
+        if not has_value:
+            continue
+        reason = ""
+        if not value.strip():
+            reason = "is empty; give a value, or leave the option out."
+        elif len(value) > LONGEST:
+            reason = f"has {len(value):,} characters, at most {LONGEST:,} are read."
+        elif any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+            reason = f"{value!r} is no plain text."
+        if reason:
+            raise typer.BadParameter(reason, param_hint=repr(option) if option else None)
+
+
+def _say(ending: Ending) -> int:
+    """Prints the last words; what nobody reads any more is dropped. Returns the exit status."""
+    for stream, text in ((sys.stdout, ""), (sys.stderr, ending.text)):
+        try:
+            if stream:
+                print(text, end="\n" if text else "", file=stream, flush=True)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return ending.status

@@ -21,17 +21,21 @@ def home() -> Path:
     return Path(os.environ.get("PERFT_HOME") or "~/.perft").expanduser().resolve()
 
 
+def note(file: Path, text: str) -> None:
+    """Writes a small file of `home()`, atomically; what cannot be noted is asked for later."""
+    beside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text)
+        beside.replace(file)
+
+
 def remember_place(fingerprint: str, place: str | Path) -> None:
     """Notes where the data or the base of a fingerprint lie on this machine.
 
-    An adapter's folder names neither place. What cannot be noted is asked for later.
+    An adapter's folder names neither place.
     """
-    file = home() / "places" / fingerprint
-    beside = file.with_name(f"{fingerprint}.{os.getpid()}.tmp")
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(str(place))
-        beside.replace(file)
+    note(home() / "places" / fingerprint, str(place))
 
 
 def remembered_place(fingerprint: str) -> Path | None:

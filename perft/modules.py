@@ -1,4 +1,4 @@
-"""Runs a user's own Python file as a module: a search space, or the function that scores a task.
+"""A user's own Python file as a module: a search space, or the function that scores a task.
 
 Invariant: one file is one module of a process, under a name that follows from its path, so that
 what it defines is the same object wherever it is asked for.
@@ -8,16 +8,35 @@ import hashlib
 import importlib.util
 import signal
 import sys
+import sysconfig
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
+from typing import Literal
 
 from perft.errors import ConfigError
 
 SECONDS = 10.0
 """Processor time that a file of the user's may take to be imported, and one call of a space."""
+
+Owner = Literal["perft", "library", "python", "user"]
+
+_PERFT = Path(__file__).resolve().parent
+_JOBS = _PERFT.with_name("jobs")
+_STANDARD = Path(sysconfig.get_path("stdlib")).resolve()
+_LIBRARIES = {"site-packages", "dist-packages"}
+
+
+def owner_of(file: str) -> Owner:
+    """Whose code a file holds: perft's, a library's, Python's own, or the user's."""
+    path = Path(file).resolve()
+    if path.is_relative_to(_PERFT) or path.is_relative_to(_JOBS):
+        return "perft"
+    if _LIBRARIES & set(path.parts):
+        return "library"
+    return "python" if file.startswith("<") or path.is_relative_to(_STANDARD) else "user"
 
 
 def module_of(path: str | Path) -> ModuleType:

@@ -1,6 +1,5 @@
 """The end of a search: what is written to its folder and logged with its parent run."""
 
-import importlib
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ import ray
 from perft.home import home
 from perft.packing.places import PREDICTIONS, trial_folder
 from perft.search.prepare import Prepared
+from perft.search.space import space_module
 from perft.selection import pareto_front, write_scores
 from perft.trial import TrialResult
 
@@ -77,7 +77,7 @@ def _files(prepared: Prepared, results: list[TrialResult]) -> dict[str, bytes]:
     from perft.tracking import environment  # noqa: PLC0415
 
     settings = prepared.settings
-    space = importlib.import_module(prepared.draw.space.suggest.__module__).__file__
+    space = space_module(settings.space).__file__
     files = {"environment.txt": environment().encode()}
     if space is not None:
         files["space.py"] = Path(space).read_bytes()

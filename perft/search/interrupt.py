@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from perft.errors import InterruptedSearchError
-from perft.search.settings import FILE, SearchSettings
+from perft.invocation import command_line
+from perft.search.settings import SearchSettings
+from perft.searches import SEARCH_FILE, naming
 from perft.selection import read_results
 from perft.storage import Storage
 
@@ -59,9 +61,10 @@ def interruptible(tell: Callable[[str], None]) -> Iterator[Callable[[], None]]:
 
 def interrupted(search: Storage, settings: SearchSettings) -> InterruptedSearchError:
     """What the user of a search that has stopped is told."""
-    if not search.exists(FILE):
+    if not search.exists(SEARCH_FILE):
         return InterruptedSearchError(f"search {settings.name!r} was interrupted before it began")
+    again = command_line("search", *naming("--resume", settings.name, settings.storage))
     return InterruptedSearchError(
         f"search {settings.name!r} was interrupted after {len(read_results(search))} of "
-        f"{settings.num_trials} trials; go on with it by --resume {settings.name}"
+        f"{settings.num_trials} trials; go on with it by: {again}"
     )

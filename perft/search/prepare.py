@@ -1,25 +1,31 @@
 """Everything that can be refused before a worker starts, and the settings that come of it."""
 
 import dataclasses
-import re
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from perft.errors import ConfigError, SearchError
 from perft.home import default_storage, default_tracking_uri, remember_place
+from perft.invocation import command_line
+from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint, layer_count
+from perft.search.changes import begun_trials, other_versions, require_unchanged
 from perft.search.extent import extent_of
-from perft.search.settings import FILE, SearchSettings
-from perft.search.space import Draw, find_space, has_rung_accuracy
+from perft.search.settings import SearchSettings, installed_versions
+from perft.search.space import Draw, find_space, has_rung_accuracy, space_module
+from perft.search.space_code import space_code
 from perft.search.trust import remember, require_trusted
-from perft.selection import find_search
+from perft.searches import (
+    SEARCH_FILE,
+    fresh_name,
+    naming,
+    remember_search,
+    require_name,
+    storage_of,
+)
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task, root_of
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class Prepared:
         draw: draws its trials.
         source: where its task comes from.
         search: its folder.
+        root: the place that holds the folder.
         resume: whether it goes on.
     """
 
@@ -38,6 +45,7 @@ class Prepared:
     draw: Draw
     source: TaskSource
     search: Storage
+    root: str
     resume: bool
 
 
@@ -70,8 +78,8 @@ def prepare(wish: Wish) -> Prepared:
     Raises:
         PerftError: the first thing that cannot work: space, base, data, storage, or the name.
     """
-    if wish.name is not None and not _NAME.fullmatch(wish.name):
-        raise ConfigError(f"search name {wish.name!r}: use letters, digits, '.', '_' and '-'")
+    if wish.name is not None:
+        require_name(wish.name)
     space = find_space(wish.space)
     space_file = str(Path(wish.space).expanduser().resolve()) if wish.space.endswith(".py") else ""
     base_model = _absolute(wish.base_model)
@@ -89,7 +97,7 @@ def prepare(wish: Wish) -> Prepared:
     _require_rows(extent.smallest_batch, wish.workers_per_group)
     if (layers := layer_count(base_model)) is not None:
         extent.require_layers(layers)
-    name = wish.name or _fresh_name(root, wish.space)
+    name = wish.name or fresh_name(root, wish.space)
     settings = SearchSettings(
         name=name,
         space=space_file or wish.space,
@@ -113,54 +121,65 @@ def prepare(wish: Wish) -> Prepared:
         checkpointing=wish.checkpointing,
         compile=wish.compile,
         rung_accuracy=has_rung_accuracy(base_model, wish.rung_accuracy),
+        space_code=space_code(space_module(wish.space)),
     )
     if space_file:
         remember(space_file)
     _remember_places(settings, source)
-    return Prepared(settings, draw, source, root.child(name).prepare(), resume=False)
+    search = root.child(name).prepare()
+    remember_search(name, root.place)
+    return Prepared(settings, draw, source, search, root.place, resume=False)
 
 
 def prepare_resume(
     name: str,
-    storage: str | None,
+    storage: str | None = None,
     *,
-    space: str = "",
+    space: str | None = None,
+    num_trials: int | None = None,
     trust_code: bool = False,
+    besides: Collection[str] = (),
     tell: Callable[[str], None] = print,
 ) -> Prepared:
-    """Takes up a search where it was interrupted.
+    """Takes up a search where it was interrupted, or goes on with one that has ended.
 
     Args:
         name: the search's.
-        storage: the place that holds it; None for the default.
+        storage: the place that holds it; None for wherever this machine knows it.
         space: the file of its space where the user names it again, as after it was moved.
+        num_trials: trials in all; None for as many as it has.
         trust_code: whether the file that the search's folder names may be run unseen.
-        tell: shows the user which file that is.
+        besides: further settings that the user named, none of which can change.
+        tell: shows the user a line.
 
     Raises:
-        PerftError: if there is no such search, its base or data have changed since, or its space is
-            a file that nobody has said to run.
+        PerftError: if there is no such search, what it follows from has changed since, its space
+            is a file that nobody has said to run, or what the user named cannot change.
     """
-    search = find_search(storage or default_storage(), name)
+    root = storage_of(name, storage)
+    search = root.child(name)
     settings = SearchSettings.read(search)
-    settings = _with_space(settings, space, trust_code=trust_code, tell=tell)
+    _refuse(settings, besides)
+    settings = _with_trials(settings, search, num_trials)
+    settings = _with_space(settings, space, root.place, trust_code=trust_code, tell=tell)
     check_base(settings.base_model)
     require_experts(settings.experts, training=True)
     found = find_space(settings.space)
     source = found.source(settings.data, settings.validation_size, settings.seed)
-    if load_task(source).fingerprint != settings.data_fingerprint:
-        raise SearchError(
-            f"the data of search {name!r} have changed since it was started; restore them, or "
-            "start a search under a new name"
-        )
-    if fingerprint(base_directory(settings.base_model)) != settings.base_fingerprint:
-        raise SearchError(
-            f"the base of search {name!r} has changed since it was started; restore it, or start "
-            "a search under a new name"
-        )
+    now = dataclasses.replace(
+        settings,
+        data_fingerprint=load_task(source).fingerprint,
+        base_fingerprint=fingerprint(base_directory(settings.base_model)),
+        space_code=space_code(space_module(settings.space)),
+        versions=installed_versions(),
+    )
+    require_unchanged(settings, now)
+    for line in other_versions(settings, now):
+        tell(line)
     _remember_places(settings, source)
+    remember_search(name, root.place)
     draw = Draw(found, settings.base_model is None, settings.seed, settings.max_steps)
-    return Prepared(settings, draw, source, search, resume=True)
+    return Prepared(settings, draw, source, search, root.place, resume=True)
 
 
 def require_experts(experts: str, *, training: bool) -> None:
@@ -171,20 +190,53 @@ def require_experts(experts: str, *, training: bool) -> None:
         require_implementation(experts, training=training)
 
 
+def _refuse(settings: SearchSettings, besides: Collection[str]) -> None:
+    """Refuses what cannot change when a search goes on, also where it would stay the same."""
+    told = [f"--{name.replace('_', '-')} (it has {getattr(settings, name)})" for name in besides]
+    if told:
+        raise ConfigError(
+            f"search {settings.name!r} goes on with the settings that it was started with; leave "
+            f"out {', '.join(told)}"
+        )
+
+
+def _with_trials(
+    settings: SearchSettings, search: Storage, num_trials: int | None
+) -> SearchSettings:
+    """The settings with as many trials as the user wants now; those that have begun stay."""
+    if num_trials is None:
+        return settings
+    begun = begun_trials(search)
+    if num_trials < begun:
+        raise ConfigError(
+            f"{begun} trials of search {settings.name!r} have begun, found --num-trials "
+            f"{num_trials}; ask for that many or more"
+        )
+    return dataclasses.replace(settings, num_trials=num_trials)
+
+
 def _with_space(
-    settings: SearchSettings, space: str, *, trust_code: bool, tell: Callable[[str], None]
+    settings: SearchSettings,
+    space: str | None,
+    root: str,
+    *,
+    trust_code: bool,
+    tell: Callable[[str], None],
 ) -> SearchSettings:
     """The settings with the space that may be run: what the user names, or what they trust."""
     is_file = settings.space.endswith(".py")
-    if space not in ("", settings.space) and not (is_file and space.endswith(".py")):
+    if space not in (None, settings.space) and not (is_file and space.endswith(".py")):
         raise SearchError(
             f"search {settings.name!r} has the space {settings.space}, found --space {space}; "
             "leave it out"
         )
     if not is_file:
         return settings
-    if not space:
-        require_trusted(settings.space, settings.name, trust_code=trust_code, tell=tell)
+    if space is None:
+        again = command_line("search", *naming("--resume", settings.name, root))
+        require_trusted(
+            settings.space, settings.name, again=again, trust_code=trust_code, tell=tell
+        )
         return settings
     file = Path(space).expanduser().resolve()
     if file.is_file():
@@ -199,20 +251,12 @@ def _remember_places(settings: SearchSettings, source: TaskSource) -> None:
         remember_place(settings.data_fingerprint, root)
 
 
-def _fresh_name(root: Storage, space: str) -> str:
-    """Space and time; a search that was started in the same second has another one."""
-    while True:
-        name = f"{Path(space).stem}-{datetime.now():%Y%m%d-%H%M%S}"
-        if root.claim(name):
-            return name
-        time.sleep(0.1)
-
-
 def _require_new(root: Storage, name: str) -> None:
-    if root.exists(f"{name}/{FILE}"):
+    if root.exists(f"{name}/{SEARCH_FILE}"):
+        again = command_line("search", *naming("--resume", name, root.place))
         raise SearchError(
-            f"a search named {name!r} exists in {root.place}; go on with it by --resume {name}, "
-            "or choose another --name"
+            f"a search named {name!r} exists in {masked(root.place)}; choose another --name, or go "
+            f"on with it by: {again}"
         )
 
 

@@ -33,10 +33,10 @@ from perft.search.interrupt import interrupted, interruptible
 from perft.search.ledger import Ledger
 from perft.search.lock import locked
 from perft.search.prepare import Prepared
-from perft.search.settings import FILE
 from perft.search.shape import shape_on
 from perft.search.tuning import tune_trials
 from perft.search.view import View
+from perft.searches import SEARCH_FILE
 from perft.selection import best, is_concluded, knee, pareto_front, read_all_scores, read_results
 from perft.trial import TrialResult
 
@@ -78,7 +78,7 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
         InterruptedSearchError: if the user stops it.
         StorageError: if storage or tracking cannot be written.
     """
-    if prepared.resume and is_concluded(prepared.search):
+    if prepared.resume and _has_ended(prepared):
         console.print(f"search {prepared.settings.name} ran to its end before", highlight=False)
         return Finished(
             read_results(prepared.search),
@@ -102,6 +102,12 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
             raise interrupted(prepared.search, prepared.settings) from error
 
 
+def _has_ended(prepared: Prepared) -> bool:
+    """Whether all trials have ended and what comes after them is done, too."""
+    wanted = prepared.settings.num_trials
+    return is_concluded(prepared.search) and len(read_results(prepared.search)) >= wanted
+
+
 def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
     """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
     ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
@@ -110,7 +116,7 @@ def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
         shape = shape_on(prepared, nodes)
         settings = dataclasses.replace(prepared.settings, groups=shape.groups, slots=shape.slots)
         settings.write(prepared.search)
-        require_shared(prepared.search, FILE, nodes)
+        require_shared(prepared.search, SEARCH_FILE, nodes)
         if settings.compile:
             require_compilers(nodes)
         tracker.log_params(settings.to_json())

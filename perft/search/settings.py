@@ -15,12 +15,12 @@ from perft.config.checks import (
     require_whole,
     shown,
 )
-from perft.config.typed import read_fields
-from perft.errors import ConfigError
+from perft.config.typed import read_fields, typed
+from perft.errors import ConfigError, SearchError
+from perft.searches import SEARCH_FILE
 from perft.selection import read_record
 from perft.storage import Storage
 
-FILE = "search.json"
 _PACKAGES = ("perft", "ray", "torch", "transformers", "optuna", "mlflow", "datasets")
 
 
@@ -66,6 +66,8 @@ class SearchSettings:
         compile: whether the base is compiled; None for yes on GPUs alone.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
         versions: of the packages that shape a result.
+        space_code: tells the code that trials are drawn by from any other, as `space_code` does;
+            empty where it was not noted.
     """
 
     name: str
@@ -91,6 +93,7 @@ class SearchSettings:
     compile: bool | None = None
     rung_accuracy: bool = True
     versions: Mapping[str, str] = field(default_factory=installed_versions)
+    space_code: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_name("name", self.name)
@@ -111,13 +114,27 @@ class SearchSettings:
 
     def write(self, search: Storage) -> None:
         """Writes the settings into the search's folder."""
-        search.write(FILE, json.dumps(self.to_json(), indent=1).encode())
+        search.write(SEARCH_FILE, json.dumps(self.to_json(), indent=1).encode())
 
     @classmethod
     def read(cls, search: Storage) -> "SearchSettings":
-        """Reads what `write` wrote.
+        """Reads what `write` wrote, also by an earlier version, which knew fewer settings.
 
         Raises:
+            SearchError: if another version wrote settings that this one does not know.
             StorageError: if the file is damaged; names the field that is wrong.
         """
-        return read_record(search, FILE, lambda value: read_fields(cls, value))
+        return read_record(search, SEARCH_FILE, lambda value: cls._of(value, search.place))
+
+    @classmethod
+    def _of(cls, value: Any, place: str) -> "SearchSettings":
+        flat = {"versions": {}, **typed(Mapping[str, Any], value, "")}
+        known = {each.name for each in dataclasses.fields(cls)}
+        if unknown := sorted(flat.keys() - known):
+            versions = typed(Mapping[str, str], flat["versions"], "versions")
+            raise SearchError(
+                f"{place}/{SEARCH_FILE} is of another version of perft, "
+                f"{versions.get('perft', 'unknown')}: {perft.__version__} does not know "
+                f"{', '.join(unknown)}; go on with the search by the version that began it"
+            )
+        return read_fields(cls, flat)

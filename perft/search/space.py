@@ -119,21 +119,27 @@ def find_space(name: str) -> SearchSpace:
     Raises:
         ConfigError: if there is no such module, or it has no `SPACE`.
     """
+    space = getattr(space_module(name), "SPACE", None)
+    if not isinstance(space, SearchSpace):
+        file = name if name.endswith(".py") else f"{PACKAGE}/{name}.py"
+        raise ConfigError(f"{file} has no SPACE of type SearchSpace")
+    return space
+
+
+def space_module(name: str) -> ModuleType:
+    """The module of a space that is named as for `find_space`.
+
+    Raises:
+        ConfigError: if there is no such module.
+    """
     if name.endswith(".py"):
         with contextlib.redirect_stdout(sys.stderr):
-            return _space_of(module_of(name), name)
+            return module_of(name)
     package = importlib.import_module(PACKAGE)
     known = [module.name for module in pkgutil.iter_modules(package.__path__)]
     if name not in known:
         raise ConfigError(unknown("search space", name, known))
-    return _space_of(importlib.import_module(f"{PACKAGE}.{name}"), f"{PACKAGE}/{name}.py")
-
-
-def _space_of(module: ModuleType, file: str) -> SearchSpace:
-    space = getattr(module, "SPACE", None)
-    if not isinstance(space, SearchSpace):
-        raise ConfigError(f"{file} has no SPACE of type SearchSpace")
-    return space
+    return importlib.import_module(f"{PACKAGE}.{name}")
 
 
 def of_length(training: TrainingConfig, seed: int, max_steps: int | None) -> TrainingConfig:

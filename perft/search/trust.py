@@ -4,31 +4,28 @@ A search's folder may come from anywhere. What its user has named on the command
 has not changed since, is noted by path and content under `PERFT_HOME`, and runs again unasked.
 """
 
-import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from perft.errors import SearchError
-from perft.home import home
+from perft.home import home, note
 
 
 def remember(file: str) -> None:
     """Notes a file that the user has named; what cannot be noted is asked for later."""
-    with contextlib.suppress(OSError):
-        note = _note(file)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(f"{file}\n")
+    note(_note_of(file), f"{file}\n")
 
 
 def require_trusted(
-    file: str, search: str, *, trust_code: bool, tell: Callable[[str], None]
+    file: str, search: str, *, again: str, trust_code: bool, tell: Callable[[str], None]
 ) -> None:
     """Checks that the space of a search to go on with may be run.
 
     Args:
         file: the space's file, which `search.json` names.
         search: the search's name.
+        again: the command that goes on with it.
         trust_code: whether the user has said so; the file is named before it runs.
         tell: shows the user a line.
 
@@ -38,19 +35,18 @@ def require_trusted(
     if not Path(file).is_file():
         raise SearchError(
             f"the space of search {search!r} was {file}, which is no file here; say where it is: "
-            f"--resume {search} --space FILE"
+            f"{again} --space FILE"
         )
     if trust_code:
         tell(f"runs {file}, the space of search {search}")
-    elif not _note(file).is_file():
+    elif not _note_of(file).is_file():
         raise SearchError(
             f"search {search!r} draws its trials by the code of {file}, which has changed or was "
-            "never named on this machine; look at it, then go on with "
-            f"--resume {search} --trust-code"
+            f"never named on this machine; look at it, then go on by: {again} --trust-code"
         )
 
 
-def _note(file: str) -> Path:
+def _note_of(file: str) -> Path:
     content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     key = hashlib.sha256(f"{Path(file).resolve()}\n{content}".encode()).hexdigest()
     return home() / "trusted" / key

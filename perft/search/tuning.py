@@ -11,12 +11,15 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
 from perft.errors import SearchError
+from perft.failures import useful_line
+from perft.invocation import command_line
 from perft.packing.groups import WorkerGroups
 from perft.search.follow import Follow
 from perft.search.prepare import Prepared
 from perft.search.proposer import METRIC, STEP, Proposer
 from perft.search.space import REDUCTION_FACTOR
 from perft.search.thin_trial import ThinTrial
+from perft.searches import naming
 from perft.storage import Storage
 
 THIN_TRIAL_FAILURES = 2
@@ -67,16 +70,11 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
     try:
         tuner.fit()
     except (ray.exceptions.RayError, tune.TuneError) as error:
-        reason = f"{type(error).__name__}: {_last_line(error)}"
+        again = command_line("search", *naming("--resume", settings.name, prepared.root))
         raise SearchError(
-            f"Ray broke off search {settings.name!r} ({reason}); go on with it by --resume "
-            f"{settings.name}"
+            f"Ray broke off search {settings.name!r} ({type(error).__name__}: "
+            f"{useful_line(error)}); go on with it by: {again}"
         ) from error
-
-
-def _last_line(error: Exception) -> str:
-    """The useful one: before it, Ray tells where the error has been."""
-    return (str(error).strip().splitlines() or ["without a word"])[-1].strip()
 
 
 def _proposer(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Proposer:

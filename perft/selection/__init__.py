@@ -8,7 +8,6 @@ from perft.selection.interval import stated, stated_share, wilson
 from perft.selection.limit import ActivatedLimit
 from perft.selection.remarks import remarks
 from perft.selection.results import (
-    find_search,
     is_concluded,
     read_all_scores,
     read_record,
@@ -24,7 +23,6 @@ __all__ = [
     "ActivatedLimit",
     "best",
     "describe",
-    "find_search",
     "front_table",
     "is_concluded",
     "knee",

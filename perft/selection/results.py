@@ -11,39 +11,20 @@ from typing import Any, TypeVar
 
 from perft.config.checks import LARGEST, require_name, shown
 from perft.config.typed import typed
-from perft.errors import ConfigError, SearchError, StorageError, unknown
+from perft.errors import ConfigError, StorageError
 from perft.files import RECORD_BYTES, parse_json
 from perft.storage import Storage
 from perft.trial import TrialResult
 
 T = TypeVar("T")
 
-SETTINGS, RESULTS, SCORES = "search.json", "results.json", "scores.json"
+RESULTS, SCORES = "results.json", "scores.json"
 
 # Correct and scored examples by the name of a test split.
 Scores = Mapping[str, tuple[int, int]]
 
 _SCORES = Mapping[str, Mapping[str, tuple[int, ...]]]
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
-
-
-def find_search(storage: str, name: str) -> Storage:
-    """The folder of the search `name` in `storage`, a directory or a URI.
-
-    Raises:
-        SearchError: when there is none; names the nearest and all others.
-        StorageError: when `storage` cannot be read.
-    """
-    root = Storage(storage)
-    names = [found for found in root.names() if root.exists(f"{found}/{SETTINGS}")]
-    if name in names:
-        return root.child(name)
-    if names:
-        raise SearchError(f"{unknown('search', name, names)} in {root.place}")
-    raise SearchError(
-        f"there is no search {shown(name)}: {root.place} holds no search at all; give the place "
-        "that the search was started with as --storage"
-    )
 
 
 def read_results(search: Storage) -> list[TrialResult]:

@@ -56,7 +56,7 @@ def load_task(source: TaskSource) -> Task:
 
     Raises:
         ConfigError: for an unknown task, a task that is not embedded without a data directory,
-            code that is not trusted, or a validation size below 1.
+            code that is not trusted, or a validation size that the task does not have.
         DataError: when the data directory lacks the expected files, or a row cannot be used.
     """
     if source.validation_size < 1:

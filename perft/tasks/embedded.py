@@ -7,10 +7,14 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from random import Random
 
+from perft.errors import ConfigError
 from perft.tasks.task import Example, Scorer, Split, Task
 
 TRAIN_SIZE = 4000
 TEST_SIZE = 1000
+LARGEST_VALIDATION = 10_000
+"""Every embedded task has so many different validation examples, and finds them in seconds."""
+
 _TEST_SEED = 0  # the test split is the same for every seed, so that test scores compare
 _SHARES = {"train": 7, "validation": 1, "test": 2}  # tenths of all that can be asked about
 
@@ -29,7 +33,15 @@ def embedded_task(
         scorer: of every split.
         validation_size: examples in the validation split.
         seed: seeds train and validation; the test split is always the same.
+
+    Raises:
+        ConfigError: if there are not as many validation examples.
     """
+    if validation_size > LARGEST_VALIDATION:
+        raise ConfigError(
+            f"the embedded task {name} has {LARGEST_VALIDATION:,} validation examples, found "
+            f"--validation-size {validation_size}; ask for that many at most"
+        )
 
     def split(which: str, size: int, seed: int) -> Split:
         rng = Random(f"{which} {seed}")

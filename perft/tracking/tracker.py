@@ -90,9 +90,15 @@ class Tracker:
         return tracker
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Records the parent run's parameters; uploads them in full as `search.json`."""
+        """Records the parent run's parameters; uploads them in full as `search.json`.
+
+        What has changed since the search was started, as how many trials it has, only the file
+        says: MLflow's parameters never change.
+        """
         with place_errors(self.tracking_uri):
-            self._client.log_batch(self.run_id, params=_params(params))
+            known = self._client.get_run(self.run_id).data.params
+            new = {name: value for name, value in params.items() if name not in known}
+            self._client.log_batch(self.run_id, params=_params(new))
             self._client.log_dict(self.run_id, dict(params), "search.json")
 
     def start_trial(self, number: int, config: TrialConfig) -> str:

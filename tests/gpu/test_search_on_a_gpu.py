@@ -10,7 +10,8 @@ import pytest
 
 from perft.packing.groups import SLOTS_ON_A_GPU
 from perft.search.settings import SearchSettings
-from perft.selection import find_search, pareto_front, read_results
+from perft.searches import find_search
+from perft.selection import pareto_front, read_results
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
 
@@ -42,7 +43,7 @@ def run(home: Path, job: str, *options: str) -> str:
 
 
 def test_every_trial_reports_and_one_group_trains_as_many_as_suit_a_gpu(home: Path) -> None:
-    search = find_search(str(home / "searches"), NAME)
+    search = find_search(NAME, str(home / "searches"))
     settings, results = SearchSettings.read(search).to_json(), read_results(search)
     assert (settings["groups"], settings["slots"]) == (1, SLOTS_ON_A_GPU)
     assert len(results) == SLOTS_ON_A_GPU
@@ -51,7 +52,7 @@ def test_every_trial_reports_and_one_group_trains_as_many_as_suit_a_gpu(home: Pa
 
 
 def test_the_best_adapter_scores_again_as_it_did(home: Path, tmp_path: Path) -> None:
-    results = read_results(find_search(str(home / "searches"), NAME))
+    results = read_results(find_search(NAME, str(home / "searches")))
     best = max(result.reports[-1].correct for result in pareto_front(results))
     adapter = str(tmp_path / "adapter")
     run(home, "export", "--name", NAME, "--out", adapter, "--pick", "best")

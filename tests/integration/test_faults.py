@@ -11,6 +11,7 @@ from searches import (
     FIRST_ROUND,
     MEETING_POINT,
     REFERENCE,
+    REPOSITORY,
     SEARCH,
     SIZE,
     SPACE,
@@ -28,7 +29,8 @@ pytestmark = [
 ]
 
 INTERRUPTED = (
-    r"error: search 'cut' was interrupted after [1-5] of 6 trials; go on with it by --resume cut\n$"
+    r"error: search 'cut' was interrupted after [1-5] of 6 trials; go on with it by: "
+    rf"\S+ {REPOSITORY}/jobs/search\.py --resume cut\n$"
 )
 ONE_GROUP = (*SEARCH, *SPACE, *SIZE, "--groups", "1", "--slots", str(FIRST_ROUND))
 

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 from books import Book, results, told_by_mlflow, told_by_optuna, told_by_search, told_by_tune
 from safetensors.torch import load_file
-from searches import MAX_STEPS, REFERENCE, SEARCH, SIZE, SPACE, TRIALS, Job
+from searches import FIRST_ROUND, MAX_STEPS, REFERENCE, SEARCH, SIZE, SPACE, TRIALS, Job
 
 from perft.trial import TrialConfig
 
@@ -178,6 +180,41 @@ def _options(config: TrialConfig) -> list[tuple[str, Any]]:
     """What `jobs/train.py` is told to train the same trial."""
     names = ("variant", "rank", "num_experts", "top_k", "lr", "max_steps")
     return [(name, value) for name, value in config.to_flat().items() if name in names]
+
+
+def test_more_trials_make_it_the_search_of_so_many(reference: Job, start, tmp_path: Path):
+    """Begun in a storage of the user's own, and found there by its name alone."""
+    elsewhere = tmp_path / "else where"
+    shape = ("--groups", "1", "--slots", str(FIRST_ROUND), "--num-trials", "3")
+    at = ("--storage", str(elsewhere / "searches"), "--name", "more")
+    first = start(*SEARCH, *SPACE, *SIZE, *shape, *at)
+    assert first.end() == 0, first.errors
+    assert len(results(elsewhere, "more")) == 3
+    more = start(*SEARCH, "--resume", "more", "--num-trials", str(TRIALS), home=first.home)
+    assert more.end() == 0, more.errors
+    assert results(elsewhere, "more") == results(reference.home, REFERENCE)
+    told = told_by_search(reference.home, REFERENCE)
+    for book in (told_by_tune, told_by_optuna):
+        assert book(elsewhere, "more") == told
+    outcomes = {number: ended.outcome for number, ended in told.items()}
+    found = told_by_mlflow(first.home, "more")
+    assert {number: ended.outcome for number, ended in found.items()} == outcomes
+    # It is at its end now, and what it has printed can be pasted anywhere.
+    again = start(*SEARCH, "--resume", "more", home=first.home)
+    assert again.end() == 0, again.errors
+    assert "search more ran to its end before" in again.output
+    for command in re.findall(r"^(?:front|export): +(.+)$", more.output, re.MULTILINE):
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=tmp_path,
+            env={**os.environ, "PERFT_HOME": str(first.home)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), command
+    assert (tmp_path / "adapter" / "adapter_config.json").is_file()
 
 
 def test_nothing_is_left_running(reference: Job):

@@ -127,7 +127,7 @@ def test_the_commands_of_the_readme_work_in_their_order(clone: Clone):
     assert told == told_by_search(clone.perft, "first")
     assert told_by_mlflow(clone.perft, "sent") == told
     assert Book(clone.perft, "sent").parent.info.status == "FINISHED"
-    assert "python jobs/pareto.py --name sent" in done.stdout
+    assert f"{clone.folder.resolve()}/jobs/pareto.py --name sent" in done.stdout
     assert "3 trials ended" in clone.succeeds("python", "jobs/pareto.py", "--name", "sent")
     clone.succeeds("python", "jobs/export.py", "--name", "sent", "--out", "adapter", *KNEE)
     scored = clone.succeeds("python", "jobs/evaluate.py", "--adapter", "adapter", *TASK)

@@ -144,10 +144,10 @@ def test_tracking_that_cannot_be_written(
 def test_name_of_a_search_that_exists(begun: Path):
     before = (begun / "search.json").read_bytes()
     message = refusal(*SPACE, "--name", "first")
-    assert message == (
-        f"a search named 'first' exists in {begun.parent}; go on with it by --resume first, or "
-        "choose another --name"
+    assert message.startswith(
+        f"a search named 'first' exists in {begun.parent}; choose another --name, or go on with it "
     )
+    assert message.endswith("search --resume first")
     assert (begun / "search.json").read_bytes() == before
 
 
@@ -183,6 +183,54 @@ def test_search_whose_settings_are_damaged(begun: Path):
     ],
 )  # fmt: skip
 def test_option_that_makes_no_sense(args: str):
-    done = call("search", *SPACE, *args.split())
-    assert (done.status, done.output) == (2, "")
-    assert f"Error: Invalid value for '{args.split()[0]}'" in done.errors
+    assert f"Invalid value for '{args.split()[0]}'" in refusal(*SPACE, *args.split())
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--seed 0", "leave out --seed (it has 0)"),  # at its default
+        ("--dtype auto --no-rung-accuracy", "leave out --dtype (it has auto), --rung-accuracy (it"),
+        ("--name first --groups 1 --slots auto", "leave out --name (it has first), --groups (it"),
+        ("--num-trials 3 --max-steps 5", "leave out --max-steps (it has "),
+        (
+            "--space commonsense",
+            "has the space arithmetic, found --space commonsense; leave it out",
+        ),
+    ],
+)
+def test_option_that_a_search_to_resume_does_not_take(args: str, message: str, begun: Path):
+    before = (begun / "search.json").read_bytes()
+    assert message in refusal("--resume", "first", *args.split())
+    assert (begun / "search.json").read_bytes() == before
+
+
+def test_fewer_trials_than_have_begun(begun: Path):
+    (begun / "trials").mkdir()
+    (begun / "trials" / "0003.safetensors").touch()
+    message = refusal("--resume", "first", "--num-trials", "3")
+    assert message.startswith("4 trials of search 'first' have begun, found --num-trials 3")
+
+
+def test_trust_is_for_what_is_resumed():
+    message = "--trust-code goes with --resume; a file that --space names is run"
+    assert refusal(*SPACE, "--trust-code") == message
+
+
+def test_more_validation_examples_than_a_task_has():
+    message = refusal(*SPACE, "--validation-size", "10001")
+    assert message == (
+        "the embedded task arithmetic has 10,000 validation examples, found --validation-size "
+        "10001; ask for that many at most"
+    )
+
+
+def test_a_failure_of_the_machine_says_how_to_go_on(begun: Path, monkeypatch: pytest.MonkeyPatch):
+    def fails(*_args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(search_run, "run_search", fails)
+    done = call("search", "--resume", "first")
+    assert done.status == 2
+    assert done.errors.startswith("error: OSError: [Errno 28] No space left on device")
+    assert " search --resume first; its traceback is in " in done.errors

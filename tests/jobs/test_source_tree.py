@@ -1,8 +1,9 @@
-"""The jobs run in a tree of sources, where perft's dependencies are installed and perft is not."""
+"""The commands run where perft's dependencies are and perft is not, and from its wheel alone."""
 
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 import venv
 from dataclasses import dataclass
@@ -72,6 +73,40 @@ def test_the_version_is_that_of_the_sources(tree: Tree, tmp_path: Path) -> None:
     )
     done = tree.run("-c", code, str(tree.folder), cwd=tmp_path)
     assert done.stdout == f"True {tree.folder}/perft/__init__.py\n", done.stderr
+
+
+@pytest.mark.slow
+def test_the_wheel_has_all_that_the_commands_take(tree: Tree, tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    hidden = shutil.ignore_patterns("__pycache__")
+    for name in ("perft", "search_spaces"):
+        shutil.copytree(REPOSITORY / name, sources / name, ignore=hidden)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, sources)
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    offline = ("--no-deps", "--no-index")
+    build = ("wheel", *offline, "--no-build-isolation", "--wheel-dir", str(tmp_path), str(sources))
+    subprocess.run([*pip, *build], check=True)
+    shutil.rmtree(sources)
+    (wheel,) = map(str, tmp_path.glob("perft-*.whl"))
+    subprocess.run([*pip, "--python", str(tree.python), "install", *offline, wheel], check=True)
+    perft = tree.python.with_name("perft")
+
+    def run(*args: str) -> str:
+        done = tree.run("-I", str(perft), *args, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    try:
+        for job in JOBS:
+            assert f"  {job} " in run("--help")
+            assert f"Usage: perft {job} [OPTIONS]" in run(job, "--help")
+        assert "corners" in run("plan", "--space", "arithmetic", "--json")
+        missing = tree.run(str(perft), "pareto", "--name", "none", cwd=tmp_path)
+        assert missing.stderr.startswith("error: there is no search 'none'")
+    finally:
+        uninstall = ("uninstall", "--yes", "perft")
+        subprocess.run([*pip, "--python", str(tree.python), *uninstall], check=True)
 
 
 @pytest.mark.ray

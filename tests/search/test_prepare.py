@@ -21,7 +21,9 @@ from perft.errors import (
 )
 from perft.search.extent import extent_of
 from perft.search.prepare import Wish, prepare, prepare_resume
-from perft.search.settings import FILE, SearchSettings
+from perft.search.settings import SearchSettings
+from perft.searches import SEARCH_FILE as FILE
+from perft.storage import Storage
 
 ROW = {"instruction": "What is 1 + {n} ?", "input": "", "output": "It is {n}.", "answer": "{n}"}
 
@@ -178,7 +180,7 @@ def test_a_name_that_is_taken_is_refused_and_nothing_is_lost(wish: Wish) -> None
     prepared = prepare(wish)
     prepared.settings.write(prepared.search)
     prepared.search.write("results.json", b"{}")
-    with pytest.raises(SearchError, match="--resume first, or choose another --name"):
+    with pytest.raises(SearchError, match=r"choose another --name, or go on .* --resume first"):
         prepare(wish)
     assert prepared.search.names() == ["results.json", FILE]
     # A folder in which no search was started yet is no search.
@@ -230,3 +232,55 @@ def test_searches_of_one_second_get_names_of_their_own(wish: Wish):
     names = [prepare(replace(wish, name=None)).settings.name for _ in range(2)]
     assert len(set(names)) == 2
     assert all(re.fullmatch(r"arithmetic-\d{8}-\d{6}", name) for name in names)
+
+
+def test_settings_that_cannot_change_are_refused_with_what_they_are(wish: Wish) -> None:
+    started(wish, seed=5, groups=2)
+    with pytest.raises(ConfigError) as refusal:
+        prepare_resume("first", wish.storage, besides=("seed", "max_steps", "name", "slots"))
+    assert str(refusal.value) == (
+        "search 'first' goes on with the settings that it was started with; leave out --seed (it "
+        "has 5), --max-steps (it has 8), --name (it has first), --slots (it has None)"
+    )
+
+
+def test_a_search_goes_on_with_more_trials_and_never_with_fewer_than_have_begun(
+    wish: Wish,
+) -> None:
+    started(wish, num_trials=6)
+    search = Storage(wish.storage or "").child("first")
+    search.write("trials/0002.safetensors", b"")
+    search.write("results.json", b'{"trials": []}')
+    for wanted in (3, 6, 12):
+        prepared = prepare_resume("first", wish.storage, num_trials=wanted)
+        assert prepared.settings.num_trials == wanted
+    assert prepare_resume("first", wish.storage).settings.num_trials == 6
+    with pytest.raises(ConfigError, match="3 trials of search 'first' have begun, found --num-tr"):
+        prepare_resume("first", wish.storage, num_trials=2)
+
+
+def test_other_versions_of_packages_are_noted(wish: Wish) -> None:
+    settings = started(wish)
+    said: list[str] = []
+    prepare_resume("first", wish.storage, tell=said.append)
+    assert said == []
+    other = replace(settings, versions={**settings.versions, "torch": "1.0", "ray": "0.1"})
+    other.write(Storage(wish.storage or "").child("first"))
+    assert prepare_resume("first", wish.storage, tell=said.append).settings.versions["ray"] == "0.1"
+    (line,) = said
+    assert line.startswith("note: search 'first' was started with ray 0.1, now 2.")
+    assert "; torch 1.0, now 2." in line
+
+
+def test_a_search_of_another_storage_goes_on_by_its_name(
+    wish: Wish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFT_HOME", str(tmp_path / "home"))
+    started(wish)
+    assert prepare_resume("first").search.place == str(tmp_path / "searches" / "first")
+    # On another machine, the storage says it, and is known from then on.
+    monkeypatch.setenv("PERFT_HOME", str(tmp_path / "other"))
+    with pytest.raises(SearchError, match="holds no search at all"):
+        prepare_resume("first")
+    prepare_resume("first", wish.storage)
+    prepare_resume("first")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from perft.errors import ConfigError, StorageError
-from perft.search.settings import FILE, SearchSettings, installed_versions
+from perft.errors import ConfigError, SearchError, StorageError
+from perft.search.settings import SearchSettings, installed_versions
+from perft.searches import SEARCH_FILE as FILE
 from perft.storage import Storage
 
 SETTINGS = SearchSettings(
@@ -64,7 +65,6 @@ def change(settings: dict[str, Any], **changes: Any) -> bytes:
         b"null",
         b"{}",
         change(SETTINGS.to_json(), rungs=None),
-        change(SETTINGS.to_json(), colour="red"),
         change(SETTINGS.to_json(), num_trials=0),
         change(SETTINGS.to_json(), num_trials="four"),
     ],
@@ -73,6 +73,23 @@ def test_a_damaged_file_is_refused(data: bytes, tmp_path: Path) -> None:
     search = Storage(str(tmp_path))
     search.write(FILE, data)
     with pytest.raises(StorageError, match=f"{FILE} is damaged"):
+        SearchSettings.read(search)
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    search = Storage(str(tmp_path))
+    flat = SETTINGS.to_json()
+    for later in ("space_code", "versions", "experts", "rung_accuracy"):
+        del flat[later]
+    search.write(FILE, json.dumps(flat).encode())
+    found = SearchSettings.read(search)
+    assert found == dataclasses.replace(SETTINGS, versions={})
+
+
+def test_a_file_of_a_later_version_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    search = Storage(str(tmp_path))
+    search.write(FILE, change(SETTINGS.to_json(), colour="red", versions={"perft": "9.0"}))
+    with pytest.raises(SearchError, match=r"of another version of perft, 9\.0: .* not know col"):
         SearchSettings.read(search)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from perft.errors import SearchError, StorageError
+from perft.searches import find_search
 from perft.selection import (
-    find_search,
     read_results,
     read_scores,
     result_line,
@@ -41,20 +41,20 @@ def test_scores_come_back_as_written(search: Storage):
 
 
 def test_search_is_found_by_name(search: Storage, tmp_path: Path):
-    assert find_search(str(tmp_path), "first").place == search.place
+    assert find_search("first", str(tmp_path)).place == search.place
 
 
 def test_an_unknown_search_names_the_nearest(search: Storage, tmp_path: Path):
     (tmp_path / "no-search").mkdir()
     with pytest.raises(SearchError, match=r"unknown search 'frist'; .*'first'\? \(known: first\)"):
-        find_search(str(tmp_path), "frist")
+        find_search("frist", str(tmp_path))
     with pytest.raises(SearchError, match=r"unknown search '\.\.'"):
-        find_search(str(tmp_path), "..")
+        find_search("..", str(tmp_path))
 
 
 def test_an_empty_storage_is_named(tmp_path: Path):
     with pytest.raises(SearchError, match=r"nothing holds no search at all.*--storage"):
-        find_search(str(tmp_path / "nothing"), "first")
+        find_search("first", str(tmp_path / "nothing"))
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"trials": [{}]}'])

@@ -1,0 +1,238 @@
+"""Scores an exported adapter on the validation and test splits of a task."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import track
+
+from perft.adapter_folder import read_settings
+from perft.errors import AdapterError, ConfigError
+from perft.home import remembered_place
+from perft.models.source import base_directory, check_base, fingerprint
+from perft.options import DtypeOption, ExpertsOption
+from perft.screen import print_table, screen
+from perft.search.prepare import require_experts
+from perft.selection.scores import SplitScore, macro_average, scores_table
+from perft.storage import Storage
+from perft.tasks import (
+    Split,
+    Task,
+    TaskSource,
+    code_of,
+    from_record,
+    load_task,
+    overlap,
+    without_code,
+)
+from perft.tasks.scoring import Scoring, protocol_of, require_scorable
+
+ADAPTER, AGAINST = "adapter", "against"
+
+
+def main(
+    *,
+    adapter: Annotated[Path, typer.Option(help="Folder that jobs/export.py wrote.")],
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Task: arithmetic, commonsense, boolq, ...", show_default="the adapter's"
+        ),
+    ] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option(help="Base: a hub id or a local directory.", show_default="the adapter's"),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Directory in the LLM-Adapters layout, hub, or the folder that holds the files of "
+            "the adapter's own task.",
+            show_default="the adapter's",
+        ),
+    ] = None,
+    scoring: Annotated[
+        Scoring, typer.Option(help="How choices are scored; other tasks only by generation.")
+    ] = "generation",
+    against: Annotated[
+        Path | None, typer.Option(help="Another adapter, to compare with on every example.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Where results.json and predictions.parquet go.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    dtype: DtypeOption = "auto",
+    experts: ExpertsOption = "auto",
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code", help="Run the Python file that scores the adapter's own task, if any."
+        ),
+    ] = False,
+) -> None:
+    """Score an adapter, with 95% intervals, and compare it with another.
+
+    The validation split is the one that the adapter's search chose on, so its accuracy is the
+    one that was logged there. Test splits say how good the adapter is.
+    """
+    settings = read_settings(adapter)
+    source = _trusted(_source(settings, adapter, task, data), trust_code=trust_code)
+    folders = {ADAPTER: adapter} | ({AGAINST: against} if against else {})
+    named = base_model or _base(settings, adapter)
+    base = None if named == "embedded" else named
+    check_base(base)
+    require_experts(experts, training=False)
+    loaded = load_task(source)
+    splits = _scored(loaded, scoring)
+    target = Storage(out).prepare() if out else None
+    _warn(folders, fingerprint(base_directory(base)), named)
+    _warn_of_data(adapter, settings["perft"].get("trained_on") or {}, source, loaded)
+    right, parquet = _predict(folders, base, splits, scoring, dtype=dtype, experts=experts)
+    scores = _scores(loaded, splits, scoring, right)
+    tests = [score for score in scores if score.overlap]
+    average = macro_average(tests) if len(tests) > 1 else None
+    about = {
+        **{role: str(folder) for role, folder in folders.items()},
+        "base": named,
+        "task": source.name,
+        "scores": [score.to_json() for score in scores],
+        "macro_average": dataclasses.asdict(average) if average else None,
+    }
+    results = json.dumps(about, indent=1)
+    if target:
+        target.write("results.json", results.encode())
+        target.write("predictions.parquet", parquet)
+    if as_json:
+        print(results)
+        return
+    console = screen()
+    print_table(console, scores_table(scores, average))
+    if tests:
+        console.print("seen: test examples that are in the training data, too", style="dim")
+    for protocol in dict.fromkeys(score.protocol for score in scores):
+        console.print(f"protocol: {protocol}", style="dim", highlight=False)
+
+
+def _source(
+    settings: dict[str, Any], adapter: Path, task: str | None, data: str | None
+) -> TaskSource:
+    """What is asked for; else what the adapter was trained on."""
+    record = settings["perft"].get("trained_on")
+    if record is None and task is None:
+        raise ConfigError("the adapter does not say what it was trained on; name a task: --task")
+    if record is None:
+        return TaskSource(name=str(task), data=data)
+    root = Path(data) if data else remembered_place(str(record.get("data_fingerprint")))
+    if task is not None and task != record.get("name"):
+        record = {**record, "name": task, "own": None}
+    source = from_record(record, root, adapter)
+    return source if source.own else dataclasses.replace(source, data=data or source.data)
+
+
+def _trusted(source: TaskSource, *, trust_code: bool) -> TaskSource:
+    """The task, scored by a file's function only when the user says so and has seen which."""
+    if (code := code_of(source)) is None:
+        return source
+    file, name = code
+    if trust_code:
+        typer.echo(f"runs {file}, whose function {name} scores task {source.name!r}", err=True)
+        return dataclasses.replace(source, trust_code=True)
+    typer.echo(
+        f"note: task {source.name!r} is scored by the function {name} of {file}, which was not "
+        "run; the rule exact scores it instead; look at the file, then use --trust-code",
+        err=True,
+    )
+    return without_code(source)
+
+
+def _base(settings: dict[str, Any], adapter: Path) -> str:
+    """The base that the adapter was trained on: by its id, or where it was last seen here."""
+    if named := settings.get("base_model_name_or_path"):
+        return str(named)
+    block = settings["perft"]
+    if place := remembered_place(str(block.get("base_fingerprint"))):
+        return str(place)
+    known = f" of the base {block['base_name']!r}" if "base_name" in block else ""
+    raise AdapterError(
+        f"{adapter} does not say where the files{known} are; give the base it was trained on: "
+        "--base-model"
+    )
+
+
+def _scored(task: Task, scoring: Scoring) -> tuple[Split, ...]:
+    splits = (task.validation, *task.tests)
+    for split in splits:
+        require_scorable(split, scoring)
+    return splits
+
+
+def _warn(folders: dict[str, Path], print_of_base: str, named: str) -> None:
+    for folder in folders.values():
+        trained_on = read_settings(folder)["perft"].get("base_fingerprint", print_of_base)
+        if trained_on != print_of_base:
+            typer.echo(f"note: {named} is not the very base {folder} was trained on", err=True)
+
+
+def _warn_of_data(adapter: Path, record: dict[str, Any], source: TaskSource, task: Task) -> None:
+    """Says that the data are others, as far as a fingerprint of task and scorer can tell."""
+    rule = (record.get("own") or {}).get("scorer", "")
+    is_same = source.name == record.get("name") and (isinstance(rule, str) or source.trust_code)
+    if is_same and record.get("data_fingerprint") not in (None, task.fingerprint):
+        typer.echo(f"note: these are not the very data {adapter} was trained on", err=True)
+
+
+def _predict(
+    folders: dict[str, Path],
+    base_model: str | None,
+    splits: tuple[Split, ...],
+    scoring: Scoring,
+    *,
+    dtype: str,
+    experts: str,
+) -> tuple[dict[str, dict[str, list[bool]]], bytes]:
+    """By adapter and split, which examples are right; and all predictions as Parquet."""
+    # Imported late: a mistake in the options shows at once, not after torch has loaded.
+    import torch  # noqa: PLC0415
+
+    from perft.checkpoint import load_adapter  # noqa: PLC0415
+    from perft.evaluation.splits import predict_split, predictions_parquet  # noqa: PLC0415
+    from perft.injection import AdapterHost  # noqa: PLC0415
+    from perft.models.load import load_base  # noqa: PLC0415
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    base = load_base(base_model, device=device, dtype=dtype, experts=experts, compile=False)
+    host = AdapterHost(base.model)
+    for role, folder in folders.items():
+        load_adapter(host, folder, name=role)
+    bar = screen(stderr=True)
+    found = {
+        split.name: predict_split(base, host, list(folders), split, scoring)
+        for split in track(splits, "scoring", console=bar, disable=not bar.is_terminal)
+    }
+    by_adapter = {role: {split: rows[role] for split, rows in found.items()} for role in folders}
+    right = {
+        role: {split: [row.correct for row in rows] for split, rows in by_split.items()}
+        for role, by_split in by_adapter.items()
+    }
+    return right, predictions_parquet(by_adapter, splits)
+
+
+def _scores(
+    task: Task,
+    splits: tuple[Split, ...],
+    scoring: Scoring,
+    right: dict[str, dict[str, list[bool]]],
+) -> list[SplitScore]:
+    overlaps = overlap(task)
+    return [
+        SplitScore(
+            split=split.name,
+            protocol=protocol_of(split, scoring),
+            right=right[ADAPTER][split.name],
+            overlap=overlaps.get(split.name),
+            against=right[AGAINST][split.name] if AGAINST in right else (),
+        )
+        for split in splits
+    ]

@@ -1,0 +1,233 @@
+"""Searches for the best adapters of a base on a task, and ends with the Pareto front."""
+
+import contextlib
+import functools
+import gc
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from perft.cli import given
+from perft.errors import ConfigError, PerftError, SearchError
+from perft.invocation import command_line
+from perft.masking import masked
+from perft.options import (
+    LARGEST_SEED,
+    MOST_SLOTS,
+    MOST_STEPS,
+    BaseOption,
+    CheckpointingOption,
+    CompileOption,
+    DataOption,
+    DtypeOption,
+    ExpertsOption,
+    RungAccuracyOption,
+    ValidationSizeOption,
+    WorkersOption,
+)
+from perft.screen import print_table, screen
+from perft.searches import naming
+
+if TYPE_CHECKING:
+    from perft.search.prepare import Prepared
+    from perft.search.run import Finished
+
+MAY_CHANGE = ("resume", "space", "storage", "num_trials", "trust_code")
+"""What may be said beside `--resume`."""
+
+
+def main(
+    context: typer.Context,
+    *,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="Search space: a module of search_spaces/, or a file.", show_default=False
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the search.", show_default="space and time")
+    ] = None,
+    num_trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100_000,
+            help="Trials in all; with --resume, more than there were go on with the search.",
+            show_default="the space's",
+        ),
+    ] = None,
+    base_model: BaseOption = None,
+    data: DataOption = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Directory or URI for searches.", show_default="~/.perft/searches"),
+    ] = None,
+    workers_per_group: WorkersOption = 1,
+    groups: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=10_000, help="Worker groups, one base each.", show_default="fit the cluster"
+        ),
+    ] = None,
+    slots: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="Trials a group trains together; auto: as many as a GPU's memory holds, up to 8, "
+            "and on CPUs 4 in all.",
+        ),
+    ] = "auto",
+    max_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=MOST_STEPS, help="Steps of a full-length trial.", show_default="the space's"
+        ),
+    ] = None,
+    validation_size: ValidationSizeOption = 400,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="The search follows from it.")
+    ] = 0,
+    dtype: DtypeOption = "auto",
+    experts: ExpertsOption = "auto",
+    checkpointing: CheckpointingOption = False,
+    compile: CompileOption = None,
+    rung_accuracy: RungAccuracyOption = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            help="Go on with the search of this name; its settings stay.", show_default=False
+        ),
+    ] = None,
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code",
+            help="Of --resume: run the space's file that the search's folder names, which one that "
+            "you have named before does without.",
+        ),
+    ] = False,
+) -> None:
+    """Search for the best adapters of a Mixture-of-Experts base on a task.
+
+    Worker groups hold the frozen base and train many trials' adapters on it at once; Optuna
+    proposes trials, ASHA stops the weak ones early, MLflow records all of them. Without
+    --base-model and --data everything runs on the embedded tiny base and task.
+    """
+    # Imported late: help and a mistake in the options show at once.
+    from perft.search.prepare import Wish, prepare, prepare_resume  # noqa: PLC0415
+
+    console = screen()
+    if resume is not None:
+        tell = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+        prepared = prepare_resume(
+            resume,
+            storage,
+            space=space,
+            num_trials=num_trials,
+            trust_code=trust_code,
+            besides=[name for name in given(context) if name not in MAY_CHANGE],
+            tell=tell,
+        )
+    elif trust_code:
+        raise ConfigError("--trust-code goes with --resume; a file that --space names is run")
+    elif space is not None:
+        wish = Wish(
+            space=space,
+            name=name,
+            num_trials=num_trials,
+            base_model=base_model,
+            data=data,
+            storage=storage,
+            validation_size=validation_size,
+            max_steps=max_steps,
+            workers_per_group=workers_per_group,
+            groups=groups,
+            slots=_number_of(slots),
+            seed=seed,
+            dtype=dtype,
+            experts=experts,
+            checkpointing=checkpointing,
+            compile=compile,
+            rung_accuracy=rung_accuracy,
+        )
+        prepared = prepare(wish)
+    else:
+        raise ConfigError("name a search space with --space, or a search to go on with --resume")
+    finished = _run(prepared, console)
+    show(prepared, finished, console)
+    # At its end Python looks through all objects for what it may free; here, for two seconds.
+    gc.freeze()
+
+
+def _run(prepared: "Prepared", console: Console) -> "Finished":
+    from perft.search.run import run_search  # noqa: PLC0415 - as above
+
+    name, root = prepared.settings.name, prepared.root
+    console.print(
+        f"search {name} in {masked(prepared.search.place)}", highlight=False, markup=False
+    )
+    try:
+        return run_search(prepared, console)
+    except PerftError:
+        raise
+    except Exception as error:
+        with contextlib.suppress(PerftError):  # the storage may be what failed
+            again = command_line("search", *naming("--resume", name, root))
+            error.add_note(f"go on with the search by: {again}")
+        raise
+
+
+def _number_of(slots: str) -> int | None:
+    """None for "auto"."""
+    if slots == "auto":
+        return None
+    if not (slots.isdecimal() and len(slots) < 10 and 0 < int(slots) <= MOST_SLOTS):
+        message = f"{slots!r} is neither a number from 1 to {MOST_SLOTS} nor auto."
+        raise typer.BadParameter(message, param_hint="'--slots'")
+    return int(slots)
+
+
+def show(prepared: "Prepared", finished: "Finished", console: Console) -> None:
+    """Prints the front and where to look next.
+
+    Raises:
+        SearchError: if no trial ran to its full length.
+    """
+    from perft.selection import (  # noqa: PLC0415 - as above
+        front_table,
+        pareto_front,
+        remarks,
+        stated_share,
+        why_no_front,
+    )
+    from perft.tracking import where_to_look  # noqa: PLC0415
+
+    name = prepared.settings.name
+    results = finished.results
+    if not pareto_front(results):
+        raise SearchError(why_no_front(results))
+    print_table(console, front_table(results))
+    for remark in remarks(results):
+        console.print(remark, soft_wrap=True)
+    outcomes = [result.outcome for result in results]
+    counts = ", ".join(f"{outcomes.count(o)} {o}" for o in ("complete", "pruned", "failed"))
+    console.print(f"{len(results)} trials: {counts}", highlight=False)
+    for number, scores in sorted(finished.scores.items()):
+        for split, (correct, scored) in scores.items():
+            console.print(
+                f"trial {number} on test split {split}: {correct}/{scored}, "
+                f"{stated_share(correct, scored)}",
+                soft_wrap=True,
+            )
+    named = naming("--name", name, prepared.root)
+    console.print(
+        f"\nlook:    {masked(where_to_look(finished.tracking_uri))}\n"
+        f"plot:    {masked(prepared.search.place)}/pareto.html\n"
+        f"front:   {command_line('pareto', *named)}\n"
+        f"export:  {command_line('export', *named, '--out', 'adapter')}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )

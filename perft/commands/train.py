@@ -1,0 +1,234 @@
+"""Trains one trial without a search: a pack of one in this process, without Ray or MLflow."""
+
+import dataclasses
+from typing import Annotated, Any, get_args
+
+import typer
+from rich.progress import Progress
+
+from perft.cli import option_of
+from perft.config import VARIANTS, Activation, adapter_from_flat, fields_of
+from perft.errors import ConfigError
+from perft.home import remember_place
+from perft.models.source import base_directory, check_base
+from perft.options import (
+    LARGEST_SEED,
+    MOST_SLOTS,
+    MOST_STEPS,
+    BaseOption,
+    CheckpointingOption,
+    CompileOption,
+    DataOption,
+    DtypeOption,
+    ExpertsOption,
+    RungAccuracyOption,
+    ValidationSizeOption,
+)
+from perft.screen import screen
+from perft.search.prepare import require_experts
+from perft.search.space import SearchSpace, find_space, has_rung_accuracy, of_length
+from perft.selection import stated, stated_share
+from perft.storage import Storage
+from perft.tasks import TaskSource, load_task, root_of
+from perft.trial import Report, TrialConfig
+
+NAME = "trial"
+
+LARGEST_SIZE = 2**16
+LARGEST_WEIGHT = 1000.0
+
+_FORMS = {"alpha": "lora", "activation": "parallel"}
+"""Settings that only one form of PEFT experts has."""
+
+
+def main(
+    *,
+    space: Annotated[str, typer.Option(help="Search space that gives task and defaults.")],
+    variant: Annotated[
+        str,
+        typer.Option(help=f"{', '.join(VARIANTS[:-1])} or {VARIANTS[-1]}."),
+    ],
+    rank: Annotated[
+        int, typer.Option(min=1, max=LARGEST_SIZE, help="Bottleneck width of each PEFT expert.")
+    ],
+    num_experts: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=LARGEST_SIZE, help="PEFT experts (perft-r, perft-d).", show_default=False
+        ),
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=LARGEST_SIZE, help="PEFT experts per token (perft-r).", show_default=False
+        ),
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(min=0, max=1e6, help="LoRA scale numerator.", show_default="2 * rank"),
+    ] = None,
+    dropout: Annotated[float, typer.Option(min=0, max=1, help="Dropout of the adapter.")] = 0.0,
+    init: Annotated[str, typer.Option(help="lora (exact no-op) or perft (the authors').")] = "lora",
+    form: Annotated[
+        str | None, typer.Option(help="PEFT expert: lora or parallel.", show_default="lora")
+    ] = None,
+    activation: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Of the parallel form: {', '.join(get_args(Activation))}.", show_default="silu"
+        ),
+    ] = None,
+    normalize_top_k: Annotated[
+        bool | None,
+        typer.Option(
+            help="Divide a token's routing weights by their sum (perft-r).", show_default="not"
+        ),
+    ] = None,
+    balance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=LARGEST_WEIGHT,
+            help="Weight of the PEFT router's balance loss (perft-r).",
+            show_default="0.01",
+        ),
+    ] = None,
+    base_balance: Annotated[
+        float,
+        typer.Option(min=0, max=LARGEST_WEIGHT, help="Weight of the base router's balance loss."),
+    ] = 0.0,
+    layers: Annotated[
+        str, typer.Option(help='Layers with the adapter: all, last:n, every:k or a list "0,3,5".')
+    ] = "all",
+    lr: Annotated[
+        float | None,
+        typer.Option(min=0, max=10, help="Learning rate.", show_default="the space's"),
+    ] = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_STEPS, help="Optimiser steps.", show_default="the space's"),
+    ] = None,
+    base_model: BaseOption = None,
+    data: DataOption = None,
+    validation_size: ValidationSizeOption = 400,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Seeds adapter, data order, dropout.")
+    ] = 0,
+    dtype: DtypeOption = "auto",
+    experts: ExpertsOption = "auto",
+    checkpointing: CheckpointingOption = False,
+    compile: CompileOption = None,
+    slots: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=MOST_SLOTS,
+            help="Trials a pass has room for: the search's, to repeat its numbers.",
+        ),
+    ] = 1,
+    rung_accuracy: RungAccuracyOption = None,
+    out: Annotated[
+        str | None, typer.Option(help="Where to write the adapter.", show_default="nowhere")
+    ] = None,
+) -> None:
+    """Train one adapter, report at the space's rungs, and score it on the test splits.
+
+    The same configuration and seed give the same numbers as in a search.
+    """
+    found = find_space(space)
+    settings = {
+        "variant": variant, "rank": rank, "num_experts": num_experts, "top_k": top_k,
+        "alpha": alpha, "dropout": dropout, "init": init, "form": form, "activation": activation,
+        "normalize_top_k": normalize_top_k, "balance": balance, "base_balance": base_balance,
+        "layers": layers,
+    }  # fmt: skip
+    config = _config(found, settings, lr=lr, embedded=base_model is None)
+    training = of_length(config.training, seed, max_steps)
+    source = found.source(data, validation_size, seed)
+    check_base(base_model)
+    require_experts(experts, training=True)
+    target = Storage(out).prepare() if out else None
+    trial = TrialConfig(config.adapter, training)
+    base_options = {"base": base_model, "dtype": dtype, "experts": experts, "compile": compile}
+    pack_options = {
+        "slots": slots,
+        "checkpointing": checkpointing,
+        "rung_accuracy": has_rung_accuracy(base_model, rung_accuracy),
+    }
+    files = _train(found, trial, source, base_options, pack_options)
+    if target:
+        for name, content in files.items():
+            target.write(name, content)
+
+
+def _config(
+    space: SearchSpace, settings: dict[str, Any], *, lr: float | None, embedded: bool
+) -> TrialConfig:
+    known = fields_of(settings["variant"]) | {"variant"}
+    given = {name: value for name, value in settings.items() if value is not None}
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"{settings['variant']} has no {option_of(name)}; leave it out")
+    for name, form in _FORMS.items():
+        if name in given and "form" in known and given.get("form", "lora") != form:
+            raise ConfigError(f"{option_of(name)} is of the form {form}; leave it out")
+    training = space.trained(embedded)
+    if lr is not None:
+        training = dataclasses.replace(training, lr=lr)
+    return TrialConfig(adapter_from_flat(given), training)
+
+
+def _train(
+    space: SearchSpace,
+    config: TrialConfig,
+    source: TaskSource,
+    base_options: dict[str, Any],
+    pack_options: dict[str, Any],
+) -> dict[str, bytes]:
+    # Imported late: a mistake in the options shows at once, not after torch has loaded.
+    import torch  # noqa: PLC0415
+
+    from perft.models.load import load_base  # noqa: PLC0415
+    from perft.ranks import Ranks  # noqa: PLC0415
+    from perft.training.pack import Pack  # noqa: PLC0415
+
+    console = screen()
+    task = load_task(source)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    base = load_base(device=device, **base_options)
+    pack = Pack(base, task, Ranks(device=device), **pack_options)
+    remember_place(base.fingerprint, base_directory(base_options["base"]))
+    if root := root_of(source):
+        remember_place(task.fingerprint, root)
+    pack.admit(NAME, config)
+    size = pack.size(NAME)
+    console.print(
+        f"{config.adapter.variant}: {size.trainable:,} trainable, {size.activated:,} activated "
+        f"PEFT parameters ({size.activated_percent:.3f}% of the base's activated)",
+        highlight=False,
+        soft_wrap=True,
+    )
+    steps = config.training.max_steps
+    with Progress(console=console) as progress:
+        bar = progress.add_task("training", total=steps)
+        for target in space.steps_of_rungs(steps):
+            report = pack.advance({NAME: target}, lambda: progress.advance(bar))[NAME]
+            if isinstance(report, str):
+                raise ConfigError(f"the trial failed: {report}; lower --lr")
+            progress.console.print(_line(report), highlight=False, soft_wrap=True)
+    scores = pack.count_tests(pack.predict_tests([NAME]))
+    for split, (correct, scored) in scores[NAME].items():
+        console.print(f"test {split}: {correct}/{scored}, {stated_share(correct, scored)}")
+    return pack.adapter(NAME, source)
+
+
+def _line(report: Report) -> str:
+    accuracy = (
+        f"accuracy {stated(report)} on {report.scored} validation examples, "
+        if report.scored
+        else ""
+    )
+    return (
+        f"step {report.step}: train loss {report.train_loss:.4f}, val loss {report.val_loss:.4f}, "
+        f"{accuracy}{report.tokens_per_second:,.0f} tokens/s"
+    )

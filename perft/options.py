@@ -1,0 +1,67 @@
+"""Options that several commands have, so that they read the same everywhere, and their ranges."""
+
+from typing import Annotated, Literal
+
+import typer
+
+LARGEST_SEED = 2**32 - 1
+"""NumPy's, and so Optuna's, takes no larger one."""
+
+MOST_STEPS = 10_000_000
+MOST_SLOTS = 1000
+"""Trials of one group at a time."""
+
+Dtype = Literal["auto", "float32", "bfloat16", "float64"]
+"""What `--dtype` takes."""
+
+BaseOption = Annotated[
+    str | None,
+    typer.Option(help="Base: a hub id or a local directory.", show_default="embedded"),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(help="Directory in the LLM-Adapters layout, or hub.", show_default="embedded"),
+]
+DtypeOption = Annotated[Dtype, typer.Option(help="Dtype of the base.")]
+ExpertsOption = Annotated[
+    str,
+    typer.Option(
+        help="How the base's experts are computed: auto, eager, or another of transformers' "
+        "(grouped_mm, batched_mm, sonicmoe, deepgemm)."
+    ),
+]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Directory or URI that holds searches.",
+        show_default="where this machine knows the search",
+    ),
+]
+CheckpointingOption = Annotated[
+    bool,
+    typer.Option(
+        "--checkpointing", help="Run the base's layers again in the backward pass, to save memory."
+    ),
+]
+CompileOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile",
+        help="Compile the base, a minute once, for faster steps.",
+        show_default="on GPUs",
+    ),
+]
+RungAccuracyOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--rung-accuracy/--no-rung-accuracy",
+        help="Generate answers at every rung, not only at full length.",
+        show_default="only on the embedded base",
+    ),
+]
+ValidationSizeOption = Annotated[
+    int, typer.Option(min=1, max=1_000_000, help="Validation examples.")
+]
+WorkersOption = Annotated[
+    int, typer.Option(min=1, max=10_000, help="Processes that share one sharded base.")
+]

@@ -1,0 +1,66 @@
+"""What a search follows from, compared when it goes on: its space, its data, its base, versions."""
+
+from pathlib import PurePosixPath
+
+from perft.errors import SearchError
+from perft.packing.places import STATES
+from perft.search.settings import SearchSettings
+from perft.search.space_code import SPACE
+from perft.selection import read_results
+from perft.storage import Storage
+
+
+def require_unchanged(was: SearchSettings, now: SearchSettings) -> None:
+    """Checks that a search can go on as it began.
+
+    Args:
+        was: what it was started with.
+        now: the same, as it is found now.
+
+    Raises:
+        SearchError: if space, data or base are others.
+    """
+    changed = []
+    if was.space_code and (modules := _other_modules(was, now)):
+        changed.append(f"the space of search {was.name!r} has changed ({', '.join(modules)})")
+    if was.data_fingerprint != now.data_fingerprint:
+        changed.append(f"the data of search {was.name!r} have changed")
+    if was.base_fingerprint != now.base_fingerprint:
+        changed.append(f"the base of search {was.name!r} has changed")
+    if changed:
+        raise SearchError(
+            f"{' and '.join(changed)} since it was started; restore what it was, or start a search "
+            "under a new name"
+        )
+
+
+def other_versions(was: SearchSettings, now: SearchSettings) -> list[str]:
+    """What the user should know of packages that have changed: a line, or none."""
+    others = [
+        f"{name} {version}, now {now.versions.get(name, 'none')}"
+        for name, version in was.versions.items()
+        if version != now.versions.get(name)
+    ]
+    if not others:
+        return []
+    return [
+        f"note: search {was.name!r} was started with {'; '.join(others)}: what is trained from now "
+        "on may differ from what it would have been"
+    ]
+
+
+def begun_trials(search: Storage) -> int:
+    """How many trials of a search have begun, as far as its folder says."""
+    files = (PurePosixPath(name).stem for name in search.names(STATES))
+    numbers = [int(stem) for stem in files if stem.isdecimal()]
+    numbers += [result.number for result in read_results(search)]
+    return max(numbers, default=-1) + 1
+
+
+def _other_modules(was: SearchSettings, now: SearchSettings) -> list[str]:
+    names = sorted(was.space_code.keys() | now.space_code.keys())
+    return [
+        now.space if name == SPACE else name
+        for name in names
+        if was.space_code.get(name) != now.space_code.get(name)
+    ]

@@ -1,0 +1,60 @@
+"""The code that a search draws trials by: its space, and what that imports of the user's own."""
+
+import ast
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from perft.modules import owner_of
+
+SPACE = "<space>"
+"""Stands for the space itself, which may be moved."""
+
+
+def space_code(space: ModuleType) -> dict[str, str]:
+    """SHA-256 of each file in hexadecimal, by the name of its module; the space's under `SPACE`.
+
+    Counted are the space and the modules that it imports, directly or not, but those of Python, of
+    installed packages and of perft. Modules that are imported only when a trial is drawn count as
+    soon as one has been.
+    """
+    found: dict[str, str] = {}
+    left = [space]
+    while left:
+        module = left.pop()
+        name = SPACE if module is space else module.__name__
+        if name in found or not _is_of_user(module, space):
+            continue
+        text = Path(str(module.__file__)).read_bytes()
+        found[name] = hashlib.sha256(text).hexdigest()
+        left += _imported(module, text)
+    return dict(sorted(found.items()))
+
+
+def _is_of_user(module: ModuleType, space: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    if not (isinstance(file, str) and file.endswith(".py") and Path(file).is_file()):
+        return False
+    # Spaces of an installed package, such as perft's own, import each other.
+    is_beside = module.__name__.partition(".")[0] == space.__name__.partition(".")[0]
+    return is_beside or owner_of(file) == "user"
+
+
+def _imported(module: ModuleType, text: bytes) -> Iterator[ModuleType]:
+    """Modules that the text imports, and that what it defines or has taken over comes from."""
+    values = list(vars(module).values())
+    yield from (value for value in values if isinstance(value, ModuleType))
+    origins = (getattr(value, "__module__", None) for value in values)
+    names = {origin for origin in origins if isinstance(origin, str)}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (module.__package__ or not node.level):
+            relative = "." * node.level + (node.module or "")
+            origin = importlib.util.resolve_name(relative, module.__package__ or None)
+            names |= {origin, *(f"{origin}.{alias.name}" for alias in node.names)}
+    names.add(module.__name__.rpartition(".")[0])  # its package, which runs before it
+    yield from filter(None, map(sys.modules.get, names))
