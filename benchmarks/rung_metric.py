@@ -19,6 +19,7 @@ from scipy.stats import spearmanr  # type: ignore[import-untyped]
 from perft.evaluation import predict, validate
 from perft.models.load import load_base
 from perft.ranks import Ranks
+from perft.search.extent import extent_of
 from perft.search.space import Draw, find_space
 from perft.tasks import load_task
 from perft.training.pack import RUNG_EXAMPLES, Pack
@@ -39,6 +40,7 @@ def main(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     found = find_space(space)
     draw = Draw(found, True, seed)
+    rungs = found.steps_of_rungs(extent_of(draw).max_steps)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     configs = {str(number): draw(study.ask()) for number in range(num_trials)}
     pack = Pack(load_base(), load_task(found.source(None, 400, seed)), Ranks())
@@ -48,7 +50,7 @@ def main(
         some = names[first : first + TOGETHER]
         for name in some:
             pack.admit(name, configs[name])
-        for rung in draw.rungs():
+        for rung in rungs:
             pack.train(dict.fromkeys(some, rung))
             for name, shown in _numbers(pack, some).items():
                 numbers[name].append(shown)
@@ -57,7 +59,7 @@ def main(
     console = Console()
     final = sorted(round(100 * shown[-1][_ALL_RIGHT]) for shown in numbers.values())
     console.print(f"final accuracies, %: {' '.join(map(str, final))}", highlight=False)
-    console.print(_table(draw.rungs(), list(numbers.values())))
+    console.print(_table(rungs, list(numbers.values())))
 
 
 _ALL_RIGHT = "accuracy, all"

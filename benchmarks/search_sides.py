@@ -15,8 +15,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from perft.search.settings import SearchSettings
 from perft.searches import find_search
-from perft.selection import read_results, read_settings
+from perft.selection import read_results
 from perft.tasks import TaskSource
 from perft.trial import Report, TrialConfig
 
@@ -83,7 +84,7 @@ def run_search(folder: Path, options: Sequence[str], console: Console) -> Side:
 def drawn(folder: Path) -> tuple[list[TrialConfig], dict[str, Any], TaskSource]:
     """The configurations that perft's search drew, its settings and its task."""
     search = find_search(NAME, str(folder / "searches"))
-    settings = read_settings(search)
+    settings = SearchSettings.read(search).to_json()
     source = TaskSource(
         name=settings["task"],
         data=settings["data"],

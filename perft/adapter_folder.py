@@ -6,17 +6,31 @@ PERFT the block is a field; LoRA's configuration has no room for it, so that it 
 `perft.json`, and `peft` finds a plain LoRA folder.
 """
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from perft.errors import AdapterError
+from perft.config.checks import shown
+from perft.config.typed import typed
+from perft.errors import AdapterError, ConfigError
+from perft.files import parse_json, read_file
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 BLOCK = "perft.json"
 PERFT = "PERFT"
 """The `peft_type` of the adapters that `peft` learns from `perft.hf_peft`."""
+
+# What is read of the two, beside the adapter; all of it may be missing.
+_PEFT: Mapping[str, Any] = {
+    "base_model_name_or_path": str | None,
+    "target_parameters": tuple[str, ...] | None,
+}
+_BLOCK: Mapping[str, Any] = {
+    "base_fingerprint": str | None,
+    "base_name": str | None,
+    "trained_on": Mapping[str, Any] | None,
+}
 
 
 def read_settings(folder: str | Path) -> dict[str, Any]:
@@ -30,12 +44,14 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     settings = _read_object(folder, CONFIG)
+    where = folder / CONFIG
     if settings.get("peft_type") != PERFT:
-        if not (folder / BLOCK).is_file():
+        where = folder / BLOCK
+        if not where.is_file():
             raise AdapterError(
                 f"{folder / CONFIG} was not written by perft: its peft_type is "
-                f"{settings.get('peft_type')!r} and there is no {BLOCK} beside it; load it with "
-                "peft, or export it from perft again"
+                f"{shown(settings.get('peft_type'))} and there is no {BLOCK} beside it; load it "
+                "with peft, or export it from perft again"
             )
         settings["perft"] = _read_object(folder, BLOCK)
     block = settings.get("perft")
@@ -43,12 +59,19 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
         raise AdapterError(
             f"{folder / CONFIG} was not written by perft: it has no adapter under the key 'perft'"
         )
-    return settings
+    try:
+        for key, kind in _PEFT.items():
+            typed(kind, settings.get(key), key)
+        found = {key: typed(kind, block.get(key), key) for key, kind in _BLOCK.items()}
+    except ConfigError as error:
+        raise AdapterError(f"{where} is damaged: {error}") from error
+    present = {key: value for key, value in found.items() if value is not None}
+    return {**settings, "perft": block | present}
 
 
 def _read_object(folder: Path, name: str) -> dict[str, Any]:
     try:
-        found = json.loads((folder / name).read_text("utf-8"))
+        found = parse_json(read_file(folder / name))
     except (FileNotFoundError, NotADirectoryError):
         raise AdapterError(f"{folder} is no adapter folder: it has no {name}") from None
     except (OSError, ValueError) as error:

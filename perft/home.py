@@ -9,10 +9,13 @@ import os
 import re
 from pathlib import Path
 
+from perft.files import read_file
+
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
 _SQLITE_FILE = re.compile(r"sqlite(?:\+pysqlite)?:///(?P<path>[^?]+)(?:\?.*)?", re.IGNORECASE)
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
+_LONGEST_PLACE = 1 << 16
 
 
 def home() -> Path:
@@ -42,8 +45,11 @@ def remembered_place(fingerprint: str) -> Path | None:
     file = home() / "places" / fingerprint
     if not _FINGERPRINT.fullmatch(fingerprint) or not file.is_file():
         return None
-    place = Path(file.read_text())
-    return place if place.exists() else None
+    try:
+        place = Path(read_file(file, _LONGEST_PLACE).decode())
+        return place if place.is_absolute() and place.exists() else None
+    except (OSError, ValueError):  # whatever it holds, it is no place
+        return None
 
 
 def default_storage() -> str:

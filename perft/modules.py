@@ -6,13 +6,20 @@ what it defines is the same object wherever it is asked for.
 
 import hashlib
 import importlib.util
+import signal
 import sys
 import sysconfig
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Literal
 
 from perft.errors import ConfigError
+
+SECONDS = 10.0
+"""Processor time that a file of the user's may take to be imported, and one call of a space."""
 
 Owner = Literal["perft", "library", "python", "user"]
 
@@ -36,7 +43,7 @@ def module_of(path: str | Path) -> ModuleType:
     """The module of a file; what goes wrong in the file's own code is raised as it is.
 
     Raises:
-        ConfigError: if there is no such file.
+        ConfigError: if there is no such file, or its code does not end.
     """
     file = Path(path).expanduser().resolve()
     if not file.is_file():
@@ -50,8 +57,50 @@ def module_of(path: str | Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with within(SECONDS, f"the import of {path}"):
+            spec.loader.exec_module(module)
+    except SystemExit as error:
+        del sys.modules[name]
+        raise ConfigError(f"{path} ends the program that imports it; let it only define") from error
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+@contextmanager
+def within(seconds: float, what: str) -> Iterator[None]:
+    """Inside, code of the user's that does not end is ended.
+
+    Where no alarm can be set, on Windows or in a thread beside the main one, nothing is.
+
+    Args:
+        seconds: processor time of this process that it may take.
+        what: what errors call it.
+
+    Raises:
+        ConfigError: when it took longer; names the line that it was at.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(
+        signal, "setitimer"
+    ):
+        yield
+        return
+
+    def end(_signal: int, frame: FrameType | None) -> None:
+        at = f" ({frame.f_code.co_filename}, line {frame.f_lineno})" if frame else ""
+        raise _EndlessError(f"{what} did not end within {seconds:g} seconds{at}")
+
+    before = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    except _EndlessError as error:
+        raise ConfigError(str(error)) from None
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+class _EndlessError(BaseException):
+    """Ends what does not end; of no kind that code of the user's would catch."""

@@ -75,9 +75,10 @@ class Storage:
                     Path(target).unlink()
             raise StorageError(f"cannot write {self.place}/{name}: {error}") from error
 
-    def read(self, name: str) -> bytes:
-        """The content of the file `name`."""
+    def read(self, name: str, at_most: int | None = None) -> bytes:
+        """The content of the file `name`, which may be required to have `at_most` so many bytes."""
         try:
+            self._require_file(name, at_most)
             with self._fs.open_input_stream(self._path(name)) as stream:
                 return bytes(stream.read())
         except OSError as error:
@@ -111,6 +112,14 @@ class Storage:
                 self._fs.delete_file(path)
         except OSError as error:
             raise StorageError(f"cannot delete {self.place}/{name}: {error}") from error
+
+    def _require_file(self, name: str, at_most: int | None) -> None:
+        """A pipe or a device would be waited for without end."""
+        about = self._fs.get_file_info(self._path(name))
+        if about.type not in (fs.FileType.File, fs.FileType.NotFound):
+            raise OSError(f"it is no file but {about.type.name.lower()}")
+        if at_most is not None and (about.size or 0) > at_most:
+            raise OSError(f"it has {about.size:,} bytes, more than the {at_most:,} that are read")
 
     def _path(self, name: str) -> str:
         return posixpath.join(self._root, name) if name else self._root

@@ -6,13 +6,29 @@ become flat dictionaries of JSON values.
 """
 
 import dataclasses
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from perft.config import AdapterConfig, TrainingConfig, adapter_from_flat, training_from_flat
+from perft.config.checks import (
+    require_at_least_zero,
+    require_number,
+    require_positive,
+    require_whole,
+    shown,
+)
+from perft.config.typed import read_fields
+from perft.errors import ConfigError
 
 Outcome = Literal["complete", "pruned", "failed"]
+
+MOST_PARAMETERS = 10**15
+"""More parameters than any base has."""
+
+_RUN_ID = re.compile(r"[\w.-]{0,200}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,10 @@ class AdapterSize:
     trainable: int
     activated: int
     base_activated: int
+
+    def __post_init__(self) -> None:
+        for name in ("trainable", "activated", "base_activated"):
+            require_positive(name, getattr(self, name), MOST_PARAMETERS)
 
     @property
     def disk_bytes(self) -> int:
@@ -102,6 +122,24 @@ class Report:
     router_load: tuple[float, ...] = ()
     router_entropy: float | None = None
 
+    def __post_init__(self) -> None:
+        require_positive("step", self.step)
+        require_whole("scored", self.scored, 0)
+        require_whole("correct", self.correct, 0)
+        if self.correct > self.scored:
+            raise ConfigError(
+                f"correct must be at most scored, found {self.correct:,} of {self.scored:,}"
+            )
+        for name in ("train_loss", "val_loss"):
+            if math.isnan(getattr(self, name)):
+                raise ConfigError(f"{name} must be a number, found nan")
+        for name in ("lr", "tokens_per_second"):
+            require_at_least_zero(name, getattr(self, name))
+        if self.router_entropy is not None:  # rounding may put it a hair below 0
+            require_number("router_entropy", self.router_entropy)
+        for share in self.router_load:
+            require_at_least_zero("router_load", share)
+
     @property
     def accuracy(self) -> float:
         """Share of the scored validation examples that were right, in [0, 1]."""
@@ -113,8 +151,12 @@ class Report:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Report":
-        """Rebuilds what `to_json` wrote."""
-        return cls(**{**value, "router_load": tuple(value["router_load"])})
+        """Rebuilds what `to_json` wrote.
+
+        Raises:
+            ConfigError: for a missing, unknown or wrong field; names it.
+        """
+        return read_fields(cls, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +182,18 @@ class TrialResult:
     run_id: str = ""
     error: str = ""
 
+    def __post_init__(self) -> None:
+        require_whole("number", self.number, 0)
+        steps = [report.step for report in self.reports]
+        if steps != sorted(set(steps)):
+            raise ConfigError(f"reports must be of ascending steps, found those of {steps}")
+        if self.outcome == "complete":
+            if self.size is None or self.last is None:
+                raise ConfigError("a complete trial must have a size and a report")
+            require_number("val_loss of a complete trial", self.last.val_loss)
+        if not _RUN_ID.fullmatch(self.run_id):
+            raise ConfigError(f"run_id must be the id of an MLflow run, found {shown(self.run_id)}")
+
     @property
     def last(self) -> Report | None:
         """The last report, or None if no rung was reached."""
@@ -159,13 +213,24 @@ class TrialResult:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "TrialResult":
-        """Rebuilds what `to_json` wrote."""
-        return cls(
-            number=value["number"],
-            config=TrialConfig.from_flat(value["config"]),
-            outcome=value["outcome"],
-            reports=tuple(Report.from_json(report) for report in value["reports"]),
-            size=AdapterSize(**value["size"]) if value["size"] else None,
-            run_id=value["run_id"],
-            error=value["error"],
-        )
+        """Rebuilds what `to_json` wrote.
+
+        Raises:
+            ConfigError: for a missing, unknown or wrong field; names it.
+        """
+        flat = read_fields(_Flat, value)
+        config = TrialConfig.from_flat(flat.config)
+        return cls(**{**vars(flat), "config": config})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Flat:
+    """A `TrialResult` as JSON has it: its configuration is flat."""
+
+    number: int
+    config: Mapping[str, Any]
+    outcome: Outcome
+    reports: tuple[Report, ...]
+    size: AdapterSize | None
+    run_id: str
+    error: str

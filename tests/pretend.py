@@ -38,8 +38,13 @@ SETTINGS = {
     "tracking_uri": "http://user:secret@tracking:5000",
     "storage": "/somewhere/searches",
     "seed": 0,
+    "validation_size": 400,
     "num_trials": 6,
     "max_steps": 200,
+    "rungs": [50, 100, 200],
+    "groups": 1,
+    "workers_per_group": 1,
+    "slots": 4,
     "versions": {"torch": "2.13.0"},
 }
 

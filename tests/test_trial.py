@@ -1,5 +1,6 @@
 """What crosses a process about a trial comes back as it was."""
 
+import dataclasses
 import json
 import pickle
 
@@ -56,7 +57,7 @@ def test_missing_training_setting_of_a_trial_is_refused():
 
 
 @given(
-    step=st.integers(0),
+    step=st.integers(1, 2**31 - 1),
     losses=st.tuples(st.floats(allow_nan=False), st.floats(allow_nan=False)),
     load=st.lists(st.floats(0, 1)).map(tuple),
     entropy=st.none() | st.floats(0, 5),
@@ -89,7 +90,7 @@ def test_accuracy_is_the_share_of_scored_examples_and_zero_without_any():
             number=7,
             config=CONFIG,
             outcome="complete",
-            reports=(REPORT, REPORT),
+            reports=(dataclasses.replace(REPORT, step=10), REPORT),
             size=AdapterSize(trainable=10, activated=5, base_activated=1000),
             run_id="abc",
         ),

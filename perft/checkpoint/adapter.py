@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -18,10 +19,12 @@ from transformers import PreTrainedModel
 from perft.adapter_folder import BLOCK, CONFIG, PERFT, WEIGHTS, read_settings
 from perft.checkpoint.lora import from_peft, to_peft
 from perft.config import AdapterConfig, ExpertsConfig, adapter_from_flat
-from perft.errors import AdapterError, StorageError
+from perft.errors import AdapterError, ConfigError, StorageError
+from perft.files import require_file
 from perft.injection import AdapterHost
 
 _PREFIX = "base_model.model."
+_DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
 def adapter_files(
@@ -79,13 +82,33 @@ def read_adapter(folder: str | Path) -> tuple[AdapterConfig, dict[str, Tensor], 
         raise AdapterError(f"{folder} is no adapter folder: it has no {WEIGHTS}")
     try:
         config = adapter_from_flat(settings["perft"]["adapter"])
-        found = load((folder / WEIGHTS).read_bytes())
+        found = _read_weights(folder / WEIGHTS)
         tensors = {key.removeprefix(_PREFIX): tensor for key, tensor in found.items()}
         if settings["peft_type"] != PERFT:
             tensors = from_peft(config, tensors, settings)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+    except ConfigError as error:
         raise AdapterError(f"the adapter folder {folder} is damaged: {error}") from error
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        raise AdapterError(f"the adapter folder {folder} is damaged: {WEIGHTS}: {error}") from error
     return config, tensors, settings
+
+
+def _read_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file, whose header is checked before it is read as a whole.
+
+    Raises:
+        OSError, ValueError, SafetensorError: if it cannot be read, or holds other than numbers.
+    """
+    require_file(file)
+    with safe_open(file, framework="pt"):
+        pass
+    found = load(file.read_bytes())
+    for key, tensor in found.items():
+        if tensor.dtype not in _DTYPES:
+            raise ValueError(f"{key} is of {tensor.dtype}")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{key} has values that are not finite")
+    return found
 
 
 def save_adapter(host: AdapterHost, name: str, folder: str | Path) -> Path:

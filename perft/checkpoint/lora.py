@@ -52,7 +52,7 @@ def from_peft(
         ValueError: if a tensor is none of those that the settings name.
     """
     if isinstance(config, LoraExpertsConfig):
-        weights = settings["target_parameters"]
+        weights = settings.get("target_parameters") or ()
         return dict(_of_experts(key, t, weights, config.rank) for key, t in tensors.items())
     found = {}
     for key, tensor in tensors.items():

@@ -9,17 +9,24 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from perft.adapters.routing import RouterSums
-from perft.errors import StorageError
+from perft.config.checks import require_number, require_whole
+from perft.config.typed import read_fields, typed
+from perft.errors import StorageError, first_line
+from perft.files import parse_json
 from perft.trial import Report, TrialConfig
 
 _FORMAT = "perft-trial-state-2"
+_PARTS = ("config", "reports", "progress")
 _COUNTS = ("loss", "steps", "tokens", "seconds")
+MOST_TOKENS = 10**15
+"""More tokens than any trial is trained on."""
 _DAMAGE = (struct.error, KeyError, ValueError, TypeError, AttributeError, SafetensorError)
 
 
@@ -97,35 +104,52 @@ def from_bytes(data: bytes) -> TrialState:
     """
     try:
         (size,) = struct.unpack("<Q", data[:8])
-        metadata = json.loads(data[8 : 8 + size])["__metadata__"]
+        metadata = parse_json(data[8 : 8 + size])["__metadata__"]
         if metadata["format"] != _FORMAT:
             raise StorageError(f"a trial state of format {metadata['format']!r} was found")
         tensors = load(data)
-        reports = json.loads(metadata["reports"])
+        config, reports, progress = (parse_json(metadata[key]) for key in _PARTS)
         return TrialState(
-            config=TrialConfig.from_flat(json.loads(metadata["config"])),
-            step=int(metadata["step"]),
-            reports=tuple(Report.from_json(report) for report in reports),
+            config=TrialConfig.from_flat(typed(Mapping[str, Any], config, "config")),
+            step=_step(metadata["step"]),
+            reports=typed(tuple[Report, ...], reports, "reports"),
             adapter=_part(tensors, "adapter:"),
             moments=_part(tensors, "moment:"),
-            progress=_progress(json.loads(metadata["progress"]), _part(tensors, "routing:")),
+            progress=_progress(progress, _part(tensors, "routing:")),
         )
     except _DAMAGE as error:
-        raise StorageError(f"a trial state is damaged: {error!r}") from error
+        raise StorageError(f"a trial state is damaged: {first_line(error)}") from error
 
 
 def _routing(progress: Progress) -> dict[str, Tensor]:
     return vars(progress.routing) if progress.routing is not None else {}
 
 
-def _progress(counts: Mapping[str, float], routing: Mapping[str, Tensor]) -> Progress:
-    return Progress(
-        loss=counts["loss"],
-        steps=int(counts["steps"]),
-        tokens=int(counts["tokens"]),
-        seconds=counts["seconds"],
-        routing=RouterSums(**routing) if routing else None,
-    )
+def _step(text: str) -> int:
+    step = int(text)
+    require_whole("step", step, 0)
+    return step
+
+
+def _progress(counts: Any, routing: Mapping[str, Tensor]) -> Progress:
+    sums = read_fields(_Counts, counts, "progress")
+    return Progress(**vars(sums), routing=RouterSums(**routing) if routing else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counts:
+    """A `Progress` as the header has it."""
+
+    loss: float
+    steps: int
+    tokens: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        require_whole("steps", self.steps, 0)
+        require_whole("tokens", self.tokens, 0, MOST_TOKENS)
+        for name in ("loss", "seconds"):
+            require_number(name, getattr(self, name))
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import track
 
 from perft.adapter_folder import read_settings
@@ -14,6 +13,7 @@ from perft.errors import AdapterError, ConfigError
 from perft.home import remembered_place
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.options import DtypeOption, ExpertsOption
+from perft.screen import print_table, screen
 from perft.search.prepare import require_experts
 from perft.selection.scores import SplitScore, macro_average, scores_table
 from perft.storage import Storage
@@ -107,8 +107,8 @@ def main(
     if as_json:
         print(results)
         return
-    console = Console()
-    console.print(scores_table(scores, average))
+    console = screen()
+    print_table(console, scores_table(scores, average))
     if tests:
         console.print("seen: test examples that are in the training data, too", style="dim")
     for protocol in dict.fromkeys(score.protocol for score in scores):
@@ -206,10 +206,10 @@ def _predict(
     host = AdapterHost(base.model)
     for role, folder in folders.items():
         load_adapter(host, folder, name=role)
-    screen = Console(stderr=True)
+    bar = screen(stderr=True)
     found = {
         split.name: predict_split(base, host, list(folders), split, scoring)
-        for split in track(splits, "scoring", console=screen, disable=not screen.is_terminal)
+        for split in track(splits, "scoring", console=bar, disable=not bar.is_terminal)
     }
     by_adapter = {role: {split: rows[role] for split, rows in found.items()} for role in folders}
     right = {

@@ -10,6 +10,7 @@ import typer
 
 from perft.export import Score, export_adapter
 from perft.options import StorageOption
+from perft.search.settings import SearchSettings
 from perft.searches import find_search
 from perft.selection import (
     ActivatedLimit,
@@ -17,7 +18,7 @@ from perft.selection import (
     pick,
     read_results,
     read_scores,
-    read_settings,
+    stated,
     wilson,
 )
 from perft.storage import Storage
@@ -55,8 +56,9 @@ def main(
     search = find_search(name, storage)
     limit = ActivatedLimit.parse(max_activated) if max_activated else None
     trial = pick(read_results(search), picked, limit)
+    settings = SearchSettings.read(search)
     folder = export_adapter(
-        search, trial, read_settings(search), out, scores=scores_of(search, trial), force=force
+        search, trial, settings.to_json(), out, scores=scores_of(search, trial), force=force
     )
     assert trial.last is not None, "a full-length trial has a report"
     print(
@@ -66,7 +68,7 @@ def main(
 
 
 def _result(report: Report) -> str:
-    return f"accuracy {report.accuracy:.1%}" if report.scored else f"loss {report.val_loss:.4f}"
+    return f"accuracy {stated(report)}" if report.scored else stated(report)
 
 
 def scores_of(search: Storage, trial: TrialResult) -> list[Score]:

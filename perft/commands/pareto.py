@@ -7,12 +7,12 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from perft.errors import SearchError
 from perft.options import StorageOption
+from perft.screen import print_table, screen
 from perft.searches import find_search
-from perft.selection import front_table, read_results, to_frame
+from perft.selection import front_table, read_results, remarks, to_frame, why_no_front
 
 
 def main(
@@ -30,18 +30,17 @@ def main(
     """
     results = read_results(find_search(name, storage))
     if not any(result.outcome == "complete" for result in results):
-        raise SearchError(
-            f"no trial of the search {name!r} ran to its full length yet ({len(results)} ended), "
-            "so it has no front; let it go on, or look at the failed trials' errors in MLflow"
-        )
+        raise SearchError(why_no_front(results))
     frame = to_frame(results)
     if as_json:
         front = frame[frame["on_front"]].sort_values("activated")
         rows: list[dict[str, Any]] = json.loads(front.to_json(orient="records"))
         print(json.dumps({"search": name, "front": rows}, indent=1))
         return
-    console = Console()
-    console.print(front_table(results))
+    console = screen()
+    print_table(console, front_table(results))
+    for remark in remarks(results):
+        console.print(remark, soft_wrap=True)
     ended = ", ".join(
         f"{count} {outcome}" for outcome, count in frame["outcome"].value_counts().items()
     )

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from perft.cli import given, option_of
 from perft.config import Variant
 from perft.errors import BaseModelError, ConfigError
 from perft.options import BaseOption, CheckpointingOption, WorkersOption
+from perft.screen import print_table, screen
 from perft.search.corners import Corner, extreme_adapters
 from perft.search.space import find_space
 from perft.selection.table import describe_adapter
@@ -70,16 +71,19 @@ def main(
         answer = {"space": space, "base": base_model, **_to_json(plan)}
         print(json.dumps({**answer, **(memory.to_json() if memory else {})}, indent=1))
         return
-    console = Console()
+    console = screen()
     console.print(
         f"{base_model or 'embedded base'}: {plan.parameters:,} parameters, one token uses "
         f"{plan.activated:,}",
         highlight=False,
         soft_wrap=True,
     )
-    console.print(_table(plan.corners))
+    print_table(console, _table(plan.corners))
     if memory is not None:
-        console.print(memory.unknown or memory.table(), highlight=False, soft_wrap=True)
+        if memory.unknown:
+            console.print(memory.unknown, soft_wrap=True)
+        else:
+            print_table(console, memory.table())
     for variant, reason in plan.refused.items():
         console.print(f"{variant}: {reason}", highlight=False, soft_wrap=True)
 
@@ -100,7 +104,8 @@ class _Memory:
         title = f"One trial with the largest adapter, and how many fit {_bytes(self.device)}"
         table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for heading in ("variant", *PARTS, "fit"):
-            table.add_column(heading, justify="left" if heading == "variant" else "right")
+            justify: JustifyMethod = "left" if heading == "variant" else "right"
+            table.add_column(heading, justify=justify, no_wrap=True)
         for variant, cost in self.costs.items():
             parts = [_bytes(getattr(cost, part)) for part in PARTS]
             table.add_row(variant, *parts, f"{cost.trials_in(self.device):,}")

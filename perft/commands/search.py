@@ -26,6 +26,7 @@ from perft.options import (
     ValidationSizeOption,
     WorkersOption,
 )
+from perft.screen import print_table, screen
 from perft.search.stages import Stages
 from perft.searches import naming
 
@@ -125,7 +126,7 @@ def main(
     --base-model and --data everything runs on the embedded tiny base and task.
     """
     slots_wanted, gpus_wanted = _number_of(slots), _gpus_of(gpus_per_worker)
-    console = Console()
+    console = screen()
     stages = Stages(console)
     stages.say("loading the libraries")
     # Imported late: help and a mistake in the options show at once.
@@ -218,27 +219,31 @@ def show(prepared: "Prepared", finished: "Finished", console: Console) -> None:
     Raises:
         SearchError: if no trial ran to its full length.
     """
-    from perft.selection import front_table, pareto_front  # noqa: PLC0415 - as above
+    from perft.selection import (  # noqa: PLC0415 - as above
+        front_table,
+        pareto_front,
+        remarks,
+        stated_share,
+        why_no_front,
+    )
     from perft.tracking import where_to_look  # noqa: PLC0415
 
     name = prepared.settings.name
     results = finished.results
     if not pareto_front(results):
-        reasons = {result.error for result in results if result.error}
-        raise SearchError(
-            f"no trial of search {name!r} ran to its full length: "
-            + ("; ".join(sorted(reasons)[:3]) or "all were pruned")
-        )
-    console.print(front_table(results))
+        raise SearchError(why_no_front(results))
+    print_table(console, front_table(results))
+    for remark in remarks(results):
+        console.print(remark, soft_wrap=True)
     outcomes = [result.outcome for result in results]
     counts = ", ".join(f"{outcomes.count(o)} {o}" for o in ("complete", "pruned", "failed"))
     console.print(f"{len(results)} trials: {counts}", highlight=False)
     for number, scores in sorted(finished.scores.items()):
         for split, (correct, scored) in scores.items():
             console.print(
-                f"trial {number} on test split {split}: {correct}/{scored} "
-                f"({correct / max(1, scored):.1%})",
-                highlight=False,
+                f"trial {number} on test split {split}: {correct}/{scored}, "
+                f"{stated_share(correct, scored)}",
+                soft_wrap=True,
             )
     named = naming("--name", name, prepared.root)
     console.print(

@@ -4,7 +4,6 @@ import dataclasses
 from typing import Annotated, Any, get_args
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from perft.cli import option_of
@@ -25,9 +24,10 @@ from perft.options import (
     RungAccuracyOption,
     ValidationSizeOption,
 )
+from perft.screen import screen
 from perft.search.prepare import require_experts
 from perft.search.space import SearchSpace, find_space, has_rung_accuracy, of_length
-from perft.selection import stated
+from perft.selection import stated, stated_share
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task, root_of
 from perft.trial import Report, TrialConfig
@@ -36,6 +36,9 @@ NAME = "trial"
 
 LARGEST_SIZE = 2**16
 LARGEST_WEIGHT = 1000.0
+
+_FORMS = {"alpha": "lora", "activation": "parallel"}
+"""Settings that only one form of PEFT experts has."""
 
 
 def main(
@@ -166,12 +169,14 @@ def _config(
     for name in given:
         if name not in known:
             raise ConfigError(f"{settings['variant']} has no {option_of(name)}; leave it out")
-    if "activation" in given and given.get("form", "lora") == "lora":
-        raise ConfigError(
-            f'form "lora" has no activation, found --activation {given["activation"]}; leave it '
-            "out, or add --form parallel"
-        )
-    training = space.training(embedded)
+    found = given.get("form", "lora")
+    for name, form in _FORMS.items():
+        if name in given and "form" in known and found != form:
+            raise ConfigError(
+                f'form "{found}" has no {name}, found {option_of(name)} {given[name]}; leave it '
+                f"out, or add --form {form}"
+            )
+    training = space.trained(embedded)
     if lr is not None:
         training = dataclasses.replace(training, lr=lr)
     return TrialConfig(adapter_from_flat(given), training)
@@ -191,7 +196,7 @@ def _train(
     from perft.ranks import Ranks  # noqa: PLC0415
     from perft.training.pack import Pack  # noqa: PLC0415
 
-    console = Console()
+    console = screen()
     task = load_task(source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = load_base(device=device, **base_options)
@@ -217,9 +222,7 @@ def _train(
             progress.console.print(_line(report), highlight=False, soft_wrap=True)
     scores = pack.count_tests(pack.predict_tests([NAME]))
     for split, (correct, scored) in scores[NAME].items():
-        console.print(
-            f"test {split}: {correct}/{scored} ({correct / max(1, scored):.1%})", highlight=False
-        )
+        console.print(f"test {split}: {correct}/{scored}, {stated_share(correct, scored)}")
     return pack.adapter(NAME, source)
 
 

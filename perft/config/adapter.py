@@ -11,9 +11,11 @@ from typing import Any, ClassVar, Literal, get_args
 from perft.config.checks import (
     is_number,
     require_at_least_zero,
+    require_bool,
     require_choice,
     require_positive,
     require_positive_number,
+    shown,
 )
 from perft.errors import AdapterError, ConfigError
 
@@ -33,7 +35,11 @@ Variant = Literal[
 ]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
-_LAYERS = re.compile(r"all|(last|every):0*[1-9]\d*|\d+(,\d+)*", re.ASCII)
+LARGEST_SIZE = 1 << 16
+"""The largest rank, and the most PEFT experts of a block: more than any base has hidden units."""
+
+_LAYERS = re.compile(r"all|(last|every):0*[1-9]\d{0,5}|\d{1,6}(,\d{1,6})*", re.ASCII)
+_LONGEST_LAYERS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +72,17 @@ class AdapterConfig:
     base_balance: float = 0.0
 
     def __post_init__(self) -> None:
-        require_positive("rank", self.rank)
+        require_positive("rank", self.rank, LARGEST_SIZE)
         if self.alpha is not None:
             require_positive_number("alpha", self.alpha)
         if not (is_number(self.dropout) and 0.0 <= self.dropout < 1.0):
-            raise ConfigError(f"dropout must be in [0, 1), found {self.dropout!r}")
+            raise ConfigError(f"dropout must be in [0, 1), found {shown(self.dropout)}")
         require_choice("init", self.init, get_args(Init))
-        if not (isinstance(self.layers, str) and _LAYERS.fullmatch(self.layers)):
+        is_text = isinstance(self.layers, str) and len(self.layers) <= _LONGEST_LAYERS
+        if not (is_text and _LAYERS.fullmatch(self.layers)):
             raise ConfigError(
                 f'layers must be "all", "last:n", "every:k" or a list such as "0,3,5" with n and k '
-                f"of at least 1, found {self.layers!r}"
+                f"of at least 1, found {shown(self.layers)}"
             )
         require_at_least_zero("base_balance", self.base_balance)
 
@@ -152,7 +159,7 @@ class DenseConfig(ExpertsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive("num_experts", self.num_experts)
+        require_positive("num_experts", self.num_experts, LARGEST_SIZE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,13 +183,14 @@ class RoutedConfig(ExpertsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive("num_experts", self.num_experts)
+        require_positive("num_experts", self.num_experts, LARGEST_SIZE)
         require_positive("top_k", self.top_k)
         if self.top_k > self.num_experts:
             raise ConfigError(
                 f"top_k must be at most num_experts, found top_k={self.top_k} with "
                 f"num_experts={self.num_experts}; lower top_k or add PEFT experts"
             )
+        require_bool("normalize_top_k", self.normalize_top_k)
         if self.normalize_top_k and self.top_k == 1 and self.num_experts > 1:
             raise ConfigError(
                 "normalize_top_k with top_k=1 fixes the routing weight at 1, so the PEFT router "

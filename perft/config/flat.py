@@ -16,6 +16,7 @@ from perft.config.adapter import (
     RoutedConfig,
     SingleConfig,
 )
+from perft.config.checks import shown
 from perft.config.training import TrainingConfig
 from perft.errors import ConfigError, unknown
 
@@ -36,8 +37,9 @@ def adapter_from_flat(flat: Mapping[str, Any]) -> AdapterConfig:
     """
     settings = dict(flat)
     variant = settings.pop("variant", None)
-    if variant not in _CONFIG_OF:
-        raise ConfigError(unknown("variant", str(variant), VARIANTS))
+    if not isinstance(variant, str) or variant not in _CONFIG_OF:
+        name = variant if isinstance(variant, str) else shown(variant)
+        raise ConfigError(unknown("variant", name, VARIANTS))
     return _build(_CONFIG_OF[variant], settings, f"variant {variant}")
 
 
@@ -68,7 +70,7 @@ def _build(kind: type[_Config], settings: dict[str, Any], owner: str) -> _Config
     known = {field.name: field for field in dataclasses.fields(kind)}
     for name in settings:
         if name not in known:
-            raise ConfigError(f"{owner}: {unknown('setting', name, known)}")
+            raise ConfigError(f"{owner}: {unknown('setting', str(name), known)}")
     missing = [
         name
         for name, field in known.items()

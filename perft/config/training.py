@@ -5,13 +5,21 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from perft.config.checks import (
+    LARGEST_SEED,
     is_whole,
     require_at_least_zero,
     require_choice,
     require_positive,
     require_positive_number,
+    require_whole,
+    shown,
 )
 from perft.errors import ConfigError
+
+MOST_ROWS = 1 << 16
+"""The largest batch, in examples."""
+MOST_TOKENS = 1 << 20
+"""The longest example, in tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +51,16 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("lr", "clip_norm"):
             require_positive_number(name, getattr(self, name))
-        for name in ("batch_size", "max_steps", "max_length"):
-            require_positive(name, getattr(self, name))
+        require_positive("batch_size", self.batch_size, MOST_ROWS)
+        require_positive("max_length", self.max_length, MOST_TOKENS)
+        require_positive("max_steps", self.max_steps)
         if not (is_whole(self.warmup_steps) and 0 <= self.warmup_steps < self.max_steps):
             raise ConfigError(
                 "warmup_steps must be a whole number in [0, max_steps), found "
-                f"warmup_steps={self.warmup_steps!r} with max_steps={self.max_steps}"
+                f"warmup_steps={shown(self.warmup_steps)} with max_steps={self.max_steps}"
             )
         require_at_least_zero("weight_decay", self.weight_decay)
-        if not (is_whole(self.seed) and self.seed >= 0):
-            raise ConfigError(f"seed must be a whole number of at least 0, found {self.seed!r}")
+        require_whole("seed", self.seed, 0, LARGEST_SEED)
         require_choice("loss_on", self.loss_on, ("answer", "all"))
 
     def to_flat(self) -> dict[str, Any]:

@@ -5,11 +5,14 @@ Everything on it is taken from the search's own records; nothing is measured aga
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from perft.errors import printable
+from perft.export.markdown import code, text
 from perft.export.score import Score
 from perft.tasks import TASKS
 from perft.trial import TrialResult
@@ -21,7 +24,9 @@ EMBEDDED = "the tiny OLMoE base embedded in perft"
 
 _HOW_SCORED = """\
 Intervals are 95% Wilson score intervals. The validation split chose this adapter among the
-trials of the search, so its score is slightly optimistic; test splits were scored once."""
+trials of the search, so its score is slightly optimistic; """
+_TESTED = "test splits were scored once."
+_UNTESTED = "no test split was scored."
 
 
 def model_card(picked: TrialResult, settings: Mapping[str, Any], scores: Sequence[Score]) -> str:
@@ -38,10 +43,10 @@ def model_card(picked: TrialResult, settings: Mapping[str, Any], scores: Sequenc
 {_front_matter(picked, settings, scores)}
 ---
 
-# {_name(picked, settings)}
+# {text(_name(picked, settings))}
 
-A {variant} adapter for {f"`{base}`" if base else EMBEDDED}, trial {picked.number} of the perft
-search `{settings["name"]}`. It holds the adapter alone: the base stays as it is.
+A {variant} adapter for {code(base) if base else EMBEDDED}, trial {picked.number} of the perft
+search {code(settings["name"])}. It holds the adapter alone: the base stays as it is.
 
 ## Scores
 
@@ -57,7 +62,7 @@ search `{settings["name"]}`. It holds the adapter alone: the base stays as it is
 {_loading(base)}
 ```
 
-`{_scoring(settings)}` scores it again.
+{code(_scoring(settings))} scores it again.
 
 ## Configuration
 
@@ -88,22 +93,23 @@ def _front_matter(picked: TrialResult, settings: Mapping[str, Any], scores: Sequ
         model_name=_name(picked, settings),
         eval_results=results,
     )
-    text: str = data.to_yaml()
-    return text.strip()
+    matter: str = data.to_yaml()
+    return matter.strip()
 
 
 def _name(picked: TrialResult, settings: Mapping[str, Any]) -> str:
-    return f"{settings['name']}-{picked.number:04d}-{picked.config.adapter.variant}"
+    return f"{printable(settings['name'])}-{picked.number:04d}-{picked.config.adapter.variant}"
 
 
 def _scores(scores: Sequence[Score]) -> str:
     rows = [
-        f"| {score.split} | {score.accuracy:.2%} | {score.low:.2%} to {score.high:.2%} "
+        f"| {text(score.split)} | {score.accuracy:.2%} | {score.low:.2%} to {score.high:.2%} "
         f"| {score.correct} of {score.scored} |"
         for score in scores
     ]
     table = ["| split | accuracy | 95% interval | correct |", "|---|---|---|---|", *rows]
-    return "\n".join([*table, "", _HOW_SCORED])
+    tested = _TESTED if len(scores) > 1 else _UNTESTED
+    return "\n".join([*table, "", _HOW_SCORED + tested])
 
 
 def _loss(picked: TrialResult) -> str:
@@ -125,7 +131,7 @@ def _size(picked: TrialResult) -> str:
 
 
 def _loading(base: str | None) -> str:
-    named = "" if base is None else repr(base if _is_on_hub(base) else f"path/to/{base}")
+    named = "" if base is None else ascii(base if _is_on_hub(base) else f"path/to/{base}")
     return (
         "import perft\n\n"
         f"base = perft.load_base({named})\n"
@@ -136,7 +142,7 @@ def _loading(base: str | None) -> str:
 def _scoring(settings: Mapping[str, Any]) -> str:
     """The command, with places that only whoever runs it knows."""
     base, data, task = settings.get("base_model"), settings.get("data"), settings["task"]
-    command = f"python jobs/evaluate.py --adapter <this folder> --task {task}"
+    command = f"python jobs/evaluate.py --adapter <this folder> --task {shlex.quote(task)}"
     if base and not _is_on_hub(base):
         command += f" --base-model <path of {base}>"
     if data not in (None, "hub"):
@@ -172,4 +178,4 @@ def _table(name: str, value: str, rows: Mapping[str, Any]) -> str:
 def _cell(entry: Any) -> str:
     if entry is None:
         return "default"
-    return json.dumps(entry) if isinstance(entry, dict) else str(entry)
+    return text(json.dumps(entry) if isinstance(entry, dict) else str(entry))

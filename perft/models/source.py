@@ -19,6 +19,8 @@ EMBEDDED = Path(__file__).parent / "embedded"
 _SAMPLE = 1 << 20
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
+_LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
+
 
 def check_base(base: str | None) -> None:
     """Checks that a base can be used, without loading it.
@@ -63,6 +65,16 @@ def config_directory(base: str | None) -> Path:
         return EMBEDDED
     require_moe_settings(_read_config(base), base)
     return Path(base) if Path(base).is_dir() else _hub_config(base).parent
+
+
+def layer_count(base: str | None) -> int | None:
+    """How many decoder layers a base has by its `config.json`; None if that does not say."""
+    config = json.loads((config_directory(base) / "config.json").read_text("utf-8"))
+    for part in (config, config.get("text_config")):
+        for key in _LAYERS:
+            if isinstance(part, dict) and isinstance(part.get(key), int):
+                return int(part[key])
+    return None
 
 
 def fingerprint(directory: Path) -> str:

@@ -11,10 +11,13 @@ from perft.errors import AdapterError, BaseModelError, SearchError
 from perft.injection import AdapterHost
 from perft.models.skeleton import skeleton
 from perft.search.corners import Corner, corners, extreme_adapters
-from perft.search.space import SearchSpace
+from perft.search.extent import extent_of
+from perft.search.space import Draw, SearchSpace
 from perft.training.memory import Load, PackMemory, pack_memory
 from perft.training.passes import TOKENS_ON_ACCELERATOR
 from perft.trial import AdapterSize
+
+_ANY_STEPS = 100  # steps take no memory
 
 USABLE = 0.85
 """Share of a GPU's memory that is planned with: costs are foretold within 15%."""
@@ -67,11 +70,17 @@ def step_load(
     experts: str = "auto",
     checkpointing: bool = False,
 ) -> Load:
-    """What a trial of the space brings to a step on GPUs; arguments as those of a search."""
-    training = space.training(base_model is None)
+    """The most that a trial of the space brings to a step on GPUs; arguments as a search's.
+
+    Trials of all batch sizes and lengths may share a step, so that the largest of both count.
+
+    Raises:
+        ConfigError: if the space draws trials that do not make sense.
+    """
+    extent = extent_of(Draw(space, base_model is None, seed=0, max_steps=_ANY_STEPS))
     return Load(
-        rows=training.batch_size,
-        length=training.max_length,
+        rows=extent.largest_batch,
+        length=extent.longest,
         tokens=TOKENS_ON_ACCELERATOR,
         dtype=torch.bfloat16 if dtype == "auto" else getattr(torch, dtype),
         ranks=workers,

@@ -9,8 +9,9 @@ from perft.errors import ConfigError, SearchError
 from perft.home import default_storage, default_tracking_uri, remember_place
 from perft.invocation import command_line
 from perft.masking import masked
-from perft.models.source import base_directory, check_base, fingerprint
+from perft.models.source import base_directory, check_base, fingerprint, layer_count
 from perft.search.changes import begun_trials, other_versions, require_unchanged
+from perft.search.extent import extent_of
 from perft.search.settings import SearchSettings, installed_versions, tracking_uri_of
 from perft.search.space import Draw, find_space, has_rung_accuracy, space_module
 from perft.search.space_code import space_code
@@ -103,8 +104,11 @@ def prepare(wish: Wish, during: During = quietly) -> Prepared:
     with during("reading the task"):
         task = load_task(source)
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
-    rungs = draw.rungs()
-    _require_rows(space.training(base_model is None).batch_size, wish.workers_per_group)
+    extent = extent_of(draw)
+    rungs = space.steps_of_rungs(extent.max_steps)
+    _require_rows(extent.smallest_batch, wish.workers_per_group)
+    if (layers := layer_count(base_model)) is not None:
+        extent.require_layers(layers)
     tracking_uri = default_tracking_uri()
     require_usable(tracking_uri)
     name = wish.name or fresh_name(root, wish.space)

@@ -56,6 +56,13 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
             study_name=study_name,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher for a restore that perft never does.
+
+        A space may hold what cannot be pickled.
+        """
+        return {}
+
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The next trial's Tune configuration."""
         proposed = super().suggest(trial_id)

@@ -9,10 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import perft
-from perft.errors import ConfigError, SearchError, StorageError
+from perft.config.checks import (
+    LARGEST_SEED,
+    require_name,
+    require_positive,
+    require_whole,
+    shown,
+)
+from perft.config.typed import read_fields, typed
+from perft.errors import ConfigError, SearchError
 from perft.home import TRACKING_URI, default_tracking_uri
 from perft.masking import MASK
 from perft.searches import SEARCH_FILE
+from perft.selection import read_record
 from perft.storage import Storage
 
 _PACKAGES = ("perft", "ray", "torch", "transformers", "optuna", "mlflow", "datasets")
@@ -113,10 +122,17 @@ class SearchSettings:
     space_code: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_name("name", self.name)
         for name in ("num_trials", "groups", "workers_per_group", "slots", "validation_size"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, found {value}")
+            if value is not None:
+                require_positive(name, value)
+        require_positive("max_steps", self.max_steps)
+        require_whole("seed", self.seed, 0, LARGEST_SEED)
+        if list(self.rungs) != sorted({*self.rungs, self.max_steps}) or self.rungs[0] < 1:
+            raise ConfigError(
+                f"rungs must ascend from at least 1 to max_steps, found {shown(list(self.rungs))}"
+            )
         _require_gpus(self.gpus_per_worker, self.workers_per_group)
 
     def to_json(self) -> dict[str, Any]:
@@ -133,23 +149,22 @@ class SearchSettings:
 
         Raises:
             SearchError: if another version wrote settings that this one does not know.
-            StorageError: if the file is damaged.
+            StorageError: if the file is damaged; names the field that is wrong.
         """
-        try:
-            flat = {"versions": {}, **json.loads(search.read(SEARCH_FILE))}
-            if not isinstance(flat["space"], str):
-                raise TypeError(f"its space is {flat['space']!r}")
-            known = {each.name for each in dataclasses.fields(cls)}
-            if unknown := sorted(flat.keys() - known):
-                other = flat["versions"].get("perft", "unknown")
-                raise SearchError(
-                    f"{search.place}/{SEARCH_FILE} is of another version of perft, {other}: "
-                    f"{perft.__version__} does not know {', '.join(unknown)}; go on with the "
-                    "search by the version that began it"
-                )
-            return cls(**{**flat, "rungs": tuple(flat["rungs"])})
-        except (AttributeError, ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"{search.place}/{SEARCH_FILE} is damaged: {error!r}") from error
+        return read_record(search, SEARCH_FILE, lambda value: cls._of(value, search.place))
+
+    @classmethod
+    def _of(cls, value: Any, place: str) -> "SearchSettings":
+        flat = {"versions": {}, **typed(Mapping[str, Any], value, "")}
+        known = {each.name for each in dataclasses.fields(cls)}
+        if unknown := sorted(flat.keys() - known):
+            versions = typed(Mapping[str, str], flat["versions"], "versions")
+            raise SearchError(
+                f"{place}/{SEARCH_FILE} is of another version of perft, "
+                f"{versions.get('perft', 'unknown')}: {perft.__version__} does not know "
+                f"{', '.join(unknown)}; go on with the search by the version that began it"
+            )
+        return read_fields(cls, flat)
 
 
 def tracking_uri_of(settings: SearchSettings) -> str:

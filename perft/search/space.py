@@ -4,24 +4,28 @@ A space is a module with a module-level `SPACE`, in `search_spaces/` or a file o
 its `suggest` is Optuna's define-by-run style, so a choice may open further choices.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
 import optuna
 
-from perft.config import TrainingConfig
+from perft.config import AdapterConfig, TrainingConfig
+from perft.config.checks import require_name, require_positive, require_whole, shown
 from perft.errors import ConfigError, unknown
 from perft.modules import module_of
+from perft.search.calls import name_of, result_of
 from perft.tasks import OwnTask, TaskSource
 from perft.trial import TrialConfig
 
 PACKAGE = "search_spaces"
-_DRAWS = 20
-
+MOST_RUNGS = 30
+"""The steps between rungs double: more of them than any number of steps has."""
 REDUCTION_FACTOR = 2
 """ASHA keeps one in this many trials at each rung."""
 
@@ -47,8 +51,36 @@ class SearchSpace:
     rungs: int = 2
 
     def __post_init__(self) -> None:
-        if self.rungs < 0:
-            raise ConfigError(f"rungs must be at least 0, found {self.rungs}")
+        if not isinstance(self.task, OwnTask):
+            require_name("task of a search space", self.task)
+        for name in ("training", "suggest"):
+            if not callable(getattr(self, name)):
+                raise ConfigError(f"{name} must be a function, found {shown(getattr(self, name))}")
+        require_positive("num_trials", self.num_trials)
+        require_whole("rungs", self.rungs, 0, MOST_RUNGS)
+
+    def trained(self, embedded: bool) -> TrainingConfig:
+        """What `training` returns.
+
+        Raises:
+            ConfigError: if that is something else, or it raises; names the function.
+        """
+        return result_of(TrainingConfig, self.training, embedded)
+
+    def drawn(self, trial: optuna.Trial, embedded: bool) -> TrialConfig:
+        """What `suggest` draws.
+
+        Raises:
+            ConfigError: if that is something else, or it raises; names the function.
+        """
+        found = result_of(TrialConfig, self.suggest, trial, embedded)
+        for name, kind in (("adapter", AdapterConfig), ("training", TrainingConfig)):
+            if not isinstance(getattr(found, name), kind):
+                raise ConfigError(
+                    f"{name_of(self.suggest)}: its {name} must be of type {kind.__name__}, found "
+                    f"{shown(getattr(found, name))}"
+                )
+        return found
 
     def source(self, data: str | None, validation_size: int, seed: int) -> TaskSource:
         """Where the space's task comes from.
@@ -101,7 +133,8 @@ def space_module(name: str) -> ModuleType:
         ConfigError: if there is no such module.
     """
     if name.endswith(".py"):
-        return module_of(name)
+        with contextlib.redirect_stdout(sys.stderr):
+            return module_of(name)
     package = importlib.import_module(PACKAGE)
     known = [module.name for module in pkgutil.iter_modules(package.__path__)]
     if name not in known:
@@ -143,26 +176,10 @@ class Draw:
     max_steps: int | None = None
 
     def __call__(self, trial: optuna.Trial) -> TrialConfig:
-        """One trial's configuration."""
-        config = self.space.suggest(trial, self.embedded)
-        return TrialConfig(config.adapter, of_length(config.training, self.seed, self.max_steps))
-
-    def full_length(self) -> int:
-        """Optimiser steps of a full-length trial.
+        """One trial's configuration.
 
         Raises:
-            ConfigError: if the space draws trials that do not make sense, or of unequal length.
+            ConfigError: if the space draws none; names its function.
         """
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        lengths = {self(study.ask()).training.max_steps for _ in range(_DRAWS)}
-        if len(lengths) != 1:
-            raise ConfigError(
-                f"trials of one search must have the same max_steps to be compared at rungs, the "
-                f"space draws {sorted(lengths)}"
-            )
-        return lengths.pop()
-
-    def rungs(self) -> tuple[int, ...]:
-        """Steps after which a trial reports, ascending; the last is its full length."""
-        return self.space.steps_of_rungs(self.full_length())
+        config = self.space.drawn(trial, self.embedded)
+        return TrialConfig(config.adapter, of_length(config.training, self.seed, self.max_steps))

@@ -3,15 +3,16 @@
 Everything here is a pure function of `TrialResult`s; only `results` touches a file.
 """
 
-from perft.selection.front import best, knee, merit, pareto_front, pick
-from perft.selection.interval import stated, wilson
+from perft.selection.front import best, knee, merit, pareto_front, pick, why_no_front
+from perft.selection.interval import stated, stated_share, wilson
 from perft.selection.limit import ActivatedLimit
+from perft.selection.remarks import remarks
 from perft.selection.results import (
     is_concluded,
     read_all_scores,
+    read_record,
     read_results,
     read_scores,
-    read_settings,
     result_line,
     write_results,
     write_scores,
@@ -29,12 +30,15 @@ __all__ = [
     "pareto_front",
     "pick",
     "read_all_scores",
+    "read_record",
     "read_results",
     "read_scores",
-    "read_settings",
+    "remarks",
     "result_line",
     "stated",
+    "stated_share",
     "to_frame",
+    "why_no_front",
     "wilson",
     "write_results",
     "write_scores",

@@ -12,6 +12,8 @@ from perft.errors import SearchError, unknown
 from perft.selection.limit import ActivatedLimit
 from perft.trial import AdapterSize, Report, TrialResult
 
+_REASONS = 3  # errors that are shown of a search without a front
+
 # Shortest part of an MLflow run id that `pick` takes, and what tables show.
 RUN_ID_PREFIX = 8
 
@@ -111,7 +113,7 @@ def pick(
     """
     trials = complete(results)
     if not trials:
-        raise SearchError(_nothing_complete(results))
+        raise SearchError(why_no_front(results))
     if how not in ("best", "knee"):
         chosen = _named(results, how)
         if limit and not limit.allows(measured(chosen)[0]):
@@ -122,6 +124,21 @@ def pick(
         raise SearchError(_too_large(trials, limit))
     front = pareto_front(allowed)
     return best(front) if how == "best" else knee(front)
+
+
+def why_no_front(results: Sequence[TrialResult]) -> str:
+    """Why a search has no front, and what to do."""
+    outcomes = [result.outcome for result in results]
+    pruned, failed = outcomes.count("pruned"), outcomes.count("failed")
+    said = (
+        f"no trial of this search ran to its full length yet ({len(outcomes)} ended: {pruned} "
+        f"pruned, {failed} failed)"
+    )
+    if not failed:
+        return f"{said}; let it go on, or give it more trials"
+    reasons = sorted({result.error for result in results if result.error})
+    more = f"; and {len(reasons) - _REASONS} reasons more" if len(reasons) > _REASONS else ""
+    return f"{said}: {'; '.join(reasons[:_REASONS])}{more}"
 
 
 def _named(results: Sequence[TrialResult], name: str) -> TrialResult:
@@ -141,15 +158,6 @@ def _named(results: Sequence[TrialResult], name: str) -> TrialResult:
             f"adapter to export; pick one of the trials {numbers}"
         )
     return found[0]
-
-
-def _nothing_complete(results: Sequence[TrialResult]) -> str:
-    outcomes = [result.outcome for result in results]
-    return (
-        f"no trial of this search ran to its full length yet ({len(outcomes)} ended: "
-        f"{outcomes.count('pruned')} pruned, {outcomes.count('failed')} failed), so there is "
-        "nothing to choose from; let the search go on, or look at the failed trials' errors"
-    )
 
 
 def _too_large(trials: Sequence[TrialResult], limit: ActivatedLimit) -> str:

@@ -34,5 +34,10 @@ def stated(report: Report) -> str:
     """
     if not report.scored:
         return f"loss {report.val_loss:.4f}"
-    low, high = accuracy_interval(report)
-    return f"{report.accuracy:.1%} ({100 * low:.1f}-{100 * high:.1f})"
+    return stated_share(report.correct, report.scored)
+
+
+def stated_share(correct: int, scored: int) -> str:
+    """A share of right answers and its interval in percent: "77.0% (72.6-80.9)"."""
+    low, high = wilson(correct, scored)
+    return f"{correct / max(1, scored):.1%} ({100 * low:.1f}-{100 * high:.1f})"

@@ -4,6 +4,7 @@ Both show the same points: every full-length trial with its 95% interval, the fr
 Pruned and failed trials are not on it.
 """
 
+import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def to_html(results: Sequence[TrialResult], title: str) -> str:
             text=[_hover(trial) for trial in trials], hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
     figure.update_layout(
-        template="plotly_white", title=title, xaxis_title=_X, yaxis_title=_y(results)
+        template="plotly_white", title=html.escape(title), xaxis_title=_X, yaxis_title=_y(results)
     )
     ticks, labels = _ticks(results)
     figure.update_xaxes(type="log", tickvals=ticks, ticktext=labels)
@@ -88,7 +89,8 @@ def to_png(results: Sequence[TrialResult], title: str) -> bytes:
             points.x, points.y, yerr=(points.down, points.up), label=variant, fmt="o",
             color=_COLOURS[variant], markersize=6, elinewidth=1, capsize=2,
         )  # fmt: skip
-    axes.set(title=title, xlabel=_X, ylabel=_y(results), xscale="log")
+    axes.set_title(title, parse_math=False)
+    axes.set(xlabel=_X, ylabel=_y(results), xscale="log")
     axes.set_xticks(*_ticks(results))
     axes.minorticks_off()
     axes.grid(alpha=0.3)
@@ -150,6 +152,6 @@ def _hover(trial: TrialResult) -> str:
             f"activated {size.activated:,} ({size.activated_percent:.3g}% of the base)",
             f"trainable {size.trainable:,}",
             *settings,
-            f"run {trial.run_id}",
+            f"run {html.escape(trial.run_id)}",
         ]
     )

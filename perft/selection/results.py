@@ -5,38 +5,34 @@ was true; `scores.json` holds what the chosen adapters scored on the test splits
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
-from perft.errors import PerftError, StorageError
-from perft.searches import SEARCH_FILE
+from perft.config.checks import LARGEST, require_name, shown
+from perft.config.typed import typed
+from perft.errors import ConfigError, StorageError
+from perft.files import RECORD_BYTES, parse_json
 from perft.storage import Storage
 from perft.trial import TrialResult
+
+T = TypeVar("T")
 
 RESULTS, SCORES = "results.json", "scores.json"
 
 # Correct and scored examples by the name of a test split.
 Scores = Mapping[str, tuple[int, int]]
 
-
-def read_settings(search: Storage) -> dict[str, Any]:
-    """What the search was started with, as its driver wrote it."""
-    settings: dict[str, Any] = _read(search, SEARCH_FILE)
-    return settings
+_SCORES = Mapping[str, Mapping[str, tuple[int, ...]]]
+_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 
 def read_results(search: Storage) -> list[TrialResult]:
     """The trials that have ended, by number; empty when none has."""
     if not search.exists(RESULTS):
         return []
-    value = _read(search, RESULTS)
-    try:
-        results = [TrialResult.from_json(trial) for trial in value["trials"]]
-    except (KeyError, TypeError, PerftError) as error:
-        raise StorageError(
-            f"{search.place}/{RESULTS} is not a list of trials: {error!r}"
-        ) from error
-    return sorted(results, key=lambda result: result.number)
+    found = read_record(search, RESULTS, _results)
+    return sorted(found.values(), key=lambda result: result.number)
 
 
 def result_line(result: TrialResult) -> str:
@@ -58,10 +54,7 @@ def read_all_scores(search: Storage) -> dict[int, dict[str, tuple[int, int]]]:
     """Test scores by number of the trial; empty when the search has not run to its end."""
     if not is_concluded(search):
         return {}
-    return {
-        int(number): {split: (correct, scored) for split, (correct, scored) in splits.items()}
-        for number, splits in _read(search, SCORES).items()
-    }
+    return read_record(search, SCORES, _scores)
 
 
 def is_concluded(search: Storage) -> bool:
@@ -75,8 +68,48 @@ def write_scores(search: Storage, scores: Mapping[int, Scores]) -> None:
     search.write(SCORES, json.dumps(by_number, indent=1).encode())
 
 
-def _read(search: Storage, name: str) -> Any:
+def read_record(search: Storage, name: str, check: Callable[[Any], T]) -> T:
+    """A JSON file of a search, checked.
+
+    Args:
+        search: the search's folder.
+        name: of the file.
+        check: makes of the file's value what it stands for; a ConfigError names a wrong field.
+
+    Raises:
+        StorageError: if the file cannot be read, is no JSON, or a field is wrong; names both.
+    """
     try:
-        return json.loads(search.read(name))
+        return check(parse_json(search.read(name, at_most=RECORD_BYTES)))
     except ValueError as error:
-        raise StorageError(f"{search.place}/{name} is not JSON: {error}") from error
+        raise StorageError(f"{search.place}/{name} is damaged: {error}") from error
+
+
+def _results(value: Any) -> dict[int, TrialResult]:
+    trials = typed(Mapping[str, Any], value, "").get("trials")
+    found: dict[int, TrialResult] = {}
+    for index, trial in enumerate(typed(tuple[Any, ...], trials, "trials")):
+        try:
+            result = TrialResult.from_json(trial)
+        except ConfigError as error:
+            raise ConfigError(f"trials[{index}]: {error}") from error
+        if found.setdefault(result.number, result) is not result:
+            raise ConfigError(f"trials[{index}]: number {result.number} is there twice")
+    return found
+
+
+def _scores(value: Any) -> dict[int, dict[str, tuple[int, int]]]:
+    found: dict[int, dict[str, tuple[int, int]]] = {}
+    for key, splits in typed(_SCORES, value, "").items():
+        if not _NUMBER.fullmatch(key):
+            raise ConfigError(f"{shown(key)} must be the number of a trial")
+        found[int(key)] = {}
+        for split, pair in splits.items():
+            require_name("the name of a split", split)
+            if len(pair) != 2 or not 0 <= pair[0] <= pair[1] <= LARGEST:
+                raise ConfigError(
+                    f"{key}.{split} must be the examples that were right and those that were "
+                    f"scored, found {shown(list(pair))}"
+                )
+            found[int(key)][split] = (pair[0], pair[1])
+    return found

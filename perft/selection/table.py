@@ -51,7 +51,7 @@ def front_table(results: Sequence[TrialResult]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("config", overflow="fold")
     table.add_column("run", no_wrap=True)
-    table.add_column("pick", width=4)
+    table.add_column("pick", no_wrap=True)
     for trial in front:
         size, report = measured(trial)
         picks = [

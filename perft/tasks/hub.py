@@ -4,6 +4,8 @@ Invariant: the hub and a local folder go through the same call, `datasets.load_d
 what holds for one holds for the other.
 """
 
+import itertools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,9 @@ from typing import Any
 
 from perft.errors import DataError
 from perft.tasks.rows import Row, checked_rows, rows_of_table
+
+MOST_FILES = 10_000
+"""Files that a local copy of a dataset stays below."""
 
 HUB = "hub"
 """As a task's data: the hub itself."""
@@ -50,6 +55,7 @@ def dataset_rows(place: str, config: str | None, split: str) -> list[Row]:
     from datasets import disable_progress_bars, load_dataset  # noqa: PLC0415
     from datasets.exceptions import DatasetsError  # noqa: PLC0415
 
+    _require_small(Path(place))
     name = "/".join(part for part in (place, config) if part) + f" [{split}]"
     disable_progress_bars()
     try:
@@ -61,6 +67,16 @@ def dataset_rows(place: str, config: str | None, split: str) -> list[Row]:
             "hub, or name a local folder"
         ) from error
     return checked_rows(f"dataset {name}", rows_of_table(f"dataset {name}", table))
+
+
+def _require_small(folder: Path) -> None:
+    """Refuses a local folder that is no copy of a dataset: `datasets` would look for minutes."""
+    files = (file for _, folders, names in os.walk(folder) for file in (*folders, *names))
+    if len(list(itertools.islice(files, MOST_FILES))) == MOST_FILES:
+        raise DataError(
+            f"the folder {folder} has {MOST_FILES:,} files or more; name one that holds a dataset "
+            "and nothing else"
+        )
 
 
 def benchmark_rows(rows: HubRows, root: Path | None, split: str) -> list[Row]:

@@ -14,25 +14,36 @@ function that scores goes by its file and name.
 import dataclasses
 import inspect
 import re
-import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from perft.errors import ConfigError, DataError, unknown
+from perft.config.checks import (
+    require_choice,
+    require_name,
+    require_positive,
+    require_text,
+    shown,
+)
+from perft.config.typed import read_fields
+from perft.errors import ConfigError, DataError, first_line
 from perft.modules import module_of
 from perft.tasks.extraction import is_number, labels_match, last_number, numbers_match
 from perft.tasks.hub import dataset_rows
 from perft.tasks.rows import Row, read_rows
 from perft.tasks.splits import hold_out
 from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
+from perft.tasks.template import Template
 
 Rule = Literal["exact", "numeric", "choice", "loss only"]
 Judge = Callable[[str, str], bool]
 """Says of a generated text whether it answers rightly, as `judge(text, label)`."""
 
-_FILES = (".json", ".jsonl", ".parquet")
+MOST_NEW_TOKENS = 1 << 16
+"""The most tokens that an answer may be generated of."""
+
+FILES = (".json", ".jsonl", ".parquet")
 _DATASET = re.compile(r"(?P<id>[^\[\]:]+)(:(?P<config>[^\[\]]+))?(\[(?P<split>.+)\])?")
 
 
@@ -70,20 +81,51 @@ class OwnTask:
     max_new_tokens: int = 32
 
     def __post_init__(self) -> None:
-        if not callable(self.scorer) and self.scorer not in get_args(Rule):
-            raise ConfigError(unknown("scorer", str(self.scorer), get_args(Rule)))
+        require_name("the name of a task", self.name)
+        try:
+            self._check()
+        except ConfigError as error:
+            raise ConfigError(f"task {self.name!r}: {error}") from error
+
+    def _check(self) -> None:
+        for name in ("train", "test"):
+            place = getattr(self, name)
+            if place is not None or name == "train":
+                require_name(name, str(place) if isinstance(place, Path) else place, most=4096)
+        require_name("answer", self.answer)
+        if callable(self.scorer):
+            _require_function(self.scorer)
+        else:
+            require_choice("scorer", self.scorer, get_args(Rule))
         if (self.scorer == "choice") != bool(self.choices):
             raise ConfigError(
-                f'task {self.name!r}: the scorer "choice" and choices belong together, found '
-                f"scorer {self.scorer!r} and choices {self.choices!r}"
+                'the scorer "choice" and choices belong together, found scorer '
+                f"{self.scorer!r} and choices {shown(self.choices)}"
             )
-        if self.max_new_tokens < 1:
-            raise ConfigError(f"max_new_tokens must be at least 1, found {self.max_new_tokens}")
-        if not _columns(self.prompt):
+        if not isinstance(self.choices, str | tuple | list):
+            raise ConfigError(f"choices must be a column or texts, found {shown(self.choices)}")
+        for choice in [self.choices] if isinstance(self.choices, str) else self.choices:
+            if self.choices:
+                require_text("choices", choice)
+        require_positive("max_new_tokens", self.max_new_tokens, MOST_NEW_TOKENS)
+        if not self.prompt_template.columns:
             raise ConfigError(
-                f"task {self.name!r}: the prompt {self.prompt!r} names no column; write one in "
-                "braces, as {question}"
+                f"the prompt {shown(self.prompt)} names no column; write one in braces, as "
+                "{question}"
             )
+        _ = self.completion_template
+
+    @property
+    def prompt_template(self) -> Template:
+        """The prompt, parsed."""
+        return Template.parse(self.prompt, "prompt")
+
+    @property
+    def completion_template(self) -> Template:
+        """What training teaches to write, parsed."""
+        if self.completion == "":
+            return Template.of_column(self.answer)
+        return Template.parse(self.completion, "completion")
 
     def to_json(self) -> dict[str, Any]:
         """The task as JSON values; files by their absolute paths, a function by file and name."""
@@ -106,19 +148,34 @@ class OwnTask:
         Raises:
             ConfigError: when the scorer's function is not where it was, or not to be run.
         """
-        scorer, choices = flat["scorer"], flat["choices"]
+        known = read_fields(_Flat, flat)
+        scorer = known.scorer
         if not (trust_code or isinstance(scorer, str)):
             raise ConfigError(
-                f"task {flat['name']!r} is scored by {scorer[1]} of {scorer[0]}, code that nobody "
+                f"task {known.name!r} is scored by {scorer[1]} of {scorer[0]}, code that nobody "
                 "has said to run; look at it, then use --trust-code"
             )
-        return cls(
-            **{
-                **flat,
-                "scorer": scorer if isinstance(scorer, str) else _function(*scorer),
-                "choices": choices if isinstance(choices, str) else tuple(choices),
-            }
-        )
+        judge = scorer if isinstance(scorer, str) else _function(*scorer)
+        return cls(**{**vars(known), "scorer": judge})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Flat:
+    """An `OwnTask` as JSON has it."""
+
+    name: str
+    train: str
+    prompt: str
+    answer: str
+    scorer: str | tuple[str, ...]
+    test: str | None = None
+    completion: str = ""
+    choices: str | tuple[str, ...] = ()
+    max_new_tokens: int = 32
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.scorer, str) and len(self.scorer) != 2:
+            raise ConfigError(f"scorer must be a file and a name, found {shown(self.scorer)}")
 
 
 def load(own: OwnTask, source: TaskSource) -> Task:
@@ -129,8 +186,10 @@ def load(own: OwnTask, source: TaskSource) -> Task:
         DataError: when a file, dataset or row cannot be used.
     """
     scorer = _scorer(own)
+    make = _ExampleOf(own)
     rows = _rows(str(own.train), "train")
-    examples = tuple(_example(own, row) for row in rows)
+    examples = tuple(make(row) for row in rows)
+    _try(own, examples[0].answer)
     train, held = hold_out(examples, source.validation_size, source.seed, lambda _: True)
     if not held:
         raise DataError(
@@ -140,29 +199,56 @@ def load(own: OwnTask, source: TaskSource) -> Task:
     tests: tuple[Split, ...] = ()
     if own.test is not None:
         rows = _rows(str(own.test), "test")
-        tests = (Split("test", tuple(_example(own, row) for row in rows), scorer),)
+        tests = (Split("test", tuple(make(row) for row in rows), scorer),)
     return Task(own.name, Split("train", train, scorer), Split("validation", held, scorer), tests)
 
 
 def _rows(place: str, split: str) -> list[Row]:
-    if place.endswith(_FILES):
+    if place.endswith(FILES):
         return read_rows(Path(place).expanduser())
     named = _DATASET.fullmatch(place)
     if named is None:
         raise ConfigError(
-            f"{place!r} is neither a file ({', '.join(_FILES)}) nor a dataset such as "
+            f"{place!r} is neither a file ({', '.join(FILES)}) nor a dataset such as "
             '"org/name:config[split]"'
         )
     return dataset_rows(named["id"], named["config"], named["split"] or split)
 
 
-def _example(own: OwnTask, row: Row) -> Example:
-    values = {name: _value(row, name) for name in _columns(own.prompt + own.completion)}
-    choices = _choices(own, row)
-    answer = _label(own, row, choices)
-    template = own.completion or f" {{{own.answer}}}"
-    written = [template.format(**{**values, own.answer: text}) for text in (answer, *choices)]
-    return Example(own.prompt.format(**values), written[0], answer, tuple(written[1:]))
+class _ExampleOf:
+    """Makes examples of rows, by templates that are parsed once."""
+
+    def __init__(self, own: OwnTask) -> None:
+        self._own = own
+        self._prompt, self._completion = own.prompt_template, own.completion_template
+
+    def __call__(self, row: Row) -> Example:
+        own = self._own
+        columns = self._prompt.columns | (self._completion.columns - {own.answer})
+        values = {name: _value(row, name) for name in columns}
+        choices = _choices(own, row)
+        answer = _label(own, row, choices)
+        try:
+            prompt = self._prompt.fill(values)
+            written = [
+                self._completion.fill({**values, own.answer: text}) for text in (answer, *choices)
+            ]
+        except ValueError as error:
+            raise DataError(f"{row.where} has {error}") from error
+        return Example(prompt, written[0], answer, tuple(written[1:]))
+
+
+def _try(own: OwnTask, label: str) -> None:
+    """Calls a function that scores once, so that a mistake in it shows before a worker starts."""
+    if isinstance(own.scorer, str):
+        return
+    try:
+        bool(own.scorer(label, label))
+    except Exception as error:
+        raise ConfigError(
+            f"task {own.name!r}: {own.scorer.__qualname__}({shown(label)}, {shown(label)}), which "
+            f"scores it, raised {type(error).__name__}: {first_line(error)}"
+        ) from error
 
 
 def _label(own: OwnTask, row: Row, choices: tuple[str, ...]) -> str:
@@ -180,12 +266,12 @@ def _label(own: OwnTask, row: Row, choices: tuple[str, ...]) -> str:
 
 
 def _choices(own: OwnTask, row: Row) -> tuple[str, ...]:
-    if not isinstance(own.choices, str):
-        return own.choices
+    if not (own.choices and isinstance(own.choices, str)):
+        return tuple(own.choices)
     found = row.values.get(own.choices)
     if not (isinstance(found, list) and found and all(isinstance(each, str) for each in found)):
         raise DataError(f"{row.where} has no list of texts in {own.choices}; wanted its choices")
-    return tuple(choice.strip() for choice in found)
+    return tuple(row.part(own.choices, choice) for choice in found)
 
 
 def _value(row: Row, column: str) -> str:
@@ -202,25 +288,27 @@ def _scorer(own: OwnTask) -> Scorer:
     protocol = f"own task {own.name}: {rule}, greedy, {own.max_new_tokens} tokens"
     if own.scorer == "numeric":
         return Scorer(protocol, own.max_new_tokens, last_number, numbers_match)
-    matches = own.scorer if callable(own.scorer) else labels_match
+    matches = _judge(own.scorer) if callable(own.scorer) else labels_match
     return Scorer(protocol, own.max_new_tokens, lambda text: text.strip() or None, matches)
 
 
-def _columns(template: str) -> set[str]:
-    try:
-        names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
-    except ValueError as error:
+def _judge(function: Judge) -> Judge:
+    return lambda text, label: bool(function(text, label))
+
+
+def _require_function(scorer: Any) -> None:
+    """Refuses what other processes cannot find by file and name."""
+    name = getattr(scorer, "__qualname__", "")
+    if not inspect.isfunction(scorer) or not name.isidentifier():
         raise ConfigError(
-            f"{template!r} is no template: {error}; double a brace to mean it"
-        ) from error
-    if any(not name or name.isdigit() for name in names):
-        raise ConfigError(f"{template!r} is no template: name a column in every pair of braces")
-    return names
+            "a scorer that is no rule must be a function of a module, defined by def at its top "
+            f"level, found {shown(scorer)}"
+        )
 
 
 def path_and_rest(place: str) -> tuple[str, str]:
     """The path or id that data are named by, and the configuration and split that follow it."""
-    named = None if place.endswith(_FILES) else _DATASET.fullmatch(place)
+    named = None if place.endswith(FILES) else _DATASET.fullmatch(place)
     return (named["id"], place.removeprefix(named["id"])) if named else (place, "")
 
 
@@ -230,7 +318,8 @@ def _absolute(place: str | Path | None) -> str | None:
         return None
     path, rest = path_and_rest(str(place))
     here = Path(path).expanduser()
-    return f"{here.resolve()}{rest}" if here.exists() else str(place)
+    # A link keeps its name: what it leads to may have no suffix, as in the hub's cache.
+    return f"{here.absolute()}{rest}" if here.exists() else str(place)
 
 
 def _function(file: str, name: str) -> Judge:

@@ -8,11 +8,21 @@ and name, and is run by nobody who has not said so: `TaskSource.trust_code`.
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from perft.errors import AdapterError, PerftError
-from perft.tasks.own import OwnTask, path_and_rest
+from perft.config.checks import (
+    LARGEST_SEED,
+    require_name,
+    require_positive,
+    require_whole,
+    shown,
+)
+from perft.config.typed import read_fields, typed
+from perft.errors import AdapterError, ConfigError
+from perft.tasks.hub import HUB
+from perft.tasks.own import FILES, OwnTask, path_and_rest
 from perft.tasks.task import TaskSource
 
 _HERE = "./"
@@ -41,7 +51,7 @@ def root_of(source: TaskSource) -> Path | None:
     if source.own is None:
         local = source.data is not None and Path(source.data).is_dir()
         return Path(source.data).resolve() if local and source.data else None
-    data = [source.own[name] for name in ("train", "test") if source.own[name] is not None]
+    data = [source.own[name] for name in ("train", "test") if source.own.get(name)]
     code = code_of(source)
     for some in ([*data, code[0]] if code else data, data):
         paths = [Path(path_and_rest(place)[0]) for place in some]
@@ -64,12 +74,15 @@ def from_record(record: Mapping[str, Any], root: Path | None, owner: Path) -> Ta
         AdapterError: if the record is damaged, or files that it names are not there.
     """
     try:
-        own, data = record.get("own"), record.get("data")
+        known = read_fields(_Record, record)
+        own, data = known.own, known.data
         if own is not None:
-            own, data = _places(own, lambda place: _to(root or owner, place)), None
             OwnTask.from_json({**own, "scorer": _rule(own)})
+            own, data = _places(own, lambda place: _to(root or owner, place)), None
             _require_files(own, root or owner, owner)
-        elif data is not None and data.startswith(_HERE):
+        elif data not in (None, HUB):
+            if not data.startswith(_HERE):
+                raise ConfigError(f"data must be hub, or a name from {_HERE}, found {shown(data)}")
             if root is None:
                 raise AdapterError(
                     f"{owner} was trained on the data {data.removeprefix(_HERE)!r}; say where they "
@@ -77,18 +90,33 @@ def from_record(record: Mapping[str, Any], root: Path | None, owner: Path) -> Ta
                 )
             data = str(root)
         return TaskSource(
-            name=str(record["name"]),
+            name=known.name,
             data=data,
-            validation_size=int(record["validation_size"]),
-            seed=int(record["seed"]),
+            validation_size=known.validation_size,
+            seed=known.seed,
             own=own,
         )
-    except PerftError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except ConfigError as error:
         raise AdapterError(
-            f"the adapter folder {owner} is damaged: what it was trained on: {error!r}"
+            f"the adapter folder {owner} is damaged: what it was trained on: {error}"
         ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    """A record as `to_record` gives it."""
+
+    name: str
+    data: str | None
+    data_fingerprint: str
+    validation_size: int
+    seed: int
+    own: Mapping[str, Any] | None
+
+    def __post_init__(self) -> None:
+        require_name("name", self.name)
+        require_positive("validation_size", self.validation_size)
+        require_whole("seed", self.seed, 0, LARGEST_SEED)
 
 
 def code_of(source: TaskSource) -> tuple[str, str] | None:
@@ -108,11 +136,11 @@ def without_code(source: TaskSource) -> TaskSource:
 
 def _rule(own: Mapping[str, Any]) -> str:
     """A rule in the place of a function, to check the rest of a task without running any code."""
-    if isinstance(own["scorer"], str):
-        return own["scorer"]
-    file, name = own["scorer"]
-    if not (isinstance(file, str) and isinstance(name, str)):
-        raise TypeError(f"its scorer is {own['scorer']!r}")
+    scorer = own.get("scorer")
+    if isinstance(scorer, str):
+        return scorer
+    if len(typed(tuple[str, ...], scorer, "scorer")) != 2:
+        raise ConfigError(f"scorer must be a file and a name, found {shown(scorer)}")
     return "exact"
 
 
@@ -120,7 +148,7 @@ def _places(own: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, A
     """`own` with every place in it changed: of the data, and of the file that scores."""
     changed = dict(own)
     for name in ("train", "test"):
-        changed[name] = None if own[name] is None else change(own[name])
+        changed[name] = None if own.get(name) is None else change(own[name])
     if not isinstance(own["scorer"], str):
         file, function = own["scorer"]
         changed["scorer"] = [change(file), function]
@@ -137,10 +165,14 @@ def _from(root: Path | None, place: str) -> str:
 
 
 def _to(root: Path, place: str) -> str:
-    if not place.startswith(_HERE):
+    within = place.startswith(_HERE)
+    path, _ = path_and_rest(place)
+    if ".." in PurePosixPath(path).parts or Path(path).is_absolute():
+        raise ConfigError(f"{shown(place)} leads out of its folder")
+    if not within and path.endswith(FILES):
+        raise ConfigError(f"{shown(place)} is neither a file from its folder nor a dataset")
+    if not within:
         return place
-    if ".." in PurePosixPath(place).parts:
-        raise ValueError(f"{place!r} leads out of its folder")
     return str(root.resolve() / place.removeprefix(_HERE))
 
 

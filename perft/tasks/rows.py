@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from perft.errors import DataError
+from perft.files import require_file
 
 ID = "id"
 """A column of this name, where there is one, must tell rows apart."""
+
+MOST_BYTES = 1 << 33
+"""The most that a file of data may have."""
+MOST_CHARACTERS = 1_000_000
+"""The most that one text of a row may have."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KNOWN = "one JSON array of objects (.json), one JSON object per line (.jsonl), or Parquet"
@@ -39,10 +45,21 @@ class Row:
             DataError: when the value is no text, or not UTF-8.
         """
         value = self.values.get(column)
-        if value is None:
-            return ""
+        return "" if value is None else self.part(column, value)
+
+    def part(self, column: str, value: Any) -> str:
+        """The stripped text of a column's value, or of one of its values.
+
+        Raises:
+            DataError: when it is no text, not UTF-8, or endless.
+        """
         if not isinstance(value, str):
             raise DataError(f"{self.where} has {kind_of(value)} as {column}; wanted text")
+        if len(value) > MOST_CHARACTERS:
+            raise DataError(
+                f"{self.where} has {len(value):,} characters in {column}; wanted at most "
+                f"{MOST_CHARACTERS:,}"
+            )
         if _SURROGATE.search(value):
             raise DataError(
                 f"{self.where} has text in {column} that is not UTF-8; save the file as UTF-8"
@@ -84,6 +101,7 @@ def read_rows(path: Path) -> list[Row]:
     if reader is None:
         raise DataError(f"{path} is of no known kind; wanted {_KNOWN}")
     try:
+        require_file(path, MOST_BYTES)
         values = reader(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error

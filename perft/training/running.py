@@ -1,12 +1,12 @@
 """One trial while it is being trained: its step, its optimiser, and what it has seen."""
 
-import math
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from perft.adapters.routing import RouterSums
 from perft.checkpoint import Progress
+from perft.config.checks import is_number
 from perft.forward import Row
 from perft.tasks.tokenize import TokenRows
 from perft.training.optimizer import AdapterOptimizer
@@ -57,7 +57,7 @@ class RunningTrial:
     ) -> None:
         """Applies the gradient, or fails when the loss is not finite."""
         value = float(loss)
-        if not math.isfinite(value):
+        if not is_number(value):
             self.failure = f"the training loss is {value} at step {self.step + 1}"
             self.optimizer.skip()
             return
@@ -67,7 +67,7 @@ class RunningTrial:
 
     def report(self, val_loss: float, correct: int, scored: int) -> Report | None:
         """Adds the report of this rung; fails instead when the validation loss is not finite."""
-        if not math.isfinite(val_loss):
+        if not is_number(val_loss):
             self.failure = f"the validation loss is {val_loss} at step {self.step}"
             return None
         done, routing = self.progress, self.progress.routing

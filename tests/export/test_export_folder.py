@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 from perft.errors import StorageError
 from perft.export import Score, export_adapter
@@ -179,3 +180,31 @@ def test_a_file_in_the_way_is_named(search: Storage, out: Path):
     out.write_text("")
     with pytest.raises(StorageError, match="no folder to export to"):
         export(search, out)
+
+
+HOSTILE = "x`](http://evil) | <script>alert(1)</script>\n---\n# owned\n\x1b[31m{{7}} 'quoted'"
+
+
+@pytest.mark.parametrize("field", ["name", "task", "base_model", "space", "data"])
+def test_no_name_adds_anything_to_a_card(search: Storage, out: Path, field: str):
+    plain = (export(search, out, **{field: "plain"}) / "README.md").read_text()
+    card = (export(search, out, force=True, **{field: HOSTILE}) / "README.md").read_text()
+    assert card.count("\n---\n") == plain.count("\n---\n")
+    assert card.count("\n#") == plain.count("\n#")
+    assert len(card.splitlines()) == len(plain.splitlines())
+    assert "\x1b" not in card
+    matter, page = card.removeprefix("---\n").split("\n---\n", 1)
+    assert {"library_name", "tags", "model-index"} <= set(yaml.safe_load(matter))
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(page)
+    assert not [token for token in tokens if token.type == "html_block"]
+    inline = [child for token in tokens for child in token.children or ()]
+    assert not [token for token in inline if token.type in ("html_inline", "link_open")]
+
+
+def test_a_card_says_whether_a_test_split_was_scored(search: Storage, out: Path):
+    assert "test splits were scored once." in (export(search, out) / "README.md").read_text()
+    picked = search_of_six()[3]
+    export_adapter(search, picked, SETTINGS, out, scores=SCORES[:1], force=True)
+    card = (out / "README.md").read_text()
+    assert "no test split was scored." in card
+    assert "scored once" not in card

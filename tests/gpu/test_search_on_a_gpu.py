@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from perft.packing.shape import SLOTS_ON_A_GPU
+from perft.search.settings import SearchSettings
 from perft.searches import find_search
-from perft.selection import pareto_front, read_results, read_settings
+from perft.selection import pareto_front, read_results
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
 
@@ -43,7 +44,7 @@ def run(home: Path, job: str, *options: str) -> str:
 
 def test_every_trial_reports_and_one_group_trains_as_many_as_suit_a_gpu(home: Path) -> None:
     search = find_search(NAME, str(home / "searches"))
-    settings, results = read_settings(search), read_results(search)
+    settings, results = SearchSettings.read(search).to_json(), read_results(search)
     assert (settings["groups"], settings["slots"]) == (1, SLOTS_ON_A_GPU)
     assert len(results) == SLOTS_ON_A_GPU
     assert all(result.reports and not result.error for result in results)

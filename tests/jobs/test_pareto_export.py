@@ -103,7 +103,7 @@ def test_export_takes_the_best(job: Callable[..., Done], home: Path, tmp_path: P
     done = job("export", "--name", "first", "--out", str(out), home=home)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        f"trial 3 (lora-qv r8 lr 0.005), validation accuracy 85.0%, is in {out}\n"
+        f"trial 3 (lora-qv r8 lr 0.005), validation accuracy 85.0% (81.2-88.2), is in {out}\n"
     )
     assert (out / "adapter_model.safetensors").read_bytes() == b"weights of 3"
     card = (out / "README.md").read_text()
@@ -130,9 +130,9 @@ def test_export_takes_what_is_picked_within_the_limit(
         ("pareto --name frist", "unknown search 'frist'; did you mean 'first'?"),
         (
             "pareto --name poor",
-            "no trial of the search 'poor' ran to its full length yet (2 ended)",
+            "no trial of this search ran to its full length yet (2 ended: 1 pruned",
         ),
-        ("pareto --name new --json", "no trial of the search 'new' ran to its full length yet"),
+        ("pareto --name new --json", "no trial of this search ran to its full length yet"),
         ("export --name poor --out {out}", "1 pruned, 1 failed"),
         ("export --name first --out {out} --pick 9", "unknown trial or run id '9'"),
         ("export --name first --out {out} --max-activated much", "cannot read 'much'"),

@@ -19,6 +19,7 @@ from perft.errors import (
     SearchError,
     StorageError,
 )
+from perft.search.extent import extent_of
 from perft.search.prepare import Wish, prepare, prepare_resume
 from perft.search.settings import SearchSettings
 from perft.searches import SEARCH_FILE as FILE
@@ -152,10 +153,10 @@ def test_data_that_cannot_be_used_are_refused(wish: Wish, data: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_trials": 0}, "num_trials must be at least 1"),
-        ({"groups": 0}, "groups must be at least 1"),
-        ({"slots": -1}, "slots must be at least 1"),
-        ({"workers_per_group": 0}, "workers_per_group must be at least 1"),
+        ({"num_trials": 0}, "num_trials must be a whole number of at least 1"),
+        ({"groups": 0}, "groups must be a whole number of at least 1"),
+        ({"slots": -1}, "slots must be a whole number of at least 1"),
+        ({"workers_per_group": 0}, "workers_per_group must be a whole number of at least 1"),
         ({"validation_size": 0}, "validation_size must be at least 1"),
         ({"max_steps": 0}, "max_steps must be"),
         ({"seed": -1}, "seed must be"),
@@ -199,7 +200,7 @@ def test_a_search_is_taken_up_with_the_settings_it_had(wish: Wish) -> None:
     assert prepared.resume
     assert prepared.settings == settings
     assert prepared.draw == prepare(replace(wish, name="second", seed=5)).draw
-    assert prepared.draw.rungs() == settings.rungs
+    assert extent_of(prepared.draw).max_steps == settings.max_steps
 
 
 def test_only_a_search_that_is_there_can_be_taken_up(wish: Wish) -> None:

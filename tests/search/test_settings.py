@@ -48,7 +48,7 @@ def test_versions_are_those_installed() -> None:
     "name", ["num_trials", "groups", "workers_per_group", "slots", "validation_size"]
 )
 def test_counts_below_one_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"{name} must be at least 1, found 0"):
+    with pytest.raises(ConfigError, match=f"{name} must be a whole number of at least 1, found 0"):
         dataclasses.replace(SETTINGS, **{name: 0})
 
 

@@ -10,7 +10,6 @@ from perft.searches import find_search
 from perft.selection import (
     read_results,
     read_scores,
-    read_settings,
     result_line,
     write_results,
     write_scores,
@@ -39,10 +38,6 @@ def test_scores_come_back_as_written(search: Storage):
     write_scores(search, {3: {"addsub": (12, 395)}, 1: {}})
     assert read_scores(search, 3) == {"addsub": (12, 395)}
     assert read_scores(search, 0) == {}
-
-
-def test_settings_are_read(search: Storage):
-    assert read_settings(search) == SETTINGS
 
 
 def test_search_is_found_by_name(search: Storage, tmp_path: Path):

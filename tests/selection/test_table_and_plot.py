@@ -123,3 +123,11 @@ def test_picture_is_drawn(tmp_path: Path):
     pixels = imread(path)
     assert pixels.shape[:2] == (750, 1200)
     assert len({tuple(colour) for colour in pixels.reshape(-1, pixels.shape[2])[:, :3]}) > 5
+
+
+def test_a_title_is_text_in_both_forms_of_the_plot():
+    title = r"<b>x</b> $\frac$ <script>alert(1)</script>"
+    page = to_html(search_of_six(), title)
+    assert "<script>alert" not in page
+    assert r"\u003cscript\u003ealert" not in page
+    assert to_png(search_of_six(), title)

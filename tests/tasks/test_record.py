@@ -78,8 +78,9 @@ def test_what_is_read_is_what_was_written(here: Path, tmp_path: Path) -> None:
 
 
 def test_no_record_is_trusted_to_run_code(here: Path, tmp_path: Path) -> None:
-    record = recorded(source(here)) | {"trust_code": True}
-    again = from_record(record, here, tmp_path)
+    with pytest.raises(AdapterError, match="unknown field 'trust_code'"):
+        from_record(recorded(source(here)) | {"trust_code": True}, here, tmp_path)
+    again = from_record(recorded(source(here)), here, tmp_path)
     with pytest.raises(ConfigError, match=r"scored by ends of .*judge\.py, code that nobody has"):
         load_task(again)
     load_task(without_code(again))
@@ -128,6 +129,11 @@ def test_a_directory_of_known_data_goes_by_its_name(here: Path, tmp_path: Path) 
         {"validation_size": "many"},
         {"data": 3, "own": None},
         {"own": {"train": "./../secret.jsonl"}},
+        {"own": {"train": "../secret.jsonl"}},
+        {"own": {"train": "/secret.jsonl"}},
+        {"own": {"train": "secret.jsonl"}},
+        {"own": {"prompt": "{q.__class__}"}},
+        {"data": "/somewhere", "own": None},
         {"own": {"scorer": [1, 2]}},
         {"own": {"train": ["x"]}},
         {"own": {"choices": 3}},

@@ -1,0 +1,73 @@
+"""Files that may come from anywhere, read within bounds.
+
+Invariant: what is read is a regular file of a bounded size, never a device or a pipe, which would
+be waited for without end; and no JSON can be nested deeper than Python follows.
+"""
+
+import json
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+RECORD_BYTES = 1 << 28
+"""The most that a JSON file of perft's may have: 100,000 trials of a search take less."""
+
+
+def read_file(path: Path, at_most: int = RECORD_BYTES) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: the file.
+        at_most: bytes that it may have.
+
+    Raises:
+        OSError: if it is not there, no regular file, too large, or cannot be read.
+    """
+    require_file(path, at_most)
+    return path.read_bytes()
+
+
+def require_file(path: Path, at_most: int | None = None) -> None:
+    """Checks that `path` is a regular file, of at most so many bytes, without opening it.
+
+    Raises:
+        OSError: if it is not.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(f"it is {_kind(about.st_mode)}, no regular file")
+    if at_most is not None and about.st_size > at_most:
+        raise OSError(f"it has {about.st_size:,} bytes, more than the {at_most:,} that are read")
+
+
+def parse_json(data: bytes | str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: if it is none, has a key twice in one object, or is nested too deeply.
+    """
+    try:
+        return json.loads(data, object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"it has the key {key!r} twice")
+        found[key] = value
+    return found
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "of an unknown kind")

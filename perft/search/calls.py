@@ -1,0 +1,58 @@
+"""Calls of the functions of a search space, code of the user's: what goes wrong there is named."""
+
+import contextlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from perft.config.checks import shown
+from perft.errors import ConfigError, first_line
+from perft.modules import SECONDS, within
+
+T = TypeVar("T")
+
+
+def result_of(kind: type[T], function: Callable[..., T], *args: Any) -> T:
+    """What a function of a user's file returns, within bounds of time and of the type it should be.
+
+    Args:
+        kind: the type.
+        function: the function.
+        *args: what it is called with.
+
+    Raises:
+        ConfigError: if it raises, does not end, or returns something else; names it and its line.
+    """
+    where = name_of(function)
+    try:
+        # What it prints must not end up in what a program reads.
+        with contextlib.redirect_stdout(sys.stderr), within(SECONDS, "it"):
+            found = function(*args)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raised = f"{type(error).__name__}: {first_line(error)}"
+        raise ConfigError(f"{where} raised {raised}{_line_of(error, function)}") from error
+    if not isinstance(found, kind):
+        raise ConfigError(f"{where} must return a {kind.__name__}, found {shown(found)}")
+    return found
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """A function as errors name it: its name, and the file and line where it is."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    name = getattr(function, "__name__", shown(function))
+    return f"{name} ({code.co_filename}, line {code.co_firstlineno})" if code else name
+
+
+def _line_of(error: BaseException, function: Callable[..., Any]) -> str:
+    """The line of the function's own file that raised the error, or called what did."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if code and frame.filename == code.co_filename
+    ]
+    return f" in line {lines[-1]}" if lines else ""

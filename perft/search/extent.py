@@ -1,0 +1,98 @@
+"""What all trials that a search can draw have in common, and the bounds of the rest.
+
+Known before anything runs, from all paths of the space (`perft.search.paths`).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import optuna
+
+from perft.config import AdapterConfig
+from perft.errors import AdapterError, ConfigError
+from perft.search.paths import Drawn, drawn
+from perft.trial import TrialConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """What the trials of a space have in common, and the bounds of the rest.
+
+    Attributes:
+        max_steps: of every trial.
+        smallest_batch: examples.
+        largest_batch: examples.
+        longest: the largest `max_length`, in tokens.
+        layers: for each choice of layers an adapter, and how it was drawn.
+        example: how the first trial was drawn.
+    """
+
+    max_steps: int
+    smallest_batch: int
+    largest_batch: int
+    longest: int
+    layers: Mapping[str, tuple[AdapterConfig, str]]
+    example: str
+
+    @classmethod
+    def of(cls, one: Drawn[TrialConfig]) -> "Extent":
+        """That of one trial."""
+        training = one.found.training
+        return cls(
+            max_steps=training.max_steps,
+            smallest_batch=training.batch_size,
+            largest_batch=training.batch_size,
+            longest=training.max_length,
+            layers={one.found.adapter.layers: (one.found.adapter, str(one))},
+            example=str(one),
+        )
+
+    def wider(self, one: Drawn[TrialConfig]) -> "Extent":
+        """With one trial more."""
+        training = one.found.training
+        return dataclasses.replace(
+            self,
+            smallest_batch=min(self.smallest_batch, training.batch_size),
+            largest_batch=max(self.largest_batch, training.batch_size),
+            longest=max(self.longest, training.max_length),
+            layers={one.found.adapter.layers: (one.found.adapter, str(one)), **self.layers},
+        )
+
+    def require_layers(self, count: int) -> None:
+        """Checks that a base of so many decoder layers has those that adapters are to be put on.
+
+        Raises:
+            AdapterError: if it does not; says how such an adapter was drawn.
+        """
+        for adapter, example in self.layers.values():
+            try:
+                adapter.chosen_layers(count)
+            except AdapterError as error:
+                raise AdapterError(f"{error}; so it is at {example}") from error
+
+
+def extent_of(draw: Callable[[optuna.Trial], TrialConfig]) -> Extent:
+    """The extent of what a search draws.
+
+    Args:
+        draw: draws its trials, as `perft.search.space.Draw` does.
+
+    Raises:
+        ConfigError: if it draws trials that do not make sense, or of unequal length; says which.
+    """
+    found: Extent | None = None
+    for one in drawn(draw):
+        training = one.found.training
+        if found is None:
+            found = Extent.of(one)
+        elif training.max_steps != found.max_steps:
+            raise ConfigError(
+                "trials of one search must have the same max_steps to be compared at rungs, the "
+                f"space draws {found.max_steps} at {found.example}, and {training.max_steps} at "
+                f"{one}; give all the same, or say --max-steps"
+            )
+        else:
+            found = found.wider(one)
+    assert found is not None, "a space has a path"
+    return found

@@ -1,0 +1,179 @@
+"""All that a define-by-run space can draw, as far as it can be listed, before anything runs.
+
+Every choice of a categorical is taken and both ends of every range, along every branch that the
+space has. All real numbers stand at their low ends, then all at their high ends: their products
+would be endless. Of a space with more paths than `MOST_PATHS` as many are drawn at random. What
+lies between the ends of ranges is tried by some random draws.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Generic, TypeVar
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+)
+from optuna.samplers import BaseSampler, RandomSampler
+
+from perft.config.checks import shown
+from perft.errors import ConfigError
+
+MOST_PATHS = 2048
+"""Paths that are taken in their order, and then as many at random."""
+_BETWEEN = 50
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Drawn(Generic[T]):
+    """One way through a space.
+
+    Attributes:
+        found: what the space made of it.
+        params: what was chosen, by parameter.
+        is_extreme: whether every parameter stands at an end of its range.
+    """
+
+    found: T
+    params: Mapping[str, Any]
+    is_extreme: bool
+
+    def __str__(self) -> str:
+        return _params(self.params)
+
+
+def drawn(draw: Callable[[optuna.Trial], T]) -> Iterator[Drawn[T]]:
+    """What a space makes of each of its paths, real numbers at their low ends first.
+
+    Args:
+        draw: asks an Optuna trial for parameters; what it raises is raised.
+
+    Raises:
+        ConfigError: if `draw` does, or a parameter has other choices in one trial than in another.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    known: dict[str, BaseDistribution] = {}
+    for trial, is_extreme in _trials():
+        try:
+            found = draw(trial)
+            for name, distribution in trial.distributions.items():
+                _require_same(name, known.setdefault(name, distribution), distribution)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; so it is at {_params(trial.params)}") from error
+        yield Drawn(found, dict(trial.params), is_extreme)
+
+
+def _trials() -> Iterator[tuple[optuna.Trial, bool]]:
+    """Trials to draw by, and whether they stand at ends; each leads on from the one before."""
+    for high in (False, True):
+        walk = _Walk(high)
+        for count, _ in enumerate(walk.paths()):
+            if count == MOST_PATHS:
+                at_random = _Ends(high, Random(0))
+                yield from ((_ask(at_random), True) for _ in range(MOST_PATHS))
+                break
+            yield _ask(walk), True
+        if not walk.has_real:
+            break
+    between = RandomSampler(seed=0)
+    yield from ((_ask(between), False) for _ in range(_BETWEEN))
+
+
+def _require_same(name: str, known: BaseDistribution, found: BaseDistribution) -> None:
+    """As Optuna will, over all trials of a search."""
+    try:
+        check_distribution_compatibility(known, found)
+    except ValueError as error:
+        raise ConfigError(
+            f"the space gives the parameter {name!r} other choices in one trial than in another; "
+            f"call it by another name there ({error})"
+        ) from error
+
+
+def _params(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={shown(value)}" for name, value in params.items()) or "every trial"
+
+
+def _ask(sampler: BaseSampler) -> optuna.Trial:
+    """A trial of a study of its own: Optuna looks through all trials of a study for the next."""
+    return optuna.create_study(sampler=sampler).ask()
+
+
+class _Ends(BaseSampler):
+    """Takes an end of every range and a choice of every categorical, at random.
+
+    Args:
+        high: whether real numbers stand at their high ends.
+        random: chooses.
+    """
+
+    def __init__(self, high: bool, random: Random) -> None:
+        self._high = high
+        self._random = random
+        self.has_real = False
+
+    def choose(self, ends: tuple[Any, ...]) -> Any:
+        """One of the ends."""
+        return self._random.choice(ends)
+
+    def sample_independent(
+        self, study: Any, trial: Any, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """An end of a range, or a choice."""
+        return self.choose(self._ends(param_distribution))
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:
+        """Nothing: every parameter is a fork of its own."""
+        return {}
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+        """Nothing, as above."""
+        return {}
+
+    def _ends(self, distribution: BaseDistribution) -> tuple[Any, ...]:
+        if isinstance(distribution, CategoricalDistribution):
+            return tuple(distribution.choices)
+        assert hasattr(distribution, "low")
+        assert hasattr(distribution, "high")
+        if distribution.high == distribution.low:
+            return (distribution.low,)
+        if isinstance(distribution, IntDistribution):
+            return distribution.low, distribution.high
+        self.has_real = True
+        return (distribution.high if self._high else distribution.low,)
+
+
+class _Walk(_Ends):
+    """Takes a space along all its paths, depth first, one path per trial."""
+
+    def __init__(self, high: bool) -> None:
+        super().__init__(high, Random(0))
+        self._path: list[int] = []
+        self._choices: list[int] = []  # how many there were at each fork of the last trial
+
+    def paths(self) -> Iterator[None]:
+        """Once for each path; between two of them, one trial is asked for."""
+        while True:
+            self._choices = []
+            yield
+            self._path += [0] * (len(self._choices) - len(self._path))
+            # A space that is not a function of its trial may have fewer forks than it had before.
+            self._path = self._path[: len(self._choices)]
+            while self._path and self._path[-1] + 1 >= self._choices[len(self._path) - 1]:
+                self._path.pop()
+            if not self._path:
+                return
+            self._path[-1] += 1
+
+    def choose(self, ends: tuple[Any, ...]) -> Any:
+        """The choice of this path at its next fork."""
+        fork = len(self._choices)
+        self._choices.append(len(ends))
+        chosen = self._path[fork] if fork < len(self._path) else 0
+        return ends[min(chosen, len(ends) - 1)]

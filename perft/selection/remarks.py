@@ -1,0 +1,31 @@
+"""What a front does not say by itself: that it tells nothing apart.
+
+A table of percentages looks the same whether the trials learned something or nothing.
+"""
+
+from collections.abc import Sequence
+
+from perft.selection.front import best, complete, is_scored, measured, pareto_front
+from perft.trial import TrialResult
+
+
+def remarks(results: Sequence[TrialResult]) -> list[str]:
+    """What to know of the front of a search, which has one, a line each; mostly nothing."""
+    trials, front = complete(results), pareto_front(results)
+    if not is_scored(trials):
+        return []
+    top = best(front)
+    if measured(top)[1].correct == 0:
+        return [
+            "note: no full-length trial answers a single validation example rightly, so that best "
+            "and knee are the smallest adapter and nothing more; train longer (--max-steps), or "
+            "see in the predictions what is answered"
+        ]
+    if len(trials) == 1:
+        return ["note: one trial ran to its full length; there is nothing to compare it with"]
+    if len({measured(trial)[1].accuracy for trial in trials}) == 1:
+        return [
+            f"note: all {len(trials)} full-length trials are equally accurate, as they are when "
+            "every answer is the same; the front is the smallest of them"
+        ]
+    return []
