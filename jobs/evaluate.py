@@ -17,7 +17,7 @@ from perft.cli import DtypeOption, ExpertsOption, run
 from perft.errors import AdapterError, ConfigError
 from perft.home import remembered_place
 from perft.models.source import base_directory, check_base, fingerprint
-from perft.search.prepare import require_experts
+from perft.search.prepare import require_base, require_experts
 from perft.selection.scores import SplitScore, macro_average, scores_table
 from perft.storage import Storage
 from perft.tasks import (
@@ -89,6 +89,7 @@ def main(
     require_experts(experts, training=False)
     loaded = load_task(source)
     splits = _scored(loaded, scoring)
+    require_base(base, splits)
     target = Storage(out).prepare() if out else None
     _warn(folders, fingerprint(base_directory(base)), named)
     _warn_of_data(adapter, settings["perft"].get("trained_on") or {}, source, loaded)

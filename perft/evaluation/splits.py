@@ -17,6 +17,7 @@ from perft.ranks import Ranks
 from perft.tasks import Split
 from perft.tasks.scoring import Scoring
 from perft.tasks.tokenize import tokenize_choices
+from perft.tasks.vocabulary import require_embeddings
 
 Predictions = Mapping[str, Mapping[str, Sequence[Prediction]]]
 """By adapter and split, every prediction by example index."""
@@ -36,8 +37,11 @@ def predict_split(
 
     Raises:
         ConfigError: if the base has no room for prompt and answer.
+        DataError: if a text has a token that the base does not know.
+        BaseModelError: if tokenizer and base do not belong together.
     """
     ranks, tokenizer = Ranks(device=base.model.device), base.tokenizer
+    require_embeddings([split], tokenizer, base.embeddings)
     if scoring == "generation":
         prompts = prompt_rows(split, tokenizer, base.positions)
         found = predict(host, names, split, prompts=prompts, tokenizer=tokenizer, ranks=ranks)

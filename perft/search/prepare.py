@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from perft.search.space import Draw, find_space, has_rung_accuracy
 from perft.search.trust import remember, require_trusted
 from perft.selection import find_search
 from perft.storage import Storage
-from perft.tasks import TaskSource, load_task, root_of
+from perft.tasks import Split, TaskSource, load_task, root_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -82,6 +82,7 @@ def prepare(wish: Wish) -> Prepared:
     require_experts(wish.experts, training=True)
     source = space.source(data, wish.validation_size, wish.seed)
     task = load_task(source)
+    require_base(base_model, task.splits)
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
     rungs = draw.rungs()
     _require_rows(space.training(base_model is None).batch_size, wish.workers_per_group)
@@ -144,7 +145,8 @@ def prepare_resume(
     require_experts(settings.experts, training=True)
     found = find_space(settings.space)
     source = found.source(settings.data, settings.validation_size, settings.seed)
-    if load_task(source).fingerprint != settings.data_fingerprint:
+    task = load_task(source)
+    if task.fingerprint != settings.data_fingerprint:
         raise SearchError(
             f"the data of search {name!r} have changed since it was started; restore them, or "
             "start a search under a new name"
@@ -154,9 +156,31 @@ def prepare_resume(
             f"the base of search {name!r} has changed since it was started; restore it, or start "
             "a search under a new name"
         )
+    require_base(settings.base_model, task.splits)
     _remember_places(settings, source)
     draw = Draw(found, settings.base_model is None, settings.seed, settings.max_steps)
     return Prepared(settings, draw, source, search, resume=True)
+
+
+def require_base(base: str | None, splits: Iterable[Split]) -> None:
+    """Checks all that can be known of a base and its tokenizer without reading its weights.
+
+    It imports torch only if it has to: the embedded base is what it is.
+
+    Args:
+        base: None for the embedded base, else a local directory or a hub id.
+        splits: what it is to be trained or scored on.
+
+    Raises:
+        BaseModelError: if it cannot be loaded, or tokenizer and base do not belong together.
+        DataError: naming the first text with a token that the base does not know.
+    """
+    if base is not None:
+        from perft.models.rehearsal import rehearse  # noqa: PLC0415
+        from perft.tasks.vocabulary import require_embeddings  # noqa: PLC0415
+
+        known = rehearse(base)
+        require_embeddings(splits, known.tokenizer, known.embeddings)
 
 
 def require_experts(experts: str, *, training: bool) -> None:

@@ -162,7 +162,8 @@ def _example(own: OwnTask, row: Row) -> Example:
     answer = _label(own, row, choices)
     template = own.completion or f" {{{own.answer}}}"
     written = [template.format(**{**values, own.answer: text}) for text in (answer, *choices)]
-    return Example(own.prompt.format(**values), written[0], answer, tuple(written[1:]))
+    prompt = own.prompt.format(**values)
+    return Example(prompt, written[0], answer, tuple(written[1:]), row.where)
 
 
 def _label(own: OwnTask, row: Row, choices: tuple[str, ...]) -> str:

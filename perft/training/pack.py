@@ -15,6 +15,7 @@ from perft.injection import AdapterHost
 from perft.models.load import Base
 from perft.ranks import Ranks
 from perft.tasks import Split, Task, TaskSource, to_record
+from perft.tasks.vocabulary import require_embeddings
 from perft.training.data import TaskRows
 from perft.training.evaluator import Evaluator
 from perft.training.optimizer import AdapterOptimizer
@@ -47,6 +48,8 @@ class Pack:
 
     Raises:
         ConfigError: if a rank would have no validation example, or the base no room to answer.
+        DataError: if a text has a token that the base does not know.
+        BaseModelError: if tokenizer and base do not belong together.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Pack:
         rung_accuracy: bool = True,
         say: Callable[[str], None] = print,
     ) -> None:
+        require_embeddings(task.splits, base.tokenizer, base.embeddings)
         self.base = base
         self.task = task
         self.ranks = ranks
