@@ -178,9 +178,9 @@ def _from_blocks(tensors: Mapping[str, StoredTensor]) -> Iterator[tuple[str, Sto
         wide = 2 if tensor.dtype == "I8" else 1
         yield name, StoredTensor("BF16", (*tensor.shape[:-1], wide * tensor.shape[-1]))
     for name, tensor in tensors.items():
-        if tensor.dtype not in (*_FLOAT8, "I8") and name not in scales:
-            if not name.endswith(_OF_INPUTS):
-                yield name, tensor
+        rest = tensor.dtype not in (*_FLOAT8, "I8") and name not in scales
+        if rest and not name.endswith(_OF_INPUTS):
+            yield name, tensor
 
 
 def _from_mxfp4(tensors: Mapping[str, StoredTensor]) -> Iterator[tuple[str, StoredTensor]]:

@@ -11,7 +11,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from perft.errors import BaseModelError, first_line
+from perft.errors import BaseModelError
 from perft.models.dequantise import dequantise
 from perft.models.quiet import quiet
 from perft.models.source import config_directory
@@ -22,7 +22,7 @@ def read_config(directory: Path) -> PretrainedConfig:
     """A base's configuration, as it is built and loaded here.
 
     Weights that are stored in fewer bits are to be dequantised, whatever the machine has kernels
-    for. A padding id that has no embedding is left out: torch would refuse it, and nothing needs it.
+    for. A padding id that has no embedding is left out: torch refuses it, and nothing needs it.
 
     Raises:
         BaseModelError: if its `config.json` makes no sense.
@@ -32,7 +32,9 @@ def read_config(directory: Path) -> PretrainedConfig:
             config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         text = config.get_text_config()
     except Exception as error:  # of any type: each family checks its own values
-        raise BaseModelError(f"{directory / CONFIG} makes no sense: {first_line(error)}") from error
+        raise BaseModelError(
+            f"no model can be built from {directory / CONFIG}: {' '.join(str(error).split())}"
+        ) from error
     for part in (config, text):
         pad, size = getattr(part, "pad_token_id", None), getattr(part, "vocab_size", None)
         if isinstance(pad, int) and isinstance(size, int) and not 0 <= pad < size:
