@@ -4,10 +4,12 @@ Exit status: 0 done, 1 a bug (with its traceback), 2 the user can fix it (one li
 the user has interrupted it.
 """
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -72,7 +74,8 @@ ValidationSizeOption = Annotated[int, typer.Option(min=1, help="Validation examp
 def run(command: Callable[..., None], args: Sequence[str] | None = None) -> None:
     """Runs `command` with options from `args` (default: the command line), then exits.
 
-    The function's parameters become the options, its docstring the help text.
+    The function's parameters become the options, its docstring the help text. A "~" that begins a
+    value is the user's home, which shells leave as it is in `--option=~/place`.
 
     Raises:
         SystemExit: always, with the exit status.
@@ -80,9 +83,27 @@ def run(command: Callable[..., None], args: Sequence[str] | None = None) -> None
     for name, value in THREADS.items():
         os.environ.setdefault(name, value)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command()(command)
+    app.command()(_at_home(command))
     try:
         app(args=None if args is None else list(args))
     except PerftError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(130 if isinstance(error, InterruptedSearchError) else 2)
+
+
+def _at_home(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with "~" expanded in every option that is text or a path."""
+
+    @functools.wraps(command)
+    def expanded(**options: Any) -> None:
+        command(**{name: _expanded(value) for name, value in options.items()})
+
+    return expanded
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_expanded, value))
+    if isinstance(value, (str, Path)) and str(value).startswith("~"):
+        return type(value)(os.path.expanduser(value))  # noqa: PTH111 - leaves unknown users alone
+    return value

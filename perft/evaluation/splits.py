@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 from pyarrow import parquet
 
+from perft.errors import AdapterError
 from perft.evaluation.likelihood import choose
 from perft.evaluation.score import Prediction, predict, prompt_rows
 from perft.injection import AdapterHost
@@ -39,9 +40,23 @@ def predict_split(
         ConfigError: if the base has no room for prompt and answer.
         DataError: if a text has a token that the base does not know.
         BaseModelError: if tokenizer and base do not belong together.
+        AdapterError: if an adapter had no part in what the base computed.
     """
+    require_embeddings([split], base.tokenizer, base.embeddings)
+    found = _predicted(base, host, names, split, scoring)
+    for name in names if split.examples else ():
+        if silent := host.untouched(name):
+            raise AdapterError(
+                f"the base was computed without calling {silent[0]}, where the adapter {name!r} "
+                "has its part; try --experts eager"
+            )
+    return found
+
+
+def _predicted(
+    base: Base, host: AdapterHost, names: Sequence[str], split: Split, scoring: Scoring
+) -> dict[str, list[Prediction]]:
     ranks, tokenizer = Ranks(device=base.model.device), base.tokenizer
-    require_embeddings([split], tokenizer, base.embeddings)
     if scoring == "generation":
         prompts = prompt_rows(split, tokenizer, base.positions)
         found = predict(host, names, split, prompts=prompts, tokenizer=tokenizer, ranks=ranks)

@@ -54,6 +54,21 @@ class DequantisedMxfp4(Mxfp4Config):  # type: ignore[misc]
 class DequantiseBlocks(Fp8Dequantize):  # type: ignore[misc]
     """Multiplies blocks of fp8 with their scales; the last block of a row or column may be cut."""
 
+    def convert(
+        self,
+        input_dict: dict[str, Any],
+        full_layer_name: str | None = None,
+        model: Any = None,
+        **others: Any,
+    ) -> dict[str, Any]:
+        """The weights in full; those that were in full, too, get the dtype of the base."""
+        found = super().convert(input_dict, full_layer_name=full_layer_name, model=model, **others)
+        dtype = self._get_target_dtype(model, full_layer_name)
+        return {
+            key: [part.to(dtype) for part in parts] if isinstance(parts, list) else parts.to(dtype)
+            for key, parts in found.items()
+        }
+
     def _dequantize_one(
         self, quantized: Tensor, scales: Tensor, output_dtype: torch.dtype | None = None
     ) -> Tensor:

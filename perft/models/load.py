@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from perft.errors import BaseModelError, first_line
+from perft.models.auto import auto_class
 from perft.models.blocks import activated_parameters
 from perft.models.compilers import compiles_by_default, missing_compiler, require_compiler
 from perft.models.compiling import compile_regions
@@ -102,7 +103,7 @@ def _load(directory: Path, dtype: str, ranks: Ranks, *, bars: bool) -> PreTraine
     # The default device may be any; and nothing but the files that were checked is found there.
     with torch.device("cpu"), linked_files(directory) as folder, quiet(bars=bars):
         try:
-            model, report = AutoModelForCausalLM.from_pretrained(
+            model, report = auto_class(config).from_pretrained(
                 folder,
                 config=config,
                 **sharded_loading(str(directory), ranks),

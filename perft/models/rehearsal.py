@@ -71,7 +71,8 @@ def require_complete(report: dict[str, Any], base: str) -> None:
         more = f" ({len(wrong)} weights do not fit)" if len(wrong) > 1 else ""
         raise BaseModelError(
             f"base {base!r} cannot be loaded: {name} is of shape {list(stored)}, and config.json "
-            f"asks for {list(wanted)}{more}; correct config.json, or get the files that belong together"
+            f"asks for {list(wanted)}{more}; correct config.json, or get the files that belong "
+            "together"
         )
     if missing := sorted(report["missing_keys"]):  # transformers would fill them at random
         raise BaseModelError(

@@ -5,13 +5,12 @@ from pathlib import Path
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     PretrainedConfig,
     PreTrainedModel,
 )
 
 from perft.errors import BaseModelError
+from perft.models.auto import auto_class
 from perft.models.dequantise import dequantise
 from perft.models.quiet import quiet
 from perft.models.source import config_directory
@@ -65,6 +64,5 @@ def skeleton(base: str | None = None) -> PreTrainedModel:
 
 def skeleton_of(config: PretrainedConfig) -> PreTrainedModel:
     """The modules that a configuration describes, on the meta device."""
-    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):
-        return auto.from_config(config, trust_remote_code=False)
+        return auto_class(config).from_config(config, trust_remote_code=False)

@@ -18,6 +18,7 @@ from perft.tasks import Split, Task, TaskSource, to_record
 from perft.tasks.vocabulary import require_embeddings
 from perft.training.data import TaskRows
 from perft.training.evaluator import Evaluator
+from perft.training.guard import fault_of
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.running import RunningTrial
 from perft.training.shapes import room_for
@@ -231,7 +232,9 @@ class Pack:
         seconds = time.perf_counter() - start
         for name in names:
             tokens = sum(len(ids) for ids, _ in batches[name].rows)
-            self.running[name].take_step(losses[name], tokens, seconds, sums.get(name))
+            trial = self.running[name]
+            fault = "" if trial.proved else fault_of(self.host, name, trial.optimizer)
+            trial.take_step(losses[name], tokens, seconds, sums.get(name), fault=fault)
             self._trained += tokens
 
     def _evaluate(self, names: Sequence[str]) -> dict[str, Report | None]:
