@@ -36,7 +36,8 @@ def run(
 ) -> None:
     """Runs `command` with options from `args` (default: the command line), then exits.
 
-    The function's parameters become the options, its docstring the help text.
+    The function's parameters become the options, its docstring the help text. A "~" that begins a
+    value is the user's home, which shells leave as it is in `--option=~/place`.
 
     Args:
         command: what to run.
@@ -91,7 +92,7 @@ def option_of(parameter: str) -> str:
     return f"--{parameter.replace('_', '-')}"
 
 
-def _call(command: Callable[..., None], args: list[str], name: str | None) -> None:
+def _call(command: Callable[..., None], args: list[str], program_name: str | None) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(command)
     program = typer.main.get_command(app)
@@ -99,16 +100,25 @@ def _call(command: Callable[..., None], args: list[str], name: str | None) -> No
     for option, value in values:
         _require_text(option, value)
     try:
-        context = program.make_context(name or Path(sys.argv[0]).name, args)
+        context = program.make_context(program_name or Path(sys.argv[0]).name, args)
     except typer.BadParameter as error:
         raise _with_value(error, values) from None
     with context:
-        for parameter in program.params:
-            number = context.params.get(parameter.name or "")
-            if isinstance(number, float) and not math.isfinite(number):
-                hint = repr(option_of(str(parameter.name)))
-                raise typer.BadParameter(f"wanted a finite number, found {number}", param_hint=hint)
+        for name, value in context.params.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                hint = repr(option_of(name))
+                raise typer.BadParameter(f"wanted a finite number, found {value}", param_hint=hint)
+            context.params[name] = _at_home(value)
         program.invoke(context)
+
+
+def _at_home(value: Any) -> Any:
+    """The value of an option, with the "~" expanded that a text, a path or a list of them has."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_at_home, value))
+    if isinstance(value, (str, Path)) and str(value).startswith("~"):
+        return type(value)(os.path.expanduser(value))  # noqa: PTH111 - leaves unknown users alone
+    return value
 
 
 def _values(args: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from perft.home import default_storage, default_tracking_uri, remember_place
 from perft.invocation import command_line
 from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint, layer_count
+from perft.search.base import require_base, require_experts
 from perft.search.changes import begun_trials, other_versions, require_unchanged
 from perft.search.extent import extent_of
 from perft.search.settings import SearchSettings, installed_versions, tracking_uri_of
@@ -103,6 +104,8 @@ def prepare(wish: Wish, during: During = quietly) -> Prepared:
     source = space.source(data, wish.validation_size, wish.seed)
     with during("reading the task"):
         task = load_task(source)
+    with during("checking the base and its tokenizer"):
+        require_base(base_model, task.splits)
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
     extent = extent_of(draw)
     rungs = space.steps_of_rungs(extent.max_steps)
@@ -190,28 +193,23 @@ def prepare_resume(
         require_experts(settings.experts, training=True)
         found = find_space(settings.space)
         source = found.source(settings.data, settings.validation_size, settings.seed)
+        task = load_task(source)
         now = dataclasses.replace(
             settings,
-            data_fingerprint=load_task(source).fingerprint,
+            data_fingerprint=task.fingerprint,
             base_fingerprint=fingerprint(base_directory(settings.base_model)),
             space_code=space_code(space_module(settings.space)),
             versions=installed_versions(),
         )
     require_unchanged(settings, now)
+    with during("checking the base and its tokenizer"):
+        require_base(settings.base_model, task.splits)
     for line in other_versions(settings, now):
         tell(line)
     _remember_places(settings, source)
     remember_search(name, root.place)
     draw = Draw(found, settings.base_model is None, settings.seed, settings.max_steps)
     return Prepared(settings, draw, source, search, root.place, tracking_uri, resume=True)
-
-
-def require_experts(experts: str, *, training: bool) -> None:
-    """As `perft.models.implementations.require_implementation`; imports torch only if it has to."""
-    if experts != "auto":
-        from perft.models.implementations import require_implementation  # noqa: PLC0415
-
-        require_implementation(experts, training=training)
 
 
 def _refuse(settings: SearchSettings, besides: Collection[str]) -> None:
