@@ -43,7 +43,7 @@ def test_a_trial_reports_at_every_rung_and_is_scored(data: str, tmp_path: Path):
 def test_every_setting_of_an_adapter_has_an_option(data: str, tmp_path: Path):
     options = (
         "--form parallel --activation gelu --normalize-top-k --balance 0.05 --base-balance 0.02 "
-        "--layers 0,1 --alpha 3 --dropout 0.1 --init perft"
+        "--layers 0,1 --dropout 0.1 --init perft"
     )
     done = train(f"{ROUTED} {options}", *SHORT, "--data", data, "--out", str(tmp_path))
     assert done.status == 0, done.errors
@@ -51,9 +51,10 @@ def test_every_setting_of_an_adapter_has_an_option(data: str, tmp_path: Path):
     assert config["perft"]["adapter"] == {
         "variant": "perft-r", "rank": 2, "num_experts": 4, "top_k": 2, "form": "parallel",
         "activation": "gelu", "normalize_top_k": True, "balance": 0.05, "base_balance": 0.02,
-        "layers": "0,1", "alpha": 3.0, "dropout": 0.1, "init": "perft",
+        "layers": "0,1", "dropout": 0.1, "init": "perft",
     }  # fmt: skip
-    assert set(config["perft"]["adapter"]) == fields_of("perft-r") | {"variant"}
+    settings = fields_of("perft-r") | {"variant"}
+    assert set(config["perft"]["adapter"]) == settings - {"alpha"}  # of the other form
 
 
 def test_activation_checkpointing_changes_no_number(data: str):
@@ -121,6 +122,7 @@ def test_the_same_command_gives_the_same_adapter(data: str, tmp_path: Path):
         ("--variant lora-qv --rank 2 --balance 0.1", "lora-qv has no --balance; leave it"),
         ("--variant lora-qv --rank 2 --layers first", "layers must be "),
         ("--variant perft-s --rank 2 --layers last:99", "layers='last:99' does not fit this base"),
+        ("--variant perft-s --rank 2 --form parallel --alpha 3", 'form "parallel" has no alpha'),
         ("--variant perft-s --rank 2 --activation gelu", 'form "lora" has no activation'),
         ("--variant perft-s --rank 2 --activation silu", 'form "lora" has no activation'),
         ("--variant lora-qv --rank 2 --form lora", "lora-qv has no --form; leave it out"),
