@@ -23,11 +23,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from perft.packing.groups import GroupShape
+from perft.packing.groups import calls_at_once
 from perft.packing.meeting import MeetingPoint
+from perft.packing.shape import GroupShape
 from perft.search import run
 from perft.search.ledger import Ledger
 from perft.search.prepare import Wish, prepare
+from perft.search.stages import Stages
 from perft.trial import Report
 
 PARTS = 4
@@ -45,7 +47,8 @@ class StubGroups:
         self.shape = shape
         self.name = "perft-stub-meeting"
         self.namespace: str = ray.get_runtime_context().namespace
-        actor = ray.remote(num_cpus=0, max_concurrency=1000)(MeetingPoint)
+        calls = calls_at_once(shape, num_trials)
+        actor = ray.remote(num_cpus=0, max_concurrency=calls)(MeetingPoint)
         self.meeting = actor.options(name=self.name).remote(
             shape.groups, shape.slots, num_trials, rungs
         )
@@ -56,7 +59,11 @@ class StubGroups:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
+    def steps(self) -> dict[int, int]:
+        """As of the real ones."""
+        return {}
+
+    def stop(self, _patience: float = 0.0) -> None:
         """Ends the threads, and the meeting point with them."""
         ray.get(self.meeting.stop.remote())
         for thread in self._threads:
@@ -131,7 +138,7 @@ def main(
             patch.object(run, "Ledger", TimedLedger),
             Path(os.devnull).open("w") as nowhere,
         ):
-            run.run_search(prepare(wish), Console(file=nowhere))
+            run.run_search(prepare(wish), Stages(Console(file=nowhere)))
         console.print(_table(start), f"the whole search: {time.monotonic() - start:.0f} s")
         console.print(f"memory of one thin trial, its own: {TimedLedger.memory:.0f} MB")
 

@@ -8,9 +8,10 @@ import math
 import os
 import signal
 import sys
+import textwrap
 import threading
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def run(
 ) -> None:
     """Runs `command` with options from `args` (default: the command line), then exits.
 
-    The function's parameters become the options, its docstring the help text.
+    The function's parameters become the options, its docstring the help text. A "~" that begins a
+    value is the user's home, which shells leave as it is in `--option=~/place`.
 
     Args:
         command: what to run.
@@ -90,37 +92,67 @@ def option_of(parameter: str) -> str:
     return f"--{parameter.replace('_', '-')}"
 
 
-def _call(command: Callable[..., None], args: list[str], name: str | None) -> None:
-    _require_text(args)
+def _call(command: Callable[..., None], args: list[str], program_name: str | None) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(command)
     program = typer.main.get_command(app)
-    with program.make_context(name or Path(sys.argv[0]).name, args) as context:
-        for parameter in program.params:
-            value = context.params.get(parameter.name or "")
+    values = list(_values(args))
+    for option, value in values:
+        _require_text(option, value)
+    try:
+        context = program.make_context(program_name or Path(sys.argv[0]).name, args)
+    except typer.BadParameter as error:
+        raise _with_value(error, values) from None
+    with context:
+        for name, value in context.params.items():
             if isinstance(value, float) and not math.isfinite(value):
-                hint = repr(option_of(str(parameter.name)))
-                raise typer.BadParameter(f"{value} is no finite number.", param_hint=hint)
+                hint = repr(option_of(name))
+                raise typer.BadParameter(f"wanted a finite number, found {value}", param_hint=hint)
+            context.params[name] = _at_home(value)
         program.invoke(context)
 
 
-def _require_text(args: Sequence[str]) -> None:
-    """Refuses values that no option takes: empty ones, endless ones, and what is no plain text."""
+def _at_home(value: Any) -> Any:
+    """The value of an option, with the "~" expanded that a text, a path or a list of them has."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_at_home, value))
+    if isinstance(value, (str, Path)) and str(value).startswith("~"):
+        return type(value)(os.path.expanduser(value))  # noqa: PTH111 - leaves unknown users alone
+    return value
+
+
+def _values(args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The values on a command line, each with its option."""
     option = ""
     for arg in args:
         is_option = arg.startswith("--")
         option, has_value, value = arg.partition("=") if is_option else (option, "=", arg)
-        if not has_value:
-            continue
-        reason = ""
-        if not value.strip():
-            reason = "is empty; give a value, or leave the option out."
-        elif len(value) > LONGEST:
-            reason = f"has {len(value):,} characters, at most {LONGEST:,} are read."
-        elif any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
-            reason = f"{value!r} is no plain text."
-        if reason:
-            raise typer.BadParameter(reason, param_hint=repr(option) if option else None)
+        if has_value:
+            yield option, value
+
+
+def _require_text(option: str, value: str) -> None:
+    """Refuses what no option takes: an empty value, an endless one, and what is no plain text."""
+    reason = ""
+    if not value.strip():
+        reason = "is empty; give a value, or leave the option out"
+    elif len(value) > LONGEST:
+        reason = f"has {len(value):,} characters, at most {LONGEST:,} are read"
+    elif any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+        reason = f"{value!r} is no plain text"
+    if reason:
+        raise typer.BadParameter(reason, param_hint=repr(option) if option else None)
+
+
+def _with_value(error: typer.BadParameter, values: Sequence[tuple[str, str]]) -> typer.BadParameter:
+    """The error with the value that was found, which typer often keeps to itself."""
+    options: Sequence[str] = getattr(error.param, "opts", [])
+    found = [value for option, value in values if option in options]
+    message = error.message.removeprefix("Value error, ").rstrip(".")
+    if not found or repr(found[-1]) in message:
+        return error
+    shown = textwrap.shorten(found[-1], 60, placeholder="...")
+    return typer.BadParameter(f"{message}, found {shown}", param_hint=repr(options[0]))
 
 
 def _say(ending: Ending) -> int:

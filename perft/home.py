@@ -11,7 +11,9 @@ from pathlib import Path
 
 from perft.files import read_file
 
+TRACKING_URI = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
+_SQLITE_FILE = re.compile(r"sqlite(?:\+pysqlite)?:///(?P<path>[^?]+)(?:\?.*)?", re.IGNORECASE)
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
 _LONGEST_PLACE = 1 << 16
 
@@ -60,13 +62,14 @@ def default_tracking_uri() -> str:
 
     MLflow's own default is a file in the working directory, which a submitted job loses.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{home() / 'mlflow.db'}"
+    uri = os.environ.get(TRACKING_URI) or f"{_SQLITE}{home() / 'mlflow.db'}"
     path = sqlite_path(uri)
     return f"{_SQLITE}{path}" if path else uri
 
 
 def sqlite_path(tracking_uri: str) -> Path | None:
     """The absolute file of a SQLite store; None for any other store."""
-    if not tracking_uri.startswith(_SQLITE):
+    found = _SQLITE_FILE.fullmatch(tracking_uri)
+    if found is None or found["path"] == ":memory:":
         return None
-    return Path(tracking_uri.removeprefix(_SQLITE)).expanduser().resolve()
+    return Path(found["path"]).expanduser().resolve()

@@ -4,17 +4,17 @@ import re
 
 MASK = "***"
 
-# Repeats are bounded: what is masked may come from anywhere, and must not be searched for hours.
-# A key may hold a slash, which libraries want quoted and users forget; a port is none.
+# All up to the last @ before a path. A key may hold a slash, which libraries want quoted and users
+# forget; a port is none. Repeats are bounded: what is masked may come from anywhere, and must not
+# be searched for hours.
 _USER = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)"
-    r"(?:[^/\s'\"@:]{0,2000}(?::(?!\d+/)[^\s'\"@]{0,2000})?)@",
+    r"(?:[^/\s'\"]{0,2000}|[^/\s'\"@:]{0,2000}:(?!\d+/)[^\s'\"@]{0,2000})@",
     re.IGNORECASE,
 )
 _PARAMETER = re.compile(
-    r"(?P<name>[?&;][^=&\s]{0,99}(?:key|secret|token|passw|signature|credential|sas|sig)"
-    r"[^=&\s]{0,99}=)"
-    r"[^&;\s'\"]*",
+    r"(?P<name>[?&;][^=&\s]{0,99}(?:key|secret|token|passw|pwd|signature|credential|sas|sig|"
+    r"odbc_connect)[^=&\s]{0,99}=)[^&;\s'\"]*",
     re.IGNORECASE,
 )
 

@@ -18,6 +18,11 @@ from perft.masking import masked
         ),
         ("https://token@host/a?sig=1", "https://***@host/a?sig=***"),
         ("https://host/a?region=x and mail@host", "https://host/a?region=x and mail@host"),
+        ("http://ann:p@ss?w#rd@host/x", "http://***@host/x"),
+        ("http://ann@host/v@2", "http://***@host/v@2"),
+        ("from http://a:b@c to s3://d:e@f", "from http://***@c to s3://***@f"),
+        ("mssql://h/?odbc_connect=DRIVER%3Dx%3BPWD%3Dy", "mssql://h/?odbc_connect=***"),
+        ("Server=h;PWD=secret;Port=1", "Server=h;PWD=***;Port=1"),
         ("/home/me/searches", "/home/me/searches"),
     ],
 )

@@ -14,7 +14,7 @@ from perft.home import remembered_place
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.options import DtypeOption, ExpertsOption
 from perft.screen import print_table, screen
-from perft.search.prepare import require_experts
+from perft.search.base import require_base, require_experts
 from perft.selection.scores import SplitScore, macro_average, scores_table
 from perft.storage import Storage
 from perft.tasks import (
@@ -86,6 +86,7 @@ def main(
     require_experts(experts, training=False)
     loaded = load_task(source)
     splits = _scored(loaded, scoring)
+    require_base(base, splits)
     target = Storage(out).prepare() if out else None
     _warn(folders, fingerprint(base_directory(base)), named)
     _warn_of_data(adapter, settings["perft"].get("trained_on") or {}, source, loaded)

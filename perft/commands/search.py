@@ -1,8 +1,8 @@
 """Searches for the best adapters of a base on a task, and ends with the Pareto front."""
 
 import contextlib
-import functools
 import gc
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,13 +27,14 @@ from perft.options import (
     WorkersOption,
 )
 from perft.screen import print_table, screen
+from perft.search.stages import Stages
 from perft.searches import naming
 
 if TYPE_CHECKING:
     from perft.search.prepare import Prepared
     from perft.search.run import Finished
 
-MAY_CHANGE = ("resume", "space", "storage", "num_trials", "trust_code")
+MAY_CHANGE = ("resume", "space", "storage", "num_trials", "gpus_per_worker", "trust_code")
 """What may be said beside `--resume`."""
 
 
@@ -79,6 +80,15 @@ def main(
             "and on CPUs 4 in all.",
         ),
     ] = "auto",
+    gpus_per_worker: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="GPUs of each worker: 1, a part of one, or 0 for CPUs; with a number the search "
+            "asks the cluster's autoscaler and waits. auto: 1 where the cluster has GPUs, or can "
+            "bring them up.",
+        ),
+    ] = "auto",
     max_steps: Annotated[
         int | None,
         typer.Option(
@@ -115,12 +125,14 @@ def main(
     proposes trials, ASHA stops the weak ones early, MLflow records all of them. Without
     --base-model and --data everything runs on the embedded tiny base and task.
     """
+    slots_wanted, gpus_wanted = _number_of(slots), _gpus_of(gpus_per_worker)
+    console = screen()
+    stages = Stages(console)
+    stages.say("loading the libraries")
     # Imported late: help and a mistake in the options show at once.
     from perft.search.prepare import Wish, prepare, prepare_resume  # noqa: PLC0415
 
-    console = screen()
     if resume is not None:
-        tell = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
         prepared = prepare_resume(
             resume,
             storage,
@@ -128,7 +140,9 @@ def main(
             num_trials=num_trials,
             trust_code=trust_code,
             besides=[name for name in given(context) if name not in MAY_CHANGE],
-            tell=tell,
+            gpus_per_worker=gpus_wanted,
+            tell=stages.say,
+            during=stages.during,
         )
     elif trust_code:
         raise ConfigError("--trust-code goes with --resume; a file that --space names is run")
@@ -144,7 +158,8 @@ def main(
             max_steps=max_steps,
             workers_per_group=workers_per_group,
             groups=groups,
-            slots=_number_of(slots),
+            slots=slots_wanted,
+            gpus_per_worker=gpus_wanted,
             seed=seed,
             dtype=dtype,
             experts=experts,
@@ -152,24 +167,22 @@ def main(
             compile=compile,
             rung_accuracy=rung_accuracy,
         )
-        prepared = prepare(wish)
+        prepared = prepare(wish, stages.during)
     else:
         raise ConfigError("name a search space with --space, or a search to go on with --resume")
-    finished = _run(prepared, console)
+    finished = _run(prepared, stages)
     show(prepared, finished, console)
     # At its end Python looks through all objects for what it may free; here, for two seconds.
     gc.freeze()
 
 
-def _run(prepared: "Prepared", console: Console) -> "Finished":
+def _run(prepared: "Prepared", stages: Stages) -> "Finished":
     from perft.search.run import run_search  # noqa: PLC0415 - as above
 
     name, root = prepared.settings.name, prepared.root
-    console.print(
-        f"search {name} in {masked(prepared.search.place)}", highlight=False, markup=False
-    )
+    stages.say(f"search {name} in {masked(prepared.search.place)}")
     try:
-        return run_search(prepared, console)
+        return run_search(prepared, stages)
     except PerftError:
         raise
     except Exception as error:
@@ -187,6 +200,17 @@ def _number_of(slots: str) -> int | None:
         message = f"{slots!r} is neither a number from 1 to {MOST_SLOTS} nor auto."
         raise typer.BadParameter(message, param_hint="'--slots'")
     return int(slots)
+
+
+def _gpus_of(text: str) -> float | None:
+    """None for "auto"."""
+    if text == "auto":
+        return None
+    with contextlib.suppress(ValueError):
+        if math.isfinite(found := float(text)) and found >= 0:
+            return found
+    message = f"{text!r} is neither a number from 0 on nor auto."
+    raise typer.BadParameter(message, param_hint="'--gpus-per-worker'")
 
 
 def show(prepared: "Prepared", finished: "Finished", console: Console) -> None:

@@ -25,11 +25,11 @@ from perft.options import (
     ValidationSizeOption,
 )
 from perft.screen import screen
-from perft.search.prepare import require_experts
+from perft.search.base import require_base, require_experts
 from perft.search.space import SearchSpace, find_space, has_rung_accuracy, of_length
 from perft.selection import stated, stated_share
 from perft.storage import Storage
-from perft.tasks import TaskSource, load_task, root_of
+from perft.tasks import Task, TaskSource, load_task, root_of
 from perft.trial import Report, TrialConfig
 
 NAME = "trial"
@@ -147,6 +147,8 @@ def main(
     source = found.source(data, validation_size, seed)
     check_base(base_model)
     require_experts(experts, training=True)
+    task = load_task(source)
+    require_base(base_model, task.splits)
     target = Storage(out).prepare() if out else None
     trial = TrialConfig(config.adapter, training)
     base_options = {"base": base_model, "dtype": dtype, "experts": experts, "compile": compile}
@@ -155,7 +157,7 @@ def main(
         "checkpointing": checkpointing,
         "rung_accuracy": has_rung_accuracy(base_model, rung_accuracy),
     }
-    files = _train(found, trial, source, base_options, pack_options)
+    files = _train(found, trial, (source, task), base_options, pack_options)
     if target:
         for name, content in files.items():
             target.write(name, content)
@@ -169,9 +171,13 @@ def _config(
     for name in given:
         if name not in known:
             raise ConfigError(f"{settings['variant']} has no {option_of(name)}; leave it out")
+    found = given.get("form", "lora")
     for name, form in _FORMS.items():
-        if name in given and "form" in known and given.get("form", "lora") != form:
-            raise ConfigError(f"{option_of(name)} is of the form {form}; leave it out")
+        if name in given and "form" in known and found != form:
+            raise ConfigError(
+                f'form "{found}" has no {name}, found {option_of(name)} {given[name]}; leave it '
+                f"out, or add --form {form}"
+            )
     training = space.trained(embedded)
     if lr is not None:
         training = dataclasses.replace(training, lr=lr)
@@ -181,7 +187,7 @@ def _config(
 def _train(
     space: SearchSpace,
     config: TrialConfig,
-    source: TaskSource,
+    data: tuple[TaskSource, Task],
     base_options: dict[str, Any],
     pack_options: dict[str, Any],
 ) -> dict[str, bytes]:
@@ -193,7 +199,7 @@ def _train(
     from perft.training.pack import Pack  # noqa: PLC0415
 
     console = screen()
-    task = load_task(source)
+    source, task = data
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = load_base(device=device, **base_options)
     pack = Pack(base, task, Ranks(device=device), **pack_options)

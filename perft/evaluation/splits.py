@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 from pyarrow import parquet
 
+from perft.errors import AdapterError
 from perft.evaluation.likelihood import choose
 from perft.evaluation.score import Prediction, predict, prompt_rows
 from perft.injection import AdapterHost
@@ -17,6 +18,7 @@ from perft.ranks import Ranks
 from perft.tasks import Split
 from perft.tasks.scoring import Scoring
 from perft.tasks.tokenize import tokenize_choices
+from perft.tasks.vocabulary import require_embeddings
 
 Predictions = Mapping[str, Mapping[str, Sequence[Prediction]]]
 """By adapter and split, every prediction by example index."""
@@ -36,7 +38,24 @@ def predict_split(
 
     Raises:
         ConfigError: if the base has no room for prompt and answer.
+        DataError: if a text has a token that the base does not know.
+        BaseModelError: if tokenizer and base do not belong together.
+        AdapterError: if an adapter had no part in what the base computed.
     """
+    require_embeddings([split], base.tokenizer, base.embeddings)
+    found = _predicted(base, host, names, split, scoring)
+    for name in names if split.examples else ():
+        if silent := host.untouched(name):
+            raise AdapterError(
+                f"the base was computed without calling {silent[0]}, where the adapter {name!r} "
+                "has its part; try --experts eager"
+            )
+    return found
+
+
+def _predicted(
+    base: Base, host: AdapterHost, names: Sequence[str], split: Split, scoring: Scoring
+) -> dict[str, list[Prediction]]:
     ranks, tokenizer = Ranks(device=base.model.device), base.tokenizer
     if scoring == "generation":
         prompts = prompt_rows(split, tokenizer, base.positions)

@@ -18,7 +18,10 @@ from perft.models.routing import BaseRouting
 
 
 def watch_base_routers(
-    blocks: Sequence[MoEBlock], configs: Mapping[str, AdapterConfig], current: CurrentLayout
+    blocks: Sequence[MoEBlock],
+    configs: Mapping[str, AdapterConfig],
+    current: CurrentLayout,
+    heard: set[tuple[str, str]],
 ) -> list[RemovableHandle]:
     """Hooks every router: forward passes under a layout fill its `base_routing`.
 
@@ -26,6 +29,7 @@ def watch_base_routers(
         blocks: the base's MoE blocks.
         configs: the adapters that are on the base at the time of a forward pass.
         current: gives the layout in force.
+        heard: gets the names of each adapter and router whose routing it has.
     """
 
     def watch(block: MoEBlock) -> list[RemovableHandle]:
@@ -39,6 +43,7 @@ def watch_base_routers(
                 for name, logits_TE, index_TK in zip(names, *parts, strict=True):
                     if name is not None and configs[name].base_balance:
                         layout.keep_base_routing(name, LayerRouting(logits_TE, index_TK))
+                        heard.add((name, block.router_name))
 
         return block.watch(keep)
 

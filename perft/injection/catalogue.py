@@ -44,9 +44,9 @@ _HEAD = ("model type", "MoE block", "router", *_COLUMNS, "remarks")
 _TEXT = """\
 # Model families
 
-{supported} of the {total} MoE model types behind `AutoModelForCausalLM` and
-`AutoModelForSeq2SeqLM` are supported. This page is what `make models` prints; nothing in its tables
-is written by hand.
+{supported} of the {total} MoE model types behind `AutoModelForCausalLM`, `AutoModelForSeq2SeqLM`
+and `AutoModelForMultimodalLM` are supported. This page is what `make models` prints; nothing in its
+tables is written by hand.
 
 A block is found by its structure, a router beside experts; layers without one are skipped, and
 shared experts stay part of the base (they count as activated). What a router does (softmax or
@@ -75,6 +75,8 @@ Asking for one of these anyway is refused, with an error that names block and re
   Searches and jobs train causal language models and refuse these before anything is loaded. Both
   families drop tokens when an expert is over capacity, Switch by row; NLLB does so by batch, in
   training mode only, so there alone a row's answer depends on its neighbours.
+- *sees or hears, too*: the whole model is loaded and frozen, and trained on text. What sees or
+  hears takes memory, and does not count as activated.
 - NLLB-MoE's experts, in the installed transformers, take a mask for indices and so send every token
   to experts 0 and 1. PERFT-E follows the router: its two best experts, over the sum of both.
 - JetMoE routes its attention too. Adapters go beside its MLP blocks; of both, the experts that a
@@ -162,6 +164,8 @@ def _remarks(block: MoEBlock) -> Iterator[str]:
         yield "beside the experts"
     if block.family.encoder_decoder:
         yield "encoder and decoder"
+    if block.family.multimodal:
+        yield "sees or hears, too"
 
 
 if __name__ == "__main__":

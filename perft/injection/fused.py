@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from perft.adapters import lora_experts
 from perft.adapters.bottleneck import Weights
 from perft.config import LoraExpertsConfig
+from perft.injection.router_site import BareForward
 from perft.injection.rows import RowLayout, Segment, joined
-from perft.injection.sites import BareForward, CurrentLayout, Site
+from perft.injection.sites import CurrentLayout, Site
 from perft.models.blocks import MoEBlock
 from perft.models.experts import Update, experts_forward, is_computable
 from perft.models.fused import fused_weights, is_transposed
@@ -59,6 +60,7 @@ class FusedSite(Site):
         # A rank may have no row of some adapter; experts need not take none.
         if layout is None or not any(s.stop > s.start for s in mine.values()):
             return self._plain(*given)
+        self._acts(mine.values())
         pieces = [layout.split(value) for value in given]
         found: dict[int, Tensor] = {}
         for numbers, run in self._runs(experts, layout):

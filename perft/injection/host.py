@@ -21,7 +21,7 @@ from perft.config import AdapterConfig, LoraAttentionConfig, LoraExpertsConfig, 
 from perft.errors import AdapterError, unknown
 from perft.injection.base_router import watch_base_routers
 from perft.injection.labelled import add_router_loss, labelled_layout
-from perft.injection.places import Place, places_of
+from perft.injection.places import Place, places_of, require_fit
 from perft.injection.rows import RowLayout
 from perft.injection.sites import Site
 from perft.models.blocks import activated_parameters, find_moe_blocks
@@ -56,6 +56,7 @@ class AdapterHost:
         self._labelled: RowLayout | None = None
         self._active: str | None = None
         self._handles: list[RemovableHandle] = []
+        self._heard: set[tuple[str, str]] = set()
         self._compilation = compilation_of(model)
         if self._compilation is not None:
             self._compilation.names = self._names_in_pass
@@ -115,6 +116,27 @@ class AdapterHost:
             self._unhook_base()
         if self._active == name:
             self._active = None
+        self._heard -= {(name, block.router_name) for block in self.blocks}
+
+    def untouched(self, name: str, *, trained: bool = False) -> list[str]:
+        """Modules of the base where an adapter has not taken part in any forward pass.
+
+        After its first one there are none, unless the base goes around them: kernels that compute
+        a whole block call no modules, so that no hook on them is called.
+
+        Args:
+            name: the adapter.
+            trained: whether it has been in a pass with gradients, where adapters that balance the
+                base's routers hear these too.
+        """
+        self._require(name)
+        config = self.configs[name]
+        paths = [place.path for place in self._places(config)]
+        silent = [path for path in paths if name not in self._sites[path].acted]
+        if trained and config.base_balance:
+            routers = [block.router_name for block in self.blocks]
+            silent += [path for path in routers if (name, path) not in self._heard]
+        return silent
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The adapter's own parameters by key, `<path of the base module>.adapters.<kind>`."""
@@ -227,7 +249,7 @@ class AdapterHost:
             self._handles = [
                 self.model.register_forward_pre_hook(self._begin_pass, with_kwargs=True),
                 self.model.register_forward_hook(self._end_pass, always_call=True),
-                *watch_base_routers(self.blocks, self.configs, self._current),
+                *watch_base_routers(self.blocks, self.configs, self._current, self._heard),
             ]
 
     def _unhook_base(self) -> None:
@@ -262,24 +284,3 @@ class AdapterHost:
             )
         if name in self.configs:
             raise AdapterError(f"an adapter named {name!r} is on the base already; remove it first")
-
-
-def require_fit(
-    wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
-) -> None:
-    """Compares the shapes of an adapter's tensors, by key, with what a base needs.
-
-    Raises:
-        AdapterError: naming the first tensor that is missing, of another shape, or without a place.
-    """
-    for key, shape in wanted.items():
-        if key not in found:
-            raise AdapterError(f"the adapter does not fit this base: it has no tensor {key}")
-        if found[key] != tuple(shape):
-            raise AdapterError(
-                f"the adapter does not fit this base: {key} has shape {found[key]}, "
-                f"this base needs {tuple(shape)}"
-            )
-    extra = sorted(set(found) - set(wanted))
-    if extra:
-        raise AdapterError(f"the adapter does not fit this base: it has no place for {extra[0]}")

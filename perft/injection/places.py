@@ -1,5 +1,6 @@
 """Where on a base a variant puts its tensors, and how large they are there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -18,7 +19,8 @@ from perft.config import (
 )
 from perft.errors import AdapterError, BaseModelError
 from perft.injection.fused import FusedSite
-from perft.injection.sites import BlockSite, CurrentLayout, LinearSite, RouterSite, Site
+from perft.injection.router_site import RouterSite
+from perft.injection.sites import BlockSite, CurrentLayout, LinearSite, Site
 from perft.models.attention import attention_projections, query_and_value
 from perft.models.blocks import MoEBlock, base_name, decoder_layers
 from perft.models.fused import fused_weights
@@ -104,3 +106,24 @@ def _require_routed(block: MoEBlock) -> None:
             "routing that perft-e could follow; choose other layers with `layers`, or perft-r, "
             "which routes by itself"
         )
+
+
+def require_fit(
+    wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Compares the shapes of an adapter's tensors, by key, with what a base needs.
+
+    Raises:
+        AdapterError: naming the first tensor that is missing, of another shape, or without a place.
+    """
+    for key, shape in wanted.items():
+        if key not in found:
+            raise AdapterError(f"the adapter does not fit this base: it has no tensor {key}")
+        if found[key] != tuple(shape):
+            raise AdapterError(
+                f"the adapter does not fit this base: {key} has shape {found[key]}, "
+                f"this base needs {tuple(shape)}"
+            )
+    extra = sorted(set(found) - set(wanted))
+    if extra:
+        raise AdapterError(f"the adapter does not fit this base: it has no place for {extra[0]}")

@@ -6,7 +6,7 @@ forward hooks add what the adapters say. Nothing is wrapped.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from perft.adapters.dropout import NO_DROP, Drop, keyed_drop
 from perft.adapters.routing import Routing
 from perft.config import AdapterConfig, EmbeddedConfig
 from perft.errors import AdapterError
-from perft.injection.rows import RowLayout, Segment, add_rows, replace_rows, rows_of
+from perft.injection.rows import RowLayout, Segment, add_rows, rows_of
 from perft.models.blocks import MoEBlock
 from perft.models.routing import BaseRouting
 
@@ -35,6 +35,9 @@ class Site(nn.Module):
         place: number of this site in the model; seeds its dropout.
         host: the base module.
         current: gives the layout in force, or the name of the one active adapter, or None.
+
+    Attributes:
+        acted: the adapters that have taken part in a forward pass here.
     """
 
     def __init__(self, place: int, host: nn.Module, current: CurrentLayout) -> None:
@@ -46,6 +49,7 @@ class Site(nn.Module):
             )
         self.place = place
         self.configs: dict[str, AdapterConfig] = {}
+        self.acted: set[str] = set()
         self._tensors: dict[str, nn.ParameterDict] = {}
         self._current = current
         self._rows = 0
@@ -72,6 +76,7 @@ class Site(nn.Module):
             if name in tensors:
                 del tensors[name]
         del self.configs[name]
+        self.acted.discard(name)
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """The adapter's tensors here, by kind."""
@@ -109,6 +114,10 @@ class Site(nn.Module):
         """The segments whose adapter is here, by their number in the layout."""
         return {i: s for i, s in enumerate(layout.segments) if s.name in self.configs}
 
+    def _acts(self, segments: Iterable[Segment]) -> None:
+        """Takes note of the adapters that take part in this pass."""
+        self.acted.update(s.name for s in segments if s.name is not None)
+
     def _drop(self, segment: Segment, heads: int = 1) -> Drop:
         assert segment.name is not None
         probability, key = self.configs[segment.name].dropout, segment.drop
@@ -140,8 +149,9 @@ class BlockSite(Site):
     def _add_outputs(self, _block: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         routing, self._routing = self._routing, None
         layout = self._layout(self._rows)
-        if layout is None or not (mine := self._mine(layout)):
+        if layout is None or not (mine := self._routed(self._mine(layout), routing)):
             return None
+        self._acts(mine.values())
         x, y = _hidden_states(args, kwargs), output[0] if isinstance(output, tuple) else output
         # Some families flatten the tokens before the block, some after it.
         x_TD, y_TD = (z.view(-1, z.shape[-1]) for z in (x, y))
@@ -150,18 +160,22 @@ class BlockSite(Site):
         y = add_rows(layout, y_TD, parts).view(y.shape)
         return (y, *output[1:]) if isinstance(output, tuple) else y
 
+    def _routed(self, mine: dict[int, Segment], routing: BaseRouting | None) -> dict[int, Segment]:
+        """Those that can take part: not the ones that go by a router which the base left out."""
+        if routing is not None:
+            return mine
+        return {i: s for i, s in mine.items() if not self._goes_by_base(s)}
+
+    def _goes_by_base(self, segment: Segment) -> bool:
+        return segment.name is not None and isinstance(self.configs[segment.name], EmbeddedConfig)
+
     def _chosen(
         self, layout: RowLayout, mine: Mapping[int, Segment], routing: BaseRouting | None
     ) -> dict[int, Routing]:
         """The base router's choice for the rows of the adapters that go by it."""
-        wanted = [
-            i
-            for i, s in mine.items()
-            if s.name is not None and isinstance(self.configs[s.name], EmbeddedConfig)
-        ]
-        if not wanted:
+        wanted = [i for i, s in mine.items() if self._goes_by_base(s)]
+        if routing is None or not wanted:
             return {}
-        assert routing is not None, "the router runs before this hook"
         weights, indices = layout.split(routing.weight_TK), layout.split(routing.index_TK)
         return {i: Routing(weights[i], indices[i]) for i in wanted}
 
@@ -193,6 +207,7 @@ class LinearSite(Site):
         layout = self._layout(x_BSI.shape[0])
         if layout is None or not (mine := self._mine(layout)):
             return None
+        self._acts(mine.values())
         inputs = layout.split(x_BSI)
         return add_rows(layout, y_BSO, {i: self._output(s, inputs[i]) for i, s in mine.items()})
 
@@ -204,78 +219,6 @@ class LinearSite(Site):
         config = self.configs[segment.name]
         y_TO = lora.apply(config, self.weights(segment.name), x_TI, drop)  # type: ignore[arg-type]
         return y_TO.view(-1, *x_bSI.shape[1:-1], y_TO.shape[-1])
-
-
-class RouterSite(Site):
-    """LoRA on one base router's weight.
-
-    The router is run again for the rows of each such adapter, with W + (alpha/r) B A in fp32 in
-    place of W: whatever the family does after the product (softmax, sigmoid, groups) stays its
-    own. A router is E x D, so a second run costs next to nothing beside the experts.
-    """
-
-    def __init__(self, place: int, block: MoEBlock, current: CurrentLayout) -> None:
-        super().__init__(place, block.scorer, current)
-        self._weight = block.scorer_weight
-        self._handles = [
-            self._watch_rows(block.module),
-            # First of the router's hooks: the others are to see what it returns with LoRA.
-            block.scorer.register_forward_hook(self._replace_outputs, prepend=True),
-        ]
-
-    def _replace_outputs(self, router: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        layout = self._layout(self._rows)
-        if layout is None or not (mine := self._mine(layout)):
-            return None
-        inputs = [self._split(layout, value) for value in args]
-        parts = {
-            i: self._rerun(router, s, [values[i] for values in inputs]) for i, s in mine.items()
-        }
-        if isinstance(output, Tensor):
-            return self._replace(layout, output, parts)
-        return tuple(
-            self._replace(layout, whole, {i: part[at] for i, part in parts.items()})
-            for at, whole in enumerate(output)
-        )
-
-    def _replace(self, layout: RowLayout, whole: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
-        width = whole.numel() // self._rows
-        by_row = {i: part.reshape(-1, width) for i, part in parts.items()}
-        return replace_rows(layout, whole.reshape(self._rows, width), by_row).view(whole.shape)
-
-    def _rerun(self, router: nn.Module, segment: Segment, args: Sequence[Any]) -> Any:
-        assert segment.name is not None
-        config, weights = self.configs[segment.name], self.weights(segment.name)
-        weight_ED = lora.merge(config, weights, router.get_parameter(self._weight))  # type: ignore[arg-type]
-        x, *others = args
-        wide = master_dtype(router.get_parameter(self._weight).dtype)
-        own: dict[str, Tensor] = {}
-        own |= {key: p for key, p in router.named_parameters() if not key.startswith("adapters.")}
-        own[self._weight] = weight_ED
-        # All of them, since a product refuses a bias of another dtype.
-        return torch.func.functional_call(
-            BareForward(router),
-            {f"module.{key}": parameter.to(wide) for key, parameter in own.items()},
-            (x.to(wide), *others),
-        )
-
-    def _split(self, layout: RowLayout, value: Any) -> Sequence[Any]:
-        # A vector holds one number for each base expert; more dimensions begin with the tokens.
-        if not isinstance(value, Tensor) or value.dim() == 1:
-            return [value] * len(layout.segments)
-        return layout.split(value)
-
-
-class BareForward(nn.Module):
-    """Calls a module's own forward: without its hooks, and uncompiled."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module's own forward returns."""
-        return type(self.module).forward(self.module, *args, **kwargs)
 
 
 def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:

@@ -89,7 +89,10 @@ class MoEBlock:
         return matrices[0]
 
     def watch(self, see: Callable[[BaseRouting], None]) -> list[RemovableHandle]:
-        """Calls `see` with the routing of every forward pass, before the experts run."""
+        """Calls `see` with the routing of every forward pass, before the experts run.
+
+        Not where a base calls its experts without its router, as some kernels have it.
+        """
         read = READERS[self.family.routing]
         returned: list[Any] = []
 
@@ -97,8 +100,9 @@ class MoEBlock:
             returned[:] = [output]
 
         def tell(_experts: nn.Module, args: tuple[Any, ...]) -> None:
-            routing = read(returned.pop(), args, self.top_k)
-            see(routing.scaled(self.family.scale(self.module)))
+            if returned:
+                routing = read(returned.pop(), args, self.top_k)
+                see(routing.scaled(self.family.scale(self.module)))
 
         return [
             self.router.register_forward_hook(keep),
@@ -193,15 +197,26 @@ def _before_number(path: str) -> str:
 
 
 def activated_parameters(model: PreTrainedModel) -> int:
-    """Parameters of the base that one token uses, embeddings and shared experts included."""
+    """Parameters of the base that one token uses, embeddings and shared experts included.
+
+    Nothing that sees or hears counts: no text goes through it.
+    """
     idle = sum(
         _idle(parameter, block)
         for block in _routed(model)
         for name in _expert_names(block.module)
         for parameter in block.module.get_submodule(name).parameters()
     )
-    total: int = sum(parameter.numel() for parameter in model.parameters())
-    return total - idle
+    return sum(parameter.numel() for parameter in text_parameters(model)) - idle
+
+
+def text_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
+    """The base's parameters without those that a text never reaches, as of what sees."""
+    if not family_of(model.config.model_type, base_name(model)).multimodal:
+        return list(model.parameters())
+    parts = (model.get_decoder(), model.get_input_embeddings(), model.get_output_embeddings())
+    found = {id(p): p for part in parts if part is not None for p in part.parameters()}
+    return list(found.values())
 
 
 def _idle(parameter: nn.Parameter, block: MoEBlock) -> int:

@@ -40,6 +40,8 @@ class Family:
             the router as a whole.
         scale: what the block multiplies the experts' weighted sum with, given the block.
         encoder_decoder: behind AutoModelForSeq2SeqLM instead of AutoModelForCausalLM.
+        multimodal: behind AutoModelForMultimodalLM instead: it may see or hear, too, and is trained
+            on text.
     """
 
     routing: RoutingForm = "chosen"
@@ -48,6 +50,7 @@ class Family:
     scorer: str = ""
     scale: Callable[[Any], float] = _one
     encoder_decoder: bool = False
+    multimodal: bool = False
 
 
 _COMMON = (
@@ -61,8 +64,14 @@ _COMMON = (
     "qwen3_next", "qwen4_exp", "qwen4_exp_text", "solar_open", "zaya",
 )  # fmt: skip
 
+_MULTIMODAL = (
+    "aria", "glm4v_moe", "inkling2", "inkling_mm_model", "kimi_k25", "mistral4", "mistral_large4",
+    "qwen3_vl_moe",
+)  # fmt: skip
+
 FAMILIES: Mapping[str, Family] = {
     **dict.fromkeys(_COMMON, Family()),
+    **dict.fromkeys(_MULTIMODAL, Family(multimodal=True)),
     "afmoe": Family(scorer="gate"),
     "beam": Family(scale=_routed_scaling_factor),
     "cohere2_moe": Family(scale=_average_with_shared),
@@ -75,6 +84,7 @@ FAMILIES: Mapping[str, Family] = {
     "llama4": Family(routing="input scores"),
     "llama4_text": Family(routing="input scores"),
     "longcat_flash": Family(experts="total_experts"),
+    "minimax_m3_vl": Family(scale=_routed_scaling_factor, multimodal=True),
     "minimax_m3_vl_text": Family(scale=_routed_scaling_factor),
     "nllb-moe": Family(routing="all gates", top_k=2, scorer="classifier", encoder_decoder=True),
     "switch_transformers": Family(
@@ -85,8 +95,32 @@ FAMILIES: Mapping[str, Family] = {
 UNSUPPORTED: Mapping[str, str] = {
     "nemo_speechlm": "transcribes speech: its prompts are audio, which no task of perft has",
     "doge": "retrieves thousands of one-row experts by product keys: no router with fused experts",
+    "ernie4_5_vl_moe": "has experts for text and others for images in one block, two routers each",
+    **dict.fromkeys(
+        ("qwen3_omni_moe", "qwen3_omni_moe_thinker"),
+        "thinks and talks in two MoE models; which of them a text is to train is not said",
+    ),
+    **dict.fromkeys(
+        (
+            "deepseek_ocr2", "glm5_next", "muse_spark", "nemotron_h_omni", "step3p7",
+            "unlimited_ocr",
+        ),
+        "sees or hears beside an MoE text model, and adapters on that have not been tried",
+    ),
+}  # fmt: skip
+"""Further MoE types behind the three auto classes, with the reason why they are not supported."""
+
+_TEXT_PARTS: Mapping[str, str] = {
+    "glm4v_moe_text": "glm4v_moe",
+    "mistral_large4_text": "mistral_large4",
+    "qwen3_vl_moe_text": "qwen3_vl_moe",
+    **{
+        f"{name}_text": name
+        for name in ("deepseek_ocr2", "ernie4_5_vl_moe", "glm5_next", "muse_spark", "unlimited_ocr")
+    },
+    "step3p5": "step3p7",
 }
-"""Further MoE types behind the two auto classes, with the reason why they are not supported."""
+"""Text models that transformers has inside another model alone, and in which."""
 
 # A family keeps one of each, in its configuration or in the text part of it.
 _SIZE_KEYS = (
@@ -109,6 +143,11 @@ def family_of(model_type: str, name: str) -> Family:
     """
     if reason := UNSUPPORTED.get(model_type):
         raise BaseModelError(f"base {name!r} is of type {model_type!r}, not supported: {reason}")
+    if whole := _TEXT_PARTS.get(model_type):
+        raise BaseModelError(
+            f"base {name!r} is of type {model_type!r}, the text part of a {whole!r}, which "
+            f"transformers cannot load by itself; use the whole model"
+        )
     if model_type not in FAMILIES:
         raise BaseModelError(
             f"base {name!r} is of type {model_type!r}, which is not a supported MoE family; "
@@ -123,12 +162,37 @@ def require_moe_settings(config: Mapping[str, Any], name: str) -> None:
     Raises:
         BaseModelError: if the family is not supported, or the MoE sizes make no sense.
     """
-    family_of(str(config.get("model_type", "")), name)
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        raise BaseModelError(
+            f"base {name!r} has model_type={model_type!r} in its config.json, wanted the name of "
+            "an MoE family"
+        )
+    _refuse_wrapper(config, name)
+    if config.get("auto_map") and model_type not in {*FAMILIES, *UNSUPPORTED}:
+        raise BaseModelError(
+            f"base {name!r} is of type {model_type!r}, which comes with code of its own (auto_map "
+            "in its config.json): code of a model's repository is never run; supported: "
+            f"{', '.join(sorted(FAMILIES))}"
+        )
+    family_of(model_type, name)
     # A key that is absent means the family's default, so only values that are there are checked.
     for key, value in _sizes(config):
         values = value if isinstance(value, list) else [value]  # some have one for each layer
         if not all(isinstance(size, int) and size >= 1 for size in values):
             raise BaseModelError(f"base {name!r} has {key}={value!r} in its config.json")
+
+
+def _refuse_wrapper(config: Mapping[str, Any], name: str) -> None:
+    """Says why a model around an MoE text model is refused, where only that would be supported."""
+    model_type, text = config["model_type"], config.get("text_config")
+    inner = text.get("model_type") if isinstance(text, Mapping) else None
+    if model_type not in {*FAMILIES, *UNSUPPORTED} and isinstance(inner, str) and inner in FAMILIES:
+        raise BaseModelError(
+            f"base {name!r} is of type {model_type!r}, a model that sees or hears around a text "
+            f"model of type {inner!r}: the text model is supported by itself, but not in here; "
+            "save it as a base of its own (save_pretrained of its language model)"
+        )
 
 
 def require_decoder(config: Mapping[str, Any], name: str) -> None:

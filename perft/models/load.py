@@ -4,23 +4,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from perft.errors import BaseModelError
+from perft.errors import BaseModelError, first_line
+from perft.models.auto import auto_class
 from perft.models.blocks import activated_parameters
 from perft.models.compilers import compiles_by_default, missing_compiler, require_compiler
 from perft.models.compiling import compile_regions
 from perft.models.implementations import AUTO, require_implementation, use_experts
 from perft.models.norms import fuse_norms
+from perft.models.quiet import quiet
+from perft.models.rehearsal import require_complete
 from perft.models.sharding import shard, sharded_loading
+from perft.models.skeleton import read_config
 from perft.models.source import base_directory, check_base, fingerprint
+from perft.models.tokenizer import known_ids, load_tokenizer
+from perft.models.weight_files import linked_files
 from perft.ranks import Ranks
 
 ALONE = Ranks()
@@ -50,6 +49,11 @@ class Base:
     def positions(self) -> int:
         """Longest sequence the base takes, in tokens."""
         return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 1 << 20))
+
+    @property
+    def embeddings(self) -> int:
+        """How many token ids the base knows, from 0 on."""
+        return known_ids(self.model)
 
 
 def load_base(
@@ -87,31 +91,35 @@ def load_base(
     directory = base_directory(base)
     if dtype == "auto":
         dtype = "bfloat16" if device.type == "cuda" else "float32"
-    if base is None:
-        logging.disable_progress_bar()  # of a load that takes no time
-    try:
-        with torch.device("cpu"):  # whatever the default device is
-            model, report = AutoModelForCausalLM.from_pretrained(
-                directory,
+    model = _load(directory, dtype, ranks, bars=base is not None)
+    tokenizer = load_tokenizer(directory, known_ids(model))
+    make_ready(model, device, experts=experts, compile=compile, ranks=ranks)
+    activated = activated_parameters(model)
+    return Base(base or "embedded", model, tokenizer, directory, fingerprint(directory), activated)
+
+
+def _load(directory: Path, dtype: str, ranks: Ranks, *, bars: bool) -> PreTrainedModel:
+    config = read_config(directory)
+    # The default device may be any; and nothing but the files that were checked is found there.
+    with torch.device("cpu"), linked_files(directory) as folder, quiet(bars=bars):
+        try:
+            model, report = auto_class(config).from_pretrained(
+                folder,
+                config=config,
                 **sharded_loading(str(directory), ranks),
                 dtype=dtype,
                 trust_remote_code=False,
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise BaseModelError(f"base {str(directory)!r} cannot be loaded: {error}") from error
-    if missing := sorted(report["missing_keys"]):  # transformers would fill them at random
-        raise BaseModelError(
-            f"base {str(directory)!r} lacks {len(missing)} weights that its config.json asks for, "
-            f"{missing[0]} among them; get its safetensors files again"
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    make_ready(model, device, experts=experts, compile=compile, ranks=ranks)
-    activated = activated_parameters(model)
-    return Base(base or "embedded", model, tokenizer, directory, fingerprint(directory), activated)
+        except Exception as error:  # of any type: each family has code of its own
+            raise BaseModelError(
+                f"base {str(directory)!r} cannot be loaded: {first_line(error)}"
+            ) from error
+    require_complete(report, str(directory))
+    model.name_or_path = model.config.name_or_path = str(directory)
+    return model
 
 
 def make_ready(

@@ -1,16 +1,45 @@
 """A base without its weights: what can be counted before anything is downloaded or loaded."""
 
+from pathlib import Path
+
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     PretrainedConfig,
     PreTrainedModel,
 )
 
 from perft.errors import BaseModelError
+from perft.models.auto import auto_class
+from perft.models.dequantise import dequantise
+from perft.models.quiet import quiet
 from perft.models.source import config_directory
+from perft.models.weight_files import CONFIG
+
+
+def read_config(directory: Path) -> PretrainedConfig:
+    """A base's configuration, as it is built and loaded here.
+
+    Weights that are stored in fewer bits are to be dequantised, whatever the machine has kernels
+    for. A padding id that has no embedding is left out: torch refuses it, and nothing needs it.
+
+    Raises:
+        BaseModelError: if its `config.json` makes no sense.
+    """
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+        text = config.get_text_config()
+    except Exception as error:  # of any type: each family checks its own values
+        raise BaseModelError(
+            f"no model can be built from {directory / CONFIG}: {' '.join(str(error).split())}"
+        ) from error
+    for part in (config, text):
+        pad, size = getattr(part, "pad_token_id", None), getattr(part, "vocab_size", None)
+        if isinstance(pad, int) and isinstance(size, int) and not 0 <= pad < size:
+            part.pad_token_id = None
+    dequantise(config, str(directory))
+    return config
 
 
 def skeleton(base: str | None = None) -> PreTrainedModel:
@@ -24,17 +53,16 @@ def skeleton(base: str | None = None) -> PreTrainedModel:
         BaseModelError: if it is not there, not a supported MoE family, or makes no sense.
     """
     directory = config_directory(base)
+    config = read_config(directory)
     try:
-        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         return skeleton_of(config)
     except Exception as error:  # a wrong size can surface anywhere in a model's constructor
         raise BaseModelError(
-            f"no model can be built from {directory / 'config.json'}: {error!r}"
+            f"no model can be built from {directory / CONFIG}: {error!r}"
         ) from error
 
 
 def skeleton_of(config: PretrainedConfig) -> PreTrainedModel:
     """The modules that a configuration describes, on the meta device."""
-    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):
-        return auto.from_config(config, trust_remote_code=False)
+        return auto_class(config).from_config(config, trust_remote_code=False)

@@ -3,55 +3,57 @@
 A base is the embedded one, a local directory, or a model id of the hub; all become a directory.
 """
 
+import functools
 import hashlib
 import json
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-from perft.errors import BaseModelError, first_line
+from perft.errors import BaseModelError
 from perft.models.families import require_decoder, require_moe_settings
+from perft.models.hub import hub_config, hub_snapshot
+from perft.models.quantization import dequantised, dequantised_note, quantization_of
+from perft.models.weight_files import CONFIG, TOKENIZERS, StoredTensor, stored_tensors, weight_files
 
 EMBEDDED = Path(__file__).parent / "embedded"
+LORA = "adapter_config.json"
 _SAMPLE = 1 << 20
-_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 _LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
 
 
 def check_base(base: str | None) -> None:
-    """Checks that a base can be used, without loading it.
+    """Checks that a base can be used, without loading it; says what the user should know of it.
+
+    Of a hub id only the `config.json` is fetched and checked; `base_directory` checks the rest.
 
     Args:
         base: None for the embedded base, else a local directory or a hub id.
 
     Raises:
-        BaseModelError: if it is not there, not a supported MoE family, or has no weights;
-            if it is an encoder with a decoder.
+        BaseModelError: if it is not there, not a supported MoE family, in a form that is not read,
+            has no weights, or not all of them; if it is an encoder with a decoder.
     """
     if base is None:
         return
-    config = _read_config(base)
-    require_moe_settings(config, base)
+    config = _checked_config(base)
     require_decoder(config, base)
-    if Path(base).is_dir():
-        _require_weights(Path(base))
+    if (directory := local_directory(base)) is not None:
+        _check_files(directory, config, base)
 
 
 def base_directory(base: str | None) -> Path:
     """The directory that holds the base; a hub id is downloaded to the hub's cache.
 
     Raises:
-        BaseModelError: as `check_base`.
+        BaseModelError: as `check_base`, but for encoders with a decoder.
     """
     if base is None:
         return EMBEDDED
-    require_moe_settings(_read_config(base), base)
-    directory = Path(base).resolve() if Path(base).is_dir() else _hub_snapshot(base)
-    _require_weights(directory)
+    config = _checked_config(base)
+    directory = local_directory(base) or hub_snapshot(base)
+    _check_files(directory, config, base)
     return directory
 
 
@@ -59,12 +61,42 @@ def config_directory(base: str | None) -> Path:
     """The directory that holds the base's `config.json`; of a hub id, that file alone is fetched.
 
     Raises:
-        BaseModelError: if it is not there, or not a supported MoE family.
+        BaseModelError: if it is not there, not a supported MoE family, or in a form that is not
+            read.
     """
     if base is None:
         return EMBEDDED
-    require_moe_settings(_read_config(base), base)
-    return Path(base) if Path(base).is_dir() else _hub_config(base).parent
+    _checked_config(base)
+    return local_directory(base) or hub_config(base).parent
+
+
+def local_directory(base: str) -> Path | None:
+    """The directory that a base's name means on this machine; None for a hub id.
+
+    Raises:
+        BaseModelError: if it can only mean a place on this machine, where no directory is.
+    """
+    path = Path(base).expanduser()
+    if base and path.is_dir():
+        return path.resolve()
+    if path.is_file():
+        raise BaseModelError(
+            f"base {base!r} is a file, wanted the directory that it is in, with {CONFIG}, weights "
+            "and tokenizer"
+        )
+    is_path = base.startswith((".", "/", "~")) or base.endswith("/") or "\\" in base
+    if not base.strip() or is_path:
+        raise BaseModelError(
+            f"base {base!r} is neither a directory here nor a hub id (owner/name): "
+            f"{path.absolute()} is not there"
+        )
+    return None
+
+
+@functools.cache
+def note(text: str) -> None:
+    """Says something once in a process, on stderr."""
+    print(f"note: {text}", file=sys.stderr)
 
 
 def layer_count(base: str | None) -> int | None:
@@ -84,68 +116,69 @@ def fingerprint(directory: Path) -> str:
     to tell two trainings of one architecture apart, at no cost for 100 GB.
     """
     digest = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
-        if path.name in ("config.json", "tokenizer.json"):
+    weights = weight_files(directory)
+    texts = [name for name in (CONFIG, *TOKENIZERS) if (directory / name).is_file()]
+    for name in sorted((*weights, *texts)):
+        path = directory / name
+        if name in texts:
             digest.update(path.read_bytes())
-        elif path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                size = path.stat().st_size
-                digest.update(f"{path.name}:{size}".encode() + file.read(_SAMPLE))
-                file.seek(max(0, size - _SAMPLE))
-                digest.update(file.read(_SAMPLE))
+            continue
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            digest.update(f"{name}:{size}".encode() + file.read(_SAMPLE))
+            file.seek(max(0, size - _SAMPLE))
+            digest.update(file.read(_SAMPLE))
     return digest.hexdigest()
 
 
-def _read_config(base: str) -> dict[str, Any]:
-    path = Path(base) / "config.json" if Path(base).is_dir() else _hub_config(base)
+def _checked_config(base: str) -> dict[str, Any]:
+    """The base's configuration, of a supported MoE family in a form that is read."""
+    directory = local_directory(base)
+    config = _read_config(directory / CONFIG if directory else hub_config(base), base)
+    require_moe_settings(config, base)
+    quantization_of(config, base)
+    return config
+
+
+def _read_config(path: Path, base: str) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise BaseModelError(f"base directory {base!r} has no config.json") from None
-    except ValueError as error:
+        lora = f", but a LoRA ({LORA}): name the base that it was trained on"
+        has_lora = (path.parent / LORA).is_file()
+        raise BaseModelError(
+            f"base directory {base!r} has no config.json{lora if has_lora else ''}"
+        ) from None
+    except OSError as error:
+        raise BaseModelError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise BaseModelError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(config, dict):
         raise BaseModelError(f"{path} is not a JSON object")
     return config
 
 
-def _hub_config(base: str) -> Path:
-    return _fetch(base, lambda: hf_hub_download(base, "config.json"))
+def checked_tensors(directory: Path, base: str) -> dict[str, StoredTensor]:
+    """The tensors of a base's weights as they are once loaded, from the headers of its files.
+
+    Raises:
+        BaseModelError: if a file is damaged or missing, or is not stored as `config.json` says.
+    """
+    quantization = quantization_of(_read_config(directory / CONFIG, base), base)
+    return dequantised(stored_tensors(directory), quantization, base)
 
 
-def _hub_snapshot(base: str) -> Path:
-    return _fetch(base, lambda: snapshot_download(base, allow_patterns=_WANTED))
-
-
-def _fetch(base: str, download: Callable[[], str]) -> Path:
-    nowhere = BaseModelError(f"base {base!r} is neither a directory here nor a hub id (owner/name)")
-    if "/" not in base:  # the hub has no MoE without an owner, and takes its time to say so
-        raise nowhere
-    try:
-        return Path(download())
-    except HFValidationError:
-        raise nowhere from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise BaseModelError(
-            f"base {base!r} is not a directory here and could not be fetched from the hub: "
-            f"{first_line(error)}; give an existing directory, or a hub id that this machine can "
-            "reach"
-        ) from None
-
-
-def _require_weights(directory: Path) -> None:
-    index = directory / "model.safetensors.index.json"
-    wanted = ["model.safetensors"]
-    if index.is_file():
-        try:
-            wanted = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BaseModelError(f"{index} is damaged: {error!r}") from error
-    missing = [name for name in wanted if not (directory / name).is_file()]
-    if missing:
-        raise BaseModelError(
-            f"base directory {str(directory)!r} has no weights: {missing[0]} is missing "
-            "(only safetensors files are read, pickled weights are refused)"
+def _check_files(directory: Path, config: dict[str, Any], base: str) -> None:
+    stored, quantization = stored_tensors(directory), quantization_of(config, base)
+    tensors = dequantised(stored, quantization, base)
+    if quantization is not None:
+        note(dequantised_note(stored, tensors, quantization.method, base))
+    if (directory / LORA).is_file():
+        note(
+            f"base {base!r} has a LoRA in its directory ({LORA}), which is left out: the base "
+            "alone is loaded; merge the LoRA into a copy of it if both are wanted"
         )
-    if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
-        raise BaseModelError(f"base directory {str(directory)!r} has no tokenizer.json")
+    if not any((directory / name).is_file() for name in TOKENIZERS):
+        raise BaseModelError(
+            f"base directory {str(directory)!r} has no tokenizer.json, nor a tokenizer.model"
+        )

@@ -7,14 +7,9 @@ begins with those; four base experts, two per token where the family lets one ch
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
+from perft.models.auto import auto_class
 from perft.models.families import FAMILIES
 
 VOCABULARY = 50
@@ -59,7 +54,7 @@ _DENSE_FIRST = (
     "afmoe", "axk1", "axk2", "bailing_hybrid", "beam", "deepseek_v2", "deepseek_v3",
     "deepseek_v32", "dots1", "ernie4_5_moe", "exaone_moe", "glm4_moe",
     "glm4_moe_lite", "glm_moe_dsa", "hy_v3", "hy_v4", "kimi_linear", "laguna", "lfm2_moe",
-    "mimo_v2_flash",
+    "mimo_v2_flash", "glm4v_moe_text", "mistral4", "mistral_large4_text",
 )  # fmt: skip
 
 # What does not follow from the sizes alone; None leaves a key at the family's default.
@@ -94,6 +89,14 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
         "hidden_size_per_layer_input": 0,
         "per_layer_config": {},
     },
+    "glm4v_moe_text": {
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "partial_rotary_factor": 0.5,
+            "mrope_section": [1, 1, 0],
+        },
+    },
     "granitemoehybrid": {"mamba_n_heads": 4, "layer_types": ["mamba", "attention"]},
     "inkling_text": {"n_shared_experts": 1},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
@@ -124,6 +127,17 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
     },
     "zaya": {"num_experts_per_tok": 1},
 }
+# Of what sees or hears beside a language model, and of what joins them: no text goes through it.
+_SENSES: Mapping[str, Any] = {
+    "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "depth": 1,
+    "num_heads": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8,
+    "out_hidden_size": 16, "embed_dim": 16, "mm_hidden_size": 16, "projector_hidden_size": 16,
+    "n_layers": 1, "num_layers": 1, "deepstack_visual_indexes": [0], "text_hidden_size": 16,
+    "vocab_size": VOCABULARY,
+}  # fmt: skip
+_PROJECTIONS: Mapping[str, Any] = {
+    "projection_hidden_size": 16, "mm_hidden_size": 16, "projector_hidden_size": 16,
+}  # fmt: skip
 # Of models that also see or hear, the language model alone is built.
 _OTHER_PARTS: Mapping[str, Mapping[str, Any]] = {
     "dots3_note": {
@@ -145,15 +159,28 @@ def tiny_config(model_type: str, **settings: Any) -> PreTrainedConfig:
     own = {**_settings(text), **settings}
     if text is default:
         return AutoConfig.for_model(model_type, **own)
-    return AutoConfig.for_model(model_type, text_config=own, **_OTHER_PARTS.get(model_type, {}))
+    others = _OTHER_PARTS.get(model_type, {})
+    if FAMILIES[model_type].multimodal:
+        parts = {name: getattr(default, name, None) for name in default.sub_configs}
+        others = {
+            name: _fitting(_SENSES, part)
+            for name, part in parts.items()
+            if part is not None and part is not text
+        } | _fitting(_PROJECTIONS, default)
+    return AutoConfig.for_model(model_type, text_config=own, **others)
 
 
 def tiny_model(model_type: str, **settings: Any) -> PreTrainedModel:
     """A base of `tiny_config` with the family's own random weights, in evaluation mode."""
-    seq2seq = FAMILIES[model_type].encoder_decoder
-    auto = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
-    model: PreTrainedModel = auto.from_config(tiny_config(model_type, **settings))
+    config = tiny_config(model_type, **settings)
+    model: PreTrainedModel = auto_class(config).from_config(config)
     return model.eval()
+
+
+def _fitting(sizes: Mapping[str, Any], default: PreTrainedConfig) -> dict[str, Any]:
+    """Those sizes that a configuration has, in the form that it has them."""
+    keys = default.to_dict()
+    return {key: size for key, size in sizes.items() if type(keys.get(key)) is type(size)}
 
 
 def _settings(default: PreTrainedConfig) -> dict[str, Any]:

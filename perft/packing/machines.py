@@ -1,47 +1,65 @@
-"""What the machines of a cluster have: asked of Ray tasks that run there."""
+"""What the machines of a cluster have, and are going to have."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
+import yaml
+from ray._private.state import state
+from ray._private.thirdparty import pynvml
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from perft.errors import SearchError, StorageError
 from perft.models.compilers import missing_compiler, require_compiler
+from perft.packing.shape import GroupShape, has_gpu
 from perft.storage import Storage
 
 Node = dict[str, Any]
 """A machine, as `ray.nodes` has it."""
 
+ANSWER_SECONDS = 120.0
+"""Time for the machines to answer; most of it Ray may need to start a process there."""
+
+
+def alive_nodes() -> list[Node]:
+    """The machines of the cluster that are up."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
 
 def gpu_memory(nodes: Sequence[Node]) -> int:
-    """Bytes of the smallest GPU: one of each machine is asked, and waited for while it is busy.
+    """Bytes of the smallest GPU; one that is busy is not waited for.
 
     Args:
         nodes: of a cluster, at least one with a GPU.
+
+    Raises:
+        SearchError: if some machine does not say it.
     """
-    asked = [_ask(node, _memory, gpus=1) for node in nodes if node["Resources"].get("GPU", 0) >= 1]
-    found: list[int] = ray.get(asked)
-    return min(found)
+    with_gpus = [node for node in nodes if has_gpu(node["Resources"])]
+    wanted = "how much memory its GPU has; say --slots N"
+    return int(min(_answers(with_gpus, wanted, _memory)))
 
 
-def require_shared(storage: Storage, file: str, nodes: Sequence[Node]) -> None:
+def require_shared(storage: Storage, file: str, nodes: Sequence[Node], *, gpus: bool) -> None:
     """Asks the machines that may hold workers for a file that this one has written.
 
     Args:
         storage: the folder that all are to share.
         file: of that folder.
-        nodes: of the cluster; workers lie on those with GPUs, where there are any.
+        nodes: of the cluster.
+        gpus: whether workers lie on machines with GPUs alone.
 
     Raises:
         SearchError: if some cannot see it.
     """
-    kind = "GPU" if any(node["Resources"].get("GPU", 0) >= 1 for node in nodes) else "CPU"
     here = ray.get_runtime_context().get_node_id()
-    others = [
-        node for node in nodes if node["NodeID"] != here and node["Resources"].get(kind, 0) >= 1
-    ]
-    answers = ray.get([_ask(node, _unseen, storage.place, file) for node in others])
+    others = [node for node in nodes if node["NodeID"] != here and _may_hold(node, gpus)]
+    answers = _answers(others, f"whether it sees {storage.place}", _unseen, storage.place, file)
     unseen = [
         (node["NodeManagerAddress"], why) for node, why in zip(others, answers, strict=True) if why
     ]
@@ -54,29 +72,148 @@ def require_shared(storage: Storage, file: str, nodes: Sequence[Node]) -> None:
         )
 
 
-def require_compilers(nodes: Sequence[Node]) -> None:
+def require_compilers(nodes: Sequence[Node], *, gpus: bool) -> None:
     """Asks the machines that may hold workers whether a base can be compiled there.
+
+    Args:
+        nodes: of the cluster.
+        gpus: whether workers lie on machines with GPUs alone.
 
     Raises:
         ConfigError: says what to install, and where.
+        SearchError: if some machine does not say it.
     """
-    with_gpus = [node for node in nodes if node["Resources"].get("GPU", 0) >= 1]
-    device = "cuda" if with_gpus else "cpu"
-    asked = [_ask(node, missing_compiler, device) for node in with_gpus or nodes]
-    for node, missing in zip(with_gpus or nodes, ray.get(asked), strict=True):
+    asked = [node for node in nodes if _may_hold(node, gpus)]
+    found = _answers(
+        asked, "whether it has a compiler", missing_compiler, "cuda" if gpus else "cpu"
+    )
+    for node, missing in zip(asked, found, strict=True):
         require_compiler(missing, f" on {node['NodeManagerAddress']}")
 
 
-def _ask(node: Node, question: Callable[..., Any], *about: Any, gpus: int = 0) -> Any:
+def groups_without_room(shape: GroupShape) -> int:
+    """Worker groups of that shape for which Ray looks for room."""
+    wanted = [shape.each] * shape.workers
+    return sum(
+        found["state"] in ("PENDING", "RESCHEDULING") and _same(found["bundles"].values(), wanted)
+        for found in ray.util.placement_group_table().values()
+    )
+
+
+def _same(bundles: Any, wanted: Sequence[dict[str, float]]) -> bool:
+    asked = [{name: one[name] for name in ("CPU", "GPU") if one.get(name)} for one in bundles]
+    return asked == list(wanted)
+
+
+def free_on(nodes: Sequence[Node]) -> str:
+    """What a cluster has and how much of it is free, such as "8 CPU (2 free), 4 GPU (0 free)"."""
+    free = ray.available_resources()
+    total = {kind: sum(n["Resources"].get(kind, 0) for n in nodes) for kind in ("CPU", "GPU")}
+    return ", ".join(f"{n:g} {kind} ({free.get(kind, 0):g} free)" for kind, n in total.items())
+
+
+@contextlib.contextmanager
+def asked_for(shape: GroupShape) -> Iterator[None]:
+    """Inside, the cluster's autoscaler hears what the groups need, and brings up machines."""
+    bundles = [shape.each] * shape.workers
+    asked: list[PlacementGroup] = [placement_group(bundles) for _ in range(shape.groups)]
+    try:
+        yield
+    finally:
+        for each in asked:
+            remove_placement_group(each)
+
+
+def gpus_to_come() -> bool:
+    """Whether the cluster has an autoscaler that can bring up machines with GPUs, and says so.
+
+    It says so to the cluster, or in the configuration that it was started with on this machine.
+    """
+    offered = state.get_max_resources_from_cluster_config() or {}
+    return has_gpu(offered) or any(map(_brings_gpus, _configurations()))
+
+
+def _configurations() -> list[Path]:
+    """Of the autoscaler of this cluster, if it runs on this machine."""
+    found, address = [], ray.get_runtime_context().gcs_address
+    for process in psutil.process_iter(["cmdline"]):
+        parts = [part.partition("=") for part in process.info["cmdline"] or ()]
+        options = {name: value for name, _, value in parts}
+        if options.get("--gcs-address") == address and "--autoscaling-config" in options:
+            found.append(Path(options["--autoscaling-config"]).expanduser())
+    return found
+
+
+def _brings_gpus(configuration: Path) -> bool:
+    unreadable = (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError)
+    with contextlib.suppress(*unreadable):
+        types = yaml.safe_load(configuration.read_text())["available_node_types"]
+        return any(has_gpu(each.get("resources") or {}) for each in types.values())
+    return False
+
+
+def _may_hold(node: Node, gpus: bool) -> bool:
+    """Whether a machine may hold workers."""
+    return has_gpu(node["Resources"]) if gpus else node["Resources"].get("CPU", 0) >= 1
+
+
+def _answers(
+    nodes: Sequence[Node], what: str, question: Callable[..., Any], *about: Any
+) -> list[Any]:
+    """What machines answer; `what` says what they are asked for.
+
+    Raises:
+        SearchError: if one does not answer in time.
+    """
+    asked = [_ask(node, question, *about) for node in nodes]
+    deadline = time.monotonic() + ANSWER_SECONDS
+    answers = []
+    for node, answer in zip(nodes, asked, strict=True):
+        try:
+            answers.append(ray.get(answer, timeout=max(0.0, deadline - time.monotonic())))
+        except ray.exceptions.RayError as error:
+            late = isinstance(error, ray.exceptions.GetTimeoutError)
+            why = f"within {ANSWER_SECONDS:.0f} s" if late else f"({_last_line(error)})"
+            address = node["NodeManagerAddress"]
+            raise SearchError(f"the machine {address} does not say {why} {what}") from error
+    return answers
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+
+
+def _ask(node: Node, question: Callable[..., Any], *about: Any) -> Any:
     there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    task = ray.remote(num_cpus=0, num_gpus=gpus)(question)
+    # One call a process: what it has of a GPU is free again.
+    task = ray.remote(num_cpus=0, max_calls=1)(question)
     return task.options(scheduling_strategy=there).remote(*about)
 
 
 def _memory() -> int:
-    import torch  # noqa: PLC0415 - not in the driver
+    """Bytes of this machine's smallest GPU, which may be at work: none of it is taken."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # not of NVIDIA
+        import torch  # noqa: PLC0415 - not in the driver
 
-    return int(torch.cuda.get_device_properties(0).total_memory)
+        seen = range(torch.cuda.device_count())
+        if not seen:
+            raise SearchError("Ray counts a GPU there, and torch finds none") from None
+        return min(torch.cuda.get_device_properties(each).total_memory for each in seen)
+    cards = [pynvml.nvmlDeviceGetHandleByIndex(n) for n in range(pynvml.nvmlDeviceGetCount())]
+    devices = [device for card in cards for device in _parts(card) or [card]]
+    return min(int(pynvml.nvmlDeviceGetMemoryInfo(device).total) for device in devices)
+
+
+def _parts(card: Any) -> list[Any]:
+    """The instances into which a card is divided (MIG); none of one that is whole."""
+    found = []
+    with contextlib.suppress(pynvml.NVMLError):
+        for number in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(card)):
+            with contextlib.suppress(pynvml.NVMLError):
+                found.append(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(card, number))
+    return found
 
 
 def _unseen(place: str, file: str) -> str:

@@ -45,6 +45,7 @@ class MeetingPoint:
         self._fatal = ""
         self._stopping = False
         self._starts: dict[int, int] = {}
+        self._stages: dict[int, str] = {}
         self._ready: set[int] = set()
         self._heard: dict[int, float] = {}
         self._pass_limits: dict[int, int] = {}
@@ -94,6 +95,9 @@ class MeetingPoint:
         """A group is about to load its base; false when it has died too often and must not."""
         async with self._changed:
             self._starts[group] = self._starts.get(group, 0) + 1
+            if group in self._ready:
+                self._notes.append(f"worker group {group} died and starts again")
+                self._changed.notify_all()
             if self._starts[group] > MAX_STARTS_WITHOUT_WORK:
                 self._fatal = self._fatal or (
                     f"worker group {group} died {self._starts[group] - 1} times in a row without "
@@ -117,6 +121,10 @@ class MeetingPoint:
             self._rounds.crashed(group)
             self._ready.add(group)
             self._changed.notify_all()
+
+    async def stage(self, group: int, text: str) -> None:
+        """A group says what it is doing before it is ready."""
+        self._stages[group] = text
 
     async def beat(self, group: int) -> None:
         """A group says that it is at work."""
@@ -171,10 +179,16 @@ class MeetingPoint:
             return self._notes[count:]
 
     async def status(self) -> dict[str, Any]:
-        """`started` and `ready` groups, `steps` by trial, `fatal` (empty while all is well)."""
+        """What there is to know.
+
+        Returns:
+            `started` and `ready` groups, their `stages`, `steps` by trial, and `fatal`, which is
+            empty while all is well.
+        """
         return {
-            "started": len(self._starts),
-            "ready": len(self._ready),
+            "started": sorted(self._stages.keys() | self._starts.keys()),
+            "ready": sorted(self._ready),
+            "stages": dict(self._stages),
             "steps": dict(self._steps),
             "fatal": self._fatal,
         }

@@ -1,7 +1,7 @@
 """What a worker group is told when it starts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -36,5 +36,5 @@ class GroupSettings:
     slots: int
     rung_accuracy: bool
     task: Mapping[str, Any]
-    storage: str
+    storage: str = field(repr=False)  # it may hold a key, and Ray shows what it is given
     threads: int

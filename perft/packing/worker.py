@@ -5,6 +5,7 @@ is in storage before its report is handed in, so a worker may die at any moment.
 """
 
 import contextlib
+import functools
 import math
 import threading
 import time
@@ -38,9 +39,8 @@ BEAT_SECONDS = 5.0
 """How often the meeting point hears that the group is at work."""
 
 
-def work(flat: Mapping[str, Any]) -> None:
+def work(settings: GroupSettings) -> None:
     """The training function that Ray Train runs on every worker of a group."""
-    settings = GroupSettings(**flat)
     device = ray.train.torch.get_device()
     torch.set_num_threads(settings.threads)
     ranks = Ranks.current(device)
@@ -51,8 +51,11 @@ def work(flat: Mapping[str, Any]) -> None:
     may_start = ray.get(meeting.starting.remote(settings.group)) if ranks.rank == 0 else False
     if not ranks.from_first(may_start):
         return
+    first = ranks.rank == 0
+    say = meeting.note.remote if first else _nothing
+    stage = functools.partial(meeting.stage.remote, settings.group) if first else _nothing
     try:
-        pack = _load(settings, ranks, meeting.note.remote if ranks.rank == 0 else _nothing)
+        pack = _load(settings, ranks, say, stage)
     except PerftError as error:
         ray.get(meeting.give_up.remote(f"worker group {settings.group} cannot start: {error}"))
         return
@@ -65,7 +68,10 @@ def _nothing(_text: str) -> None:
     """What the other ranks say: all have the same to say."""
 
 
-def _load(settings: GroupSettings, ranks: Ranks, say: Callable[[str], None]) -> Pack:
+def _load(
+    settings: GroupSettings, ranks: Ranks, say: Callable[[str], None], stage: Callable[[str], None]
+) -> Pack:
+    stage("loading the base")
     base = load_base(
         settings.base_model,
         device=ranks.device,
@@ -74,6 +80,7 @@ def _load(settings: GroupSettings, ranks: Ranks, say: Callable[[str], None]) -> 
         compile=settings.compile,
         ranks=ranks,
     )
+    stage("reading and tokenising the task")
     task = load_task(TaskSource(**settings.task))
     return Pack(
         base,

@@ -35,6 +35,8 @@ WORKER_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Seconds after which Ray Train sees that a group has ended, or has lost a worker.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # Seconds for which a group asks for room before Ray Train asks anew, and an autoscaler forgets.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "86400",
 }
 """Environment of the processes on the cluster."""
 
@@ -119,7 +121,7 @@ def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, AuthenticationError, ValueError) as error:
+    except Exception as error:  # of whatever type: a cluster of another version is a RuntimeError
         raise SearchError(
             f"cannot join the Ray cluster at {cluster.address}: {' '.join(str(error).split())}"
         ) from error

@@ -1,88 +1,93 @@
 """The end of a search: what is written to its folder and logged with its parent run."""
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import ray
 
-from perft.home import home
 from perft.packing.places import PREDICTIONS, trial_folder
+from perft.search.drawing import draw
+from perft.search.ledger import Ledger
 from perft.search.prepare import Prepared
 from perft.search.space import space_module
 from perft.selection import pareto_front, write_scores
+from perft.tracking import PATIENCE_SECONDS, Tracker, environment
 from perft.trial import TrialResult
 
-if TYPE_CHECKING:
-    from perft.tracking import Tracker
+STOPPING_SECONDS = 2.0
+"""Time for MLflow to hear that the user has stopped a search."""
 
 Scores = Mapping[int, Mapping[str, tuple[int, int]]]
 """Correct and scored examples by trial and test split."""
 
 
-def import_drawing() -> None:
-    """Imports what the table and the plots take: two seconds, best spent while Ray starts."""
-    # Where matplotlib keeps its list of fonts; by default in the user's home.
-    os.environ.setdefault("MPLCONFIGDIR", str(home() / "matplotlib"))
-    import scipy.stats  # type: ignore[import-untyped]  # noqa: F401, PLC0415
-
-    import perft.selection.files  # noqa: F401, PLC0415
-
-
-def conclude(
-    prepared: Prepared, results: list[TrialResult], tracker: "Tracker", scores: Scores
-) -> None:
-    """Ends Ray, writes the test scores and what is to be looked at, and ends the parent run.
+def conclude(prepared: Prepared, ledger: Ledger, tracker: Tracker, scores: Scores) -> None:
+    """Ends Ray, writes the test scores and what is to be looked at, and ends the runs.
 
     Args:
         prepared: the search.
-        results: all of its trials.
+        ledger: its trials.
         tracker: where its runs are.
         scores: test scores of the chosen trials.
 
     Raises:
-        StorageError: if storage or tracking cannot be written.
+        StorageError: if the search's folder cannot be written.
     """
     with ThreadPoolExecutor() as pool:  # to end Ray's processes takes as long, and only waits
-        drawing = pool.submit(_files, prepared, results)
+        files = pool.submit(_write_files, prepared, ledger, tracker)
         ray.shutdown()
-        files = drawing.result()
-    for number, splits in scores.items():
-        folder = prepared.search.child(f"{PREDICTIONS}/{trial_folder(number)}")
-        predictions = {name: folder.read(name) for name in folder.names()}
-        tracker.log_scores(number, splits, predictions)
-    front = _front(results)
-    tracker.finish(front=front, files=files, failed=not front)
+        names = files.result()
+    front = front_of(ledger.results())
+    tracker.finish(
+        "FINISHED" if front else "FAILED",
+        front=front,
+        files=names,
+        scores=scores,
+        predictions={number: f"{PREDICTIONS}/{trial_folder(number)}" for number in scores},
+    )
     write_scores(prepared.search, scores)  # the last of all: where they are, nothing is left to do
 
 
-def conclude_failed(prepared: Prepared, results: list[TrialResult], tracker: "Tracker") -> None:
-    """Keeps what there is of a search that goes no further, and ends the parent run.
+def conclude_failed(
+    prepared: Prepared, ledger: Ledger, tracker: Tracker, error: BaseException
+) -> None:
+    """Ends the runs of a search that goes no further, and keeps what there is of it.
+
+    Args:
+        prepared: the search.
+        ledger: its trials.
+        tracker: where its runs are.
+        error: what ended it.
 
     Raises:
-        StorageError: if storage or tracking cannot be written.
+        StorageError: if the search's folder cannot be written.
     """
-    tracker.finish(front=_front(results), files=_files(prepared, results), failed=True)
+    is_stopped = isinstance(error, KeyboardInterrupt)
+    patience = STOPPING_SECONDS if is_stopped else PATIENCE_SECONDS
+    try:
+        # First of all: who stops a job kills it some seconds later.
+        tracker.finish("KILLED" if is_stopped else "FAILED")
+        if not is_stopped:
+            front, files = front_of(ledger.results()), _write_files(prepared, ledger, tracker)
+            tracker.finish("FAILED", front=front or None, files=files)
+    finally:
+        tracker.close(patience)
 
 
-def _front(results: list[TrialResult]) -> set[int]:
+def front_of(results: list[TrialResult]) -> set[int]:
+    """Numbers of the trials on the Pareto front."""
     return {trial.number for trial in pareto_front(results)}
 
 
-def _files(prepared: Prepared, results: list[TrialResult]) -> dict[str, bytes]:
-    """What is kept of a search to look at, in its folder and with its parent run."""
-    from perft.selection.files import result_files  # noqa: PLC0415 - plotting is slow to import
-    from perft.tracking import environment  # noqa: PLC0415
-
-    settings = prepared.settings
-    space = space_module(settings.space).__file__
+def _write_files(prepared: Prepared, ledger: Ledger, tracker: Tracker) -> list[str]:
+    """What is kept of a search to look at, in its folder and with its parent run; the names."""
+    tracker.wait()
+    ledger.complete_runs()
     files = {"environment.txt": environment().encode()}
+    space = space_module(prepared.settings.space).__file__
     if space is not None:
         files["space.py"] = Path(space).read_bytes()
-    if any(result.outcome == "complete" for result in results):
-        files |= result_files(results, f"{settings.name}: {settings.task}")
     for name, data in files.items():
         prepared.search.write(name, data)
-    return files
+    return [*files, *draw(prepared.search, prepared.settings, ledger.results())]

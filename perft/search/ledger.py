@@ -1,19 +1,18 @@
 """The search's own book: every trial with its reports and how it ended, in one place.
 
-It writes `results.json` and MLflow as trials go on, and is what the live view shows.
+It writes `results.json` and tells the tracker as trials go on, and is what the live view shows.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from perft.masking import masked
 from perft.packing.places import ADAPTERS, trial_folder
 from perft.selection import result_line, write_results
 from perft.storage import Storage
+from perft.tracking import Tracker
 from perft.trial import AdapterSize, Outcome, Report, TrialConfig, TrialResult
-
-if TYPE_CHECKING:
-    from perft.tracking import Tracker
 
 
 @dataclass
@@ -22,7 +21,7 @@ class Entry:
 
     number: int
     config: TrialConfig
-    run_id: str
+    run_id: str = ""  # until MLflow has been told of the trial
     reports: list[Report] = field(default_factory=list)
     size: AdapterSize | None = None
     outcome: Outcome | None = None
@@ -52,7 +51,7 @@ class Ledger:
         max_steps: a full-length trial's steps.
     """
 
-    def __init__(self, search: Storage, tracker: "Tracker", max_steps: int) -> None:
+    def __init__(self, search: Storage, tracker: Tracker, max_steps: int) -> None:
         self._search = search
         self._tracker = tracker
         self._max_steps = max_steps
@@ -62,8 +61,8 @@ class Ledger:
         """A trial has begun; repeated calls change nothing."""
         if number not in self.entries:
             trial = TrialConfig.from_flat(config)
-            run_id = self._tracker.start_trial(number, trial)
-            self.entries[number] = Entry(number, trial, run_id)
+            self._tracker.start_trial(number, trial)
+            self.entries[number] = Entry(number, trial)
 
     def report(self, number: int, report: Mapping[str, Any], size: Mapping[str, int]) -> Entry:
         """A trial has reached a rung."""
@@ -72,23 +71,27 @@ class Ledger:
         seen = Report.from_json(report)
         if not any(known.step == seen.step for known in entry.reports):
             entry.reports.append(seen)
-        self._tracker.log_size(number, entry.size)
-        self._tracker.report(number, seen)
+        self._tracker.report(number, entry.size, seen)
         return entry
 
     def end(self, number: int, error: str | None = None) -> Entry:
         """A trial has ended; `error` says why it failed, None that it did not."""
         entry = self.entries[number]
         if error is not None:
-            entry.outcome, entry.error = "failed", error
+            entry.outcome, entry.error = "failed", masked(error)
         else:
             full = bool(entry.reports) and entry.reports[-1].step >= self._max_steps
             entry.outcome = "complete" if full else "pruned"
-        result = entry.result()
-        entry.line = result_line(result)
-        self._tracker.finish_trial(result, self._adapter(entry))
-        write_results(self._search, (each.line for each in self._ended()))
+        self._tracker.end_trial(entry.result(), self._adapter(entry))
+        entry.line = result_line(entry.result())
+        self._look_up_runs()
+        self._write()
         return entry
+
+    def complete_runs(self) -> None:
+        """Notes the runs of trials that MLflow has been told of since they ended."""
+        if self._look_up_runs():
+            self._write()
 
     def results(self) -> list[TrialResult]:
         """The trials that have ended, by number."""
@@ -98,9 +101,21 @@ class Ledger:
         ended = [entry for entry in self.entries.values() if entry.outcome is not None]
         return sorted(ended, key=lambda entry: entry.number)
 
-    def _adapter(self, entry: Entry) -> dict[str, bytes] | None:
-        if entry.outcome != "complete":
-            return None
-        folder = f"{ADAPTERS}/{trial_folder(entry.number)}"
-        names = self._search.names(folder)
-        return {name: self._search.read(f"{folder}/{name}") for name in names}
+    def _write(self) -> None:
+        write_results(self._search, (each.line for each in self._ended()))
+
+    def _look_up_runs(self) -> bool:
+        """Whether there were new ones."""
+        new = [
+            entry
+            for entry in self._ended()
+            if not entry.run_id and self._tracker.run_id(entry.number)
+        ]
+        for entry in new:
+            entry.run_id = self._tracker.run_id(entry.number)
+            entry.line = result_line(entry.result())
+        return bool(new)
+
+    def _adapter(self, entry: Entry) -> str:
+        """The folder of a full-length trial's adapter, in the search's folder."""
+        return f"{ADAPTERS}/{trial_folder(entry.number)}" if entry.outcome == "complete" else ""

@@ -1,86 +1,153 @@
-"""One process at a time runs a search: a lock in the search's folder names it.
+"""One process at a time runs a search: a file in the search's folder says which.
 
-A process that was killed leaves its lock behind, which the next one on that machine takes over.
+Who wants the search writes a claim, and has it if there is no other claim by then; two who come at
+once both see the other's, withdraw, and try again. That needs no more of a storage than that a
+file that was written is listed, so it holds on object stores too.
+
+The claim of a process that has died is removed by the next one: on its own machine at once, from
+another one when it has not been renewed for `STALE_SECONDS`.
 """
 
+import _thread
 import contextlib
 import json
+import math
 import os
+import random
 import socket
-from collections.abc import Iterator
-from pathlib import Path
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
-from filelock import FileLock
 
-from perft.errors import SearchError
+from perft.errors import PerftError, SearchError, StorageError
 from perft.storage import Storage
 
-LOCK, OWNER = "lock", "lock/owner.json"
+LOCK = "lock"
+"""The folder of the claims."""
+
+BEAT_SECONDS = 30.0
+"""How often a claim is renewed."""
+
+STALE_SECONDS = 300.0
+"""How long a process of another machine is believed to live after it has renewed its claim."""
+
+TRIES, TRY_SECONDS = 5, 1.0
+"""How often, and about how long apart, those who come at once try again."""
 
 
 @contextlib.contextmanager
-def locked(search: Storage, name: str) -> Iterator[None]:
+def locked(search: Storage, name: str, tell: Callable[[str], None] = print) -> Iterator[None]:
     """Inside, the search is this process's.
 
     Args:
         search: its folder.
         name: what to call it.
+        tell: shows the user a line.
 
     Raises:
         SearchError: if another process that lives, or may live on another machine, runs it.
         StorageError: if the folder cannot be written.
     """
-    me = _me()
-    with _one_at_a_time(search):
-        while not search.claim(LOCK):
-            if (owner := _owner(search)) is not None and _may_live(owner):
-                raise SearchError(_refusal(search, name, owner))
-            search.delete(LOCK)
-        search.write(OWNER, json.dumps(me).encode())
+    claim, done = f"{LOCK}/{uuid.uuid4().hex}.json", threading.Event()
+    _take(search, name, claim)
+    beating = threading.Thread(target=_beat, args=(search, claim, done, tell), daemon=True)
+    beating.start()
     try:
         yield
     finally:
-        if _owner(search) == me:
-            search.delete(LOCK)
+        done.set()
+        beating.join(TRY_SECONDS)  # a storage that does not answer must not keep it
+        with contextlib.suppress(StorageError):
+            search.delete(claim)
 
 
-def _one_at_a_time(search: Storage) -> contextlib.AbstractContextManager[Any]:
-    """Keeps two from taking over one lock, where the storage is a disk."""
-    if "://" in search.place:
-        return contextlib.nullcontext()
-    return FileLock(Path(search.place) / ".taking")
+def _take(search: Storage, name: str, claim: str) -> None:
+    for left in reversed(range(TRIES)):
+        try:
+            _write(search, claim)
+            others = _living(search, claim)
+        except BaseException:
+            with contextlib.suppress(PerftError):
+                search.delete(claim)
+            raise
+        if not others:
+            return
+        search.delete(claim)
+        here = next(iter(others.values()))
+        if not left or abs(time.time() - here["beat"]) > TRIES * TRY_SECONDS:
+            raise SearchError(_refusal(search, name, others))
+        time.sleep(random.uniform(0.0, TRY_SECONDS))
 
 
-def _me() -> dict[str, Any]:
-    started = psutil.Process().create_time()
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": started}
+def _beat(search: Storage, claim: str, done: threading.Event, tell: Callable[[str], None]) -> None:
+    """Renews the claim; stops the search whose claim is gone, since another process has it."""
+    while not done.wait(BEAT_SECONDS):
+        with contextlib.suppress(StorageError):  # it may be there again next time
+            if not search.exists(claim):
+                tell("another process has taken this search over")
+                _thread.interrupt_main()
+                return
+            _write(search, claim)
 
 
-def _owner(search: Storage) -> dict[str, Any] | None:
-    if not search.exists(OWNER):
+def _write(search: Storage, claim: str) -> None:
+    owner = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": psutil.Process().create_time(),
+        "beat": time.time(),
+    }
+    search.write(claim, json.dumps(owner).encode())
+
+
+def _living(search: Storage, claim: str) -> dict[str, dict[str, Any]]:
+    """The claims of others that may live, by name; those of the dead are removed."""
+    found = {}
+    for name in search.names(LOCK):
+        if (other := f"{LOCK}/{name}") == claim:
+            continue
+        owner = _read(search, other)
+        if owner is not None and _may_live(owner):
+            found[other] = owner
+        else:
+            search.delete(other)
+    return found
+
+
+def _read(search: Storage, claim: str) -> dict[str, Any] | None:
+    """Whose claim it is; None of one that was withdrawn, or that is damaged."""
+    try:
+        owner = json.loads(search.read(claim))
+    except ValueError:
         return None
-    with contextlib.suppress(ValueError):
-        owner = json.loads(search.read(OWNER))
-        if isinstance(owner, dict) and owner.keys() == _me().keys():
-            return owner
-    return None
+    except StorageError:
+        if search.exists(claim):
+            raise
+        return None
+    if not (isinstance(owner, dict) and {"host", "pid", "started"} <= owner.keys()):
+        return None
+    beat = owner.get("beat")
+    return {**owner, "beat": beat if isinstance(beat, float) else math.inf}
 
 
 def _may_live(owner: dict[str, Any]) -> bool:
     if owner["host"] != socket.gethostname():
-        return True
+        return bool(time.time() - owner["beat"] < STALE_SECONDS)
     try:
         return bool(psutil.Process(owner["pid"]).create_time() == owner["started"])
     except (psutil.Error, TypeError, ValueError):
         return False
 
 
-def _refusal(search: Storage, name: str, owner: dict[str, Any]) -> str:
-    here = owner["host"] == socket.gethostname()
+def _refusal(search: Storage, name: str, others: dict[str, dict[str, Any]]) -> str:
+    claim, owner = next(iter(others.items()))
     return f"search {name!r} is running as process {owner['pid']} on {owner['host']}; " + (
         "let it end, or stop it"
-        if here
-        else f"let it end, or, if that process is gone, remove {search.place}/{LOCK}"
+        if owner["host"] == socket.gethostname()
+        else f"let it end, or, if that process is gone, remove {search.place}/{claim} or wait "
+        f"until nothing is heard of it for {STALE_SECONDS / 60:.0f} minutes"
     )

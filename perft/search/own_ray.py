@@ -10,14 +10,15 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import ray
 from filelock import FileLock
 from ray._common.utils import get_default_ray_temp_dir
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 import perft
@@ -28,6 +29,9 @@ LOOPBACK = "127.0.0.1"
 
 STARTS = 3
 """How often Ray is started before the search gives up."""
+
+LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
+"""Length of a folder's path in which there may be the socket of a process of Python's."""
 
 THIN_TRIALS_AT_ONCE = 8
 """Processes that a local Ray may start at the same time."""
@@ -46,6 +50,8 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
         StorageError: if `PERFT_HOME` cannot be written.
     """
     os.environ.update(environment)
+    # By default in the temporary directory; what is compiled once serves later searches.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home() / "inductor"))
     # Thin trials need no core, so that many may start at once; by default Ray warns of it.
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(THIN_TRIALS_AT_ONCE))
     _share_source_tree()
@@ -55,16 +61,17 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
     for left in reversed(range(STARTS)):
         before = set(psutil.Process().children())
         try:
-            ray.init(
-                "local",
-                # Ray Train frees what a dead controller held by asking the dashboard; its usual
-                # port is left to the user's own clusters.
-                include_dashboard=True,
-                dashboard_host=LOOPBACK,
-                dashboard_port=_free_port(),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            with _dashboard_tidy():
+                ray.init(
+                    "local",
+                    # Ray Train frees what a dead controller held by asking the dashboard; its usual
+                    # port is left to the user's own clusters.
+                    include_dashboard=True,
+                    dashboard_host=LOOPBACK,
+                    dashboard_port=_free_port(),
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
             return
         except (Exception, SystemExit) as error:
             _end(set(psutil.Process().children()) - before)
@@ -78,6 +85,29 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
             raise SearchError(
                 f"Ray did not start on this machine: {reason}; its logs are in {logs}"
             ) from error
+
+
+@contextlib.contextmanager
+def _dashboard_tidy() -> Iterator[None]:
+    """Inside, a dashboard that is started has its temporary files in the session's folder.
+
+    It keeps a socket in a folder of its own, `pymp-...`, and is ended before it can remove it. The
+    other processes keep the user's folder: what they compile there serves later searches.
+    """
+    start, option = services.start_ray_process, "--session-dir="
+
+    def start_tidy(command: list[str], process_type: str, **more: Any) -> Any:
+        if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
+            folders = [part[len(option) :] for part in command if part.startswith(option)]
+            if folders and len(folders[0]) <= LONGEST_FOLDER:
+                more["env_updates"] = {"TMPDIR": folders[0]}
+        return start(command, process_type, **more)
+
+    services.start_ray_process = start_tidy
+    try:
+        yield
+    finally:
+        services.start_ray_process = start
 
 
 def _free_port() -> int:

@@ -10,11 +10,13 @@ from perft.home import default_storage, default_tracking_uri, remember_place
 from perft.invocation import command_line
 from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint, layer_count
+from perft.search.base import require_base, require_experts
 from perft.search.changes import begun_trials, other_versions, require_unchanged
 from perft.search.extent import extent_of
-from perft.search.settings import SearchSettings, installed_versions
+from perft.search.settings import SearchSettings, installed_versions, tracking_uri_of
 from perft.search.space import Draw, find_space, has_rung_accuracy, space_module
 from perft.search.space_code import space_code
+from perft.search.stages import During, quietly
 from perft.search.trust import remember, require_trusted
 from perft.searches import (
     SEARCH_FILE,
@@ -26,6 +28,7 @@ from perft.searches import (
 )
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task, root_of
+from perft.tracking import require_usable
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Prepared:
         source: where its task comes from.
         search: its folder.
         root: the place that holds the folder.
+        tracking_uri: MLflow's, with whatever login it holds.
         resume: whether it goes on.
     """
 
@@ -46,6 +50,7 @@ class Prepared:
     source: TaskSource
     search: Storage
     root: str
+    tracking_uri: str
     resume: bool
 
 
@@ -64,6 +69,7 @@ class Wish:
     workers_per_group: int = 1
     groups: int | None = None
     slots: int | None = None
+    gpus_per_worker: float | None = None
     seed: int = 0
     dtype: str = "auto"
     experts: str = "auto"
@@ -72,8 +78,12 @@ class Wish:
     rung_accuracy: bool | None = None
 
 
-def prepare(wish: Wish) -> Prepared:
+def prepare(wish: Wish, during: During = quietly) -> Prepared:
     """Checks a new search and makes its folder.
+
+    Args:
+        wish: what the user asked for.
+        during: says what takes long.
 
     Raises:
         PerftError: the first thing that cannot work: space, base, data, storage, or the name.
@@ -87,34 +97,42 @@ def prepare(wish: Wish) -> Prepared:
     root = Storage(wish.storage or default_storage())
     if wish.name is not None:
         _require_new(root, wish.name)
-    check_base(base_model)
+    with during("reading the base"):
+        check_base(base_model)
+        base_fingerprint = fingerprint(base_directory(base_model))
     require_experts(wish.experts, training=True)
     source = space.source(data, wish.validation_size, wish.seed)
-    task = load_task(source)
+    with during("reading the task"):
+        task = load_task(source)
+    with during("checking the base and its tokenizer"):
+        require_base(base_model, task.splits)
     draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
     extent = extent_of(draw)
     rungs = space.steps_of_rungs(extent.max_steps)
     _require_rows(extent.smallest_batch, wish.workers_per_group)
     if (layers := layer_count(base_model)) is not None:
         extent.require_layers(layers)
+    tracking_uri = default_tracking_uri()
+    require_usable(tracking_uri)
     name = wish.name or fresh_name(root, wish.space)
     settings = SearchSettings(
         name=name,
         space=space_file or wish.space,
         task=source.name,
         base_model=base_model,
-        base_fingerprint=fingerprint(base_directory(base_model)),
+        base_fingerprint=base_fingerprint,
         data=data,
         data_fingerprint=task.fingerprint,
         validation_size=wish.validation_size,
-        storage=root.place,
-        tracking_uri=default_tracking_uri(),
+        storage=masked(root.place),
+        tracking_uri=masked(tracking_uri),
         num_trials=space.num_trials if wish.num_trials is None else wish.num_trials,
         max_steps=rungs[-1],
         rungs=rungs,
         groups=wish.groups,
         workers_per_group=wish.workers_per_group,
         slots=wish.slots,
+        gpus_per_worker=wish.gpus_per_worker,
         seed=wish.seed,
         dtype=wish.dtype,
         experts=wish.experts,
@@ -128,7 +146,7 @@ def prepare(wish: Wish) -> Prepared:
     _remember_places(settings, source)
     search = root.child(name).prepare()
     remember_search(name, root.place)
-    return Prepared(settings, draw, source, search, root.place, resume=False)
+    return Prepared(settings, draw, source, search, root.place, tracking_uri, resume=False)
 
 
 def prepare_resume(
@@ -139,7 +157,9 @@ def prepare_resume(
     num_trials: int | None = None,
     trust_code: bool = False,
     besides: Collection[str] = (),
+    gpus_per_worker: float | None = None,
     tell: Callable[[str], None] = print,
+    during: During = quietly,
 ) -> Prepared:
     """Takes up a search where it was interrupted, or goes on with one that has ended.
 
@@ -150,7 +170,9 @@ def prepare_resume(
         num_trials: trials in all; None for as many as it has.
         trust_code: whether the file that the search's folder names may be run unseen.
         besides: further settings that the user named, none of which can change.
+        gpus_per_worker: to have instead of those that the search had; None to keep them.
         tell: shows the user a line.
+        during: says what takes long.
 
     Raises:
         PerftError: if there is no such search, what it follows from has changed since, its space
@@ -160,34 +182,34 @@ def prepare_resume(
     search = root.child(name)
     settings = SearchSettings.read(search)
     _refuse(settings, besides)
+    tracking_uri = tracking_uri_of(settings)
+    settings = dataclasses.replace(settings, tracking_uri=masked(tracking_uri))
     settings = _with_trials(settings, search, num_trials)
     settings = _with_space(settings, space, root.place, trust_code=trust_code, tell=tell)
-    check_base(settings.base_model)
-    require_experts(settings.experts, training=True)
-    found = find_space(settings.space)
-    source = found.source(settings.data, settings.validation_size, settings.seed)
-    now = dataclasses.replace(
-        settings,
-        data_fingerprint=load_task(source).fingerprint,
-        base_fingerprint=fingerprint(base_directory(settings.base_model)),
-        space_code=space_code(space_module(settings.space)),
-        versions=installed_versions(),
-    )
+    if gpus_per_worker is not None:
+        settings = dataclasses.replace(settings, gpus_per_worker=gpus_per_worker)
+    with during("reading the base and the task"):
+        check_base(settings.base_model)
+        require_experts(settings.experts, training=True)
+        found = find_space(settings.space)
+        source = found.source(settings.data, settings.validation_size, settings.seed)
+        task = load_task(source)
+        now = dataclasses.replace(
+            settings,
+            data_fingerprint=task.fingerprint,
+            base_fingerprint=fingerprint(base_directory(settings.base_model)),
+            space_code=space_code(space_module(settings.space)),
+            versions=installed_versions(),
+        )
     require_unchanged(settings, now)
+    with during("checking the base and its tokenizer"):
+        require_base(settings.base_model, task.splits)
     for line in other_versions(settings, now):
         tell(line)
     _remember_places(settings, source)
     remember_search(name, root.place)
     draw = Draw(found, settings.base_model is None, settings.seed, settings.max_steps)
-    return Prepared(settings, draw, source, search, root.place, resume=True)
-
-
-def require_experts(experts: str, *, training: bool) -> None:
-    """As `perft.models.implementations.require_implementation`; imports torch only if it has to."""
-    if experts != "auto":
-        from perft.models.implementations import require_implementation  # noqa: PLC0415
-
-        require_implementation(experts, training=training)
+    return Prepared(settings, draw, source, search, root.place, tracking_uri, resume=True)
 
 
 def _refuse(settings: SearchSettings, besides: Collection[str]) -> None:

@@ -6,45 +6,38 @@ answered from the trials' saved states, and the rest is trained.
 
 import contextlib
 import dataclasses
-import functools
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import optuna
 import ray
-from rich.console import Console
 
 from perft.errors import PerftError, SearchError
 from perft.packing.deaths import DEATHS
-from perft.packing.groups import (
-    STOP_SECONDS,
-    GroupShape,
-    WorkerGroups,
-)
+from perft.packing.groups import STOP_SECONDS, WorkerGroups
 from perft.packing.machines import require_compilers, require_shared
+from perft.packing.shape import GroupShape
+from perft.search.announce import announce
 from perft.search.cluster import find_cluster, start_ray
-from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
+from perft.search.conclude import Scores, conclude, conclude_failed
+from perft.search.drawing import import_drawing
 from perft.search.follow import Follow
 from perft.search.interrupt import interrupted, interruptible
 from perft.search.ledger import Ledger
 from perft.search.lock import locked
 from perft.search.prepare import Prepared
 from perft.search.shape import shape_on
+from perft.search.stages import Stages
+from perft.search.sync import later_by, sync
 from perft.search.tuning import tune_trials
 from perft.search.view import View
 from perft.searches import SEARCH_FILE
 from perft.selection import best, is_concluded, knee, pareto_front, read_all_scores, read_results
+from perft.tracking import Tracker, is_sent
 from perft.trial import TrialResult
-
-if TYPE_CHECKING:
-    from perft.tracking import Tracker
-
-PATIENCE_SECONDS = 60.0
-"""Time for the worker groups to start; then the user hears that they may be waiting for room."""
 
 MEETING_POINTS = 4
 """Meeting points that a search may use up before it gives up."""
@@ -65,12 +58,12 @@ class Finished:
     tracking_uri: str
 
 
-def run_search(prepared: Prepared, console: Console) -> Finished:
+def run_search(prepared: Prepared, stages: Stages) -> Finished:
     """Runs a prepared search to its end.
 
     Args:
         prepared: what `prepare` or `prepare_resume` gave.
-        console: where the user watches.
+        stages: where the user watches.
 
     Raises:
         SearchError: if another process runs it, no Ray can be had, the cluster is too small, its
@@ -79,25 +72,27 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
         StorageError: if storage or tracking cannot be written.
     """
     if prepared.resume and _has_ended(prepared):
-        console.print(f"search {prepared.settings.name} ran to its end before", highlight=False)
+        stages.say(f"search {prepared.settings.name} ran to its end before")
+        if not is_sent(prepared.search):
+            _catch_up(prepared, stages)
         return Finished(
             read_results(prepared.search),
             read_all_scores(prepared.search),
             prepared.settings.tracking_uri,
         )
-    tell = functools.partial(console.print, highlight=False, soft_wrap=True)
     name = prepared.settings.name
-    with interruptible(tell) as take_signals, locked(prepared.search, name):
-        cluster = find_cluster()
-        tell(cluster.why)
-
-        def start() -> None:
-            start_ray(cluster, tell)
-            take_signals()
-
+    with interruptible(stages.say) as take_signals, locked(prepared.search, name, stages.say):
         try:
-            with _ray_and_tracker(prepared, start) as tracker:
-                return _run(prepared, tracker, console)
+            with stages.during("looking for a Ray cluster"):
+                cluster = find_cluster()
+            stages.say(cluster.why)
+
+            def start() -> None:
+                start_ray(cluster, stages.say)
+                take_signals()
+
+            with _ray_and_tracker(prepared, start, stages) as tracker:
+                return _run(prepared, tracker, stages, joined=cluster.address is not None)
         except KeyboardInterrupt as error:
             raise interrupted(prepared.search, prepared.settings) from error
 
@@ -108,92 +103,109 @@ def _has_ended(prepared: Prepared) -> bool:
     return is_concluded(prepared.search) and len(read_results(prepared.search)) >= wanted
 
 
-def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
+def _run(prepared: Prepared, tracker: Tracker, stages: Stages, *, joined: bool) -> Finished:
     """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
-    ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
+    ledger = _ledger(prepared, tracker)
     try:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        shape = shape_on(prepared, nodes)
-        settings = dataclasses.replace(prepared.settings, groups=shape.groups, slots=shape.slots)
+        shape, nodes = shape_on(prepared, stages, joined=joined)
+        settings = dataclasses.replace(
+            prepared.settings, groups=shape.groups, slots=shape.slots, gpus_per_worker=shape.gpus
+        )
         settings.write(prepared.search)
-        require_shared(prepared.search, SEARCH_FILE, nodes)
-        if settings.compile:
-            require_compilers(nodes)
+        with stages.during("asking the machines of the cluster whether they have what it takes"):
+            require_shared(prepared.search, SEARCH_FILE, nodes, gpus=shape.use_gpu)
+            if settings.compile:
+                require_compilers(nodes, gpus=shape.use_gpu)
         tracker.log_params(settings.to_json())
         prepared = dataclasses.replace(prepared, settings=settings)
-        scores = _search_on(prepared, shape, ledger, console)
-        conclude(prepared, ledger.results(), tracker, scores)
-    except BaseException:
+        scores = _search_on(prepared, shape, ledger, stages)
+        with stages.during("ending Ray, and drawing the front"):
+            conclude(prepared, ledger, tracker, scores)
+    except BaseException as error:
         with contextlib.suppress(PerftError):  # what went wrong first must be seen
-            conclude_failed(prepared, ledger.results(), tracker)
+            conclude_failed(prepared, ledger, tracker, error)
         raise
+    with stages.during("sending the last records to MLflow"):
+        tracker.close()
+    ledger.complete_runs()
     return Finished(ledger.results(), scores, settings.tracking_uri)
 
 
 @contextlib.contextmanager
-def _ray_and_tracker(prepared: Prepared, start: Callable[[], None]) -> Iterator["Tracker"]:
+def _ray_and_tracker(
+    prepared: Prepared, start: Callable[[], None], stages: Stages
+) -> Iterator[Tracker]:
     """Starts Ray; what takes long to import or to open is done while its processes come up."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     pool = ThreadPoolExecutor(max_workers=1)  # imports in two of its threads may block each other
-    opening = pool.submit(_open_tracker, prepared)
+    opening = pool.submit(_open_tracker, prepared, stages.say)
     pool.submit(import_drawing)
     pool.shutdown(wait=False)  # a cluster that is up is not kept waiting for what draws
     try:
         start()
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(PerftError):
-            conclude_failed(prepared, [], opening.result())
+            tracker = opening.result()
+            conclude_failed(prepared, _ledger(prepared, tracker), tracker, error)
         raise
     try:
-        yield opening.result()
+        with stages.during("opening the records in MLflow"):
+            tracker = opening.result()
+        yield tracker
     finally:
-        ray.shutdown()
+        with stages.during("ending Ray"):
+            ray.shutdown()
 
 
-def _open_tracker(prepared: Prepared) -> "Tracker":
-    from perft.tracking import Tracker  # noqa: PLC0415 - MLflow is slow to import
-
+def _open_tracker(prepared: Prepared, tell: Callable[[str], None]) -> Tracker:
     settings = prepared.settings
-    return Tracker.open(
-        settings.tracking_uri,
+    begin = Tracker.resume if prepared.resume else Tracker.start
+    return begin(
+        prepared.tracking_uri,
+        prepared.search,
         settings.name,
-        storage=prepared.search.place,
-        resume=prepared.resume,
-        params=settings.to_json(),
-        tags={"perft.space": settings.space, "perft.base": settings.base_model or "embedded"},
+        settings.to_json(),
+        tell=tell,
+        later=later_by(settings),
     )
 
 
-def _search_on(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Console) -> Scores:
+def _ledger(prepared: Prepared, tracker: Tracker) -> Ledger:
+    return Ledger(prepared.search, tracker, prepared.settings.max_steps)
+
+
+def _catch_up(prepared: Prepared, stages: Stages) -> None:
+    """Sends what MLflow has not of a search that has ended; it has ended all the same."""
+    try:
+        with stages.during("sending to MLflow what it has not of the search"):
+            sync(prepared.search, prepared.settings, prepared.tracking_uri, stages.say)
+    except PerftError as error:
+        stages.say(f"its runs in MLflow are not complete: {error}")
+
+
+def _search_on(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
     """Searches, and goes on from what is saved when the meeting point has died."""
     for _ in range(MEETING_POINTS - 1):
         try:
-            return _search(prepared, shape, ledger, console)
+            return _search(prepared, shape, ledger, stages)
         except _MeetingLostError:
-            console.print("the meeting point died; the search goes on from what is saved")
+            stages.say("the meeting point died; the search goes on from what is saved")
             ledger.entries.clear()  # everything is told once more
-    return _search(prepared, shape, ledger, console)
+    return _search(prepared, shape, ledger, stages)
 
 
 class _MeetingLostError(SearchError):
     """The meeting point has died, and with it what it knew."""
 
 
-def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Console) -> Scores:
+def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
     settings = prepared.settings
-    with _worker_groups(prepared, shape) as groups:
-        view = View(
-            console,
-            settings.num_trials,
-            settings.max_steps,
-            ledger.entries,
-            lambda: ray.get(groups.meeting.status.remote())["steps"],
-        )
+    with _worker_groups(prepared, shape, stages) as groups:
+        view = View(stages, settings.num_trials, settings.max_steps, ledger.entries, groups.steps)
         with view.running():
-            view.stage("starting the worker groups")
             compiles = settings.compile or (settings.compile is None and shape.use_gpu)
-            for told in ((_announce, (groups, view, compiles)), (_relay_notes, (groups, view))):
+            for told in ((announce, (groups, view, compiles)), (_relay_notes, (groups, view))):
                 threading.Thread(target=told[0], args=told[1], daemon=True).start()
             follow = Follow(ledger, view, groups.meeting, settings.num_trials)
             try:
@@ -217,26 +229,8 @@ def _relay_notes(groups: WorkerGroups, view: View) -> None:
                 view.note(text)
 
 
-def _announce(groups: WorkerGroups, view: View, compiles: bool) -> None:
-    """Says when the bases are loaded, and what is waited for if that takes long.
-
-    Ends with the meeting point, if that is sooner.
-    """
-    with contextlib.suppress(ray.exceptions.RayError):
-        ready = groups.meeting.all_ready.remote()
-        if not ray.wait([ready], timeout=PATIENCE_SECONDS)[0]:
-            started, shape = ray.get(groups.meeting.status.remote())["started"], groups.shape
-            if started < shape.groups:
-                view.stage(
-                    f"{started} of {shape.groups} worker groups have found room on the cluster"
-                    f"{', and train for all' if started else ''}; each needs {shape.needs}"
-                )
-        ray.get(ready)
-        view.stage(f"training{'; the first steps compile the base' if compiles else ''}")
-
-
 @contextlib.contextmanager
-def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGroups]:
+def _worker_groups(prepared: Prepared, shape: GroupShape, stages: Stages) -> Iterator[WorkerGroups]:
     settings = prepared.settings
     groups = WorkerGroups(
         shape,
@@ -261,7 +255,8 @@ def _worker_groups(prepared: Prepared, shape: GroupShape) -> Iterator[WorkerGrou
         patience = 0.0
         raise
     finally:
-        groups.stop(patience)
+        with stages.during("ending the worker groups"):
+            groups.stop(patience)
 
 
 def _scores(groups: WorkerGroups, ledger: Ledger, view: View) -> Scores:

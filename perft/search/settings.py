@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,8 @@ from perft.config.checks import (
 )
 from perft.config.typed import read_fields, typed
 from perft.errors import ConfigError, SearchError
+from perft.home import TRACKING_URI, default_tracking_uri
+from perft.masking import MASK
 from perft.searches import SEARCH_FILE
 from perft.selection import read_record
 from perft.storage import Storage
@@ -38,6 +41,26 @@ def _version(package: str) -> str:
         return perft.__version__  # run from its source tree, without being installed
 
 
+def _require_gpus(per_worker: float | None, workers: int) -> None:
+    """Checks how many GPUs a worker is to have, of so many in a group.
+
+    Raises:
+        ConfigError: if workers cannot train so.
+    """
+    if per_worker is None or per_worker == 0:
+        return
+    if not 0 < per_worker <= 1:
+        raise ConfigError(
+            f"gpus_per_worker is {per_worker:g}, wanted 0 for CPUs, 1, or a part of one: a worker "
+            "trains on one GPU; a larger base is shared among more --workers-per-group"
+        )
+    if per_worker < 1 and workers > 1:
+        raise ConfigError(
+            f"gpus_per_worker is {per_worker:g}, and the {workers} workers of a group cannot share "
+            "a GPU; make it 1, or --workers-per-group 1"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
     """One search.
@@ -51,14 +74,16 @@ class SearchSettings:
         data: None for the embedded task, else a directory in the LLM-Adapters layout.
         data_fingerprint: tells the data from any other.
         validation_size: validation examples.
-        storage: the place that holds searches.
-        tracking_uri: MLflow's.
+        storage: the place that holds searches, without passwords and keys.
+        tracking_uri: MLflow's, as `storage`.
         num_trials: trials in all.
         max_steps: optimiser steps of a full-length trial.
         rungs: steps after which a trial reports; the last is `max_steps`.
         groups: worker groups; None until the search has seen its cluster.
         workers_per_group: processes that share one base.
         slots: trials that one group trains together; None as for `groups`.
+        gpus_per_worker: one, a part of one that lone workers share, or 0 for CPUs; None as for
+            `groups`.
         seed: seeds the proposals, the adapters and the order of the data.
         dtype: dtype of the base, or "auto".
         experts: how the base's experts are computed, as `load_base` takes it.
@@ -92,6 +117,7 @@ class SearchSettings:
     checkpointing: bool = False
     compile: bool | None = None
     rung_accuracy: bool = True
+    gpus_per_worker: float | None = None
     versions: Mapping[str, str] = field(default_factory=installed_versions)
     space_code: Mapping[str, str] = field(default_factory=dict)
 
@@ -107,6 +133,7 @@ class SearchSettings:
             raise ConfigError(
                 f"rungs must ascend from at least 1 to max_steps, found {shown(list(self.rungs))}"
             )
+        _require_gpus(self.gpus_per_worker, self.workers_per_group)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as a dictionary of JSON values."""
@@ -138,3 +165,19 @@ class SearchSettings:
                 f"{', '.join(unknown)}; go on with the search by the version that began it"
             )
         return read_fields(cls, flat)
+
+
+def tracking_uri_of(settings: SearchSettings) -> str:
+    """Where the runs of a search go that was started before: MLFLOW_TRACKING_URI, if it is set.
+
+    Raises:
+        SearchError: if they lie where a login is needed, which is kept nowhere.
+    """
+    if os.environ.get(TRACKING_URI):
+        return default_tracking_uri()
+    if MASK in settings.tracking_uri:
+        raise SearchError(
+            f"the runs of search {settings.name!r} are in {settings.tracking_uri}, whose login is "
+            f"kept nowhere; set {TRACKING_URI} to that place, with the login"
+        )
+    return settings.tracking_uri

@@ -1,21 +1,190 @@
-"""How the worker groups of a search lie on the machines of a cluster that is up."""
+"""How the worker groups of a search lie on the machines of a cluster that is up, or comes up."""
 
+import contextlib
+import dataclasses
+import math
+import time
 from collections.abc import Sequence
 
-from perft.packing.groups import SLOTS_ON_A_GPU, GroupShape, fit_to_cluster
-from perft.packing.machines import Node, gpu_memory
+from perft.errors import SearchError
+from perft.packing.machines import (
+    Node,
+    alive_nodes,
+    asked_for,
+    free_on,
+    gpu_memory,
+    gpus_to_come,
+)
+from perft.packing.shape import (
+    SLOTS_ON_A_GPU,
+    GroupShape,
+    fit_to_cluster,
+    has_gpu,
+    kind_of,
+)
 from perft.search.prepare import Prepared
+from perft.search.settings import SearchSettings
+from perft.search.stages import Stages
+
+BOOT_SECONDS = 60.0
+"""Time for machines of the user's cluster that may just be coming up."""
+
+LOOK_SECONDS = 1.0
+"""How often it is looked whether machines have come up."""
+
+AGAIN_SECONDS = 60.0
+"""How often the user hears that they are still waited for."""
+
+SWITCH = "--gpus-per-worker"
 
 
-def shape_on(prepared: Prepared, nodes: Sequence[Node]) -> GroupShape:
-    """How the worker groups lie on the machines of the cluster, which is up."""
-    settings = prepared.settings
-    slots = settings.slots
-    if slots is None and any(node["Resources"].get("GPU", 0) >= 1 for node in nodes):
-        slots = _slots_on_gpus(prepared, gpu_memory(nodes))
-    resources = [node["Resources"] for node in nodes]
-    return fit_to_cluster(
-        settings.groups, settings.workers_per_group, slots, resources, settings.num_trials
+def shape_on(prepared: Prepared, stages: Stages, *, joined: bool) -> tuple[GroupShape, list[Node]]:
+    """How the worker groups lie on the machines of the cluster, and which these are.
+
+    On a cluster of the user's, machines may still come up: there an autoscaler hears what is
+    needed, which is waited for; without end where the user has said what workers are to have, or
+    has said so when the search was started, or where nothing is up that could hold one.
+
+    Args:
+        prepared: the search.
+        stages: what the user reads.
+        joined: whether the cluster is the user's, which may grow.
+
+    Raises:
+        SearchError: if the search does not fit.
+    """
+    settings, nodes = prepared.settings, alive_nodes()
+    gpus = settings.gpus_per_worker
+    if gpus is None and joined and not _have_gpus(nodes):
+        gpus = _to_come(stages)
+    patience = BOOT_SECONDS if joined else 0.0
+    if joined and (gpus or settings.gpus_per_worker is not None or not _have_cpus(nodes)):
+        patience = math.inf
+    shape, nodes = _when_there(settings, nodes, gpus, patience, stages)
+    _tell_kinds(shape, nodes, stages)
+    if settings.slots is None and shape.use_gpu:
+        kind = [node for node in nodes if shape.accelerator in ("", kind_of(node["Resources"]))]
+        with stages.during("asking the machines for their GPUs' memory"):
+            memory = int(gpu_memory(kind) * shape.gpus)
+        with stages.during("planning how many trials a GPU holds"):
+            shape = dataclasses.replace(shape, slots=_slots_on_gpus(prepared, memory))
+    return shape, nodes
+
+
+def _have_gpus(nodes: Sequence[Node]) -> bool:
+    return any(has_gpu(node["Resources"]) for node in nodes)
+
+
+def _have_cpus(nodes: Sequence[Node]) -> bool:
+    return any(node["Resources"].get("CPU", 0) >= 1 for node in nodes)
+
+
+def _to_come(stages: Stages) -> float:
+    """GPUs per worker on a cluster of the user's that has none now."""
+    if gpus_to_come():
+        stages.say(
+            "no machine has a GPU yet, and the cluster's autoscaler can bring some up: they are "
+            f"asked for ({SWITCH} 0 trains on CPUs)"
+        )
+        return 1.0
+    stages.say(
+        "no machine of the cluster has a GPU: training on CPUs (where an autoscaler can bring up "
+        f"machines with GPUs, {SWITCH} 1 asks it to, and waits for them)"
+    )
+    return 0.0
+
+
+def _when_there(
+    settings: SearchSettings,
+    nodes: list[Node],
+    gpus: float | None,
+    patience: float,
+    stages: Stages,
+) -> tuple[GroupShape, list[Node]]:
+    """Once all groups fit; or one of them on GPUs that are waited for: the others find room later.
+
+    Raises:
+        SearchError: if they do not fit after so many seconds.
+    """
+    wanted = GroupShape(
+        groups=settings.groups or 1,
+        workers=settings.workers_per_group,
+        slots=1,
+        gpus=gpus or 0.0,
+        cpus=1,
+    )
+    start, said = time.monotonic(), -math.inf
+    with contextlib.ExitStack() as asking:
+        while True:
+            try:
+                return _fit(settings, nodes, gpus, some=bool(gpus and patience)), nodes
+            except SearchError as error:
+                if time.monotonic() - start >= patience:
+                    raise _with_a_way_out(error, gpus, nodes) from error
+            if said < start:
+                asking.enter_context(asked_for(wanted))
+            if time.monotonic() - said >= AGAIN_SECONDS:
+                said = time.monotonic()
+                stages.say(_waiting(wanted, free_on(nodes), patience))
+            time.sleep(LOOK_SECONDS)
+            nodes = alive_nodes()
+
+
+def _waiting(wanted: GroupShape, found: str, patience: float) -> str:
+    return (
+        f"waiting for machines that come up: {wanted.groups} worker groups need {wanted.needs} "
+        f"each, the cluster has {found}; "
+        + ("Ctrl-C ends this" if math.isinf(patience) else f"it ends after {patience:.0f} s")
+        + "; fewer --groups or --workers-per-group need less"
+        + (f", and {SWITCH} 0 trains on CPUs" if wanted.gpus else "")
+    )
+
+
+def _with_a_way_out(error: SearchError, gpus: float | None, nodes: Sequence[Node]) -> SearchError:
+    if gpus and not _have_gpus(nodes):
+        return SearchError(
+            f"the search is to train on GPUs, and no machine has one; {SWITCH} 0 trains on CPUs"
+        )
+    return error
+
+
+def _fit(
+    settings: SearchSettings, nodes: Sequence[Node], gpus: float | None, *, some: bool
+) -> GroupShape:
+    """The shape on these machines; with `some`, it is enough that they hold one of the groups."""
+
+    def fit(groups: int | None) -> GroupShape:
+        return fit_to_cluster(
+            groups,
+            settings.workers_per_group,
+            settings.slots,
+            [node["Resources"] for node in nodes],
+            settings.num_trials,
+            gpus=gpus,
+        )
+
+    try:
+        return fit(settings.groups)
+    except SearchError:
+        if not some or settings.groups is None:
+            raise
+    return dataclasses.replace(fit(1), groups=settings.groups)
+
+
+def _tell_kinds(shape: GroupShape, nodes: Sequence[Node], stages: Stages) -> None:
+    """Says which GPUs are taken where there are several kinds."""
+    kinds = {kind_of(node["Resources"]) for node in nodes if has_gpu(node["Resources"])}
+    if not shape.use_gpu or len(kinds) < 2:
+        return
+    names = ", ".join(sorted(kind or "unknown" for kind in kinds))
+    stages.say(
+        f"the cluster has several kinds of GPUs ({names}); the search trains on "
+        + (
+            f"{shape.accelerator} alone, so that all trials are computed alike"
+            if shape.accelerator
+            else "all of them, none having room for all groups: trials repeat up to rounding, and "
+            "the smallest memory is planned with"
+        )
     )
 
 

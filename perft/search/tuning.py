@@ -8,6 +8,7 @@ import ray
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import ASHAScheduler
 
 from perft.errors import SearchError
@@ -27,6 +28,11 @@ THIN_TRIAL_FAILURES = 2
 
 THIN_TRIAL_RESOURCES = {"cpu": 0, "memory": 1_000_000}
 """No CPU: the worker groups have them all. Ray wants something in a request."""
+
+# Tune hands the user's keys on to trials, and Ray writes them into its logs; thin trials need none.
+class_cache.ENV_VARS_TO_PROPAGATE = {
+    name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
+}
 
 TUNE_FOLDER, OPTUNA_FILE = "tune", "optuna.journal"
 

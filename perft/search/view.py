@@ -1,15 +1,15 @@
 """What a user watches while a search runs: one live table, or plain lines in a job's log."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from perft.search.ledger import Entry
+from perft.search.stages import Stages
 from perft.selection import describe, merit, stated
 from perft.trial import Report
 
@@ -21,7 +21,7 @@ class View:
     """Shows the trials of one search.
 
     Args:
-        console: where to.
+        stages: where to, and since when.
         num_trials: trials of the search.
         max_steps: a full-length trial's steps.
         entries: the ledger's trials, by number; read, never changed.
@@ -30,18 +30,18 @@ class View:
 
     def __init__(
         self,
-        console: Console,
+        stages: Stages,
         num_trials: int,
         max_steps: int,
         entries: Mapping[int, Entry],
         steps: Callable[[], Mapping[int, int]],
     ) -> None:
-        self._console = console
+        self._stages = stages
+        self._console = stages.console
         self._num_trials = num_trials
         self._max_steps = max_steps
         self._entries = entries
         self._steps = steps
-        self._started = time.monotonic()
         self._stage = ""
         self._live: Live | None = None
 
@@ -114,10 +114,9 @@ class View:
         )
 
     def _headline(self) -> str:
-        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
         entries = list(self._entries.values())  # the search may add one meanwhile
         done = sum(entry.outcome is not None for entry in entries)
-        parts = [f"{minutes}:{seconds:02d}", f"{done}/{self._num_trials} trials", self._stage]
+        parts = [self._stages.clock, f"{done}/{self._num_trials} trials", self._stage]
         complete = [entry for entry in entries if entry.outcome == "complete"]
         if complete:
             best = max(complete, key=lambda entry: merit(entry.reports[-1]))
@@ -126,10 +125,7 @@ class View:
 
     def _line(self, text: str) -> None:
         if self._live is None:
-            minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-            self._console.print(
-                f"[{minutes}:{seconds:02d}] {text}", highlight=False, markup=False, soft_wrap=True
-            )
+            self._stages.say(text)
 
 
 def _accuracy(report: Report, before: str = "", after: str = "") -> str:

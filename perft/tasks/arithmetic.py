@@ -102,6 +102,7 @@ def _example(row: Row, answer: str) -> Example:
         prompt=alpaca(row.required("instruction"), row.text("input")),
         completion=row.text("output") or f"The answer is {answer}.",
         answer=answer,
+        where=row.where,
     )
 
 

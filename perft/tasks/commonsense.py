@@ -63,6 +63,7 @@ def _example(row: Row, answer: str) -> Example:
         completion=f" {answer}",
         answer=answer,
         choices=tuple(f" {choice}" for choice in choices),
+        where=row.where,
     )
 
 

@@ -235,7 +235,7 @@ class _ExampleOf:
             ]
         except ValueError as error:
             raise DataError(f"{row.where} has {error}") from error
-        return Example(prompt, written[0], answer, tuple(written[1:]))
+        return Example(prompt, written[0], answer, tuple(written[1:]), row.where)
 
 
 def _try(own: OwnTask, label: str) -> None:

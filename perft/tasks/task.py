@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -23,12 +23,14 @@ class Example:
         answer: the label that an extracted answer is compared with.
         choices: the completions that likelihood compares, the right one among them; empty where
             there is no choice.
+        where: the file or dataset and the row that it is of, for messages; empty where it was made.
     """
 
     prompt: str
     completion: str
     answer: str
     choices: tuple[str, ...] = ()
+    where: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,16 @@ class Task:
     validation: Split
     tests: tuple[Split, ...]
 
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """All of them."""
+        return self.train, self.validation, *self.tests
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 over every example of every split, in hexadecimal."""
         digest = hashlib.sha256()
-        for split in (self.train, self.validation, *self.tests):
+        for split in self.splits:
             rows = [[e.prompt, e.completion, e.answer, *e.choices] for e in split.examples]
             digest.update(json.dumps([split.name, split.scorer.protocol, rows]).encode())
         return digest.hexdigest()

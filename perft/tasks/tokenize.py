@@ -4,8 +4,9 @@ Invariant: an answer is never cut at its beginning and never loses a token while
 has more than one.
 
 Prompt and completion are tokenised separately and then joined, so that generation continues from
-exactly the ids that training saw. A beginning-of-sequence token is put first when the tokenizer
-itself puts one, and counts as part of the prompt.
+exactly the ids that training saw. Whatever the tokenizer itself puts before a text comes first (one
+token, several, or none) and counts as part of the prompt. What it puts after a text ends training
+rows alone, with end of sequence after it if that is not its last: a prompt is to be continued.
 """
 
 from array import array
@@ -19,15 +20,12 @@ import numpy.typing as npt
 from perft.errors import BaseModelError, ConfigError
 from perft.tasks.task import Example
 
+_PROBES = ("1", "ab c", "Yes: 27.")
 _CHUNK = 2048  # texts per call: a fast tokenizer's own records take far more room than the ids
 
 
 class Tokenizer(Protocol):
     """What is used of a Hugging Face tokenizer."""
-
-    @property
-    def bos_token_id(self) -> int | None:
-        """Id of the beginning-of-sequence token."""
 
     @property
     def eos_token_id(self) -> int | None:
@@ -37,6 +35,14 @@ class Tokenizer(Protocol):
         self, text: list[str], *, add_special_tokens: bool, verbose: bool
     ) -> Mapping[str, list[list[int]]]:
         """Tokenises texts; the ids are under "input_ids"."""
+
+
+@dataclass(frozen=True)
+class Affixes:
+    """Ids that a tokenizer puts before and after every text."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,25 +98,21 @@ def tokenize(
         BaseModelError: when the tokenizer has no end-of-sequence token.
         ConfigError: when `max_length` has no room for one token each of prompt and completion.
     """
-    eos = tokenizer.eos_token_id
-    if eos is None:
-        raise BaseModelError(
-            "the base's tokenizer has no end-of-sequence token; set eos_token in its "
-            "tokenizer_config.json"
-        )
-    bos = _bos(tokenizer)
-    room = _room("max_length", max_length, len(bos), 2)
-    prompts = _encode([example.prompt for example in examples], tokenizer)
-    completions = _encode([example.completion for example in examples], tokenizer)
+    eos = require_eos(tokenizer)
+    around = affixes(tokenizer)
+    start, end = list(around.before), ending(around, eos) if ends else []
+    room = _room("max_length", max_length, len(start), 2)
+    prompts = encode([example.prompt for example in examples], tokenizer)
+    completions = encode([example.completion for example in examples], tokenizer)
     ids, lengths, prompt_lengths, truncated = array("i"), [], [], 0
     for prompt, completion in zip(prompts, completions, strict=True):
-        answer = [*completion, eos] if ends else completion
+        answer = [*completion, *end]
         kept_answer = answer[: room - min(1, len(prompt))]
         kept_prompt = _end(prompt, room - len(kept_answer))
         truncated += len(prompt) + len(answer) > room
-        ids.extend([*bos, *kept_prompt, *kept_answer])
-        lengths.append(len(bos) + len(kept_prompt) + len(kept_answer))
-        prompt_lengths.append(len(bos) + len(kept_prompt) if loss_on == "answer" else 0)
+        ids.extend([*start, *kept_prompt, *kept_answer])
+        lengths.append(len(start) + len(kept_prompt) + len(kept_answer))
+        prompt_lengths.append(len(start) + len(kept_prompt) if loss_on == "answer" else 0)
     return _rows(ids, lengths, prompt_lengths, truncated)
 
 
@@ -124,14 +126,14 @@ def tokenize_prompts(
     Raises:
         ConfigError: when `max_prompt_length` has no room for one token of the prompt.
     """
-    bos = _bos(tokenizer)
-    room = _room("max_prompt_length", max_prompt_length, len(bos), 1)
+    start = affixes(tokenizer).before
+    room = _room("max_prompt_length", max_prompt_length, len(start), 1)
     ids, lengths, truncated = array("i"), [], 0
-    for prompt in _encode([example.prompt for example in examples], tokenizer):
+    for prompt in encode([example.prompt for example in examples], tokenizer):
         kept = _end(prompt, room)
         truncated += len(kept) < len(prompt)
-        ids.extend([*bos, *kept])
-        lengths.append(len(bos) + len(kept))
+        ids.extend([*start, *kept])
+        lengths.append(len(start) + len(kept))
     return _rows(ids, lengths, lengths, truncated)
 
 
@@ -150,26 +152,65 @@ def tokenize_choices(
 def longest_choice(examples: Sequence[Example], tokenizer: Tokenizer) -> int:
     """Tokens of the longest choice there is; 0 where there are none."""
     texts = sorted({choice for example in examples for choice in example.choices})
-    return max(map(len, _encode(texts, tokenizer)), default=0)
+    return max(map(len, encode(texts, tokenizer)), default=0)
 
 
-def _bos(tokenizer: Tokenizer) -> list[int]:
-    """The beginning-of-sequence id, when the tokenizer puts one before a text by itself."""
-    bos = tokenizer.bos_token_id
-    probe = tokenizer(["1"], add_special_tokens=True, verbose=False)["input_ids"][0]
-    return [bos] if bos is not None and probe[:1] == [bos] else []
+def affixes(tokenizer: Tokenizer) -> Affixes:
+    """What the tokenizer puts around a text, found by having it tokenise some.
+
+    Raises:
+        BaseModelError: when that depends on the text.
+    """
+    bare = list(encode(list(_PROBES), tokenizer))
+    whole = tokenizer(list(_PROBES), add_special_tokens=True, verbose=False)["input_ids"]
+    found: set[Affixes] | None = None
+    for inner, outer in zip(bare, whole, strict=True):
+        possible = {
+            Affixes(tuple(outer[:start]), tuple(outer[start + len(inner) :]))
+            for start in range(len(outer) - len(inner) + 1)
+            if outer[start : start + len(inner)] == inner
+        }
+        found = possible if found is None else found & possible
+    if not found:
+        raise BaseModelError(
+            "the base's tokenizer puts tokens around a text that depend on the text: it makes "
+            f"{whole} of {list(_PROBES)} and {bare} without special tokens; wanted the same ids "
+            "between the same special ones"
+        )
+    # Where no probe has a token of its own, what is put around it is taken to come before.
+    return max(found, key=lambda around: len(around.before))
 
 
-def _room(name: str, limit: int, bos: int, least: int) -> int:
-    if limit < bos + least:
-        raise ConfigError(f"{name} must be at least {bos + least} for this base, found {limit}")
-    return limit - bos
+def ending(around: Affixes, eos: int) -> tuple[int, ...]:
+    """What ends a training row: what the tokenizer puts after a text, and end of sequence."""
+    return around.after if around.after[-1:] == (eos,) else (*around.after, eos)
 
 
-def _encode(texts: list[str], tokenizer: Tokenizer) -> Iterator[list[int]]:
+def require_eos(tokenizer: Tokenizer) -> int:
+    """The id of the end-of-sequence token.
+
+    Raises:
+        BaseModelError: when the tokenizer has none.
+    """
+    if tokenizer.eos_token_id is None:
+        raise BaseModelError(
+            "the base's tokenizer has no end-of-sequence token; set eos_token in its "
+            "tokenizer_config.json"
+        )
+    return tokenizer.eos_token_id
+
+
+def encode(texts: list[str], tokenizer: Tokenizer) -> Iterator[list[int]]:
+    """The ids of each text, with nothing put around it."""
     for start in range(0, len(texts), _CHUNK):
         chunk = texts[start : start + _CHUNK]
         yield from tokenizer(chunk, add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def _room(name: str, limit: int, start: int, least: int) -> int:
+    if limit < start + least:
+        raise ConfigError(f"{name} must be at least {start + least} for this base, found {limit}")
+    return limit - start
 
 
 def _end(ids: list[int], size: int) -> list[int]:

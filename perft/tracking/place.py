@@ -1,113 +1,127 @@
-"""Where runs are recorded: a SQLite file or an MLflow server, opened and proven usable.
+"""Where runs are recorded, and whether they can be: found out within seconds, without MLflow.
 
-A place that cannot be used is found out within seconds and named; MLflow by itself would retry
-for minutes.
+MLflow takes seconds to import, and tries a place that cannot be used for minutes.
 """
 
+import configparser
 import contextlib
-import logging
-import sqlite3
-import urllib.error
-import urllib.request
+import os
+import queue
+import shlex
+import threading
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from filelock import FileLock
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-
-from perft.errors import StorageError
+from perft.errors import StorageError, first_line
 from perft.home import sqlite_path
+from perft.masking import masked
+from perft.tracking.server import is_server, require_server
+from perft.tracking.sqlite import require_sqlite
 
-EXPERIMENT = "perft"
-_LOCK_SECONDS = 60.0
-_SERVER_SECONDS = 10.0
+SECONDS = 8.0
+"""Time for a place to show that it can be used."""
+
+_DATABASES = ("postgresql", "mysql", "mssql")
+_WANTED = (
+    "set MLFLOW_TRACKING_URI to a running MLflow server, or to "
+    "sqlite:////<absolute path>/mlflow.db in a folder you can write to"
+)
 
 
 @contextlib.contextmanager
 def place_errors(tracking_uri: str) -> Iterator[None]:
-    """Turns what MLflow raises into a `StorageError` that names the place."""
+    """Turns whatever goes wrong with a place into a `StorageError` of one line that names it.
+
+    MLflow, its databases and its plug-ins raise errors of their own of every kind.
+    """
     try:
         yield
     except StorageError:
         raise
-    except (MlflowException, OSError, sqlite3.Error) as error:
+    except Exception as error:
+        # What cannot make sense of an address quotes a piece of it, which may be of a password.
+        has_login = masked(tracking_uri) != tracking_uri and isinstance(error, ValueError)
+        why = "the address cannot be read" if has_login else masked(first_line(error))
         raise StorageError(
-            f"cannot record runs in {tracking_uri}: {error}; set MLFLOW_TRACKING_URI to a running "
-            "MLflow server, or to sqlite:////<absolute path>/mlflow.db in a folder you can write to"
+            f"cannot record runs in {masked(tracking_uri)}: {why}; {_WANTED}"
         ) from error
 
 
-def connect(tracking_uri: str) -> tuple[MlflowClient, str]:
-    """A client of the store, made when it is not there yet, and the id of perft's experiment.
-
-    Searches that start at the same moment on one new SQLite file wait for each other.
+def require_usable(tracking_uri: str) -> None:
+    """Checks that runs can be recorded in a place.
 
     Raises:
-        StorageError: when the store cannot be reached or written.
+        StorageError: if it does not answer, cannot be written, asks for a login, needs what is not
+            installed, or is none; within `SECONDS`.
     """
+    answers: queue.SimpleQueue[StorageError | None] = queue.SimpleQueue()
+
+    def look() -> None:
+        try:
+            with place_errors(tracking_uri):
+                _check(tracking_uri)
+        except StorageError as error:
+            answers.put(error)
+        else:
+            answers.put(None)
+
+    threading.Thread(target=look, daemon=True).start()
     with place_errors(tracking_uri):
-        path = sqlite_path(tracking_uri)
-        if path is None:
-            _require_answer(tracking_uri)
-            client = MlflowClient(tracking_uri)
-            return client, _experiment(client, None)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock", timeout=_LOCK_SECONDS):
-            _require_writable(path)
-            with _quiet():
-                client = MlflowClient(tracking_uri)
-                # MLflow's own default for artifacts is relative to the working directory.
-                return client, _experiment(client, (path.parent / "mlartifacts").as_uri())
+        try:
+            found = answers.get(timeout=SECONDS)
+        except queue.Empty:
+            raise TimeoutError(f"no answer within {SECONDS:.0f} seconds") from None
+    if found is not None:
+        raise found
 
 
 def where_to_look(tracking_uri: str) -> str:
     """What a user opens to see the runs: a server's address, or the command that starts one."""
-    if tracking_uri.startswith(("http://", "https://")):
-        return tracking_uri
-    return f"mlflow ui --backend-store-uri {tracking_uri}"
+    shown = masked(tracking_uri)
+    if is_server(shown):
+        return shown
+    return f"mlflow ui --backend-store-uri {shlex.quote(shown)}"
 
 
-def _experiment(client: MlflowClient, artifacts: str | None) -> str:
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is None:
-        try:
-            return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts))
-        except MlflowException:
-            # Another search may have been faster.
-            found = client.get_experiment_by_name(EXPERIMENT)
-            if found is None:
-                raise
-    if found.lifecycle_stage != "active":
-        raise StorageError(
-            f"the MLflow experiment {EXPERIMENT!r} is deleted; bring it back with `mlflow "
-            f"experiments restore --experiment-id {found.experiment_id}`, or use another store"
-        )
-    return str(found.experiment_id)
+def _check(tracking_uri: str) -> None:
+    scheme = tracking_uri.partition(":")[0].lower()
+    if (path := sqlite_path(tracking_uri)) is not None:
+        require_sqlite(path)
+    elif is_server(tracking_uri):
+        require_server(tracking_uri)
+    elif scheme.partition("+")[0] in _DATABASES:
+        _require_database(tracking_uri)
+    elif scheme == "databricks":
+        _require_databricks(tracking_uri)
+    elif scheme == "file" or ":" not in tracking_uri:
+        _require_file_store()
+    elif scheme not in entry_points(group="mlflow.tracking_store").names:
+        raise LookupError("there is no such kind of place")
 
 
-def _require_writable(path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_SECONDS)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
+def _require_database(tracking_uri: str) -> None:
+    from sqlalchemy import create_engine  # noqa: PLC0415 - slow to import, and few need it
 
-
-def _require_answer(tracking_uri: str) -> None:
-    """Any answer will do: whether it is MLflow's shows with the first call."""
-    if tracking_uri.startswith(("http://", "https://")):
-        # Any answer proves that something listens, a refusal too.
-        with contextlib.suppress(urllib.error.HTTPError):
-            urllib.request.urlopen(tracking_uri, timeout=_SERVER_SECONDS).close()  # noqa: S310
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences the notes on every migration of a store's schema."""
-    loggers = [logging.getLogger(name) for name in ("alembic", "mlflow.store.db.utils")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
     try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        engine = create_engine(tracking_uri)
+    except ImportError as error:
+        raise ImportError(f"its driver is not installed here ({error})") from error
+    engine.connect().close()
+
+
+def _require_databricks(tracking_uri: str) -> None:
+    """MLflow's own search for a login asks the machines of three clouds, which takes long."""
+    profile = tracking_uri.partition("://")[2]
+    file = Path(os.environ.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg").expanduser()
+    known = configparser.ConfigParser()
+    known.read(file)
+    if ":" not in profile and profile not in ("", known.default_section, *known.sections()):
+        raise LookupError(f"{file} has no profile {profile!r}")
+    if not (profile or known.defaults() or os.environ.get("DATABRICKS_HOST")):
+        raise LookupError(f"neither DATABRICKS_HOST nor a profile in {file} says where that is")
+
+
+def _require_file_store() -> None:
+    if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("true", "1"):
+        raise LookupError("MLflow no longer writes to folders of files")

@@ -1,268 +1,296 @@
-"""Records a search in MLflow while it runs, one parent run and one child run per trial.
+"""Records a search while it runs: in its folder, and from there in MLflow.
 
-Every call may be repeated, also by another process after a resume: what is already recorded is
-not recorded again. One process at a time records a search.
+Every call may be repeated, also by another process after a resume: what is recorded is not recorded
+again. One process at a time records a search.
 """
 
-import math
-import tempfile
-import time
-from collections.abc import Collection, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
-
-from perft.tracking.place import connect, place_errors
+from perft.errors import StorageError
+from perft.masking import masked
+from perft.storage import Storage
+from perft.tracking.records import FOLDER, SENT, Records, SearchRecord, Status, TrialRecord, now
+from perft.tracking.sender import PATIENCE_SECONDS, Sender, reason
 from perft.trial import AdapterSize, Report, TrialConfig, TrialResult
 
-SEARCH, STORAGE, TRIAL = "perft.search", "perft.storage", "perft.trial"
-VARIANT, OUTCOME, ON_FRONT = "perft.variant", "perft.outcome", "perft.front"
-_SIZE = "activated_parameters"  # recorded once per trial: its presence says that the sizes are
-_LOSS = "val_loss"  # part of every report, always finite: its steps are those recorded
-_LONGEST = 5000  # characters of a tag or parameter; MLflow refuses more than 6000
+if TYPE_CHECKING:
+    from perft.tracking.runs import Runs
 
-
-class _Child:
-    """What a trial's run holds already; `steps` is None until they are looked up."""
-
-    def __init__(self, run: Run, steps: set[int] | None) -> None:
-        self.run_id: str = run.info.run_id
-        self.configured = bool(run.data.params)
-        self.sized = _SIZE in run.data.metrics
-        self.outcome: str | None = run.data.tags.get(OUTCOME)
-        self.steps = steps
+_UNSAID_SECONDS = 1.0  # a wait that nobody needs to hear of
 
 
 class Tracker:
-    """The runs of one search.
+    """The record of one search. No call but `wait` waits for MLflow.
+
+    Args:
+        tracking_uri: MLflow's.
+        records: of the search.
+        runs: its runs, where they are open already.
+        tell: shows the user a line.
+        later: as `start` takes it.
 
     Raises:
-        StorageError: from every method, when the store does not take what it is given.
+        StorageError: from every method, when the search's folder cannot be written.
     """
 
-    def __init__(self, client: MlflowClient, tracking_uri: str, experiment: str, run: Run) -> None:
-        self.tracking_uri = tracking_uri
-        self.run_id: str = run.info.run_id
-        self._client = client
-        self._experiment = experiment
-        self._children: dict[int, _Child] = {}
+    def __init__(
+        self,
+        tracking_uri: str,
+        records: Records,
+        runs: "Runs | None",
+        tell: Callable[[str], None],
+        later: Callable[[], str],
+    ) -> None:
+        self._uri = tracking_uri
+        self._records = records
+        self._tell = tell
+        self._later = later
+        self._sender = Sender(
+            lambda: _open_runs(tracking_uri, records), runs, self._say_away, self._say_back
+        )
 
     @classmethod
-    def open(
+    def start(
         cls,
         tracking_uri: str,
-        search: str,
-        *,
-        storage: str,
-        resume: bool,
+        folder: Storage,
+        name: str,
         params: Mapping[str, Any],
-        tags: Mapping[str, str],
+        *,
+        tell: Callable[[str], None],
+        later: Callable[[], str],
     ) -> "Tracker":
-        """Starts the parent run of a search, or goes on with it.
+        """Begins the record of a new search.
 
         Args:
-            tracking_uri: an MLflow server or a SQLite file (`sqlite:////absolute/path`), which
-                is made when it is not there; artifacts of the latter lie beside it.
-            search: the search's name.
-            storage: the search's folder; with the name it tells searches apart.
-            resume: go on with the newest parent run of that search, if there is one.
-            params: what the search was asked to do; uploaded as `search.json`.
-            tags: further tags of the parent run.
+            tracking_uri: MLflow's; as `perft.tracking.runs.Runs` takes it.
+            folder: the search's folder.
+            name: the search's name.
+            params: what it was asked to do; uploaded as `search.json`.
+            tell: shows the user a line.
+            later: gives the command that completes the runs when the search has ended.
 
         Raises:
-            StorageError: when the store or its artifacts cannot be written.
+            StorageError: when MLflow, or the folder, cannot be written.
         """
-        client, experiment = connect(tracking_uri)
-        with place_errors(tracking_uri):
-            run = _newest_parent(client, experiment, search, storage) if resume else None
-            if run is None:
-                own = {SEARCH: search, STORAGE: storage}
-                run = client.create_run(experiment, run_name=search, tags={**tags, **own})
-            # Also proves, before any work is done, that artifacts can be stored.
-            client.log_dict(run.info.run_id, dict(params), "search.json")
-            tracker = cls(client, tracking_uri, experiment, run)
-            if resume:
-                client.update_run(run.info.run_id, status="RUNNING")
-                tracker._find_children()
+        records = Records(
+            folder, SearchRecord(name=name, place=masked(folder.place), params=params)
+        )
+        records.keep_search(records.search)
+        return cls(tracking_uri, records, _open_runs(tracking_uri, records), tell, later)
+
+    @classmethod
+    def resume(
+        cls,
+        tracking_uri: str,
+        folder: Storage,
+        name: str,
+        params: Mapping[str, Any],
+        *,
+        tell: Callable[[str], None],
+        later: Callable[[], str],
+    ) -> "Tracker":
+        """Goes on with the record of a search; takes the arguments of `start`.
+
+        All that its folder knows is sent once more, as far as MLflow has it not. An MLflow that
+        cannot be written now is told of, and tried again.
+
+        Raises:
+            StorageError: when the folder cannot be read or written.
+        """
+        records = Records.read(folder, _fresh(folder, name, params))
+        folder.delete(SENT)
+        records.keep_search(replace(records.search, status="RUNNING", ended=None))
+        runs = _try_runs(tracking_uri, records, tell, later)
+        tracker = cls(tracking_uri, records, runs, tell, later)
+        tracker._send_all()
         return tracker
 
+    @classmethod
+    def catch_up(
+        cls,
+        tracking_uri: str,
+        folder: Storage,
+        name: str,
+        params: Mapping[str, Any],
+        *,
+        tell: Callable[[str], None],
+        later: Callable[[], str],
+    ) -> "Tracker":
+        """Sends what the folder of a search that nobody runs knows; takes the arguments of `start`.
+
+        The runs of one that did not end are KILLED, when the last was heard of it.
+
+        Raises:
+            StorageError: when MLflow cannot be written, or the folder cannot be read or written.
+        """
+        records = Records.read(folder, _fresh(folder, name, params))
+        if records.search.status == "RUNNING":
+            ended = max(
+                [records.search.started, *(each.latest for each in records.trials.values())]
+            )
+            records.keep_search(replace(records.search, status="KILLED", ended=ended))
+        tracker = cls(tracking_uri, records, _open_runs(tracking_uri, records), tell, later)
+        tracker._send_all()
+        return tracker
+
+    def run_id(self, number: int) -> str:
+        """The trial's run; empty where MLflow has not been told of it yet."""
+        return self._sender.run_ids.get(number, "")
+
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Records the parent run's parameters; uploads them in full as `search.json`.
+        """Records what the search was asked to do, once all of it is known."""
+        self._records.keep_search(replace(self._records.search, params=params))
+        self._send_search()
 
-        What has changed since the search was started, as how many trials it has, only the file
-        says: MLflow's parameters never change.
-        """
-        with place_errors(self.tracking_uri):
-            known = self._client.get_run(self.run_id).data.params
-            new = {name: value for name, value in params.items() if name not in known}
-            self._client.log_batch(self.run_id, params=_params(new))
-            self._client.log_dict(self.run_id, dict(params), "search.json")
+    def start_trial(self, number: int, config: TrialConfig) -> None:
+        """A trial has begun."""
+        if number not in self._records.trials:
+            self._keep(TrialRecord(number=number, config=config, started=now()))
 
-    def start_trial(self, number: int, config: TrialConfig) -> str:
-        """The id of the trial's run, which is started if it is not there yet."""
-        with place_errors(self.tracking_uri):
-            child = self._children.get(number) or self._start(number, config.adapter.variant)
-            if not child.configured:
-                self._client.log_batch(child.run_id, params=_params(config.to_flat()))
-                child.configured = True
-        return child.run_id
+    def report(self, number: int, size: AdapterSize, report: Report) -> None:
+        """A trial has reached a rung; the first report of a step counts."""
+        trial = self._records.trials[number]
+        if all(known.step != report.step for _, known in trial.reports):
+            self._keep(replace(trial, size=size, reports=(*trial.reports, (now(), report))))
 
-    def log_size(self, number: int, size: AdapterSize) -> None:
-        """Records the parameter counts as metrics, so that they can be an axis of a plot."""
-        child = self._children[number]
-        if child.sized:
-            return
-        values = {
-            "trainable_parameters": size.trainable,
-            _SIZE: size.activated,
-            "trainable_percent": size.trainable_percent,
-            "activated_percent": size.activated_percent,
-        }
-        base = Param("base_activated_parameters", str(size.base_activated))
-        with place_errors(self.tracking_uri):
-            self._client.log_batch(child.run_id, metrics=_metrics(values, 0), params=[base])
-        child.sized = True
-
-    def report(self, number: int, report: Report) -> None:
-        """Records a report at its step; values that are not finite are left out."""
-        child = self._children[number]
-        with place_errors(self.tracking_uri):
-            if child.steps is None:
-                history = self._client.get_metric_history(child.run_id, _LOSS)
-                child.steps = {metric.step for metric in history}
-            if report.step not in child.steps:
-                self._client.log_batch(child.run_id, metrics=_metrics(_values(report), report.step))
-                child.steps.add(report.step)
-
-    def finish_trial(self, result: TrialResult, adapter: Mapping[str, bytes] | None = None) -> str:
-        """Ends the trial's run and returns its id; completes whatever is not recorded yet.
+    def end_trial(self, result: TrialResult, adapter: str = "") -> None:
+        """A trial has ended.
 
         Args:
-            result: how the trial ended, with all its reports.
-            adapter: the adapter's files by name, for a full-length trial.
+            result: how.
+            adapter: folder of its adapter in the search's folder, for a full-length trial.
         """
-        run_id = self.start_trial(result.number, result.config)
-        if result.size:
-            self.log_size(result.number, result.size)
-        for report in result.reports:
-            self.report(result.number, report)
-        child = self._children[result.number]
-        if child.outcome == result.outcome:
-            return run_id
-        tags = {OUTCOME: result.outcome, MLFLOW_RUN_NOTE: result.error[-_LONGEST:]}
-        with place_errors(self.tracking_uri):
-            if adapter:
-                self._upload(run_id, adapter, "adapter")
-            status = "FAILED" if result.outcome == "failed" else "FINISHED"
-            self._client.set_terminated(run_id, status)
-            # Last, because the outcome says that all the rest is recorded.
-            self._client.log_batch(run_id, tags=[RunTag(*tag) for tag in tags.items()])
-        child.outcome = result.outcome
-        return run_id
-
-    def log_scores(
-        self,
-        number: int,
-        scores: Mapping[str, tuple[int, int]],
-        predictions: Mapping[str, bytes],
-    ) -> None:
-        """Records test scores of a trial.
-
-        Args:
-            number: the trial's.
-            scores: correct and scored examples by name of the split.
-            predictions: uploaded to the trial's folder `predictions`, by name.
-        """
-        values: dict[str, float] = {}
-        for split, (correct, scored) in scores.items():
-            values[f"test_accuracy/{split}"] = correct / scored if scored else 0.0
-            values[f"test_correct/{split}"] = correct
-            values[f"test_scored/{split}"] = scored
-        run_id = self._children[number].run_id
-        with place_errors(self.tracking_uri):
-            known = self._client.get_run(run_id).data.metrics
-            new = {name: value for name, value in values.items() if name not in known}
-            self._client.log_batch(run_id, metrics=_metrics(new, 0))
-            self._upload(run_id, predictions, "predictions")
+        trial = self._records.trials[result.number]
+        if (trial.outcome, trial.error) != (result.outcome, result.error):
+            self._keep(
+                replace(
+                    trial,
+                    outcome=result.outcome,
+                    error=result.error,
+                    ended=now(),
+                    adapter=adapter,
+                )
+            )
 
     def finish(
-        self, *, front: Collection[int], files: Mapping[str, bytes], failed: bool = False
+        self,
+        status: Status,
+        *,
+        front: Collection[int] | None = None,
+        files: Collection[str] = (),
+        scores: Mapping[int, Mapping[str, tuple[int, int]]] | None = None,
+        predictions: Mapping[int, str] | None = None,
     ) -> None:
-        """Ends the parent run.
+        """The search has ended, and with it every trial that has not.
 
         Args:
+            status: how.
             front: numbers of the trials on the Pareto front; every trial is tagged with whether
-                it is one of them.
-            files: uploaded to the parent run, by name.
-            failed: the search did not do its work.
+                it is one of them; None to leave that as it is.
+            files: names of those in the search's folder that are uploaded to its run.
+            scores: correct and scored examples by trial and test split.
+            predictions: folders of what they were counted from, by trial.
         """
-        with place_errors(self.tracking_uri):
-            for number, child in self._children.items():
-                on_front = str(number in front).lower()
-                self._client.set_tag(child.run_id, ON_FRONT, on_front)
-            self._upload(self.run_id, files, None)
-            self._client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
-
-    def _start(self, number: int, variant: str) -> _Child:
-        tags = {MLFLOW_PARENT_RUN_ID: self.run_id, TRIAL: str(number), VARIANT: variant}
-        run = self._client.create_run(
-            self._experiment, run_name=f"{number:04d} {variant}", tags=tags
+        search = self._records.search
+        self._records.keep_search(
+            replace(
+                search,
+                status=status,
+                ended=search.ended or now(),
+                front=search.front if front is None else tuple(sorted(front)),
+                files=tuple(files),
+                scores=scores or {},
+                predictions=predictions or {},
+            )
         )
-        self._children[number] = _Child(run, set())
-        return self._children[number]
+        self._send_all()
 
-    def _find_children(self) -> None:
-        query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'"
-        token = None
-        while True:
-            page = self._client.search_runs([self._experiment], query, page_token=token)
-            self._children |= {int(run.data.tags[TRIAL]): _Child(run, None) for run in page}
-            token = page.token
-            if not token:
-                return
+    def wait(self, patience: float = PATIENCE_SECONDS) -> bool:
+        """Whether MLflow has all that is recorded: as `close`, but at once where it is away."""
+        return not self._sender.is_away and self._sender.wait(patience)
 
-    def _upload(self, run_id: str, files: Mapping[str, bytes], folder: str | None) -> None:
-        with tempfile.TemporaryDirectory() as place:
-            for name, data in files.items():
-                (Path(place) / name).write_bytes(data)
-            self._client.log_artifacts(run_id, place, folder)
+    def close(self, patience: float = PATIENCE_SECONDS) -> bool:
+        """Waits for MLflow to take what is recorded, but not for one that takes nothing.
+
+        Args:
+            patience: seconds in which nothing could be sent, after which it gives up and says so.
+
+        Returns:
+            Whether MLflow has all.
+        """
+        if not self._sender.wait(min(patience, _UNSAID_SECONDS)):
+            self._tell(f"sending MLflow the last records; it has {patience:.0f} s for each")
+        is_sent = self._sender.wait(patience)
+        self._sender.close()
+        if is_sent:
+            if self._records.search.status != "RUNNING":
+                self._records.folder.write(SENT, b"")
+        else:
+            place = f"{masked(self._records.folder.place)}/{FOLDER}"
+            self._tell(
+                f"MLflow at {masked(self._uri)} has not all records ({self._sender.why}); they are "
+                f"kept in {place}; send them when it answers, by: {self._later()}"
+            )
+        return is_sent
+
+    def send_files(self) -> None:
+        """Has the files of the search's run uploaded once more, as they have changed."""
+        self._send_search()
+
+    def _keep(self, trial: TrialRecord) -> None:
+        self._records.keep(trial)
+        self._send_trial(trial.number)
+
+    def _send_all(self) -> None:
+        for number in self._records.trials:
+            self._send_trial(number)
+        self._send_search()
+
+    def _send_trial(self, number: int) -> None:
+        trial, search = self._records.trials[number], self._records.search
+        self._sender.put(number, lambda runs: runs.send_trial(trial, search))
+
+    def _send_search(self) -> None:
+        search, trials = self._records.search, set(self._records.trials)
+        self._sender.put(None, lambda runs: runs.send_search(search, trials))
+
+    def _say_away(self) -> None:
+        self._tell(_away(self._uri, self._sender.why, self._later()))
+
+    def _say_back(self) -> None:
+        self._tell(f"MLflow at {masked(self._uri)} is back, and has all records")
 
 
-def _newest_parent(client: MlflowClient, experiment: str, search: str, storage: str) -> Run | None:
-    query = f"tags.`{SEARCH}` = '{search}'"
-    found = client.search_runs([experiment], query, order_by=["start_time DESC"])
-    return next((run for run in found if run.data.tags.get(STORAGE) == storage), None)
+def is_sent(folder: Storage) -> bool:
+    """Whether MLflow had all of a search when it ended, or was never to have it."""
+    return folder.exists(SENT) or not folder.exists(FOLDER)
 
 
-def _values(report: Report) -> dict[str, float]:
-    values = {
-        "train_loss": report.train_loss,
-        _LOSS: report.val_loss,
-        "lr": report.lr,
-        "tokens_per_second": report.tokens_per_second,
-    }
-    if report.scored:
-        values["accuracy"] = report.accuracy
-    if report.router_entropy is not None:
-        values["router_entropy"] = report.router_entropy
-    if report.router_load:
-        values["router_load_max"] = max(report.router_load)
-        values["router_load_min"] = min(report.router_load)
-        values |= {f"router_load/{expert}": load for expert, load in enumerate(report.router_load)}
-    return values
+def _fresh(folder: Storage, name: str, params: Mapping[str, Any]) -> SearchRecord:
+    return SearchRecord(name=name, place=masked(folder.place), params=params)
 
 
-def _metrics(values: Mapping[str, float], step: int) -> list[Metric]:
-    now = int(time.time() * 1000)
-    return [
-        Metric(name, float(value), now, step)
-        for name, value in values.items()
-        if math.isfinite(value)
-    ]
+def _open_runs(tracking_uri: str, records: Records) -> "Runs":
+    from perft.tracking.runs import Runs  # noqa: PLC0415 - MLflow is slow to import
+
+    return Runs(tracking_uri, records.folder, records.search)
 
 
-def _params(values: Mapping[str, Any]) -> list[Param]:
-    return [Param(name, str(value)[:_LONGEST]) for name, value in values.items()]
+def _try_runs(
+    tracking_uri: str, records: Records, tell: Callable[[str], None], later: Callable[[], str]
+) -> "Runs | None":
+    try:
+        return _open_runs(tracking_uri, records)
+    except StorageError as error:
+        tell(_away(tracking_uri, reason(error), later()))
+        return None
+
+
+def _away(tracking_uri: str, why: str, later: str) -> str:
+    return (
+        f"MLflow at {masked(tracking_uri)} takes no records ({why}); the search goes on, and sends "
+        f"them when it is back, or later by: {later}"
+    )

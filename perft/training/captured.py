@@ -36,7 +36,10 @@ class CapturedPass:
         self._host, self._pad, self._one = host, pad, one
         self._ranks = Ranks(device=host.model.device)
         self._checkpointing = checkpointing
-        self._trained = [t for name in one.names for t in host.tensors(name).values()]
+        tensors = {name: host.tensors(name) for name in one.names}
+        self._trained = [t for each in tensors.values() for t in each.values()]
+        self._keys = [(name, key) for name, each in tensors.items() for key in each]
+        self._absent: list[tuple[str, str]] = []
         self._batch: PackBatch | None = None
         self._targets = torch.ones(len(one.names), device=host.model.device)
         self._kept: list[Tensor] | None = None
@@ -63,6 +66,8 @@ class CapturedPass:
         assert self._kept is not None
         for tensor, gradient in zip(self._trained, self._kept, strict=False):
             tensor.grad = gradient
+        for name in self._one.names:
+            batches[name].optimizer.absent = [key for n, key in self._absent if n == name]
         # Copies: the next step writes where these are.
         return _measures_in(self._measures, [t.clone() for t in _tensors_of(self._measures)])
 
@@ -74,6 +79,7 @@ class CapturedPass:
             total, measures = objective(self._host, self._ranks, self._batch, targets)
             # Not `backward`: what adds up gradients belongs to the stream that it first ran on.
             found = torch.autograd.grad(total, self._trained, allow_unused=True)
+        self._absent = [k for k, found_k in zip(self._keys, found, strict=True) if found_k is None]
         gradients = [
             torch.zeros_like(tensor) if gradient is None else gradient
             for tensor, gradient in zip(self._trained, found, strict=True)

@@ -19,12 +19,13 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from perft.config import AdapterConfig
 from perft.errors import BaseModelError
 from perft.forward import AdapterRows, Row, pack_losses
 from perft.injection import AdapterHost
+from perft.models.auto import auto_class
 from perft.models.blocks import decoder_layers
 from perft.models.implementations import AUTO, use_rehearsable
 from perft.ranks import Ranks
@@ -111,9 +112,9 @@ def pack_memory(
     """
     names = {f"trial{i}": adapter for i, adapter in enumerate(adapters)}
     with torch.device("cpu"), FakeTensorMode():
-        model = AutoModelForCausalLM.from_config(
-            config, dtype=load.dtype, trust_remote_code=False
-        ).eval()
+        model = (
+            auto_class(config).from_config(config, dtype=load.dtype, trust_remote_code=False).eval()
+        )
         use_rehearsable(model, load.experts)
         host = AdapterHost(model)
         for name, adapter in names.items():

@@ -16,10 +16,14 @@ class AdapterOptimizer:
     Args:
         tensors: the adapter's parameters by key.
         config: weight decay and clipping.
+
+    Attributes:
+        absent: keys of the tensors that took no part in the last step.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], config: TrainingConfig) -> None:
         self._tensors = dict(tensors)
+        self.absent: list[str] = []
         self._clip_norm = config.clip_norm
         self._adamw = torch.optim.AdamW(
             self._tensors.values(), lr=config.lr, weight_decay=config.weight_decay, fused=True
@@ -27,10 +31,16 @@ class AdapterOptimizer:
 
     def gradients(self) -> list[Tensor]:
         """All gradients; a tensor that took no part in the step has zeros."""
-        for tensor in self._tensors.values():
-            if tensor.grad is None:
-                tensor.grad = torch.zeros_like(tensor)
+        self.absent = [key for key, tensor in self._tensors.items() if tensor.grad is None]
+        for key in self.absent:
+            self._tensors[key].grad = torch.zeros_like(self._tensors[key])
         return [tensor.grad for tensor in self._tensors.values() if tensor.grad is not None]
+
+    def not_finite(self) -> list[str]:
+        """Keys of the tensors whose gradient is not finite. Waits for the device."""
+        found = {key: t.grad for key, t in self._tensors.items() if t.grad is not None}
+        finite = torch.stack([gradient.isfinite().all() for gradient in found.values()])
+        return [key for key, fine in zip(found, finite.tolist(), strict=True) if not fine]
 
     def step(self, lr: float) -> None:
         """Clips the gradient by its norm, takes one step at rate `lr`, clears the gradient."""

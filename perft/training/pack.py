@@ -15,8 +15,10 @@ from perft.injection import AdapterHost
 from perft.models.load import Base
 from perft.ranks import Ranks
 from perft.tasks import Split, Task, TaskSource, to_record
+from perft.tasks.vocabulary import require_embeddings
 from perft.training.data import TaskRows
 from perft.training.evaluator import Evaluator
+from perft.training.guard import fault_of
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.running import RunningTrial
 from perft.training.shapes import room_for
@@ -47,6 +49,8 @@ class Pack:
 
     Raises:
         ConfigError: if a rank would have no validation example, or the base no room to answer.
+        DataError: if a text has a token that the base does not know.
+        BaseModelError: if tokenizer and base do not belong together.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Pack:
         rung_accuracy: bool = True,
         say: Callable[[str], None] = print,
     ) -> None:
+        require_embeddings(task.splits, base.tokenizer, base.embeddings)
         self.base = base
         self.task = task
         self.ranks = ranks
@@ -227,7 +232,9 @@ class Pack:
         seconds = time.perf_counter() - start
         for name in names:
             tokens = sum(len(ids) for ids, _ in batches[name].rows)
-            self.running[name].take_step(losses[name], tokens, seconds, sums.get(name))
+            trial = self.running[name]
+            fault = "" if trial.proved else fault_of(self.host, name, trial.optimizer)
+            trial.take_step(losses[name], tokens, seconds, sums.get(name), fault=fault)
             self._trained += tokens
 
     def _evaluate(self, names: Sequence[str]) -> dict[str, Report | None]:

@@ -29,6 +29,7 @@ class RunningTrial:
         reports: its reports so far.
         failure: why it cannot go on; empty while it can.
         progress: what it has seen since its last report.
+        proved: whether its first step here has shown that it can learn.
     """
 
     config: TrialConfig
@@ -39,6 +40,7 @@ class RunningTrial:
     reports: list[Report] = field(default_factory=list)
     failure: str = ""
     progress: Progress = field(default_factory=Progress)
+    proved: bool = False
 
     @property
     def is_full_length(self) -> bool:
@@ -53,14 +55,23 @@ class RunningTrial:
         return TrialBatch(training, self.step, rows, self.optimizer, self.room)
 
     def take_step(
-        self, loss: Tensor, tokens: int, seconds: float, routing: RouterSums | None
+        self,
+        loss: Tensor,
+        tokens: int,
+        seconds: float,
+        routing: RouterSums | None,
+        *,
+        fault: str = "",
     ) -> None:
-        """Applies the gradient, or fails when the loss is not finite."""
+        """Applies the gradient, or fails: for a `fault`, or a loss that is not finite."""
         value = float(loss)
         if not is_number(value):
-            self.failure = f"the training loss is {value} at step {self.step + 1}"
+            fault = f"the training loss is {value} at step {self.step + 1}"
+        if fault:
+            self.failure = fault
             self.optimizer.skip()
             return
+        self.proved = True
         self.optimizer.step(learning_rate(self.config.training, self.step))
         self.step += 1
         self.progress.add(value, tokens, seconds, routing)

@@ -57,7 +57,7 @@ def tiny_base(
         model.set_experts_implementation("eager")  # grouped products have no fp64
     model = model.to(dtype).eval()
     for block in blocks:
-        if family == "inkling2_text":  # whose router takes nothing but fp32
+        if family in ("inkling2", "inkling2_text"):  # whose router takes nothing but fp32
             block.router.float()
     return model
 

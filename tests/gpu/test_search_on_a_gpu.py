@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perft.packing.groups import SLOTS_ON_A_GPU
+from perft.packing.shape import SLOTS_ON_A_GPU
 from perft.search.settings import SearchSettings
 from perft.searches import find_search
 from perft.selection import pareto_front, read_results

@@ -128,6 +128,10 @@ class Job:
         self._process.wait()
         self.family.disappears()
 
+    def send(self, number: signal.Signals) -> None:
+        """A signal, such as that of Ctrl-C."""
+        self._process.send_signal(number)
+
     def interrupt_at_work(self, after: int) -> None:
         """Ctrl-C while a worker trains."""
         self._worker_at_work(after)

@@ -84,7 +84,10 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
         second.interrupt_at_work(after=FIRST_ROUND)
         assert second.end() == 130
         assert "stopping, and keeping what there is; once more aborts" in second.output
-        assert Book(home, "cut").parent.info.status == "FAILED"
+        book = Book(home, "cut")
+        assert book.parent.info.status == "KILLED"
+        statuses = {run.info.status for run in book.children.values()}
+        assert statuses <= {"FINISHED", "KILLED"}, "a run stays RUNNING"
         assert re.match(INTERRUPTED, second.errors)
         third = start(*SEARCH, "--resume", "cut")
         assert third.end() == 0, third.errors

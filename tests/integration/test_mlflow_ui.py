@@ -14,14 +14,16 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from perft.selection.files import result_files
+from perft.storage import Storage
 from perft.tracking import Tracker
-from pretend import SETTINGS, adapter_files, search_of_six
+from pretend import SETTINGS, adapter_files, search_of_six, store_adapters
 
 pytestmark = [
     # MLflow 3.17 under SQLAlchemy 2.1; no code of ours is meant.
@@ -77,16 +79,29 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"mlflow server did not start:\n{log.read_text()[-3000:]}")
 
 
-def record_search(tracking_uri: str) -> Tracker:
-    tracker = Tracker.open(
-        tracking_uri, "first", storage="/s", resume=False, params=SETTINGS, tags={}
+def record_search(tracking_uri: str, folder: Path) -> Run:
+    """The parent run of a search that ended."""
+    search = Storage(str(folder)).prepare()
+    tracker = Tracker.start(
+        tracking_uri, search, "first", SETTINGS, tell=print, later=lambda: "perft sync"
     )
     results = search_of_six()
+    store_adapters(search, results)
     for result in results:
-        files = adapter_files(result.number) if result.outcome == "complete" else None
-        tracker.finish_trial(result, files)
-    tracker.finish(front=[0, 1, 3], files=result_files(results, "first"))
-    return tracker
+        tracker.start_trial(result.number, result.config)
+        for report in result.reports:
+            assert result.size is not None
+            tracker.report(result.number, result.size, report)
+        adapter = f"adapters/{result.number:04d}" if result.outcome == "complete" else ""
+        tracker.end_trial(result, adapter)
+    files = result_files(results, "first")
+    for name, data in files.items():
+        search.write(name, data)
+    tracker.finish("FINISHED", front=[0, 1, 3], files=list(files))
+    assert tracker.close(PATIENCE)
+    client = MlflowClient(tracking_uri)
+    child = client.get_run(tracker.run_id(3))
+    return client.get_run(child.data.tags["mlflow.parentRunId"])
 
 
 @pytest.fixture
@@ -136,8 +151,8 @@ def test_ui_shows_the_search_its_trials_and_their_comparison(
     tmp_path: Path, browser: webdriver.Chrome
 ):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    tracker = record_search(uri)
-    experiment = MlflowClient(uri).get_run(tracker.run_id).info.experiment_id
+    parent = record_search(uri, tmp_path / "search").info
+    experiment = parent.experiment_id
     pages = Pages(browser)
     with server(tmp_path) as address:
         browser.get(f"{address}/#/experiments/{experiment}/runs")
@@ -167,7 +182,7 @@ def test_ui_shows_the_search_its_trials_and_their_comparison(
         browser.save_screenshot(tmp_path / "comparison.png")
 
         # The plot of the front, served from where the local store keeps it.
-        picture = f"{address}/get-artifact?path=pareto.png&run_uuid={tracker.run_id}"
+        picture = f"{address}/get-artifact?path=pareto.png&run_uuid={parent.run_id}"
         with urllib.request.urlopen(picture, timeout=30) as response:
             assert response.read(4) == b"\x89PNG"
 
@@ -183,13 +198,15 @@ def points(browser: webdriver.Chrome) -> list[list[float]]:
 
 def test_a_server_records_the_same(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     with server(tmp_path) as address:
-        tracker = record_search(address)
-        resumed = Tracker.open(
-            address, "first", storage="/s", resume=True, params=SETTINGS, tags={}
+        parent = record_search(address, tmp_path / "search").info
+        search = Storage(str(tmp_path / "search"))
+        resumed = Tracker.resume(
+            address, search, "first", SETTINGS, tell=print, later=lambda: "perft sync"
         )
-        assert resumed.run_id == tracker.run_id
+        assert resumed.close(PATIENCE)
         client = MlflowClient(address)
-        run_id = resumed.finish_trial(search_of_six()[3])
+        run_id = resumed.run_id(3)
+        assert client.get_run(run_id).data.tags["mlflow.parentRunId"] == parent.run_id
         assert client.get_run(run_id).data.tags["perft.outcome"] == "complete"
         assert len(client.get_metric_history(run_id, "accuracy")) == 2
         folder = client.download_artifacts(run_id, "adapter", str(tmp_path))

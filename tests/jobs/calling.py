@@ -6,6 +6,7 @@ On the CPU, whatever the machine has: they would take a GPU, and a base in bf16.
 import contextlib
 import io
 import json
+import re
 import runpy
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ class Done:
     @property
     def refusal(self) -> str:
         """The one line of a job that refused to start."""
-        assert (self.status, self.output) == (2, ""), self
+        assert self.status == 2, self
+        assert all(re.match(r"\[\d+:\d\d\] ", line) for line in self.output.splitlines()), self
         assert self.errors.startswith("error: ")
         assert self.errors.count("\n") == 1
         return self.errors.removeprefix("error: ").strip()

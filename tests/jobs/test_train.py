@@ -122,14 +122,21 @@ def test_the_same_command_gives_the_same_adapter(data: str, tmp_path: Path):
         ("--variant lora-qv --rank 2 --layers first", "layers must be "),
         ("--variant perft-s --rank 2 --layers last:99", "layers='last:99' does not fit this base"),
         ("--variant perft-s --rank 2 --activation gelu", 'form "lora" has no activation'),
+        ("--variant perft-s --rank 2 --activation silu", 'form "lora" has no activation'),
         ("--variant lora-qv --rank 2 --form lora", "lora-qv has no --form; leave it out"),
-        ("--variant perft-s --rank 0", "rank must be a whole number of at least 1, found 0"),
-        ("--variant perft-s --rank -1", "rank must be a whole number of at least 1, found -1"),
+        (
+            "--variant perft-s --rank 0",
+            "'--rank': Input should be greater than or equal to 1, ",
+        ),
+        ("--variant perft-s --rank -1", "greater than or equal to 1, found -1"),
         ("--variant perft-s --rank 2 --lr 0", "lr must be a positive number, found 0"),
-        ("--variant perft-s --rank 2 --lr nan", "lr must be a positive number, found nan"),
+        (
+            "--variant perft-s --rank 2 --lr nan",
+            "less than or equal to 10, found nan",
+        ),
         ("--variant perft-s --rank 2 --init zero", "unknown init 'zero'"),
         ("--variant perft-s --rank 2 --dropout 1", "dropout must be in [0, 1), found 1.0"),
-        ("--variant perft-s --rank 2 --max-steps 0", "max_steps must be a whole number of at"),
+        ("--variant perft-s --rank 2 --max-steps 0", "equal to 1, found 0"),
         ("--variant perft-s --rank 2 --base-model /no/base", "base '/no/base' is neither a dir"),
         ("--variant perft-s --rank 2 --data /no/data", "/no/data is not a directory"),
         ("--space arithmetik --variant perft-s --rank 2", "did you mean 'arithmetic'?"),
@@ -153,8 +160,21 @@ def test_place_that_cannot_be_written_is_refused_before_training(tmp_path: Path)
     assert message.startswith(f"cannot write {out}/")
 
 
-def test_loss_that_is_not_finite_is_one_line(data: str):
-    done = train("--variant perft-s --rank 2 --lr 1e38", *SHORT, "--data", data)
+SPACE_OF_ABSURD_RATES = """
+import dataclasses
+from search_spaces import arithmetic
+
+def training(embedded):
+    return dataclasses.replace(arithmetic.training(embedded), lr=1e38)
+
+SPACE = dataclasses.replace(arithmetic.SPACE, training=training)
+"""
+
+
+def test_loss_that_is_not_finite_is_one_line(data: str, tmp_path: Path):
+    space = tmp_path / "space.py"
+    space.write_text(SPACE_OF_ABSURD_RATES)
+    done = train("--variant perft-s --rank 2 --space", str(space), *SHORT, "--data", data)
     assert done.status == 2
     assert done.errors.startswith("error: the trial failed: the ")
     assert "lower --lr" in done.errors

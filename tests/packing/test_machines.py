@@ -1,5 +1,7 @@
 """What the machines of a cluster are asked before a search starts."""
 
+import dataclasses
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,18 @@ from ray.cluster_utils import Cluster
 
 from perft.errors import ConfigError, SearchError
 from perft.packing import machines
-from perft.packing.machines import Node, gpu_memory, require_compilers, require_shared
+from perft.packing.groups import calls_at_once
+from perft.packing.machines import (
+    Node,
+    asked_for,
+    free_on,
+    gpu_memory,
+    groups_without_room,
+    require_compilers,
+    require_shared,
+)
+from perft.packing.meeting import MeetingPoint
+from perft.packing.shape import GroupShape
 from perft.storage import Storage
 
 pytestmark = pytest.mark.ray
@@ -29,28 +42,69 @@ def nodes() -> Iterator[list[Node]]:
     cluster.shutdown()
 
 
-def test_every_machine_with_a_gpu_is_asked_for_its_memory(
+def test_a_machine_is_asked_for_its_gpus_memory_while_they_are_busy(
     nodes: list[Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machines, "_memory", lambda: 7)
+    busy = ray.remote(num_cpus=0, num_gpus=1)(lambda: time.sleep(600)).remote()
+    while ray.available_resources().get("GPU"):
+        time.sleep(0.1)
     assert gpu_memory(nodes) == 7
+    assert free_on(nodes).endswith("1 GPU (0 free)")
+    ray.cancel(busy, force=True)
+
+
+def test_a_gpu_that_ray_counts_and_nobody_finds(nodes: list[Node]) -> None:
+    with pytest.raises(SearchError, match=r"does not say \(.*torch finds none\) how much memory"):
+        gpu_memory(nodes)
+
+
+def test_a_machine_that_does_not_answer_is_named(
+    nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machines, "_memory", lambda: time.sleep(600))
+    monkeypatch.setattr(machines, "ANSWER_SECONDS", 0.1)
+    with pytest.raises(SearchError, match=r"does not say within 0 s how .* GPU has; say --slots N"):
+        gpu_memory(nodes)
+
+
+def test_groups_that_find_no_room_are_counted(nodes: list[Node]) -> None:
+    shape = GroupShape(groups=2, workers=2, slots=1, gpus=1.0, cpus=1)
+    with asked_for(shape):
+        while (found := groups_without_room(shape)) < 2:
+            time.sleep(0.1)
+        assert found == 2
+        assert groups_without_room(dataclasses.replace(shape, cpus=2)) == 0
+    while groups_without_room(shape):
+        time.sleep(0.1)
+
+
+def test_more_trials_may_wait_than_ray_holds_open_by_itself(nodes: list[Node]) -> None:
+    trials = 1200
+    shape = GroupShape(groups=1, workers=1, slots=trials, gpus=0.0, cpus=1)
+    actor = ray.remote(num_cpus=0, max_concurrency=calls_at_once(shape, trials))(MeetingPoint)
+    meeting = actor.remote(1, trials, trials, (10,))
+    waiting = [meeting.next_report.remote(trial, {}, 0) for trial in range(trials)]
+    work = ray.get(meeting.next_work.remote(0, None), timeout=60)
+    assert len(work["assignments"]) == trials
+    ray.get(meeting.give_up.remote("over"), timeout=60)
+    assert ray.get(waiting, timeout=60) == [{"fatal": "over"}] * trials
 
 
 def test_storage_that_all_machines_see_is_shared(nodes: list[Node], tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     storage.write(FILE, b"{}")
-    require_shared(storage, FILE, nodes)
+    require_shared(storage, FILE, nodes, gpus=True)
 
 
 def test_storage_of_this_machine_alone_is_refused(nodes: list[Node], tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=r"1 of the cluster's 3 machines .* \(it is not there\)"):
-        require_shared(Storage(str(tmp_path)), FILE, nodes)
+        require_shared(Storage(str(tmp_path)), FILE, nodes, gpus=True)
 
 
 def test_without_gpus_all_others_with_cpus_are_asked(nodes: list[Node], tmp_path: Path) -> None:
-    without = [{**node, "Resources": {"CPU": node["Resources"]["CPU"]}} for node in nodes]
     with pytest.raises(SearchError, match="2 of the cluster's 3 machines"):
-        require_shared(Storage(str(tmp_path)), FILE, without)
+        require_shared(Storage(str(tmp_path)), FILE, nodes, gpus=False)
 
 
 def test_a_machine_that_cannot_reach_the_storage_says_why(
@@ -58,17 +112,16 @@ def test_a_machine_that_cannot_reach_the_storage_says_why(
 ) -> None:
     monkeypatch.setattr(machines, "_unseen", lambda _place, _file: "no credentials")
     with pytest.raises(SearchError, match="no credentials"):
-        require_shared(Storage(str(tmp_path)), FILE, nodes)
+        require_shared(Storage(str(tmp_path)), FILE, nodes, gpus=True)
 
 
 def test_machines_without_what_compiles_a_base_are_named(
     nodes: list[Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machines, "missing_compiler", lambda device: "" if device else "?")
-    require_compilers(nodes)
+    require_compilers(nodes, gpus=True)
     monkeypatch.setattr(machines, "missing_compiler", lambda device: f"a thing for {device}")
     with pytest.raises(ConfigError, match=r"a thing for cuda, .* there on .*--no-compile"):
-        require_compilers(nodes)
-    without = [{**node, "Resources": {"CPU": 1}} for node in nodes]
+        require_compilers(nodes, gpus=True)
     with pytest.raises(ConfigError, match="a thing for cpu"):
-        require_compilers(without)
+        require_compilers(nodes, gpus=False)

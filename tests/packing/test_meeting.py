@@ -135,7 +135,7 @@ def test_stop_ends_every_group() -> None:
     async def play(point: MeetingPoint) -> None:
         working = [asyncio.create_task(group(point, number)) for number in range(2)]
         await asyncio.sleep(0)
-        assert (await point.status())["ready"] == 2
+        assert (await point.status())["ready"] == [0, 1]
         await point.stop()
         await asyncio.gather(*working)
 
@@ -382,5 +382,30 @@ def test_what_groups_have_to_say_is_heard_once_each_until_they_end() -> None:
         assert not listening.done()
         await point.stop()
         assert await listening == []
+
+    run(play)
+
+
+def test_what_a_group_does_before_it_is_ready_is_there_for_whoever_watches() -> None:
+    async def play(point: MeetingPoint) -> None:
+        assert (await point.status())["started"] == []
+        await point.stage(1, "importing")
+        await point.stage(1, "loading the base")
+        status = await point.status()
+        assert (status["started"], status["stages"]) == ([1], {1: "loading the base"})
+
+    run(play, groups=2)
+
+
+def test_a_group_that_starts_again_is_spoken_of() -> None:
+    async def play(point: MeetingPoint) -> None:
+        await point.starting(0)
+        await point.starting(0)  # it has not been ready, and the user waits for it anyway
+        await point.attach(0)
+        listening = asyncio.create_task(point.notes_after(0))
+        await asyncio.sleep(0.01)
+        assert not listening.done()
+        await point.starting(0)
+        assert await listening == ["worker group 0 died and starts again"]
 
     run(play)

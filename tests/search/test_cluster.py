@@ -14,7 +14,7 @@ import grpc
 import psutil
 import pytest
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 
 from perft.errors import SearchError
 from perft.search import cluster
@@ -261,3 +261,30 @@ def test_a_cluster_that_lets_nobody_in_is_one_line(monkeypatch: pytest.MonkeyPat
     message = r"cannot join the Ray cluster at 10\.0\.0\.1:6379: Failed to connect to Ray cluster"
     with pytest.raises(SearchError, match=message):
         start_ray(Cluster("10.0.0.1:6379", ""), print)
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "where"),
+    [
+        (ray_constants.PROCESS_TYPE_DASHBOARD, "/tmp/ray/session", "/tmp/ray/session"),
+        (ray_constants.PROCESS_TYPE_DASHBOARD, f"/tmp/{'long' * 30}", None),
+        (ray_constants.PROCESS_TYPE_RAYLET, "/tmp/ray/session", None),
+    ],
+)
+def test_only_the_dashboard_has_its_temporary_files_in_the_session(
+    kind: str, folder: str, where: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[dict[str, Any]] = []
+
+    def start(_command: list[str], _kind: str, **options: Any) -> None:
+        started.append(options)
+
+    def init(*_where: Any, **_options: Any) -> None:
+        services.start_ray_process(["python", f"--session-dir={folder}"], kind, fate_share=True)
+
+    monkeypatch.setattr(services, "start_ray_process", start)
+    monkeypatch.setattr(ray, "init", init)
+    in_a_thread(lambda: start_ray(OWN, print))
+    assert started[0].get("env_updates", {}).get("TMPDIR") == where
+    assert started[0]["fate_share"]
+    assert services.start_ray_process is start

@@ -5,16 +5,18 @@ import functools
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from transformers import OlmoeConfig
 
 from perft.errors import SearchError
 from perft.models.tiny import tiny_config
-from perft.packing.groups import SLOTS_ON_A_GPU
+from perft.packing.shape import SLOTS_ON_A_GPU
 from perft.search import shape
 from perft.search.corners import extreme_adapters
 from perft.search.fit import USABLE, count, largest_costs, slots_in, step_load
 from perft.search.prepare import Prepared, Wish, prepare
 from perft.search.space import find_space
+from perft.search.stages import Stages
 from perft.training.memory import PackMemory
 
 SPACE = find_space("arithmetic")
@@ -30,8 +32,11 @@ def shape_on(
     prepared: Prepared, memory: int, monkeypatch: pytest.MonkeyPatch, gpus: float = 2.0
 ) -> shape.GroupShape:
     """The shape of a search on one machine with GPUs of so many bytes."""
+    nodes = [{"Resources": {"CPU": 8.0, "GPU": gpus}}]
     monkeypatch.setattr(shape, "gpu_memory", lambda _nodes: memory)
-    return shape.shape_on(prepared, [{"Resources": {"CPU": 8.0, "GPU": gpus}}])
+    monkeypatch.setattr(shape, "alive_nodes", lambda: nodes)
+    found, _ = shape.shape_on(prepared, Stages(Console(quiet=True)), joined=False)
+    return found
 
 
 @functools.cache

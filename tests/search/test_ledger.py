@@ -23,22 +23,22 @@ class Recorder:
     def __init__(self) -> None:
         self.runs: dict[int, str] = {}
         self.reports: list[tuple[int, int]] = []
-        self.finished: dict[int, tuple[TrialResult, Any]] = {}
+        self.finished: dict[int, tuple[TrialResult, str]] = {}
+        self.is_away = False
 
-    def start_trial(self, number: int, config: TrialConfig) -> str:
+    def start_trial(self, number: int, config: TrialConfig) -> None:
         assert number not in self.runs
         self.runs[number] = f"run-{number}"
-        return self.runs[number]
 
-    def log_size(self, number: int, size: AdapterSize) -> None:
+    def run_id(self, number: int) -> str:
+        return "" if self.is_away else self.runs[number]
+
+    def report(self, number: int, size: AdapterSize, report: Report) -> None:
         assert size == AdapterSize(**SIZE)
-
-    def report(self, number: int, report: Report) -> None:
         self.reports.append((number, report.step))
 
-    def finish_trial(self, result: TrialResult, adapter: Any) -> str:
+    def end_trial(self, result: TrialResult, adapter: str) -> None:
         self.finished[result.number] = result, adapter
-        return self.runs[result.number]
 
 
 @pytest.fixture
@@ -69,12 +69,11 @@ def go(ledger: Ledger, number: int, *steps: int) -> None:
 def test_a_full_length_trial_is_complete_and_keeps_its_adapter(
     ledger: Ledger, tracker: Recorder, search: Storage
 ) -> None:
-    for name, data in pretend.adapter_files(3).items():
-        search.write(f"{ADAPTERS}/{trial_folder(3)}/{name}", data)
     go(ledger, 3, 50, FULL)
     entry = ledger.end(3)
     assert entry.outcome == "complete"
-    assert tracker.finished[3] == (entry.result(), pretend.adapter_files(3))
+    assert tracker.finished[3][0].outcome == "complete"
+    assert tracker.finished[3][1] == f"{ADAPTERS}/{trial_folder(3)}"
     assert tracker.reports == [(3, 50), (3, FULL)]
     assert read_results(search) == ledger.results() == [entry.result()]
     assert entry.result().run_id == "run-3"
@@ -85,7 +84,7 @@ def test_a_trial_that_ends_earlier_is_pruned_and_has_no_adapter(
 ) -> None:
     go(ledger, 0, 50)
     assert ledger.end(0).outcome == "pruned"
-    assert tracker.finished[0][1] is None
+    assert tracker.finished[0][1] == ""
 
 
 @pytest.mark.parametrize("steps", [(), (50,), (50, FULL)])
@@ -115,3 +114,19 @@ def test_results_are_the_ended_trials_by_number(ledger: Ledger, search: Storage)
     assert read_results(search) == ledger.results()
     assert ledger.results()[0].config == TrialConfig.from_flat(config(0))
     assert asdict(ledger.results()[0].size or AdapterSize(**SIZE)) == SIZE
+
+
+def test_runs_that_mlflow_is_told_of_late_are_noted(
+    ledger: Ledger, tracker: Recorder, search: Storage
+) -> None:
+    tracker.is_away = True
+    go(ledger, 0, 50)
+    ledger.end(0)
+    assert [result.run_id for result in read_results(search)] == [""]
+    tracker.is_away = False
+    go(ledger, 1, 50)
+    ledger.complete_runs()
+    assert [result.run_id for result in read_results(search)] == ["run-0"]
+    tracker.is_away = True
+    ledger.end(1)
+    assert [result.run_id for result in read_results(search)] == ["run-0", ""]

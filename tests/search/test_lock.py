@@ -1,18 +1,22 @@
-"""One process at a time runs a search; the lock of a dead one is taken over."""
+"""One process at a time runs a search; the claim of a dead one is taken over."""
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from perft.errors import SearchError
-from perft.search.lock import LOCK, OWNER, locked
+from perft.errors import SearchError, StorageError
+from perft.search import lock
+from perft.search.lock import LOCK, STALE_SECONDS, locked
 from perft.storage import Storage
 
 PROGRAM = """
@@ -30,6 +34,13 @@ def search(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     return Storage(str(tmp_path) if request.param == "directory" else tmp_path.as_uri())
 
 
+def owner(search: Storage) -> dict[str, Any]:
+    (name,) = search.names(LOCK)
+    found = json.loads(search.read(f"{LOCK}/{name}"))
+    assert isinstance(found, dict)
+    return found
+
+
 def test_a_second_process_is_refused_until_the_first_is_dead(search: Storage) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, search.place], stdout=subprocess.PIPE, text=True
@@ -42,25 +53,35 @@ def test_a_second_process_is_refused_until_the_first_is_dead(search: Storage) ->
         first.kill()
         first.wait()
     with locked(search, "first"):
-        assert json.loads(search.read(OWNER))["pid"] == os.getpid()
-    assert not search.exists(LOCK)
+        assert owner(search)["pid"] == os.getpid()
+    assert search.names(LOCK) == []
 
 
 def left_behind(search: Storage, **changes: Any) -> None:
-    """The lock that this very process would leave, but for some changes."""
+    """The claim that this very process would leave, but for some changes."""
     with locked(search, "first"):
-        owner = json.loads(search.read(OWNER))
-    search.write(OWNER, json.dumps(owner | changes).encode())
+        mine = owner(search)
+    search.write(f"{LOCK}/left.json", json.dumps(mine | changes).encode())
 
 
-def test_a_process_of_another_machine_may_live(search: Storage) -> None:
-    left_behind(search, host="elsewhere")
-    message = rf"on elsewhere; let it end, or, if that process is gone, remove {search.place}/lock"
+@pytest.mark.parametrize("beat", [None, -60.0, 60.0])  # of an older perft, and of unlike clocks
+def test_a_process_of_another_machine_may_live(search: Storage, beat: float | None) -> None:
+    left_behind(search, host="elsewhere", beat=beat and time.time() + beat)
+    message = (
+        rf"on elsewhere; let it end, or, if that process is gone, remove {search.place}/lock/left"
+        r"\.json or wait until nothing is heard of it for 5 minutes"
+    )
     with pytest.raises(SearchError, match=message), locked(search, "first"):
         pass
 
 
-@pytest.mark.parametrize("changes", [{"started": 1.0}, {"pid": "no number"}, {"more": 1}])
+def test_of_a_process_of_another_machine_nothing_was_heard_for_long(search: Storage) -> None:
+    left_behind(search, host="elsewhere", beat=time.time() - STALE_SECONDS)
+    with locked(search, "first"):
+        assert owner(search)["host"] == socket.gethostname()
+
+
+@pytest.mark.parametrize("changes", [{"started": 1.0}, {"pid": "no number"}])
 def test_a_number_given_to_another_process_is_no_owner(
     search: Storage, changes: dict[str, Any]
 ) -> None:
@@ -69,20 +90,61 @@ def test_a_number_given_to_another_process_is_no_owner(
         pass
 
 
-def test_of_many_who_take_over_one_gets_it(tmp_path: Path) -> None:
-    search = Storage(str(tmp_path))
+def test_a_claim_that_cannot_be_read_is_not_that_of_a_dead_one(
+    search: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     left_behind(search, started=1.0)
+
+    def read(_self: Storage, name: str) -> bytes:
+        raise StorageError("503: slow down")
+
+    monkeypatch.setattr(Storage, "read", read)
+    with pytest.raises(StorageError, match="slow down"), locked(search, "first"):
+        pass
+    assert search.names(LOCK) == ["left.json"]
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_of_many_who_come_at_once_never_two_have_it(
+    left: bool, search: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "TRY_SECONDS", 0.05)
+    if left:
+        left_behind(search, started=1.0)
+    inside: list[int] = []
 
     def take(_: int) -> bool:
         try:
             with locked(search, "first"):
-                both.append(1)
-                assert len(both) == 1
-                both.clear()
+                inside.append(1)
+                assert len(inside) == 1
+                time.sleep(0.01)
+                inside.clear()
                 return True
         except SearchError:
             return False
 
-    both: list[int] = []
-    with ThreadPoolExecutor(8) as pool:
-        assert any(pool.map(take, range(8)))
+    with ThreadPoolExecutor(4) as pool:
+        assert any(pool.map(take, range(16)))
+    assert search.names(LOCK) == []
+
+
+def test_a_claim_is_renewed_and_who_has_lost_it_stops(
+    search: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.01)
+    said: list[str] = []
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with locked(search, "first", said.append):
+            first = owner(search)["beat"]
+            while owner(search)["beat"] == first:
+                time.sleep(0.01)
+            (name,) = search.names(LOCK)
+            search.delete(f"{LOCK}/{name}")
+            with pytest.raises(KeyboardInterrupt):
+                threading.Event().wait(60)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert said == ["another process has taken this search over"]

@@ -10,6 +10,7 @@ from rich.console import Console
 
 import pretend
 from perft.search.ledger import Entry
+from perft.search.stages import Stages
 from perft.search.view import View
 
 
@@ -36,7 +37,7 @@ def view(
 ) -> tuple[View, io.StringIO]:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=150, color_system=None)
-    return View(console, 16, 200, entries, lambda: steps or {}), stream
+    return View(Stages(console), 16, 200, entries, lambda: steps or {}), stream
 
 
 def shown(watching: View) -> list[str]:
@@ -154,7 +155,7 @@ def test_brackets_in_an_error_are_no_markup(terminal: bool) -> None:
 def test_a_note_stays_on_screen(terminal: bool) -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=terminal, width=100)
-    view = View(console, 1, 10, {}, dict)
+    view = View(Stages(console), 1, 10, {}, dict)
     with view.running():
         view.note("experts run [uncompiled]")
     assert "experts run [uncompiled]" in output.getvalue()

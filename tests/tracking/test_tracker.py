@@ -2,8 +2,13 @@
 
 import dataclasses
 import io
+import json
 import math
+import shutil
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,14 +16,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from perft.selection.files import result_files
-from perft.tracking import Tracker, environment
+from perft.storage import Storage
+from perft.tracking import Tracker, environment, is_sent, runs, sender
+from perft.tracking.client import connect
 from perft.trial import TrialResult
 from pretend import SETTINGS, adapter_files, report, search_of_six, trial
 
 # MLflow 3.17 under SQLAlchemy 2.1; no code of ours is meant.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
-
-TAGS = {"perft.space": "arithmetic"}
 
 
 @pytest.fixture(scope="module")
@@ -37,62 +42,95 @@ def search(request: pytest.FixtureRequest) -> str:
     return str(request.node.name)
 
 
-def open_tracker(uri: str, search: str, *, resume: bool = False, storage: str = "/s") -> Tracker:
-    tracker = Tracker.open(uri, search, storage=storage, resume=resume, params=SETTINGS, tags=TAGS)
-    tracker.log_params(SETTINGS)
+@pytest.fixture
+def folder(tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path / "folder")).prepare()
+
+
+Begin = Callable[..., Tracker]
+
+
+def begin(how: Begin, uri: str, folder: Storage, name: str) -> Tracker:
+    tracker = how(uri, folder, name, SETTINGS, tell=print, later=lambda: "perft sync")
+    if how != Tracker.catch_up:
+        tracker.log_params(SETTINGS)
     return tracker
 
 
-def children_of(client: MlflowClient, tracker: Tracker) -> dict[int, Run]:
+def runs_of(client: MlflowClient, query: str) -> list[Run]:
     experiment = client.get_experiment_by_name("perft").experiment_id
-    query = f"tags.`mlflow.parentRunId` = '{tracker.run_id}'"
-    return {
-        int(run.data.tags["perft.trial"]): run for run in client.search_runs([experiment], query)
-    }
+    return list(client.search_runs([experiment], query))
 
 
-def record(tracker: Tracker, result: TrialResult) -> None:
+def parent_of(client: MlflowClient, name: str) -> Run:
+    (parent,) = runs_of(client, f"tags.`perft.search` = '{name}'")
+    return parent
+
+
+def children_of(client: MlflowClient, name: str) -> dict[int, Run]:
+    parent = parent_of(client, name).info.run_id
+    runs = runs_of(client, f"tags.`mlflow.parentRunId` = '{parent}'")
+    children = {int(run.data.tags["perft.trial"]): run for run in runs}
+    assert len(children) == len(runs), "a trial has two runs"
+    return children
+
+
+def record(tracker: Tracker, folder: Storage, result: TrialResult) -> None:
     """What a driver calls in the life of a trial."""
     tracker.start_trial(result.number, result.config)
     assert result.size is not None
-    tracker.log_size(result.number, result.size)
     for one in result.reports:
-        tracker.report(result.number, one)
-    adapter = adapter_files(result.number) if result.outcome == "complete" else None
-    tracker.finish_trial(result, adapter)
+        tracker.report(result.number, result.size, one)
+    adapter = ""
+    if result.outcome == "complete":
+        adapter = f"adapters/{result.number:04d}"
+        for name, data in adapter_files(result.number).items():
+            folder.write(f"{adapter}/{name}", data)
+    tracker.end_trial(result, adapter)
 
 
 @pytest.fixture(scope="module")
-def finished(uri: str) -> Tracker:
-    tracker = open_tracker(uri, "finished")
+def finished(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    folder = Storage(str(tmp_path_factory.mktemp("finished")))
+    tracker = begin(Tracker.start, uri, folder, "finished")
     results = search_of_six()
     for result in results:
-        record(tracker, result)
-    tracker.log_scores(3, {"addsub": (12, 395)}, {"rank-0.parquet": b"rows"})
+        record(tracker, folder, result)
+    folder.write("predictions/0003/rank-0.parquet", b"rows")
     files = result_files(results, "finished") | {"environment.txt": environment().encode()}
-    tracker.finish(front=[0, 1, 3], files=files)
-    return tracker
+    for name, data in files.items():
+        folder.write(name, data)
+    tracker.finish(
+        "FINISHED",
+        front=[0, 1, 3],
+        files=list(files),
+        scores={3: {"addsub": (12, 395)}},
+        predictions={3: "predictions/0003"},
+    )
+    assert tracker.close()
+    return folder
 
 
-def test_parent_says_what_was_searched(client: MlflowClient, finished: Tracker, tmp_path: Path):
-    run = client.get_run(finished.run_id)
+def test_parent_says_what_was_searched(client: MlflowClient, finished: Storage, tmp_path: Path):
+    run = parent_of(client, "finished")
     assert run.info.run_name == "finished"
     assert run.info.status == "FINISHED"
     assert run.data.params == {name: str(value) for name, value in SETTINGS.items()}
-    assert run.data.tags.items() >= {"perft.search": "finished", **TAGS}.items()
-    names = {file.path for file in client.list_artifacts(finished.run_id)}
+    tags = {"perft.search": "finished", "perft.space": "arithmetic", "perft.base": "embedded"}
+    assert run.data.tags.items() >= tags.items()
+    names = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert names == {
         "search.json", "trials.parquet", "trials.csv", "pareto.html", "pareto.png",
         "environment.txt",
     }  # fmt: skip
-    path = client.download_artifacts(finished.run_id, "trials.parquet", str(tmp_path))
+    path = client.download_artifacts(run.info.run_id, "trials.parquet", str(tmp_path))
     assert len(pd.read_parquet(io.BytesIO(Path(path).read_bytes()))) == 6
-    path = client.download_artifacts(finished.run_id, "environment.txt", str(tmp_path))
+    path = client.download_artifacts(run.info.run_id, "environment.txt", str(tmp_path))
     assert "\nmlflow==" in Path(path).read_text()
 
 
-def test_every_trial_is_a_child_with_its_outcome(client: MlflowClient, finished: Tracker):
-    children = children_of(client, finished)
+def test_every_trial_is_a_child_with_its_outcome(client: MlflowClient, finished: Storage):
+    children = children_of(client, "finished")
     assert sorted(children) == [0, 1, 2, 3, 4, 5]
     for result in search_of_six():
         run = children[result.number]
@@ -106,8 +144,8 @@ def test_every_trial_is_a_child_with_its_outcome(client: MlflowClient, finished:
     assert children[1].info.run_name == "0001 perft-r"
 
 
-def test_measures_are_metrics_over_steps(client: MlflowClient, finished: Tracker):
-    run = children_of(client, finished)[1]
+def test_measures_are_metrics_over_steps(client: MlflowClient, finished: Storage):
+    run = children_of(client, "finished")[1]
     result = search_of_six()[1]
     for name in ("train_loss", "val_loss", "accuracy", "lr", "tokens_per_second"):
         history = client.get_metric_history(run.info.run_id, name)
@@ -116,11 +154,11 @@ def test_measures_are_metrics_over_steps(client: MlflowClient, finished: Tracker
     assert run.data.metrics["router_entropy"] == 0.7
     loads = {name for name in run.data.metrics if name.startswith("router_load")}
     assert loads == {"router_load_max", "router_load_min", *(f"router_load/{j}" for j in range(4))}
-    assert "router_entropy" not in children_of(client, finished)[0].data.metrics
+    assert "router_entropy" not in children_of(client, "finished")[0].data.metrics
 
 
-def test_sizes_and_test_scores_are_metrics(client: MlflowClient, finished: Tracker):
-    run = children_of(client, finished)[3]
+def test_sizes_and_test_scores_are_metrics(client: MlflowClient, finished: Storage):
+    run = children_of(client, "finished")[3]
     assert run.data.params["base_activated_parameters"] == "2000000"
     expected = {
         "trainable_parameters": 80_000, "activated_parameters": 40_000,
@@ -130,110 +168,240 @@ def test_sizes_and_test_scores_are_metrics(client: MlflowClient, finished: Track
     assert run.data.metrics.items() >= expected.items()
 
 
-def test_predictions_are_artifacts_of_their_trial(client: MlflowClient, finished: Tracker):
-    run = children_of(client, finished)[3]
+def test_predictions_are_artifacts_of_their_trial(client: MlflowClient, finished: Storage):
+    run = children_of(client, "finished")[3]
     (file,) = client.list_artifacts(run.info.run_id, "predictions")
     assert (file.path, file.file_size) == ("predictions/rank-0.parquet", 4)
 
 
 def test_full_length_trials_have_their_adapter(
-    client: MlflowClient, finished: Tracker, tmp_path: Path
+    client: MlflowClient, finished: Storage, tmp_path: Path
 ):
-    children = children_of(client, finished)
+    children = children_of(client, "finished")
     folder = Path(client.download_artifacts(children[3].info.run_id, "adapter", str(tmp_path)))
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == adapter_files(3)
     for number in (4, 5):
         assert client.list_artifacts(children[number].info.run_id) == []
 
 
-def test_artifacts_lie_beside_the_store(client: MlflowClient, finished: Tracker, uri: str):
+def test_artifacts_lie_beside_the_store(client: MlflowClient, finished: Storage, uri: str):
     folder = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts"
-    assert client.get_run(finished.run_id).info.artifact_uri.startswith(folder.as_uri())
+    assert parent_of(client, "finished").info.artifact_uri.startswith(folder.as_uri())
     assert any(folder.rglob("adapter_model.safetensors"))
 
 
-def test_what_is_not_finite_is_left_out(client: MlflowClient, uri: str, search: str):
-    tracker = open_tracker(uri, search)
-    run_id = tracker.start_trial(0, trial(0).config)
+def test_what_is_not_finite_is_left_out(
+    client: MlflowClient, uri: str, search: str, folder: Storage
+):
+    tracker = begin(Tracker.start, uri, folder, search)
+    tracker.start_trial(0, trial(0).config)
+    size = trial(0).size
+    assert size is not None
     broken = dataclasses.replace(report(50, 3, val_loss=math.nan), train_loss=math.inf)
     for _ in range(2):
-        tracker.report(0, broken)
-    metrics = client.get_run(run_id).data.metrics
-    assert set(metrics) == {"accuracy", "lr", "tokens_per_second"}
-    assert len(client.get_metric_history(run_id, "accuracy")) == 1
+        tracker.report(0, size, broken)
+    assert tracker.close()
+    (run,) = children_of(client, search).values()
+    assert set(run.data.metrics) >= {"accuracy", "lr", "tokens_per_second"}
+    assert "val_loss" not in run.data.metrics
+    assert len(client.get_metric_history(run.info.run_id, "accuracy")) == 1
 
 
-def histories(client: MlflowClient, run: Run) -> dict[str, list[tuple[int, float]]]:
+def histories(client: MlflowClient, run: Run, *, times: bool = False) -> dict[str, list[Any]]:
     return {
-        name: [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, name)]
+        name: [
+            (one.step, one.value, one.timestamp if times else 0)
+            for one in client.get_metric_history(run.info.run_id, name)
+        ]
         for name in run.data.metrics
     }
 
 
 @pytest.mark.parametrize("killed_after", range(5))
 def test_a_resumed_search_is_recorded_once(
-    client: MlflowClient, uri: str, search: str, killed_after: int
+    client: MlflowClient, uri: str, search: str, folder: Storage, tmp_path: Path, killed_after: int
 ):
     """Killed at any call, recorded again from the start: as if it had never been killed."""
     result = trial(1)
     assert result.size is not None
+    size, reports = result.size, result.reports
     calls = [
         lambda tracker: tracker.start_trial(1, result.config),
-        lambda tracker: tracker.log_size(1, result.size),
-        lambda tracker: tracker.report(1, result.reports[0]),
-        lambda tracker: tracker.report(1, result.reports[1]),
-        lambda tracker: tracker.finish_trial(result, adapter_files(1)),
+        lambda tracker: tracker.report(1, size, reports[0]),
+        lambda tracker: tracker.report(1, size, reports[1]),
+        lambda tracker: record(tracker, folder, result),
+        lambda tracker: tracker.finish("FAILED", front=[]),
     ]
-    first = open_tracker(uri, search)
+    first = begin(Tracker.start, uri, folder, search)
     for call in calls[: killed_after + 1]:
         call(first)
-    second = open_tracker(uri, search, resume=True)
-    assert second.run_id == first.run_id
-    assert client.get_run(second.run_id).info.status == "RUNNING"
-    record(second, result)
-    second.finish(front=[1], files={})
-    second.finish(front=[1], files={})
+    assert first.close()
+    before = histories(client, children_of(client, search)[1], times=True)
+    second = begin(Tracker.resume, uri, folder, search)
+    assert not is_sent(folder)
+    assert second.wait()
+    assert parent_of(client, search).info.status == "RUNNING"
+    record(second, folder, result)
+    for _ in range(2):
+        second.finish("FINISHED", front=[1])
+    assert second.close()
+    assert is_sent(folder)
 
-    undisturbed = open_tracker(uri, f"{search} undisturbed")
-    record(undisturbed, result)
-    (run,) = children_of(client, second).values()
-    (expected,) = children_of(client, undisturbed).values()
+    elsewhere = Storage(str(tmp_path / "undisturbed")).prepare()
+    undisturbed = begin(Tracker.start, uri, elsewhere, f"{search} undisturbed")
+    record(undisturbed, elsewhere, result)
+    undisturbed.finish("FINISHED", front=[1])
+    assert undisturbed.close()
+    (run,) = children_of(client, search).values()
+    (expected,) = children_of(client, f"{search} undisturbed").values()
     assert histories(client, run) == histories(client, expected)
+    assert histories(client, run, times=True).items() >= before.items() or killed_after < 3
     assert run.data.params == expected.data.params
-    assert run.info.status == "FINISHED"
-    assert client.get_run(second.run_id).info.status == "FINISHED"
-
-
-def test_finishing_a_trial_completes_what_is_missing(client: MlflowClient, uri: str, search: str):
-    """Results on disk are enough to catch up with."""
-    tracker = open_tracker(uri, search)
-    run_id = tracker.finish_trial(trial(1), adapter_files(1))
-    run = client.get_run(run_id)
-    assert run.info.status == "FINISHED"
-    assert run.data.metrics["activated_parameters"] == 1000
-    assert [step for step, _ in histories(client, run)["accuracy"]] == [50, 200]
+    assert run.info.status == parent_of(client, search).info.status == "FINISHED"
 
 
 def test_a_failed_trial_that_is_run_again_takes_its_new_outcome(
-    client: MlflowClient, uri: str, search: str
+    client: MlflowClient, uri: str, search: str, folder: Storage
 ):
-    tracker = open_tracker(uri, search)
-    failed = tracker.finish_trial(trial(0, outcome="failed"))
-    again = open_tracker(uri, search, resume=True).finish_trial(trial(0), adapter_files(0))
-    assert again == failed
-    run = client.get_run(again)
+    tracker = begin(Tracker.start, uri, folder, search)
+    record(tracker, folder, trial(0, outcome="failed"))
+    assert tracker.close()
+    failed = tracker.run_id(0)
+    again = begin(Tracker.resume, uri, folder, search)
+    record(again, folder, trial(0))
+    assert again.close()
+    assert again.run_id(0) == failed
+    run = client.get_run(failed)
     assert (run.info.status, run.data.tags["perft.outcome"]) == ("FINISHED", "complete")
     assert run.data.tags["mlflow.note.content"] == ""
 
 
-def test_searches_of_one_name_are_told_apart(uri: str, search: str):
-    first = open_tracker(uri, search)
-    assert open_tracker(uri, search).run_id != first.run_id, "a new search takes an old one's run"
-    elsewhere = open_tracker(uri, search, resume=True, storage="/elsewhere")
-    assert elsewhere.run_id != first.run_id
+def test_searches_of_one_name_and_place_are_told_apart(
+    client: MlflowClient, uri: str, search: str, folder: Storage
+):
+    assert begin(Tracker.start, uri, folder, search).close()
+    folder.delete("records")
+    assert begin(Tracker.start, uri, folder, search).close()
+    assert len(runs_of(client, f"tags.`perft.search` = '{search}'")) == 2
 
 
-def test_a_failed_search_says_so(client: MlflowClient, uri: str, search: str):
-    tracker = open_tracker(uri, search)
-    tracker.finish(front=[], files={}, failed=True)
-    assert client.get_run(tracker.run_id).info.status == "FAILED"
+@pytest.mark.parametrize("status", ["KILLED", "FAILED"])
+def test_no_run_stays_running_when_a_search_ends_and_all_go_on_after_it(
+    client: MlflowClient, uri: str, search: str, folder: Storage, status: Any
+):
+    tracker = begin(Tracker.start, uri, folder, search)
+    record(tracker, folder, trial(0))
+    tracker.start_trial(1, trial(1).config)
+    tracker.finish(status)
+    assert tracker.close()
+    assert parent_of(client, search).info.status == status
+    assert [run.info.status for _, run in sorted(children_of(client, search).items())] == [
+        "FINISHED",
+        status,
+    ]
+    again = begin(Tracker.resume, uri, folder, search)
+    assert again.wait()
+    assert parent_of(client, search).info.status == "RUNNING"
+    assert children_of(client, search)[1].info.status == "RUNNING"
+    record(again, folder, trial(1))
+    again.finish("FINISHED", front=[1])
+    assert again.close()
+    runs = (parent_of(client, search), *children_of(client, search).values())
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_the_runs_of_a_killed_search_are_ended_when_the_last_was_heard_of_it(
+    client: MlflowClient, uri: str, search: str, folder: Storage
+):
+    tracker = begin(Tracker.start, uri, folder, search)
+    record(tracker, folder, trial(0))
+    for number in (1, 2):
+        tracker.start_trial(number, trial(number).config)
+    assert tracker.close()
+    folder.delete("records/0002.json")  # it had not reached the disk
+    assert begin(Tracker.catch_up, uri, folder, search).close()
+    assert [run.info.status for _, run in sorted(children_of(client, search).items())] == [
+        "FINISHED",
+        "KILLED",
+        "KILLED",
+    ]
+    parent = parent_of(client, search)
+    assert parent.info.status == "KILLED"
+    assert parent.info.end_time == children_of(client, search)[1].info.start_time
+
+
+def test_a_store_that_has_nothing_of_a_search_gets_all_of_it(
+    client: MlflowClient, uri: str, finished: Storage, tmp_path: Path
+):
+    """Metrics with the times at which they were measured."""
+    shutil.copytree(finished.place, tmp_path / "copied")
+    record = tmp_path / "copied/records/search.json"
+    record.write_text(
+        json.dumps({**json.loads(record.read_text()), "name": "copied", "key": "new"})
+    )
+    copied = Storage(str(tmp_path / "copied"))
+    assert begin(Tracker.catch_up, uri, copied, "copied").close()
+    children = children_of(client, "copied")
+    for number, expected in children_of(client, "finished").items():
+        run = children[number]
+        assert histories(client, run, times=True) == histories(client, expected, times=True)
+        assert run.data.params == expected.data.params
+        for tag in ("perft.outcome", "perft.front", "perft.variant", "mlflow.note.content"):
+            assert run.data.tags.get(tag) == expected.data.tags.get(tag)
+        for times in ("status", "start_time", "end_time"):
+            assert getattr(run.info, times) == getattr(expected.info, times)
+        for folder in (None, "adapter", "predictions"):
+            found, wanted = (
+                {file.path for file in client.list_artifacts(one.info.run_id, folder)}
+                for one in (run, expected)
+            )
+            assert found == wanted
+
+
+class LosesAnswers:
+    """A client whose first two calls of every kind and on every run are done, and then fail."""
+
+    def __init__(self, client: MlflowClient, calls: Counter[Any]) -> None:
+        self._client = client
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            answer = getattr(self._client, name)(*args, **options)
+            key = (name, str(args[0]), options.get("run_name"))
+            self._calls[key] += 1
+            if name not in ("search_runs", "log_dict") and self._calls[key] <= 2:
+                raise ConnectionError("the answer is lost")
+            return answer
+
+        return call
+
+
+def test_an_answer_that_is_lost_doubles_nothing(
+    client: MlflowClient,
+    uri: str,
+    search: str,
+    folder: Storage,
+    finished: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    tracker = begin(Tracker.start, uri, folder, search)
+    assert tracker.wait()
+    calls: Counter[Any] = Counter()
+    monkeypatch.setattr(sender, "_PAUSES", (0.0,))
+    known, experiment = connect(uri)
+    monkeypatch.setattr(runs, "connect", lambda _uri: (LosesAnswers(known, calls), experiment))
+    tracker._sender._runs = None
+    for result in search_of_six():
+        record(tracker, folder, result)
+    tracker.finish("FINISHED", front=[0, 1, 3])
+    assert tracker.close()
+    assert {"create_run", "log_batch", "log_artifacts", "set_terminated", "set_tag"} <= {
+        name for name, *_ in calls
+    }
+    expected, children = children_of(client, "finished"), children_of(client, search)
+    assert children.keys() == expected.keys()
+    for number, run in children.items():
+        found, wanted = histories(client, run), histories(client, expected[number])
+        assert found == {name: all_ for name, all_ in wanted.items() if "test_" not in name}
+        assert run.info.status == expected[number].info.status

@@ -1,0 +1,20 @@
+"""Which of transformers' auto classes builds and loads a family."""
+
+from typing import Any
+
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
+)
+
+from perft.models.families import FAMILIES
+
+
+def auto_class(config: PreTrainedConfig) -> Any:
+    """The auto class of a configuration's family; of one that is not known, the causal one."""
+    family = FAMILIES.get(config.model_type)
+    if family is not None and family.multimodal:
+        return AutoModelForMultimodalLM
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM

@@ -1,0 +1,116 @@
+"""Dequantises weights while transformers reads them, on every machine and without more packages.
+
+transformers' own way (5.23) chooses kernels by the machine, asks for packages that dequantising
+does not need, and refuses matrices whose last block of fp8 is cut, as DeepSeek-V3 has. So formats
+of ours stand in for its own: they read the same files, and only dequantise.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import FineGrainedFP8Config, Mxfp4Config, PreTrainedConfig
+from transformers.core_model_loading import WeightRenaming
+from transformers.integrations.finegrained_fp8 import Fp8Dequantize
+from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.quantizer_finegrained_fp8 import FineGrainedFP8HfQuantizer
+from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
+
+from perft.models.quantization import quantization_of
+
+FP8, MXFP4 = "perft-fp8", "perft-mxfp4"
+
+
+def dequantise(config: PreTrainedConfig, base: str) -> None:
+    """Has a base's weights dequantised when it is loaded from `config`, if they are quantised.
+
+    Raises:
+        BaseModelError: if they are in a format that is not read.
+    """
+    quantization = quantization_of(config.to_dict(), base)
+    if quantization is None:
+        return
+    own = {"quant_method": FP8 if quantization.kind == "fp8" else MXFP4, "dequantize": True}
+    if quantization.kind == "fp8":
+        own["weight_block_size"] = quantization.block
+    config.quantization_config = own
+
+
+@register_quantization_config(FP8)
+class DequantisedFp8(FineGrainedFP8Config):  # type: ignore[misc]
+    """Blocks of fp8 with their scales."""
+
+
+@register_quantization_config(MXFP4)
+class DequantisedMxfp4(Mxfp4Config):  # type: ignore[misc]
+    """The mxfp4 of gpt_oss."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.quant_method = MXFP4
+
+
+class DequantiseBlocks(Fp8Dequantize):  # type: ignore[misc]
+    """Multiplies blocks of fp8 with their scales; the last block of a row or column may be cut."""
+
+    def convert(
+        self,
+        input_dict: dict[str, Any],
+        full_layer_name: str | None = None,
+        model: Any = None,
+        **others: Any,
+    ) -> dict[str, Any]:
+        """The weights in full; those that were in full, too, get the dtype of the base."""
+        found = super().convert(input_dict, full_layer_name=full_layer_name, model=model, **others)
+        dtype = self._get_target_dtype(model, full_layer_name)
+        return {
+            key: [part.to(dtype) for part in parts] if isinstance(parts, list) else parts.to(dtype)
+            for key, parts in found.items()
+        }
+
+    def _dequantize_one(
+        self, quantized: Tensor, scales: Tensor, output_dtype: torch.dtype | None = None
+    ) -> Tensor:
+        block = self.hf_quantizer.quantization_config.weight_block_size
+        rows, columns = quantized.shape[-2:]
+        if block is None or quantized.dtype == torch.int8 or scales.dim() < 2:
+            whole: Tensor = super()._dequantize_one(quantized, scales, output_dtype)
+            return whole
+        lower, right = (
+            side * count - size
+            for side, count, size in zip(block, scales.shape[-2:], (rows, columns), strict=True)
+        )
+        if not (0 <= lower < block[0] and 0 <= right < block[1]):  # scales of other blocks
+            lower = right = 0
+        filled = pad(quantized.float(), (0, right, 0, lower))
+        whole = super()._dequantize_one(filled, scales, output_dtype)
+        return whole[..., :rows, :columns].contiguous()
+
+
+@register_quantizer(FP8)
+class Fp8Reader(FineGrainedFP8HfQuantizer):  # type: ignore[misc]
+    """Reads fp8 as weights in full."""
+
+    def validate_environment(self, *_args: Any, **_kwargs: Any) -> None:
+        """Every machine can multiply."""
+
+    def get_load_operations(self) -> dict[str, Any]:
+        """What comes before a weight's own conversions."""
+        return {"dequantize": DequantiseBlocks}
+
+    def update_weight_conversions(self, weight_conversions: Any, model: Any) -> Any:
+        """The scales of compressed-tensors get the name of the others."""
+        renamed = WeightRenaming(r"\.weight_scale$", ".weight_scale_inv")
+        return [renamed, *super().update_weight_conversions(weight_conversions, model)]
+
+
+@register_quantizer(MXFP4)
+class Mxfp4Reader(Mxfp4HfQuantizer):  # type: ignore[misc]
+    """Reads mxfp4 as weights in full."""
+
+    def validate_environment(self, *_args: Any, **_kwargs: Any) -> None:
+        """Every machine can look values up."""
+
+    def _process_model_before_weight_loading(self, model: Any, **_kwargs: Any) -> None:
+        """The model keeps experts and routers of its own."""

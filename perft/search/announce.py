@@ -1,0 +1,70 @@
+"""Says what the worker groups are doing until all of them train."""
+
+import contextlib
+from typing import Any
+
+import ray
+
+from perft.packing.groups import WorkerGroups
+from perft.packing.machines import alive_nodes, free_on, groups_without_room
+from perft.packing.shape import GroupShape
+from perft.search.view import View
+
+LOOK_SECONDS = 1.0
+"""How often it is looked how far the groups are."""
+
+
+def announce(groups: WorkerGroups, view: View, compiles: bool) -> None:
+    """Tells the view until the groups have loaded their bases, or end with the meeting point.
+
+    Args:
+        groups: that have just been started.
+        view: what the user watches.
+        compiles: whether the groups compile their bases.
+    """
+    view.stage("starting the worker groups and their meeting point")
+    with contextlib.suppress(ray.exceptions.RayError):
+        ready = groups.meeting.all_ready.remote()
+        told, waited = "", False
+        while True:
+            waiting = groups_without_room(groups.shape)
+            status = ray.get(groups.meeting.status.remote())
+            text = doing(groups.shape, status, waiting if waited else 0)
+            if text != told:
+                has = f"; the cluster has {free_on(alive_nodes())}" if waiting and waited else ""
+                view.stage(text + has)
+                told = text
+            waited = waiting > 0  # for more than a moment
+            if ray.wait([ready], timeout=LOOK_SECONDS)[0]:
+                break
+        if ray.get(groups.meeting.status.remote())["fatal"]:
+            return
+        view.stage(f"training{'; the first steps compile the base' if compiles else ''}")
+
+
+def doing(shape: GroupShape, status: dict[str, Any], waiting: int) -> str:
+    """What groups are doing that do not train yet.
+
+    Args:
+        shape: of the groups.
+        status: as the meeting point has it.
+        waiting: groups for which Ray has no room.
+    """
+    ready, stages = status["ready"], status["stages"]
+    behind = [group for group in range(shape.groups) if group not in ready]
+    if waiting:
+        found = shape.groups - waiting
+        return (
+            f"{found} of {shape.groups} worker groups have found room on the cluster"
+            f"{', and train for all' if ready else ''}; each needs {shape.needs}"
+        )
+    if not behind:
+        return "all worker groups are ready"
+    text = stages.get(behind[0], "starting its processes")
+    if shape.groups == 1:
+        return f"the worker group is {text}"
+    meanwhile = ", and train for all" if ready else ""
+    return (
+        f"{len(ready)} of {shape.groups} worker groups are ready{meanwhile}; "
+        f"group {behind[0]} is {text}"
+    )

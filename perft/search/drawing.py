@@ -1,0 +1,29 @@
+"""The table of a search's trials and the plots of its front, as files in its folder."""
+
+import os
+
+from perft.home import home
+from perft.search.settings import SearchSettings
+from perft.storage import Storage
+from perft.trial import TrialResult
+
+
+def import_drawing() -> None:
+    """Imports what the table and the plots take: two seconds, best spent while Ray starts."""
+    # Where matplotlib keeps its list of fonts; by default in the user's home.
+    os.environ.setdefault("MPLCONFIGDIR", str(home() / "matplotlib"))
+    import scipy.stats  # type: ignore[import-untyped]  # noqa: F401, PLC0415
+
+    import perft.selection.files  # noqa: F401, PLC0415
+
+
+def draw(search: Storage, settings: SearchSettings, results: list[TrialResult]) -> list[str]:
+    """Writes the table and the plots into the search's folder; their names."""
+    from perft.selection.files import result_files  # noqa: PLC0415 - plotting is slow to import
+
+    if not any(result.outcome == "complete" for result in results):
+        return []
+    files = result_files(results, f"{settings.name}: {settings.task}")
+    for name, data in files.items():
+        search.write(name, data)
+    return list(files)

@@ -1,0 +1,68 @@
+"""Completes the runs of a search in MLflow from what its folder knows."""
+
+import dataclasses
+from collections.abc import Callable
+
+from perft.invocation import command_line
+from perft.search.drawing import draw
+from perft.search.lock import locked
+from perft.search.settings import SearchSettings
+from perft.searches import naming
+from perft.selection import read_results, result_line, write_results
+from perft.storage import Storage
+from perft.tracking import Tracker
+
+PATIENCE_SECONDS = 120.0
+"""Time in which nothing could be sent, after which the command gives up."""
+
+
+def sync(
+    search: Storage, settings: SearchSettings, tracking_uri: str, tell: Callable[[str], None]
+) -> bool:
+    """Sends what MLflow has not; what it has is left as it is.
+
+    The runs of a search that did not end are ended: KILLED.
+
+    Args:
+        search: the search's folder.
+        settings: what it was asked to do.
+        tracking_uri: where its runs are, or are to be from now on.
+        tell: shows the user a line.
+
+    Returns:
+        Whether MLflow has all.
+
+    Raises:
+        SearchError: if a process runs the search, which sends everything itself.
+        StorageError: if MLflow or the folder cannot be written.
+    """
+    with locked(search, settings.name):
+        tracker = Tracker.catch_up(
+            tracking_uri,
+            search,
+            settings.name,
+            settings.to_json(),
+            tell=tell,
+            later=later_by(settings),
+        )
+        if tracker.wait(PATIENCE_SECONDS):
+            _name_runs(search, settings, tracker)
+        return tracker.close(PATIENCE_SECONDS)
+
+
+def later_by(settings: SearchSettings) -> Callable[[], str]:
+    """What gives the command by which the runs of a search are completed later."""
+    return lambda: command_line("sync", *naming("--name", settings.name, settings.storage))
+
+
+def _name_runs(search: Storage, settings: SearchSettings, tracker: Tracker) -> None:
+    """Notes the trials' runs wherever the search's folder names them."""
+    results = read_results(search)
+    named = [
+        dataclasses.replace(result, run_id=tracker.run_id(result.number) or result.run_id)
+        for result in results
+    ]
+    if named != results:
+        write_results(search, map(result_line, named))
+        draw(search, settings, named)
+        tracker.send_files()

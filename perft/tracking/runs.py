@@ -1,0 +1,271 @@
+"""The runs of one search in MLflow, brought to what its records say.
+
+Invariant: whatever is done may be done again, by another process too, also when MLflow did it and
+its answer was lost. A run is looked up before it is made, and a number has the time that its record
+gives it.
+"""
+
+import contextlib
+import math
+import tempfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+
+from perft.storage import Storage
+from perft.tracking.client import connect
+from perft.tracking.place import place_errors
+from perft.tracking.records import SearchRecord, Status, TrialRecord
+from perft.trial import AdapterSize, Report
+
+SEARCH, STORAGE, KEY, TRIAL = "perft.search", "perft.storage", "perft.key", "perft.trial"
+VARIANT, OUTCOME, ON_FRONT = "perft.variant", "perft.outcome", "perft.front"
+_SIZE = "activated_parameters"  # recorded once per trial: its presence says that the sizes are
+_LOSS = "val_loss"  # part of every report, nearly always finite: its steps are those recorded
+_SCORED = "test_scored/"  # begins a metric of every test split that is recorded
+_LONGEST = 5000  # characters of a tag or parameter; MLflow refuses more than 6000
+
+
+class _Child:
+    """What a trial's run holds already; `steps` is None until they are looked up."""
+
+    def __init__(self, run: Run, steps: set[int] | None) -> None:
+        self.run_id: str = run.info.run_id
+        self.status: Status = run.info.status
+        self.params = set(run.data.params)
+        self.sized = _SIZE in run.data.metrics
+        self.scored = {
+            name.removeprefix(_SCORED) for name in run.data.metrics if name.startswith(_SCORED)
+        }
+        self.outcome: str | None = run.data.tags.get(OUTCOME)
+        self.on_front: str | None = run.data.tags.get(ON_FRONT)
+        self.steps = steps
+
+
+class Runs:
+    """One parent run, and a child run per trial.
+
+    Args:
+        tracking_uri: where they are: an MLflow server, a SQLite file (`sqlite:////absolute/path`),
+            which is made when it is not there and has its artifacts beside it, or another store.
+        folder: the search's folder, which holds what is uploaded.
+        search: the record of the search: its run is looked up, or made, and is RUNNING.
+
+    Raises:
+        StorageError: from every method, when the store does not take what it is given.
+    """
+
+    def __init__(self, tracking_uri: str, folder: Storage, search: SearchRecord) -> None:
+        self._uri = tracking_uri
+        self._folder = folder
+        self._client, self._experiment = connect(tracking_uri)
+        with place_errors(self._uri):
+            found = self._search_runs(f"tags.`{KEY}` = '{search.key}'")
+            run = found[0] if found else self._make_parent(search)
+            self.run_id: str = run.info.run_id
+            self._status: Status = run.info.status
+            self._params = set(run.data.params)
+            query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'"
+            self._children = {
+                int(child.data.tags[TRIAL]): _Child(child, None)
+                for child in (self._search_runs(query) if found else [])
+            }
+            if self._status != "RUNNING" and search.status == "RUNNING":
+                self._client.update_run(self.run_id, status="RUNNING")
+                self._status = "RUNNING"
+            self._prove_artifacts(search, is_new=not found)
+
+    @property
+    def ids(self) -> dict[int, str]:
+        """Ids of the trials' runs, by number."""
+        return {number: child.run_id for number, child in self._children.items()}
+
+    def send_trial(self, trial: TrialRecord, search: SearchRecord) -> None:
+        """Brings a trial's run to what its record and its search's say."""
+        with place_errors(self._uri):
+            child = self._children.get(trial.number) or self._make_child(trial)
+            if trial.outcome is None or child.outcome != trial.outcome:
+                self._send_numbers(child, trial)
+            if trial.number in search.scores:
+                self._send_scores(child, trial.number, search)
+            if search.front is not None:
+                on_front = str(trial.number in search.front).lower()
+                if child.on_front != on_front:
+                    self._client.set_tag(child.run_id, ON_FRONT, on_front)
+                    child.on_front = on_front
+            self._send_end(child, trial, search)
+
+    def send_search(self, search: SearchRecord, trials: Collection[int]) -> None:
+        """Brings the parent run to what the search's record says.
+
+        Args:
+            search: the record.
+            trials: numbers of the trials that have records; no other run stays RUNNING once the
+                search has ended.
+        """
+        with place_errors(self._uri):
+            new = {name: v for name, v in search.params.items() if name not in self._params}
+            self._client.log_batch(self.run_id, params=_params(new))
+            self._params |= set(new)
+            self._client.log_dict(self.run_id, dict(search.params), "search.json")
+            files = {n: self._folder.read(n) for n in search.files if self._folder.exists(n)}
+            self._upload(self.run_id, files, None)
+            for number, child in self._children.items():
+                if number not in trials and child.status == "RUNNING" != search.status:
+                    self._end(child.run_id, search.status, search.ended)
+                    child.status = search.status
+            if self._status != search.status:
+                self._end(self.run_id, search.status, search.ended)
+                self._status = search.status
+
+    def _prove_artifacts(self, search: SearchRecord, *, is_new: bool) -> None:
+        """Stores one before any work is done; a search that cannot does not begin."""
+        try:
+            self._client.log_dict(self.run_id, dict(search.params), "search.json")
+        except Exception:
+            if is_new:
+                with contextlib.suppress(Exception):
+                    self._client.set_terminated(self.run_id, "FAILED")
+            raise
+
+    def _send_numbers(self, child: _Child, trial: TrialRecord) -> None:
+        settings = {n: v for n, v in trial.config.to_flat().items() if n not in child.params}
+        self._client.log_batch(child.run_id, params=_params(settings))
+        child.params |= set(settings)
+        if trial.size and not child.sized:
+            at = trial.reports[0][0] if trial.reports else trial.started
+            base = Param("base_activated_parameters", str(trial.size.base_activated))
+            metrics = _metrics(_size_values(trial.size), at, 0)
+            self._client.log_batch(child.run_id, metrics=metrics, params=[base])
+            child.sized = True
+        if child.steps is None:
+            history = self._client.get_metric_history(child.run_id, _LOSS)
+            child.steps = {metric.step for metric in history}
+        for at, report in trial.reports:
+            if report.step not in child.steps:
+                metrics = _metrics(_values(report), at, report.step)
+                self._client.log_batch(child.run_id, metrics=metrics)
+                child.steps.add(report.step)
+
+    def _send_scores(self, child: _Child, number: int, search: SearchRecord) -> None:
+        new = {s: v for s, v in search.scores[number].items() if s not in child.scored}
+        if not new:
+            return
+        self._upload(child.run_id, self._files(search.predictions.get(number)), "predictions")
+        values = {}
+        for split, (correct, scored) in new.items():
+            values[f"test_accuracy/{split}"] = correct / scored if scored else 0.0
+            values[f"test_correct/{split}"] = correct
+            values[f"{_SCORED}{split}"] = scored
+        self._client.log_batch(child.run_id, metrics=_metrics(values, search.ended or 0, 0))
+        child.scored |= set(new)
+
+    def _send_end(self, child: _Child, trial: TrialRecord, search: SearchRecord) -> None:
+        outcome = None if trial.outcome == child.outcome else trial.outcome
+        if outcome and trial.adapter:
+            self._upload(child.run_id, self._files(trial.adapter), "adapter")
+        status: Status = search.status
+        if trial.outcome is not None:
+            status = "FAILED" if trial.outcome == "failed" else "FINISHED"
+        if child.status != status:
+            self._end(child.run_id, status, trial.ended or search.ended)
+            child.status = status
+        if outcome:
+            # Last, because the outcome says that all the rest is recorded.
+            tags = {OUTCOME: outcome, MLFLOW_RUN_NOTE: trial.error[-_LONGEST:]}
+            self._client.log_batch(child.run_id, tags=[RunTag(*tag) for tag in tags.items()])
+            child.outcome = outcome
+
+    def _end(self, run_id: str, status: Status, at: int | None) -> None:
+        if status == "RUNNING":
+            self._client.update_run(run_id, status=status)
+        else:
+            self._client.set_terminated(run_id, status, end_time=at)
+
+    def _make_parent(self, search: SearchRecord) -> Run:
+        tags = {SEARCH: search.name, STORAGE: search.place, KEY: search.key}
+        for name in ("space", "base_model"):
+            tags[f"perft.{name.removesuffix('_model')}"] = search.params.get(name) or "embedded"
+        return self._client.create_run(
+            self._experiment, start_time=search.started, run_name=search.name, tags=tags
+        )
+
+    def _make_child(self, trial: TrialRecord) -> _Child:
+        variant = trial.config.adapter.variant
+        tags = {MLFLOW_PARENT_RUN_ID: self.run_id, TRIAL: str(trial.number), VARIANT: variant}
+        run = self._client.create_run(
+            self._experiment,
+            start_time=trial.started,
+            run_name=f"{trial.number:04d} {variant}",
+            tags=tags,
+        )
+        self._children[trial.number] = _Child(run, set())
+        return self._children[trial.number]
+
+    def _search_runs(self, query: str) -> list[Run]:
+        found: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs([self._experiment], query, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _files(self, folder: str | None) -> dict[str, bytes]:
+        if not folder:
+            return {}
+        names = self._folder.names(folder)
+        return {name: self._folder.read(f"{folder}/{name}") for name in names}
+
+    def _upload(self, run_id: str, files: Mapping[str, bytes], folder: str | None) -> None:
+        if not files:
+            return
+        with tempfile.TemporaryDirectory() as place:
+            for name, data in files.items():
+                (Path(place) / name).write_bytes(data)
+            self._client.log_artifacts(run_id, place, folder)
+
+
+def _size_values(size: AdapterSize) -> dict[str, float]:
+    """The parameter counts, as metrics: so they can be an axis of a plot."""
+    return {
+        "trainable_parameters": size.trainable,
+        _SIZE: size.activated,
+        "trainable_percent": size.trainable_percent,
+        "activated_percent": size.activated_percent,
+    }
+
+
+def _values(report: Report) -> dict[str, float]:
+    values = {
+        "train_loss": report.train_loss,
+        _LOSS: report.val_loss,
+        "lr": report.lr,
+        "tokens_per_second": report.tokens_per_second,
+    }
+    if report.scored:
+        values["accuracy"] = report.accuracy
+    if report.router_entropy is not None:
+        values["router_entropy"] = report.router_entropy
+    if report.router_load:
+        values["router_load_max"] = max(report.router_load)
+        values["router_load_min"] = min(report.router_load)
+        values |= {f"router_load/{expert}": load for expert, load in enumerate(report.router_load)}
+    return values
+
+
+def _metrics(values: Mapping[str, float], at: int, step: int) -> list[Metric]:
+    """Those that are finite."""
+    return [
+        Metric(name, float(value), at, step)
+        for name, value in values.items()
+        if math.isfinite(value)
+    ]
+
+
+def _params(values: Mapping[str, Any]) -> list[Param]:
+    return [Param(name, str(value)[:_LONGEST]) for name, value in values.items()]

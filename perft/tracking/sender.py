@@ -1,0 +1,152 @@
+"""Sends what changes of a search's records to MLflow, in a thread of its own.
+
+Whoever trains never waits for MLflow. What cannot be sent stays queued, and is tried again until it
+is taken or the process ends.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from perft.errors import StorageError, first_line
+from perft.masking import masked
+
+if TYPE_CHECKING:
+    from perft.tracking.runs import Runs
+
+PATIENCE_SECONDS = 15.0
+"""Time in which nothing could be sent, after which the user is told."""
+
+_PAUSES = (0.5, 1.0, 2.0, 5.0)  # seconds before another try; the last, from then on
+
+
+def reason(error: StorageError) -> str:
+    """Why a place takes no records, without what to do about it at a search's start."""
+    return masked(first_line(error.__cause__ or error))
+
+
+class Sender:
+    """A queue of what is to be sent, and the thread that empties it.
+
+    Args:
+        connect: opens the runs; raises `StorageError` when it cannot.
+        runs: those that are open already; None where they could not be opened, of which the user
+            knows.
+        tell_away: called when nothing could be sent for `PATIENCE_SECONDS`, once.
+        tell_back: called when all is sent after that.
+
+    Attributes:
+        run_ids: the runs of trials, by number.
+        is_away: nothing could be sent for long.
+        why: what the last try failed by.
+    """
+
+    def __init__(
+        self,
+        connect: "Callable[[], Runs]",
+        runs: "Runs | None",
+        tell_away: Callable[[], None],
+        tell_back: Callable[[], None],
+    ) -> None:
+        self._connect = connect
+        self._runs = runs
+        self._tell_away, self._tell_back = tell_away, tell_back
+        self._changed = threading.Condition()
+        self._queue: dict[int | None, Callable[[Runs], None]] = {}
+        self._sent_at = time.monotonic()  # or when there was nothing to send
+        self._failures = 0  # in a row
+        self._is_closed = False
+        self.run_ids: dict[int, str] = runs.ids if runs else {}
+        self.is_away = runs is None
+        self.why = "no answer yet"
+        for work in (self._send, self._watch):
+            threading.Thread(target=work, daemon=True).start()
+
+    def put(self, key: int | None, send: "Callable[[Runs], None]") -> None:
+        """Queues something, in place of what waits there under the same key."""
+        with self._changed:
+            if not self._queue:
+                self._sent_at = time.monotonic()
+            self._queue[key] = send
+            self._changed.notify_all()
+
+    def wait(self, patience: float = PATIENCE_SECONDS) -> bool:
+        """Whether all is sent; False once nothing could be sent for `patience` seconds.
+
+        A try that has not failed yet has four times that: it may be a large file on its way.
+        """
+        started = time.monotonic()
+        with self._changed:
+            while self._queue and not self._is_closed:
+                allowed = patience if self._failures or self.is_away else 4 * patience
+                left = max(started, self._sent_at) + allowed - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+            return not self._queue
+
+    def close(self) -> None:
+        """Sends no more, and ends the threads."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _send(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._is_closed)
+                if self._is_closed:
+                    return
+                key, send = next(iter(self._queue.items()))
+            try:
+                self._runs = self._runs or self._connect()
+                send(self._runs)
+            except StorageError as error:
+                self._failed(key, error)
+            else:
+                self._done(key, send, self._runs.ids)
+
+    def _failed(self, key: int | None, error: StorageError) -> None:
+        # What MLflow did before its answer was lost shows only when it is asked anew.
+        self._runs = None
+        with self._changed:
+            self.why = reason(error)
+            self._queue[key] = self._queue.pop(key)  # what fails alone keeps nothing else waiting
+            pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
+            self._failures += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._is_closed, pause)
+
+    def _done(
+        self, key: int | None, send: "Callable[[Runs], None]", run_ids: dict[int, str]
+    ) -> None:
+        with self._changed:
+            self.run_ids = run_ids
+            self._sent_at = time.monotonic()
+            self._failures = 0
+            if self._queue[key] is send:
+                del self._queue[key]
+            is_back = self.is_away and not self._queue
+            self.is_away = self.is_away and not is_back
+            self._changed.notify_all()
+        if is_back:
+            self._tell_back()
+
+    def _is_waiting(self) -> bool:
+        """Whether something is to be sent, of which nobody has heard that it cannot."""
+        return bool(self._queue) and not self.is_away
+
+    def _watch(self) -> None:
+        """Tells when nothing could be sent for long, also while a call hangs."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closed or self._is_waiting())
+                if self._is_closed:
+                    return
+                left = self._sent_at + PATIENCE_SECONDS - time.monotonic()
+                if left > 0:
+                    self._changed.wait(left)
+                    continue
+                self.is_away = True
+            self._tell_away()

@@ -1,0 +1,84 @@
+"""A SQLite file as a place for runs: whether it can be written, and is of this MLflow's schema."""
+
+import contextlib
+import re
+import sqlite3
+from importlib.util import find_spec
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from perft.errors import StorageError
+
+_LOCKED_SECONDS = 5.0
+_REVISION = re.compile(r"^revision = (.*)$", re.MULTILINE)
+_BEFORE = re.compile(r"^down_revision = (.*)$", re.MULTILINE)
+_ID = re.compile(r"[0-9a-f]{12,}")
+
+
+def require_sqlite(path: Path) -> None:
+    """Checks that runs can be recorded in a SQLite file, which need not be there yet.
+
+    Raises:
+        StorageError: if it is the store of another version of MLflow.
+        OSError: if its folder cannot be made.
+        sqlite3.Error: if it is no database, cannot be written, or is locked.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = sqlite3.connect(path, timeout=_LOCKED_SECONDS)
+        with contextlib.closing(connection):
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("CREATE TABLE perft_probe (id INTEGER)")
+            connection.rollback()
+            _require_schema(path, connection)
+    except sqlite3.OperationalError:
+        if not _is_being_made(path):
+            raise
+
+
+def lock_of(path: Path) -> Path:
+    """By this file, searches that start together on a new store wait for each other."""
+    return path.with_name(f"{path.name}.lock")
+
+
+def _is_being_made(path: Path) -> bool:
+    """Whether another search makes the store right now: it is usable soon."""
+    if not lock_of(path).exists():
+        return False
+    try:
+        with FileLock(lock_of(path), timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _require_schema(path: Path, connection: sqlite3.Connection) -> None:
+    tables = "SELECT name FROM sqlite_master WHERE name = 'alembic_version'"
+    if connection.execute(tables).fetchone() is None:
+        return
+    (found,) = connection.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
+    known, newest = _revisions()
+    if found in newest:
+        return
+    if found in known:
+        what = f"is of an older MLflow; run `mlflow db upgrade sqlite:///{path}`"
+    else:
+        what = "is of a newer MLflow, or of something else; install that version"
+    raise StorageError(
+        f"cannot record runs in sqlite:///{path}: its schema {found!r} {what}, or set "
+        "MLFLOW_TRACKING_URI to another place"
+    )
+
+
+def _revisions() -> tuple[set[str], set[str]]:
+    """The schemas that the installed MLflow knows, and the newest, without importing it."""
+    spec = find_spec("mlflow")
+    assert spec is not None
+    assert spec.origin is not None
+    known, before = set[str](), set[str]()
+    for file in (Path(spec.origin).parent / "store/db_migrations/versions").glob("*.py"):
+        text = file.read_text()
+        known |= {name for line in _REVISION.findall(text) for name in _ID.findall(line)}
+        before |= {name for line in _BEFORE.findall(text) for name in _ID.findall(line)}
+    return known, known - before

@@ -1,0 +1,101 @@
+"""Passwords and keys of a search are shown nowhere and kept nowhere, and asked for again."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+import pretend
+from perft.errors import SearchError
+from perft.export import Score, export_adapter
+from perft.search import prepare as preparing
+from perft.search.conclude import conclude
+from perft.search.ledger import Ledger
+from perft.search.prepare import Prepared, Wish, prepare, prepare_resume
+from perft.selection import pick, read_results, read_settings
+from perft.tracking import Tracker
+
+# MLflow 3.17 under SQLAlchemy 2.1; no code of ours is meant.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+
+SECRET = "correct-horse-battery-staple"
+VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN")
+URI = f"http://ann:{SECRET}@tracking:5000/prefix"
+MASKED = "http://***@tracking:5000/prefix"
+FULL = 8
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
+    """A new search whose MLflow wants a login, which its user has given."""
+    for name in VARIABLES:
+        monkeypatch.setenv(name, SECRET)
+    monkeypatch.setenv("PERFT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", URI)
+    monkeypatch.setattr(preparing, "require_usable", lambda _uri: None)  # nobody is there
+    wish = Wish(space="arithmetic", name="first", validation_size=20, max_steps=FULL)
+    prepared = prepare(wish)
+    prepared.settings.write(prepared.search)
+    return prepared
+
+
+def test_a_login_is_kept_nowhere_and_asked_for_again(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+):
+    assert prepared.tracking_uri == URI
+    assert read_settings(prepared.search)["tracking_uri"] == MASKED
+    again = prepare_resume("first", None)
+    assert (again.tracking_uri, again.settings.tracking_uri) == (URI, MASKED)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with pytest.raises(SearchError, match="set MLFLOW_TRACKING_URI") as caught:
+        prepare_resume("first", None)
+    assert MASKED in str(caught.value)
+
+
+def test_a_search_goes_on_where_it_was_recorded_unless_told_otherwise(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    place = f"sqlite:///{tmp_path}/there.db"
+    dataclasses.replace(prepared.settings, tracking_uri=place).write(prepared.search)
+    assert prepare_resume("first", None).tracking_uri == URI
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert prepare_resume("first", None).tracking_uri == place
+
+
+def test_whatever_a_search_writes_holds_no_secret(prepared: Prepared, tmp_path: Path):
+    told: list[str] = []
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    settings = prepared.settings.to_json()
+    tracker = Tracker.start(
+        uri, prepared.search, "first", settings, tell=told.append, later=lambda: "perft sync"
+    )
+    tracker.log_params(settings)
+    ledger = Ledger(prepared.search, tracker, FULL)
+    size = dataclasses.asdict(pretend.trial(0).size)  # type: ignore[arg-type]
+    for number in (0, 1):
+        ledger.start(number, pretend.trial(number).config.to_flat())
+        ledger.report(number, pretend.report(FULL, 300).to_json(), size)
+    pretend.store_adapters(prepared.search, [pretend.trial(0)])
+    ledger.end(0)
+    ledger.end(1, f"cannot write s3://KEY:{SECRET}@bucket/x?secret_key={SECRET}")
+    conclude(prepared, ledger, tracker, {})
+    assert tracker.close()
+    ledger.complete_runs()
+
+    picked = pick(read_results(prepared.search), "best")
+    score = Score(split="validation", correct=300, scored=400, low=0.7, high=0.8)
+    export_adapter(
+        prepared.search,
+        picked,
+        read_settings(prepared.search),
+        tmp_path / "exported",
+        scores=[score],
+    )
+    assert MlflowClient(uri).get_run(picked.run_id).info.status == "FINISHED"
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    names = {file.name for file in files}
+    assert names >= {"search.json", "results.json", "README.md", "mlflow.db", "environment.txt"}
+    for file in files:
+        assert SECRET.encode() not in file.read_bytes(), file
+    assert SECRET not in "".join(told)
