@@ -109,6 +109,23 @@ def test_no_command_line_ends_in_a_traceback(place: Path, command: str, seed: in
     assert refused
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("search", "--storage"), ("search", "--space"), ("search", "--data"),
+        ("search", "--base-model"), ("train", "--out"), ("train", "--data"), ("plan", "--space"),
+        ("plan", "--base-model"), ("pareto", "--storage"), ("export", "--out"),
+        ("evaluate", "--adapter"), ("evaluate", "--data"), ("evaluate", "--out"),
+    ],
+)  # fmt: skip
+def test_a_path_that_is_none_is_named(place: Path, command: str, option: str) -> None:
+    for bad in ("loop", "loop/x.py", "~nobody-here/x.py", "pipe/x", "x" * 300, "mine.py/x"):
+        done = call(command, *COMMANDS[command], option, bad)
+        assert done.status == 2, (bad, done)
+        assert done.errors.startswith("error: "), (bad, done)
+        assert done.errors.count("\n") == 1, (bad, done)
+
+
 @pytest.mark.parametrize("command", ["pareto", "export"])
 @pytest.mark.parametrize("how", sorted(breaks()))
 def test_a_broken_search_ends_no_command_in_a_traceback(
