@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from perft.errors import ConfigError
+
 RECORD_BYTES = 1 << 28
 """The most that a JSON file of perft's may have: 100,000 trials of a search take less."""
 
@@ -51,6 +53,18 @@ def parse_json(data: bytes | str) -> Any:
         return json.loads(data, object_pairs_hook=_object)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def resolved(place: str | Path) -> Path:
+    """A path by its absolute name, "~" as the home folder; not necessarily there.
+
+    Raises:
+        ConfigError: if it is none here: of a user who is not known, or links that lead in a circle.
+    """
+    try:
+        return Path(place).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"{str(place)!r} is no path here: {error}") from error
 
 
 def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

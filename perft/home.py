@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from perft.files import read_file
+from perft.files import read_file, resolved
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
@@ -20,7 +20,7 @@ _LONGEST_PLACE = 1 << 16
 
 def home() -> Path:
     """`$PERFT_HOME`, or `~/.perft`; absolute, not necessarily there yet."""
-    return Path(os.environ.get("PERFT_HOME") or "~/.perft").expanduser().resolve()
+    return resolved(os.environ.get("PERFT_HOME") or "~/.perft")
 
 
 def note(file: Path, text: str) -> None:
@@ -72,4 +72,4 @@ def sqlite_path(tracking_uri: str) -> Path | None:
     found = _SQLITE_FILE.fullmatch(tracking_uri)
     if found is None or found["path"] == ":memory:":
         return None
-    return Path(found["path"]).expanduser().resolve()
+    return resolved(found["path"])

@@ -17,6 +17,7 @@ from types import FrameType, ModuleType
 from typing import Literal
 
 from perft.errors import ConfigError
+from perft.files import resolved
 
 SECONDS = 10.0
 """Processor time that a file of the user's may take to be imported, and one call of a space."""
@@ -45,7 +46,7 @@ def module_of(path: str | Path) -> ModuleType:
     Raises:
         ConfigError: if there is no such file, or its code does not end.
     """
-    file = Path(path).expanduser().resolve()
+    file = resolved(path)
     if not file.is_file():
         raise ConfigError(f"{path} is no file here; name a Python file that is")
     name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"

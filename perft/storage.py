@@ -12,6 +12,7 @@ from pathlib import Path
 from pyarrow import fs
 
 from perft.errors import StorageError
+from perft.files import resolved
 
 
 class Storage:
@@ -22,7 +23,7 @@ class Storage:
     """
 
     def __init__(self, place: str) -> None:
-        self.place = place if "://" in place else str(Path(place).expanduser().resolve())
+        self.place = place if "://" in place else str(resolved(place))
         try:
             self._fs, self._root = fs.FileSystem.from_uri(self.place)
         except (OSError, ValueError) as error:

@@ -18,6 +18,7 @@ from perft.selection import (
     pick,
     read_results,
     read_scores,
+    remarks,
     stated,
     wilson,
 )
@@ -55,7 +56,11 @@ def main(
     """Export one trial of a search: adapter, configuration and model card in one folder."""
     search = find_search(name, storage)
     limit = ActivatedLimit.parse(max_activated) if max_activated else None
-    trial = pick(read_results(search), picked, limit)
+    results = read_results(search)
+    trial = pick(results, picked, limit)
+    if picked in ("best", "knee"):
+        for remark in remarks(results):
+            typer.echo(remark, err=True)
     settings = SearchSettings.read(search)
     folder = export_adapter(
         search, trial, settings.to_json(), out, scores=scores_of(search, trial), force=force

@@ -13,6 +13,7 @@ from perft.adapter_folder import BLOCK, CONFIG, WEIGHTS
 from perft.errors import StorageError
 from perft.export.card import model_card
 from perft.export.score import Score
+from perft.files import resolved
 from perft.storage import Storage
 from perft.trial import TrialResult
 
@@ -48,7 +49,7 @@ def export_adapter(
         StorageError: when the adapter is not in the search's folder, when `out` holds something,
             or when it cannot be written.
     """
-    out = out.expanduser().resolve()
+    out = resolved(out)
     _require_free(out, force)
     public = {
         name: _without_folder(value) for name, value in settings.items() if name not in _PRIVATE

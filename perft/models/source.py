@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from perft.errors import BaseModelError
+from perft.files import resolved
 from perft.models.families import require_decoder, require_moe_settings
 from perft.models.hub import hub_config, hub_snapshot
 from perft.models.quantization import dequantised, dequantised_note, quantization_of
@@ -75,10 +76,11 @@ def local_directory(base: str) -> Path | None:
 
     Raises:
         BaseModelError: if it can only mean a place on this machine, where no directory is.
+        ConfigError: if it is no path.
     """
-    path = Path(base).expanduser()
+    path = resolved(base)
     if base and path.is_dir():
-        return path.resolve()
+        return path
     if path.is_file():
         raise BaseModelError(
             f"base {base!r} is a file, wanted the directory that it is in, with {CONFIG}, weights "

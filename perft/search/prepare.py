@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 from perft.errors import ConfigError, SearchError
+from perft.files import resolved
 from perft.home import default_storage, default_tracking_uri, remember_place
 from perft.invocation import command_line
 from perft.masking import masked
@@ -91,7 +91,7 @@ def prepare(wish: Wish, during: During = quietly) -> Prepared:
     if wish.name is not None:
         require_name(wish.name)
     space = find_space(wish.space)
-    space_file = str(Path(wish.space).expanduser().resolve()) if wish.space.endswith(".py") else ""
+    space_file = str(resolved(wish.space)) if wish.space.endswith(".py") else ""
     base_model = _absolute(wish.base_model)
     data = _absolute(wish.data)
     root = Storage(wish.storage or default_storage())
@@ -260,7 +260,7 @@ def _with_space(
             settings.space, settings.name, again=again, trust_code=trust_code, tell=tell
         )
         return settings
-    file = Path(space).expanduser().resolve()
+    file = resolved(space)
     if file.is_file():
         remember(str(file))
     return dataclasses.replace(settings, space=str(file))
@@ -292,6 +292,6 @@ def _require_rows(batch_size: int, workers: int) -> None:
 
 def _absolute(place: str | None) -> str | None:
     """A local directory by its absolute path, which means the same in every process."""
-    if place is None or not Path(place).expanduser().exists():
+    if place is None or not (found := resolved(place)).exists():
         return place
-    return str(Path(place).expanduser().resolve())
+    return str(found)

@@ -28,6 +28,7 @@ from perft.config.checks import (
 )
 from perft.config.typed import read_fields
 from perft.errors import ConfigError, DataError, first_line
+from perft.files import resolved
 from perft.modules import module_of
 from perft.tasks.extraction import is_number, labels_match, last_number, numbers_match
 from perft.tasks.hub import dataset_rows
@@ -205,7 +206,7 @@ def load(own: OwnTask, source: TaskSource) -> Task:
 
 def _rows(place: str, split: str) -> list[Row]:
     if place.endswith(FILES):
-        return read_rows(Path(place).expanduser())
+        return read_rows(resolved(Path(place).parent) / Path(place).name)
     named = _DATASET.fullmatch(place)
     if named is None:
         raise ConfigError(
@@ -317,9 +318,9 @@ def _absolute(place: str | Path | None) -> str | None:
     if place is None:
         return None
     path, rest = path_and_rest(str(place))
-    here = Path(path).expanduser()
     # A link keeps its name: what it leads to may have no suffix, as in the hub's cache.
-    return f"{here.absolute()}{rest}" if here.exists() else str(place)
+    here = resolved(Path(path).parent) / Path(path).name
+    return f"{here}{rest}" if here.exists() else str(place)
 
 
 def _function(file: str, name: str) -> Judge:
