@@ -13,7 +13,8 @@ from perft.search import prepare as preparing
 from perft.search.conclude import conclude
 from perft.search.ledger import Ledger
 from perft.search.prepare import Prepared, Wish, prepare, prepare_resume
-from perft.selection import pick, read_results, read_settings
+from perft.search.settings import SearchSettings
+from perft.selection import pick, read_results
 from perft.tracking import Tracker
 
 # MLflow 3.17 under SQLAlchemy 2.1; no code of ours is meant.
@@ -44,7 +45,7 @@ def test_a_login_is_kept_nowhere_and_asked_for_again(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ):
     assert prepared.tracking_uri == URI
-    assert read_settings(prepared.search)["tracking_uri"] == MASKED
+    assert SearchSettings.read(prepared.search).tracking_uri == MASKED
     again = prepare_resume("first", None)
     assert (again.tracking_uri, again.settings.tracking_uri) == (URI, MASKED)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
@@ -88,7 +89,7 @@ def test_whatever_a_search_writes_holds_no_secret(prepared: Prepared, tmp_path: 
     export_adapter(
         prepared.search,
         picked,
-        read_settings(prepared.search),
+        SearchSettings.read(prepared.search).to_json(),
         tmp_path / "exported",
         scores=[score],
     )
