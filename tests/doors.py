@@ -51,6 +51,7 @@ class Door:
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[tuple[str, Door]]:
     """Inside, `HOST:PORT` of a server with its files in a folder, and the door before it."""
+    from mlflow import set_tracking_uri
     from mlflow.server import app, constants
 
     with pytest.MonkeyPatch.context() as patch:
@@ -59,8 +60,11 @@ def serving(folder: Path) -> Iterator[tuple[str, Door]]:
         patch.setenv(constants.ARTIFACTS_DESTINATION_ENV_VAR, str(folder / "served"))
         patch.setenv(constants.BACKEND_STORE_URI_ENV_VAR, f"sqlite:///{folder}/server.db")
         app.test_client().get(FIRST)  # makes the store
-        with _served(Door(app.wsgi_app)) as found:
-            yield found
+        try:
+            with _served(Door(app.wsgi_app)) as found:
+                yield found
+        finally:
+            set_tracking_uri(None)  # a server takes its own store for everybody's
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ class Tracker:
     Args:
         tracking_uri: MLflow's.
         records: of the search.
-        runs: its runs, where they are open already.
+        runs: its runs; None where they could not be opened, of which the user knows.
         tell: shows the user a line.
         later: as `start` takes it.
 
@@ -75,9 +75,7 @@ class Tracker:
         Raises:
             StorageError: when MLflow, or the folder, cannot be written.
         """
-        records = Records(
-            folder, SearchRecord(name=name, place=masked(folder.place), params=params)
-        )
+        records = Records(folder, _fresh(folder, name, params))
         records.keep_search(records.search)
         return cls(tracking_uri, records, _open_runs(tracking_uri, records), tell, later)
 
@@ -128,9 +126,7 @@ class Tracker:
         """
         records = Records.read(folder, _fresh(folder, name, params))
         if records.search.status == "RUNNING":
-            ended = max(
-                [records.search.started, *(each.latest for each in records.trials.values())]
-            )
+            ended = max(each.latest for each in (records.search, *records.trials.values()))
             records.keep_search(replace(records.search, status="KILLED", ended=ended))
         tracker = cls(tracking_uri, records, _open_runs(tracking_uri, records), tell, later)
         tracker._send_all()
