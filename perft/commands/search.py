@@ -28,7 +28,6 @@ from perft.options import (
 )
 from perft.screen import print_table, screen
 from perft.search.stages import Stages
-from perft.searches import naming
 
 if TYPE_CHECKING:
     from perft.search.prepare import Prepared
@@ -178,6 +177,7 @@ def main(
 
 def _run(prepared: "Prepared", stages: Stages) -> "Finished":
     from perft.search.run import run_search  # noqa: PLC0415 - as above
+    from perft.searches import naming  # noqa: PLC0415
 
     name, root = prepared.settings.name, prepared.root
     stages.say(f"search {name} in {masked(prepared.search.place)}")
@@ -219,6 +219,7 @@ def show(prepared: "Prepared", finished: "Finished", console: Console) -> None:
     Raises:
         SearchError: if no trial ran to its full length.
     """
+    from perft.searches import naming  # noqa: PLC0415
     from perft.selection import (  # noqa: PLC0415 - as above
         front_table,
         pareto_front,

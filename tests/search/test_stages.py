@@ -1,6 +1,8 @@
 """What a search is doing is said under one clock, and of what is over at once, nothing."""
 
 import io
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -48,3 +50,11 @@ def test_what_is_over_at_once_is_not_said(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ValueError, match="no base"), saying.during("reading the base"):
         raise ValueError("no base")
     assert (done, stream.getvalue()) == (["started", "cancelled"], "")
+
+
+def test_what_is_slow_to_import_comes_after_the_first_line() -> None:
+    program = "import perft.commands.search, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "rich" in loaded
+    assert not loaded & {"numpy", "pyarrow", "pandas", "ray", "torch", "mlflow", "optuna"}
