@@ -116,7 +116,7 @@ def main(
         prepared = prepare(wish)
     else:
         raise ConfigError("name a search space with --space, or a search to go on with --resume")
-    console.print(f"search {prepared.settings.name} in {prepared.search.place}", highlight=False)
+    console.print(f"search {prepared.settings.name} in {prepared.search.shown}", highlight=False)
     finished = run_search(prepared, console)
     show(prepared, finished, console)
     # At its end Python looks through all objects for what it may free; here, for two seconds.
@@ -162,7 +162,7 @@ def show(prepared: Prepared, finished: Finished, console: Console) -> None:
             )
     console.print(
         f"\nlook:    {where_to_look(finished.tracking_uri)}\n"
-        f"plot:    {prepared.search.place}/pareto.html\n"
+        f"plot:    {prepared.search.shown}/pareto.html\n"
         f"front:   python jobs/pareto.py --name {name}\n"
         f"export:  python jobs/export.py --name {name} --out adapter",
         highlight=False,

@@ -1,5 +1,8 @@
 """Where in a search's folder its worker groups keep what they make."""
 
+SETTINGS = "search.json"
+"""What the search was started with: as long as it is there, the folder is the search's."""
+
 STATES = "trials"
 ADAPTERS = "adapters"
 PREDICTIONS = "predictions"
@@ -10,6 +13,16 @@ def trial_folder(trial: int) -> str:
     return f"{trial:04d}"
 
 
-def trial_file(trial: int) -> str:
-    """Path of a trial's state in the search's folder."""
-    return f"{STATES}/{trial_folder(trial)}.safetensors"
+def trial_file(trial: int, slot: int = 0) -> str:
+    """Path of a trial's state in the search's folder; there are two, which take turns."""
+    return f"{STATES}/{trial_folder(trial)}{'.other' if slot else ''}.safetensors"
+
+
+def failure_file(trial: int) -> str:
+    """Path of the note that a trial's loss was not finite."""
+    return f"{STATES}/{trial_folder(trial)}.failed.json"
+
+
+def adapter_folder(trial: int) -> str:
+    """Path of a full-length trial's adapter."""
+    return f"{ADAPTERS}/{trial_folder(trial)}"

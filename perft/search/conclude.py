@@ -1,5 +1,6 @@
 """The end of a search: what is written to its folder and logged with its parent run."""
 
+import contextlib
 import importlib
 import os
 from collections.abc import Mapping
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import ray
 
+from perft.errors import PerftError
 from perft.home import home
 from perft.packing.places import PREDICTIONS, trial_folder
 from perft.search.prepare import Prepared
 from perft.selection import pareto_front, write_scores
+from perft.storage import read_folder, seal_folder
 from perft.trial import TrialResult
 
 if TYPE_CHECKING:
@@ -50,21 +53,26 @@ def conclude(
         ray.shutdown()
         files = drawing.result()
     for number, splits in scores.items():
-        folder = prepared.search.child(f"{PREDICTIONS}/{trial_folder(number)}")
-        predictions = {name: folder.read(name) for name in folder.names()}
+        folder = f"{PREDICTIONS}/{trial_folder(number)}"
+        predictions = read_folder(prepared.search, folder)
+        seal_folder(prepared.search, folder, predictions)
         tracker.log_scores(number, splits, predictions)
     front = _front(results)
     tracker.finish(front=front, files=files, failed=not front)
-    write_scores(prepared.search, scores)  # the last of all: where they are, nothing is left to do
+    if front:  # the last of all: where they are, nothing is left to do
+        write_scores(prepared.search, scores)
 
 
 def conclude_failed(prepared: Prepared, results: list[TrialResult], tracker: "Tracker") -> None:
     """Keeps what there is of a search that goes no further, and ends the parent run.
 
     Raises:
-        StorageError: if storage or tracking cannot be written.
+        StorageError: if tracking cannot be written.
     """
-    tracker.finish(front=_front(results), files=_files(prepared, results), failed=True)
+    files: dict[str, bytes] = {}
+    with contextlib.suppress(PerftError):  # the storage may be what it failed of
+        files = _files(prepared, results)
+    tracker.finish(front=_front(results), files=files, failed=True)
 
 
 def _front(results: list[TrialResult]) -> set[int]:

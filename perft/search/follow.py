@@ -6,24 +6,44 @@ what a proposal is based on does not depend on timing, and Tune gives the new tr
 the old one.
 """
 
+import functools
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import ray
 from ray import tune
 
+from perft.errors import PerftError, SearchError
 from perft.search.ledger import Ledger
 from perft.search.view import View
 
 
+def _kept(method: Callable[..., None]) -> Callable[..., None]:
+    """The method; an error of ours, of which Tune makes one of its own, is kept as it is."""
+
+    @functools.wraps(method)
+    def keeping(self: "Follow", *args: Any, **info: Any) -> None:
+        try:
+            method(self, *args, **info)
+        except PerftError as error:
+            self.failure = error
+            raise
+
+    return keeping
+
+
 class Follow(tune.Callback):  # type: ignore[misc]
-    """Tune callback of one search; runs in the driver.
+    """Tune callback of one search; runs in the driver. An error in it ends the search.
 
     Args:
         ledger: the search's book.
         view: what the user watches.
         meeting: handle of the meeting point.
         num_trials: trials of the search.
+
+    Attributes:
+        failure: what ended the search before its time; None while nothing has.
     """
 
     def __init__(self, ledger: Ledger, view: View, meeting: Any, num_trials: int) -> None:
@@ -31,6 +51,7 @@ class Follow(tune.Callback):  # type: ignore[misc]
         self._view = view
         self._meeting = meeting
         self._to_propose = num_trials
+        self.failure: PerftError | None = None
         self._ended: deque[int] = deque()  # trials whose place is not taken yet
 
     def __getstate__(self) -> dict[str, Any]:
@@ -44,10 +65,12 @@ class Follow(tune.Callback):  # type: ignore[misc]
             self._meeting.ended.remote(self._ended.popleft())
         self._let_go()
 
+    @_kept
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has begun, or begun again in a new process."""
         self._ledger.start(trial.config["number"], trial.config["trial"])
 
+    @_kept
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
@@ -57,15 +80,23 @@ class Follow(tune.Callback):  # type: ignore[misc]
             self._meeting.processed.remote(number, result["step"])
         self._view.reported(self._ledger.report(number, result["report"], result["size"]))
 
+    @_kept
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was full-length, or was stopped at a rung."""
         number = trial.config["number"]
         self._view.ended(self._ledger.end(number))
         self._end(number)
 
+    @_kept
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial failed for good."""
+        """A trial failed for good, unless it was told that no worker group can work any more.
+
+        Raises:
+            SearchError: why none can.
+        """
         number = trial.config["number"]
+        if fatal := ray.get(self._meeting.status.remote())["fatal"]:
+            raise SearchError(fatal)
         self._ledger.start(number, trial.config["trial"])
         reason = ray.get(self._meeting.failure_of.remote(number))
         self._view.ended(self._ledger.end(number, reason or "the trial's process died"))

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from perft.packing.places import ADAPTERS, trial_folder
+from perft.packing.places import adapter_folder
 from perft.selection import result_line, write_results
-from perft.storage import Storage
+from perft.storage import Storage, read_folder
 from perft.trial import AdapterSize, Outcome, Report, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
@@ -101,6 +101,4 @@ class Ledger:
     def _adapter(self, entry: Entry) -> dict[str, bytes] | None:
         if entry.outcome != "complete":
             return None
-        folder = f"{ADAPTERS}/{trial_folder(entry.number)}"
-        names = self._search.names(folder)
-        return {name: self._search.read(f"{folder}/{name}") for name in names}
+        return read_folder(self._search, adapter_folder(entry.number))

@@ -8,7 +8,6 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -48,9 +47,9 @@ def locked(search: Storage, name: str) -> Iterator[None]:
 
 def _one_at_a_time(search: Storage) -> contextlib.AbstractContextManager[Any]:
     """Keeps two from taking over one lock, where the storage is a disk."""
-    if "://" in search.place:
+    if search.folder is None:
         return contextlib.nullcontext()
-    return FileLock(Path(search.place) / ".taking")
+    return FileLock(search.folder / ".taking")
 
 
 def _me() -> dict[str, Any]:
@@ -82,5 +81,5 @@ def _refusal(search: Storage, name: str, owner: dict[str, Any]) -> str:
     return f"search {name!r} is running as process {owner['pid']} on {owner['host']}; " + (
         "let it end, or stop it"
         if here
-        else f"let it end, or, if that process is gone, remove {search.place}/{LOCK}"
+        else f"let it end, or, if that process is gone, remove {search.shown}/{LOCK}"
     )

@@ -95,7 +95,7 @@ def prepare(wish: Wish) -> Prepared:
         data=data,
         data_fingerprint=task.fingerprint,
         validation_size=wish.validation_size,
-        storage=root.place,
+        storage=root.shown,
         tracking_uri=default_tracking_uri(),
         num_trials=space.num_trials if wish.num_trials is None else wish.num_trials,
         max_steps=rungs[-1],
@@ -207,7 +207,7 @@ def _fresh_name(root: Storage, space: str) -> str:
 def _require_new(root: Storage, name: str) -> None:
     if root.exists(f"{name}/{FILE}"):
         raise SearchError(
-            f"a search named {name!r} exists in {root.place}; go on with it by --resume {name}, "
+            f"a search named {name!r} exists in {root.shown}; go on with it by --resume {name}, "
             "or choose another --name"
         )
 

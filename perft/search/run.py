@@ -28,6 +28,7 @@ from perft.packing.groups import (
 from perft.packing.machines import require_compilers, require_shared
 from perft.search.cluster import find_cluster, start_ray
 from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
+from perft.search.concluded import has_nothing_left
 from perft.search.follow import Follow
 from perft.search.interrupt import interrupted, interruptible
 from perft.search.ledger import Ledger
@@ -37,7 +38,7 @@ from perft.search.settings import FILE
 from perft.search.shape import shape_on
 from perft.search.tuning import tune_trials
 from perft.search.view import View
-from perft.selection import best, is_concluded, knee, pareto_front, read_all_scores, read_results
+from perft.selection import best, knee, pareto_front, read_all_scores, read_results
 from perft.trial import TrialResult
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
         InterruptedSearchError: if the user stops it.
         StorageError: if storage or tracking cannot be written.
     """
-    if prepared.resume and is_concluded(prepared.search):
+    if prepared.resume and has_nothing_left(prepared.search):
         console.print(f"search {prepared.settings.name} ran to its end before", highlight=False)
         return Finished(
             read_results(prepared.search),
@@ -104,7 +105,7 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
 
 def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
     """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
-    ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
+    ledger = Ledger(prepared.search.anchored(FILE), tracker, prepared.settings.max_steps)
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         shape = shape_on(prepared, nodes)
@@ -114,7 +115,9 @@ def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
         if settings.compile:
             require_compilers(nodes)
         tracker.log_params(settings.to_json())
-        prepared = dataclasses.replace(prepared, settings=settings)
+        prepared.search.sweep()
+        search = prepared.search.anchored(FILE)
+        prepared = dataclasses.replace(prepared, settings=settings, search=search)
         scores = _search_on(prepared, shape, ledger, console)
         conclude(prepared, ledger.results(), tracker, scores)
     except BaseException:
@@ -152,7 +155,7 @@ def _open_tracker(prepared: Prepared) -> "Tracker":
     return Tracker.open(
         settings.tracking_uri,
         settings.name,
-        storage=prepared.search.place,
+        storage=prepared.search.shown,
         resume=prepared.resume,
         params=settings.to_json(),
         tags={"perft.space": settings.space, "perft.base": settings.base_model or "embedded"},
@@ -192,9 +195,10 @@ def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Cons
             follow = Follow(ledger, view, groups.meeting, settings.num_trials)
             try:
                 tune_trials(prepared, groups, follow)
+                scores = _scores(groups, ledger, view)
                 if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
                     raise SearchError(fatal)
-                return _scores(groups, ledger, view)
+                return scores
             except (SearchError, *DEATHS) as error:
                 if groups.are_lost:
                     raise _MeetingLostError(str(error)) from error

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import perft
-from perft.errors import ConfigError, StorageError
+from perft.errors import ConfigError, DamagedError
+from perft.packing.places import SETTINGS
 from perft.storage import Storage
 
-FILE = "search.json"
+FILE = SETTINGS
 _PACKAGES = ("perft", "ray", "torch", "transformers", "optuna", "mlflow", "datasets")
 
 
@@ -102,7 +103,7 @@ class SearchSettings:
         """Reads what `write` wrote.
 
         Raises:
-            StorageError: if the file is damaged.
+            DamagedError: if it is not what was written.
         """
         try:
             flat = json.loads(search.read(FILE))
@@ -110,4 +111,4 @@ class SearchSettings:
                 raise TypeError(f"its space is {flat['space']!r}")
             return cls(**{**flat, "rungs": tuple(flat["rungs"])})
         except (ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"{search.place}/{FILE} is damaged: {error!r}") from error
+            raise DamagedError(f"{search.shown}/{FILE} is damaged: {error!r}") from error

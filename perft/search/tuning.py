@@ -1,7 +1,6 @@
 """Ray Tune's part of a search: thin trials, proposed by Optuna and pruned by ASHA."""
 
 import logging
-from pathlib import Path
 
 import optuna
 import ray
@@ -10,8 +9,9 @@ from optuna.storages.journal import JournalFileBackend
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
-from perft.errors import SearchError
+from perft.errors import PerftError, SearchError, StorageError, first_line
 from perft.packing.groups import WorkerGroups
+from perft.packing.ray_folder import ray_folder
 from perft.search.follow import Follow
 from perft.search.prepare import Prepared
 from perft.search.proposer import METRIC, STEP, Proposer
@@ -32,7 +32,8 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
     """Runs all trials of a search, from its first; returns when the last has ended.
 
     Raises:
-        SearchError: if Ray itself fails.
+        SearchError: if Ray itself fails, or no worker group can work any more.
+        StorageError: if what is told of the trials cannot be written.
     """
     settings = prepared.settings
     prepared.search.delete(TUNE_FOLDER)
@@ -56,7 +57,7 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
         ),
         run_config=tune.RunConfig(
             name=TUNE_FOLDER,
-            storage_path=prepared.search.place,
+            storage_path=str(ray_folder(prepared.search)),
             failure_config=tune.FailureConfig(max_failures=THIN_TRIAL_FAILURES),
             callbacks=[follow],
             verbose=0,
@@ -66,7 +67,15 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         tuner.fit()
+    except PerftError:
+        raise
+    except OSError as error:  # of Ray's own files, or Optuna's
+        raise StorageError(
+            f"cannot write the records of search {settings.name!r}: {first_line(error)}"
+        ) from error
     except (ray.exceptions.RayError, tune.TuneError) as error:
+        if follow.failure is not None:
+            raise follow.failure from None
         reason = f"{type(error).__name__}: {_last_line(error)}"
         raise SearchError(
             f"Ray broke off search {settings.name!r} ({reason}); go on with it by --resume "
@@ -94,10 +103,10 @@ def _proposer(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Propo
 
 def _optuna_storage(search: Storage) -> BaseStorage | None:
     """A journal file beside the search's other files; in memory when those are remote."""
-    if "://" in search.place:
+    if search.folder is None:
         return None
     search.delete(OPTUNA_FILE)
-    return JournalStorage(JournalFileBackend(str(Path(search.place) / OPTUNA_FILE)))
+    return JournalStorage(JournalFileBackend(str(search.folder / OPTUNA_FILE)))
 
 
 def _trial_name(trial: tune.experiment.Trial) -> str:

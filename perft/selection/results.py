@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from perft.errors import PerftError, SearchError, StorageError, unknown
+from perft.errors import DamagedError, PerftError, SearchError, unknown
 from perft.storage import Storage
 from perft.trial import TrialResult
 
@@ -26,13 +26,13 @@ def find_search(storage: str, name: str) -> Storage:
         StorageError: when `storage` cannot be read.
     """
     root = Storage(storage)
-    names = [found for found in root.names() if root.exists(f"{found}/{SETTINGS}")]
-    if name in names:
+    if name not in ("", ".", "..") and "/" not in name and root.exists(f"{name}/{SETTINGS}"):
         return root.child(name)
+    names = [found for found in root.names() if root.exists(f"{found}/{SETTINGS}")]
     if names:
-        raise SearchError(f"{unknown('search', name, names)} in {root.place}")
+        raise SearchError(f"{unknown('search', name, names)} in {root.shown}")
     raise SearchError(
-        f"there is no search {name!r}: {root.place} holds no search at all; give the place "
+        f"there is no search {name!r}: {root.shown} holds no search at all; give the place "
         "that the search was started with as --storage"
     )
 
@@ -44,15 +44,19 @@ def read_settings(search: Storage) -> dict[str, Any]:
 
 
 def read_results(search: Storage) -> list[TrialResult]:
-    """The trials that have ended, by number; empty when none has."""
+    """The trials that have ended, by number; empty when none has.
+
+    Raises:
+        DamagedError: if the list is not what was written.
+    """
     if not search.exists(RESULTS):
         return []
     value = _read(search, RESULTS)
     try:
         results = [TrialResult.from_json(trial) for trial in value["trials"]]
     except (KeyError, TypeError, PerftError) as error:
-        raise StorageError(
-            f"{search.place}/{RESULTS} is not a list of trials: {error!r}"
+        raise DamagedError(
+            f"{search.shown}/{RESULTS} is damaged: it is not a list of trials: {error!r}"
         ) from error
     return sorted(results, key=lambda result: result.number)
 
@@ -73,18 +77,41 @@ def read_scores(search: Storage, number: int) -> dict[str, tuple[int, int]]:
 
 
 def read_all_scores(search: Storage) -> dict[int, dict[str, tuple[int, int]]]:
-    """Test scores by number of the trial; empty when the search has not run to its end."""
-    if not is_concluded(search):
+    """Test scores by number of the trial; empty when the search has not run to its end.
+
+    Raises:
+        DamagedError: if the file is not what was written.
+    """
+    if not search.exists(SCORES):
         return {}
-    return {
-        int(number): {split: (correct, scored) for split, (correct, scored) in splits.items()}
-        for number, splits in _read(search, SCORES).items()
-    }
+    value = _read(search, SCORES)
+    try:
+        return {
+            int(number): {split: (correct, scored) for split, (correct, scored) in splits.items()}
+            for number, splits in value.items()
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DamagedError(
+            f"{search.shown}/{SCORES} is damaged: it holds no test scores: {error!r}"
+        ) from error
 
 
 def is_concluded(search: Storage) -> bool:
-    """Whether the search ran to its end: its test scores are written after everything else."""
-    return search.exists(SCORES)
+    """Whether the search ran to its end: all trials have ended, and the best ones have test scores.
+
+    These are written after everything else. A search of which every trial failed has none.
+
+    Raises:
+        StorageError: when the storage cannot be read.
+    """
+    try:
+        results = read_results(search)
+        complete = {result.number for result in results if result.outcome == "complete"}
+        scores = read_all_scores(search)
+        is_whole = len(results) >= int(read_settings(search)["num_trials"])
+    except (DamagedError, KeyError, TypeError, ValueError):
+        return False
+    return is_whole and bool(scores) and scores.keys() <= complete
 
 
 def write_scores(search: Storage, scores: Mapping[int, Scores]) -> None:
@@ -97,4 +124,4 @@ def _read(search: Storage, name: str) -> Any:
     try:
         return json.loads(search.read(name))
     except ValueError as error:
-        raise StorageError(f"{search.place}/{name} is not JSON: {error}") from error
+        raise DamagedError(f"{search.shown}/{name} is damaged: it is not JSON: {error}") from error
