@@ -8,7 +8,7 @@ other's rounding. There is no list of what counts that could be lost: a state sa
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ def starts(
     answers = {
         wanted.trial: Start(state, is_answer=True)
         for wanted in batch
-        if (state := next((s for s in known[wanted.trial] if s.answers(wanted)), None))
+        if (state := _answer(wanted, known[wanted.trial])) is not None
     }
     if len(answers) == len(batch):
         return answers
@@ -89,6 +89,12 @@ def starts(
         or _nearest(wanted, known[wanted.trial])
         for wanted in batch
     }
+
+
+def _answer(wanted: Assignment, states: Sequence[Saved]) -> Saved | None:
+    """The last of those that have what is wanted: it will have what is wanted next, too."""
+    having = [state for state in states if state.answers(wanted)]
+    return max(having, key=lambda s: (not s.failure, s.step, s.on_base), default=None)
 
 
 def _at(step: int, states: Sequence[Saved]) -> Start | None:
@@ -120,16 +126,8 @@ class SavedStates:
         Raises:
             StorageError: when the storage cannot be read.
         """
-        names = set(self.storage.names(STATES))
-        found: dict[int, list[Saved]] = {}
-        for wanted in batch:
-            files = {trial_file(wanted.trial, slot): slot for slot in SLOTS}
-            there = [file for file in files if file.removeprefix(f"{STATES}/") in names]
-            states = [self._state(file, files[file], wanted) for file in there]
-            if failure_file(wanted.trial).removeprefix(f"{STATES}/") in names:
-                states.append(self._failure(wanted))
-            found[wanted.trial] = [state for state in states if state is not None]
-        return found
+        there = {f"{STATES}/{name}" for name in self.storage.names(STATES)}
+        return {wanted.trial: self._of(wanted, there) for wanted in batch}
 
     def last(self, trial: int) -> bytes:
         """The trial's state of most steps.
@@ -154,17 +152,26 @@ class SavedStates:
         flat = {"config": dict(wanted.config), "step": wanted.reached, "failure": failure}
         self.storage.write(failure_file(wanted.trial), json.dumps(flat).encode())
 
-    def _state(self, file: str, slot: int, wanted: Assignment) -> Saved | None:
-        data = self.storage.read(file)
+    def _of(self, wanted: Assignment, there: Collection[str]) -> list[Saved]:
+        slots = [slot for slot in SLOTS if trial_file(wanted.trial, slot) in there]
+        found = {slot: self._state(slot, wanted) for slot in slots}
+        damaged = [trial_file(wanted.trial, slot) for slot in slots if found[slot] is None]
+        if damaged:
+            self.say(
+                f"{' and '.join(damaged)} in {self.storage.shown} cannot be used, damaged or of "
+                f"another trial: trial {wanted.trial} is trained again from what is whole, with "
+                "those that share its passes"
+            )
+        note = self._failure(wanted) if failure_file(wanted.trial) in there else None
+        return [state for state in (*found.values(), note) if state is not None]
+
+    def _state(self, slot: int, wanted: Assignment) -> Saved | None:
+        data = self.read(wanted.trial, slot)
         try:
             state = from_bytes(data)
-            if state.config != TrialConfig.from_flat(wanted.config):
-                raise StorageError("it is of another configuration")
-        except StorageError as error:
-            self.say(
-                f"{self.storage.shown}/{file} cannot be used ({error}): trial {wanted.trial} is "
-                "trained again from what is whole, with the trials that share its passes"
-            )
+        except StorageError:
+            return None
+        if state.config != TrialConfig.from_flat(wanted.config):
             return None
         return Saved(state.step, frozenset(report.step for report in state.reports), slot)
 
@@ -172,8 +179,8 @@ class SavedStates:
         """None for a damaged note, too: the trial fails again."""
         try:
             flat: Any = json.loads(self.storage.read(failure_file(wanted.trial)))
-            if flat["config"] == dict(wanted.config):
+            if TrialConfig.from_flat(flat["config"]) == TrialConfig.from_flat(wanted.config):
                 return Saved(int(flat["step"]), failure=str(flat["failure"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             pass
         return None

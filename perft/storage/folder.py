@@ -13,6 +13,7 @@ from perft.errors import DamagedError
 from perft.storage.storage import Storage
 
 CHECKSUMS = "checksums.json"
+_MEND = "; --resume of its search makes it again"
 
 
 def write_folder(storage: Storage, folder: str, files: Mapping[str, bytes]) -> None:
@@ -41,10 +42,12 @@ def read_folder(storage: Storage, folder: str) -> dict[str, bytes]:
     files = {}
     for name, checksum in _checksums(storage, folder).items():
         if name not in names:
-            raise DamagedError(f"{storage.shown}/{folder}/{name} is missing")
+            raise DamagedError(f"{storage.shown}/{folder}/{name} is missing{_MEND}")
         files[name] = storage.read(f"{folder}/{name}")
         if _checksum(files[name]) != checksum:
-            raise DamagedError(f"{storage.shown}/{folder}/{name} is damaged: its checksum is wrong")
+            raise DamagedError(
+                f"{storage.shown}/{folder}/{name} is damaged: its checksum is wrong{_MEND}"
+            )
     return files
 
 

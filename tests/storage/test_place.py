@@ -78,6 +78,6 @@ def test_what_is_no_place_is_refused_in_one_line(text: str, what: str):
     "text", ["s3://bucket/%zz?region=x", "s3://bucket/x?nosuch=1&region=x", "hdfs://host/x"]
 )
 def test_what_pyarrow_cannot_open_is_refused_in_one_line(text: str):
-    with pytest.raises(StorageError, match="^cannot open storage") as caught:
+    with pytest.raises(StorageError, match=r"^cannot open storage") as caught:
         Storage(text)
     assert "\n" not in str(caught.value)
