@@ -106,7 +106,7 @@ class GroupWorker:
         self._pack = pack
         self._ranks = ranks
         self._meeting = meeting
-        storage = Storage(settings.storage, self._say)
+        storage = Storage(settings.storage, self._say, is_known=True)
         self._storage = storage.anchored(SETTINGS) if storage.exists(SETTINGS) else storage
         self._states = SavedStates(self._storage, self._say)
         self._beginning = Beginning(pack, ranks, self._states)

@@ -75,7 +75,7 @@ def prepare(wish: Wish) -> Prepared:
     space_file = str(Path(wish.space).expanduser().resolve()) if wish.space.endswith(".py") else ""
     base_model = _absolute(wish.base_model)
     data = _absolute(wish.data)
-    root = Storage(wish.storage or default_storage())
+    root = Storage(default_storage() if wish.storage is None else wish.storage)
     if wish.name is not None:
         _require_new(root, wish.name)
     check_base(base_model)
@@ -137,7 +137,7 @@ def prepare_resume(
         PerftError: if there is no such search, its base or data have changed since, or its space is
             a file that nobody has said to run.
     """
-    search = find_search(storage or default_storage(), name)
+    search = find_search(default_storage() if storage is None else storage, name)
     settings = SearchSettings.read(search)
     settings = _with_space(settings, space, trust_code=trust_code, tell=tell)
     check_base(settings.base_model)

@@ -1,6 +1,7 @@
 """Ray Tune's part of a search: thin trials, proposed by Optuna and pruned by ASHA."""
 
 import logging
+from typing import Any
 
 import optuna
 import ray
@@ -9,7 +10,7 @@ from optuna.storages.journal import JournalFileBackend
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
-from perft.errors import PerftError, SearchError, StorageError, first_line
+from perft.errors import SearchError, first_line
 from perft.packing.groups import WorkerGroups
 from perft.packing.ray_folder import ray_folder
 from perft.search.follow import Follow
@@ -32,8 +33,8 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
     """Runs all trials of a search, from its first; returns when the last has ended.
 
     Raises:
-        SearchError: if Ray itself fails, or no worker group can work any more.
-        StorageError: if what is told of the trials cannot be written.
+        SearchError: if Ray itself fails, no worker group can work any more, or what is told of the
+            trials cannot be written.
     """
     settings = prepared.settings
     prepared.search.delete(TUNE_FOLDER)
@@ -60,27 +61,43 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
             storage_path=str(ray_folder(prepared.search)),
             failure_config=tune.FailureConfig(max_failures=THIN_TRIAL_FAILURES),
             callbacks=[follow],
+            stop=_Ending(follow),
             verbose=0,
         ),
     )
     # The view says which trial failed, the trial's folder has the traceback.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    name = settings.name
     try:
         tuner.fit()
-    except PerftError:
-        raise
-    except OSError as error:  # of Ray's own files, or Optuna's
-        raise StorageError(
-            f"cannot write the records of search {settings.name!r}: {first_line(error)}"
-        ) from error
+    except OSError as error:  # of Ray's own files, or of Optuna's
+        raise _stopped(name, first_line(error)) from error
     except (ray.exceptions.RayError, tune.TuneError) as error:
-        if follow.failure is not None:
-            raise follow.failure from None
         reason = f"{type(error).__name__}: {_last_line(error)}"
         raise SearchError(
-            f"Ray broke off search {settings.name!r} ({reason}); go on with it by --resume "
-            f"{settings.name}"
+            f"Ray broke off search {name!r} ({reason}); go on with it by --resume {name}"
         ) from error
+    if follow.failure is not None:
+        raise _stopped(name, str(follow.failure)) from follow.failure
+
+
+class _Ending(tune.Stopper):  # type: ignore[misc]
+    """Has Tune stop all trials once the search has to end."""
+
+    def __init__(self, follow: Follow) -> None:
+        self._follow = follow
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Never: one trial is stopped by ASHA."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the search has to end."""
+        return self._follow.is_over()
+
+
+def _stopped(name: str, reason: str) -> SearchError:
+    return SearchError(f"search {name!r} has stopped: {reason}; go on with it by --resume {name}")
 
 
 def _last_line(error: Exception) -> str:

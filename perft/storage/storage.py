@@ -22,7 +22,7 @@ from perft.storage.opening import open_remote
 from perft.storage.place import Place
 
 LOCAL_PATIENCE, REMOTE_PATIENCE, FIRST_PATIENCE = 5.0, 60.0, 8.0
-"""Seconds for which is tried again: on a disk, on a store, on one that has never answered yet."""
+"""Seconds for which is tried again: on a disk, on a store, on one that has never answered."""
 
 Found = TypeVar("Found")
 
@@ -39,6 +39,7 @@ class Storage:
     Args:
         place: the directory or the URI.
         say: hears, in a sentence, when the place does not answer for some seconds.
+        is_known: whether the place has answered before, if another process.
 
     Attributes:
         place: an absolute path, or the URI with its options: opens the same folder anywhere.
@@ -48,17 +49,20 @@ class Storage:
         StorageError: from every method, when the place cannot be read or written.
     """
 
-    def __init__(self, place: str, say: Callable[[str], None] = _silent) -> None:
+    def __init__(
+        self, place: str, say: Callable[[str], None] = _silent, *, is_known: bool = False
+    ) -> None:
         self._place = Place.parse(place)
         self.place, self.shown = str(self._place), self._place.shown
         self.say = say
         self._anchor: str | None = None
-        self._has_answered = False
+        self._has_answered = is_known
         if self._place.is_local:
             self._fs, self._root = fs.LocalFileSystem(), self._place.base
             return
         try:
-            self._fs, self._root = insist(lambda: open_remote(self._place), FIRST_PATIENCE, say)
+            opened = insist(lambda: open_remote(self._place), self._patience, say)
+            self._fs, self._root = opened
         except (OSError, ValueError) as error:
             raise StorageError(f"cannot open storage {self.shown!r}: {reason(error)}") from error
 
@@ -138,17 +142,20 @@ class Storage:
         Raises:
             StorageError: if it fails for good.
         """
-        patience = LOCAL_PATIENCE
-        if not self._place.is_local:
-            patience = REMOTE_PATIENCE if self._has_answered else FIRST_PATIENCE
         try:
-            found = insist(action, patience, lambda text: self.say(f"{self.shown} {text}"))
+            found = insist(action, self._patience, lambda text: self.say(f"{self.shown} {text}"))
         except OSError as error:
             there = room(error, Path(self._root)) if self._place.is_local else ""
             path = f"{self.shown}/{name}" if name else self.shown
             raise StorageError(f"cannot {what} {path}: {reason(error)}{there}") from error
         self._has_answered = True
         return found
+
+    @property
+    def _patience(self) -> float:
+        if self._place.is_local:
+            return LOCAL_PATIENCE
+        return REMOTE_PATIENCE if self._has_answered else FIRST_PATIENCE
 
     def _claim(self, name: str) -> bool:
         path = self._path(name)
