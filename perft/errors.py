@@ -44,6 +44,10 @@ class StorageError(PerftError, OSError):
     """A storage or tracking place cannot be read or written."""
 
 
+class DamagedError(StorageError):
+    """A file in a storage is not what was written; the message names it."""
+
+
 class SearchError(PerftError, RuntimeError):
     """A search cannot start, go on, or be found."""
 

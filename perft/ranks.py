@@ -1,12 +1,14 @@
 """The processes of one worker group, which share a sharded base and take the same steps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from perft.errors import StorageError
 
 Item = TypeVar("Item")
 
@@ -64,3 +66,20 @@ class Ranks:
         box: list[Item] = [item]
         dist.broadcast_object_list(box, src=0)
         return box[0]
+
+    def on_first(self, action: Callable[[], Item]) -> Item:
+        """What `action` gives on rank 0, on every rank.
+
+        Raises:
+            StorageError: on every rank, if rank 0 cannot read or write a storage.
+        """
+        found: Item | StorageError | None = None
+        if self.rank == 0:
+            try:
+                found = action()
+            except StorageError as error:
+                found = error
+        found = self.from_first(found)
+        if isinstance(found, StorageError):
+            raise found
+        return found  # type: ignore[return-value]  # rank 0 has done the action

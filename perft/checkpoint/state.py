@@ -5,6 +5,7 @@ position, schedule and dropout are functions of the step, so this is all of it: 
 from here takes the same steps as one that never stopped.
 """
 
+import hashlib
 import json
 import struct
 from collections.abc import Mapping
@@ -18,11 +19,12 @@ from torch import Tensor
 from perft.adapters.routing import RouterSums
 from perft.config.checks import require_number, require_whole
 from perft.config.typed import read_fields, typed
-from perft.errors import StorageError, first_line
+from perft.errors import DamagedError, StorageError, first_line
 from perft.files import parse_json
 from perft.trial import Report, TrialConfig
 
-_FORMAT = "perft-trial-state-2"
+_FORMAT, _WITHOUT_CHECKSUM = "perft-trial-state-3", "perft-trial-state-2"
+_NO_CHECKSUM = "0" * 64
 _PARTS = ("config", "reports", "progress")
 _COUNTS = ("loss", "steps", "tokens", "seconds")
 MOST_TOKENS = 10**15
@@ -88,25 +90,31 @@ def to_bytes(state: TrialState) -> bytes:
     }
     metadata = {
         "format": _FORMAT,
+        "checksum": _NO_CHECKSUM,
         "config": json.dumps(state.config.to_flat()),
         "step": str(state.step),
         "reports": json.dumps([report.to_json() for report in state.reports]),
         "progress": json.dumps({key: getattr(state.progress, key) for key in _COUNTS}),
     }
-    return save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, metadata)
+    data = save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, metadata)
+    return _with_checksum(data, _NO_CHECKSUM, _checksum(data, _NO_CHECKSUM))
 
 
 def from_bytes(data: bytes) -> TrialState:
     """Rebuilds what `to_bytes` wrote.
 
     Raises:
-        StorageError: if the blob is damaged or of another kind.
+        DamagedError: if the blob is not what was written.
+        StorageError: if it is of another kind.
     """
     try:
-        (size,) = struct.unpack("<Q", data[:8])
-        metadata = parse_json(data[8 : 8 + size])["__metadata__"]
-        if metadata["format"] != _FORMAT:
+        metadata = parse_json(_header(data))["__metadata__"]
+        if metadata["format"] not in (_FORMAT, _WITHOUT_CHECKSUM):
             raise StorageError(f"a trial state of format {metadata['format']!r} was found")
+        written = metadata["checksum"] if metadata["format"] == _FORMAT else None
+        written = metadata.get("checksum", written)
+        if written is not None and _checksum(data, written) != written:
+            raise DamagedError("a trial state is damaged: its checksum is wrong")
         tensors = load(data)
         config, reports, progress = (parse_json(metadata[key]) for key in _PARTS)
         return TrialState(
@@ -118,7 +126,26 @@ def from_bytes(data: bytes) -> TrialState:
             progress=_progress(progress, _part(tensors, "routing:")),
         )
     except _DAMAGE as error:
-        raise StorageError(f"a trial state is damaged: {first_line(error)}") from error
+        raise DamagedError(f"a trial state is damaged: {first_line(error)}") from error
+
+
+def _header(data: bytes) -> bytes:
+    (size,) = struct.unpack("<Q", data[:8])
+    return data[8 : 8 + size]
+
+
+def _with_checksum(data: bytes, before: str, after: str) -> bytes:
+    header = _header(data)
+    return data[:8] + header.replace(before.encode(), after.encode(), 1) + data[8 + len(header) :]
+
+
+def _checksum(data: bytes, written: str) -> str:
+    """SHA-256 of the whole blob, in which zeros stand for the checksum `written` in its header."""
+    header = _header(data)
+    digest = hashlib.sha256(data[:8])
+    digest.update(header.replace(written.encode(), _NO_CHECKSUM.encode(), 1))
+    digest.update(memoryview(data)[8 + len(header) :])
+    return digest.hexdigest()
 
 
 def _routing(progress: Progress) -> dict[str, Tensor]:

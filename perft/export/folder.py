@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from perft.adapter_folder import BLOCK, CONFIG, WEIGHTS
-from perft.errors import StorageError
+from perft.errors import DamagedError, StorageError
 from perft.export.card import model_card
 from perft.export.score import Score
 from perft.files import resolved
-from perft.storage import Storage
+from perft.storage import Storage, read_folder
 from perft.trial import TrialResult
 
 CARD, TRIAL = "README.md", "trial.json"
@@ -55,10 +55,8 @@ def export_adapter(
         name: _without_folder(value) for name, value in settings.items() if name not in _PRIVATE
     }
     record = {"search": public, "trial": picked.to_json()}
-    folder = search.child(f"adapters/{picked.number:04d}")
     files = {
-        **{name: folder.read(name) for name in (WEIGHTS, CONFIG)},
-        **({BLOCK: folder.read(BLOCK)} if folder.exists(BLOCK) else {}),
+        **_adapter(search, picked.number),
         CARD: model_card(picked, public, scores).encode(),
         TRIAL: json.dumps(record, indent=1).encode(),
     }
@@ -67,6 +65,18 @@ def export_adapter(
     except OSError as error:
         raise StorageError(f"cannot write {out}: {error}; choose another --out") from error
     return out
+
+
+def _adapter(search: Storage, number: int) -> dict[str, bytes]:
+    """The files that make the adapter of a trial."""
+    folder = f"adapters/{number:04d}"
+    files = read_folder(search, folder)
+    for name in (WEIGHTS, CONFIG):
+        if name not in files:
+            raise DamagedError(
+                f"{search.shown}/{folder}/{name} is missing; --resume of its search makes it again"
+            )
+    return {name: data for name, data in files.items() if name in _FILES}
 
 
 def _without_folder(value: Any) -> Any:

@@ -17,8 +17,10 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from perft.packing.deaths import DEATHS
 from perft.packing.meeting import MeetingPoint
+from perft.packing.ray_folder import ray_folder
 from perft.packing.settings import GroupSettings
 from perft.packing.shape import GroupShape
+from perft.storage import Storage
 
 MAX_FAILURES = -1
 """Ray Train restarts a group without limit; the meeting point counts and gives up."""
@@ -181,7 +183,7 @@ class WorkerGroups:
             ),
             run_config=ray.train.RunConfig(
                 name=f"group-{index}-{start}",
-                storage_path=f"{settings.storage}/train",
+                storage_path=str(ray_folder(Storage(settings.storage)) / "train"),
                 failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
             ),
         )

@@ -67,7 +67,7 @@ def require_shared(storage: Storage, file: str, nodes: Sequence[Node], *, gpus: 
         address, why = unseen[0]
         raise SearchError(
             f"{len(unseen)} of the cluster's {len(nodes)} machines cannot see what this one writes "
-            f"to {storage.place}, {address} among them ({why}); give a --storage that all share, "
+            f"to {storage.shown}, {address} among them ({why}); give a --storage that all share, "
             "on a shared file system or an object store"
         )
 

@@ -10,6 +10,16 @@ def trial_folder(trial: int) -> str:
     return f"{trial:04d}"
 
 
-def trial_file(trial: int) -> str:
-    """Path of a trial's state in the search's folder."""
-    return f"{STATES}/{trial_folder(trial)}.safetensors"
+def trial_file(trial: int, slot: int = 0) -> str:
+    """Path of a trial's state in the search's folder; there are two, which take turns."""
+    return f"{STATES}/{trial_folder(trial)}{'.other' if slot else ''}.safetensors"
+
+
+def failure_file(trial: int) -> str:
+    """Path of the note that a trial's loss was not finite."""
+    return f"{STATES}/{trial_folder(trial)}.failed.json"
+
+
+def adapter_folder(trial: int) -> str:
+    """Path of a full-length trial's adapter."""
+    return f"{ADAPTERS}/{trial_folder(trial)}"

@@ -1,7 +1,8 @@
 """What every process of a worker group runs: load the base once, then train whatever is given out.
 
 All ranks get the same work from rank 0 and take the same steps. Everything a trial needs to go on
-is in storage before its report is handed in, so a worker may die at any moment.
+is in storage before its report is handed in, so a worker may die at any moment. A storage that
+cannot be used ends the search, never a trial: an error of rank 0 is raised on every rank.
 """
 
 import contextlib
@@ -21,16 +22,19 @@ from perft.checkpoint import from_bytes
 from perft.errors import ConfigError, PerftError, StorageError
 from perft.evaluation.splits import predictions_parquet
 from perft.models.load import load_base
+from perft.packing.beginning import Beginning
 from perft.packing.deaths import DEATHS
-from perft.packing.places import ADAPTERS, PREDICTIONS, trial_file, trial_folder
+from perft.packing.keeping import Keeper
+from perft.packing.places import PREDICTIONS, trial_folder
 from perft.packing.rounds import Assignment
 from perft.packing.settings import GroupSettings
+from perft.packing.states import SavedStates
 from perft.ranks import Ranks
+from perft.searches import SEARCH_FILE
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task
 from perft.training.pack import Advanced, Pack
 from perft.training.passes import is_out_of_memory
-from perft.trial import TrialConfig
 
 NOTE_SECONDS = 0.5
 """How often a watcher may learn where the trials are."""
@@ -56,12 +60,13 @@ def work(settings: GroupSettings) -> None:
     stage = functools.partial(meeting.stage.remote, settings.group) if first else _nothing
     try:
         pack = _load(settings, ranks, say, stage)
+        worker = GroupWorker(settings, pack, ranks, meeting)
     except PerftError as error:
         ray.get(meeting.give_up.remote(f"worker group {settings.group} cannot start: {error}"))
         return
     limit = ray.get(meeting.pass_limit.remote(settings.group)) if ranks.rank == 0 else None
     pack.tokens_per_pass = ranks.from_first(limit) or pack.tokens_per_pass
-    GroupWorker(settings, pack, ranks, meeting).run()
+    worker.run()
 
 
 def _nothing(_text: str) -> None:
@@ -108,11 +113,22 @@ class GroupWorker:
         self._pack = pack
         self._ranks = ranks
         self._meeting = meeting
-        self._storage = Storage(settings.storage)
+        storage = Storage(settings.storage, self._say, is_known=True)
+        self._storage = storage.anchored(SEARCH_FILE) if storage.exists(SEARCH_FILE) else storage
+        self._states = SavedStates(self._storage, self._say)
+        self._beginning = Beginning(pack, ranks, self._states)
+        source = TaskSource(**settings.task)
+        self._keeper = Keeper(pack, ranks, self._states, self._beginning, source)
         self._noted = 0.0
 
     def run(self) -> None:
-        """Works until told to stop."""
+        """Works until told to stop; if the storage cannot be used, tells everybody to stop."""
+        try:
+            self._work()
+        except StorageError as error:
+            self._give_up(error)
+
+    def _work(self) -> None:
         outcomes: dict[int, dict[str, Any]] | None = None
         if self._ranks.rank == 0:
             ray.get(self._meeting.attach.remote(self._settings.group))
@@ -155,51 +171,29 @@ class GroupWorker:
         for name, running in list(self._pack.running.items()):
             if running.step < reached.get(name, math.inf):  # it has ended, or gone on elsewhere
                 self._pack.release(name)
-        outcomes: dict[int, dict[str, Any]] = {}
+        batch = [Assignment(**flat) for flat in order["assignments"]]
+        starts, refused = self._beginning.begin(batch)
+        outcomes: dict[int, dict[str, Any]] = {n: {"failure": why} for n, why in refused.items()}
         wanted: list[Assignment] = []
-        for flat in order["assignments"]:
-            assignment = Assignment(**flat)
-            try:
-                self._admit(assignment.trial, TrialConfig.from_flat(assignment.config))
-            except PerftError as error:
-                outcomes[assignment.trial] = {"failure": str(error)}
-                continue
-            known = self._known(assignment)
-            if known is not None:
-                outcomes[assignment.trial] = known
-            else:
+        for assignment in batch:
+            start = starts.get(assignment.trial)
+            if start is not None and start.is_answer:
+                failure = start.state.failure if start.state else ""
+                outcomes[assignment.trial] = self._answer(assignment, failure)
+            elif start is not None:
                 wanted.append(assignment)
         return outcomes | (self._advance(wanted) if wanted else {})
 
-    def _admit(self, trial: int, config: TrialConfig) -> None:
-        name = trial_folder(trial)
-        if name not in self._pack.running:
-            self._pack.admit(name, config, self._saved(trial))
-
-    def _saved(self, trial: int) -> bytes | None:
-        """The trial's state, if there is one. What rank 0 cannot read is an error on every rank."""
-        found: bytes | StorageError | None = None
-        if self._ranks.rank == 0:
-            try:
-                file = trial_file(trial)
-                found = self._storage.read(file) if self._storage.exists(file) else None
-            except StorageError as error:
-                found = error
-        found = self._ranks.from_first(found)
-        if isinstance(found, StorageError):
-            raise found
-        return found
-
-    def _known(self, wanted: Assignment) -> dict[str, Any] | None:
-        """What is wanted of a trial that had come as far before; None if it has not."""
+    def _answer(self, wanted: Assignment, failure: str) -> dict[str, Any]:
+        """What is wanted of a trial that had come as far before."""
+        if failure or not wanted.due:
+            return {"failure": failure} if failure else {}
         name = trial_folder(wanted.trial)
         running = self._pack.running[name]
-        if not wanted.due:
-            return {} if running.step >= wanted.target else None
-        for report in running.reports:
-            if report.step == wanted.target:
-                return self._outcome(name, report)
-        return None
+        if wanted.target >= running.config.training.max_steps:
+            self._keeper.require_adapter(wanted.trial)
+        report = next(each for each in running.reports if each.step == wanted.target)
+        return self._outcome(name, report)
 
     def _advance(self, wanted: Sequence[Assignment]) -> dict[int, dict[str, Any]]:
         """Trains all and has those report that are due; nothing is said of the others."""
@@ -212,9 +206,7 @@ class GroupWorker:
                 raise
             return {wanted[0].trial: {"failure": str(error)}}
         told = self._pack.report(due)
-        if self._ranks.rank == 0:
-            for assignment in wanted:
-                self._keep(assignment.trial)
+        self._keeper.commit(wanted)
         told |= {n: failure for n in targets if (failure := self._pack.running[n].failure)}
         return {
             int(name): self._outcome(name, told[name]) if name in told else {} for name in targets
@@ -234,18 +226,6 @@ class GroupWorker:
                 ray.get(self._meeting.limit_passes.remote(self._settings.group, limit))
             raise
 
-    def _keep(self, trial: int) -> None:
-        """Persists a trial's state, and its adapter when it is full-length."""
-        name = trial_folder(trial)
-        running = self._pack.running[name]
-        if running.failure:
-            return
-        if running.is_full_length:
-            source = TaskSource(**self._settings.task)
-            for file, data in self._pack.adapter(name, source).items():
-                self._storage.write(f"{ADAPTERS}/{name}/{file}", data)
-        self._storage.write(trial_file(trial), self._pack.state(name))
-
     def _outcome(self, name: str, advanced: Advanced) -> dict[str, Any]:
         if isinstance(advanced, str):
             return {"failure": advanced}
@@ -261,21 +241,47 @@ class GroupWorker:
 
     def _score(self, trials: Sequence[int]) -> None:
         for trial in trials:
-            if self._ranks.rank == 0:  # an earlier attempt may have been of more ranks
-                self._storage.delete(f"{PREDICTIONS}/{trial_folder(trial)}")
-            state = self._ranks.from_first(
-                self._storage.read(trial_file(trial)) if self._ranks.rank == 0 else b""
-            )
+            state = self._ranks.on_first(functools.partial(self._state_to_score, trial))
             self._pack.release(trial_folder(trial))
             self._pack.admit(trial_folder(trial), from_bytes(state).config, state)
         predictions = self._pack.predict_tests([trial_folder(trial) for trial in trials])
-        for name, by_split in predictions.items():
-            rows = predictions_parquet({name: by_split}, self._pack.scored_tests)
-            self._storage.write(f"{PREDICTIONS}/{name}/rank-{self._ranks.rank}.parquet", rows)
+        self._write_predictions(predictions)
         counts = self._pack.count_tests(predictions)  # of all ranks, so all have written by then
         if self._ranks.rank == 0:
             scores = {trial: counts[trial_folder(trial)] for trial in trials}
             ray.get(self._meeting.scored.remote(scores))
+
+    def _state_to_score(self, trial: int) -> bytes:
+        # An earlier attempt may have been of more ranks.
+        self._storage.delete(f"{PREDICTIONS}/{trial_folder(trial)}")
+        return self._states.last(trial)
+
+    def _write_predictions(self, predictions: Mapping[str, Mapping[str, Any]]) -> None:
+        """Writes this rank's predictions; if one rank cannot, none goes on.
+
+        Raises:
+            StorageError: on every rank.
+        """
+        failed = False
+        try:
+            for name, by_split in predictions.items():
+                rows = predictions_parquet({name: by_split}, self._pack.scored_tests)
+                file = f"{PREDICTIONS}/{name}/rank-{self._ranks.rank}.parquet"
+                self._storage.write(file, rows)
+        except StorageError as error:
+            failed = True
+            self._give_up(error)
+        if self._ranks.most(int(failed)):
+            raise StorageError("the predictions of the test splits cannot be written")
+
+    def _give_up(self, error: StorageError) -> None:
+        """Ends the search: the first error that is told is the one that the user sees."""
+        with contextlib.suppress(*DEATHS):
+            ray.get(self._meeting.give_up.remote(str(error)))
+
+    def _say(self, text: str) -> None:
+        if self._ranks.rank == 0:
+            self._meeting.note.remote(text)
 
     def _note_steps(self) -> None:
         now = time.monotonic()

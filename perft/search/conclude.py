@@ -12,6 +12,7 @@ from perft.search.ledger import Ledger
 from perft.search.prepare import Prepared
 from perft.search.space import space_module
 from perft.selection import pareto_front, write_scores
+from perft.storage import read_folder, seal_folder
 from perft.tracking import PATIENCE_SECONDS, Tracker, environment
 from perft.trial import TrialResult
 
@@ -38,15 +39,19 @@ def conclude(prepared: Prepared, ledger: Ledger, tracker: Tracker, scores: Score
         files = pool.submit(_write_files, prepared, ledger, tracker)
         ray.shutdown()
         names = files.result()
+    predictions = {number: f"{PREDICTIONS}/{trial_folder(number)}" for number in scores}
+    for folder in predictions.values():
+        seal_folder(prepared.search, folder, read_folder(prepared.search, folder))
     front = front_of(ledger.results())
     tracker.finish(
         "FINISHED" if front else "FAILED",
         front=front,
         files=names,
         scores=scores,
-        predictions={number: f"{PREDICTIONS}/{trial_folder(number)}" for number in scores},
+        predictions=predictions,
     )
-    write_scores(prepared.search, scores)  # the last of all: where they are, nothing is left to do
+    if front:  # the last of all: where they are, nothing is left to do
+        write_scores(prepared.search, scores)
 
 
 def conclude_failed(

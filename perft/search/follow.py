@@ -6,14 +6,36 @@ what a proposal is based on does not depend on timing, and Tune gives the new tr
 the old one.
 """
 
+import functools
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import ray
 from ray import tune
 
+from perft.errors import PerftError, SearchError
+from perft.packing.deaths import DEATHS
 from perft.search.ledger import Ledger
 from perft.search.view import View
+
+LOOK_SECONDS = 1.0
+"""How often is asked whether any worker group can still work."""
+
+
+def _ending(method: Callable[..., None]) -> Callable[..., None]:
+    """The method; an error of ours ends the search, of which Tune would make a failed trial."""
+
+    @functools.wraps(method)
+    def ending(self: "Follow", *args: Any, **info: Any) -> None:
+        if self.failure is None:
+            try:
+                method(self, *args, **info)
+            except PerftError as error:
+                self.failure = error
+
+    return ending
 
 
 class Follow(tune.Callback):  # type: ignore[misc]
@@ -24,6 +46,9 @@ class Follow(tune.Callback):  # type: ignore[misc]
         view: what the user watches.
         meeting: handle of the meeting point.
         num_trials: trials of the search.
+
+    Attributes:
+        failure: what ended the search before its time; None while nothing has.
     """
 
     def __init__(self, ledger: Ledger, view: View, meeting: Any, num_trials: int) -> None:
@@ -31,11 +56,21 @@ class Follow(tune.Callback):  # type: ignore[misc]
         self._view = view
         self._meeting = meeting
         self._to_propose = num_trials
+        self.failure: PerftError | None = None
+        self._looked = time.monotonic()
         self._ended: deque[int] = deque()  # trials whose place is not taken yet
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore that perft never does."""
         return {}
+
+    def is_over(self) -> bool:
+        """Whether the search has to end before its time: `failure` says why."""
+        now = time.monotonic()
+        if self.failure is None and now - self._looked > LOOK_SECONDS:
+            self._looked = now
+            self._look()
+        return self.failure is not None
 
     def proposed(self) -> None:
         """A trial has been proposed, in place of one that ended if there is one."""
@@ -44,10 +79,12 @@ class Follow(tune.Callback):  # type: ignore[misc]
             self._meeting.ended.remote(self._ended.popleft())
         self._let_go()
 
+    @_ending
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has begun, or begun again in a new process."""
         self._ledger.start(trial.config["number"], trial.config["trial"])
 
+    @_ending
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
@@ -57,19 +94,32 @@ class Follow(tune.Callback):  # type: ignore[misc]
             self._meeting.processed.remote(number, result["step"])
         self._view.reported(self._ledger.report(number, result["report"], result["size"]))
 
+    @_ending
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was full-length, or was stopped at a rung."""
         number = trial.config["number"]
         self._view.ended(self._ledger.end(number))
         self._end(number)
 
+    @_ending
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial failed for good."""
+        """A trial failed for good, unless it was told that no worker group can work any more."""
+        self._look()
+        if self.failure is not None:
+            return
         number = trial.config["number"]
         self._ledger.start(number, trial.config["trial"])
         reason = ray.get(self._meeting.failure_of.remote(number))
         self._view.ended(self._ledger.end(number, reason or "the trial's process died"))
         self._end(number)
+
+    def _look(self) -> None:
+        """Asks whether any worker group can still work."""
+        try:
+            if fatal := ray.get(self._meeting.status.remote())["fatal"]:
+                self.failure = SearchError(fatal)
+        except DEATHS:
+            self.failure = SearchError("the meeting point died")
 
     def _end(self, number: int) -> None:
         self._ended.append(number)

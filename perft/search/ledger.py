@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perft.masking import masked
-from perft.packing.places import ADAPTERS, trial_folder
+from perft.packing.places import adapter_folder
 from perft.selection import result_line, write_results
 from perft.storage import Storage
 from perft.tracking import Tracker
@@ -118,4 +118,4 @@ class Ledger:
 
     def _adapter(self, entry: Entry) -> str:
         """The folder of a full-length trial's adapter, in the search's folder."""
-        return f"{ADAPTERS}/{trial_folder(entry.number)}" if entry.outcome == "complete" else ""
+        return adapter_folder(entry.number) if entry.outcome == "complete" else ""

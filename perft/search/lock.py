@@ -148,6 +148,6 @@ def _refusal(search: Storage, name: str, others: dict[str, dict[str, Any]]) -> s
     return f"search {name!r} is running as process {owner['pid']} on {owner['host']}; " + (
         "let it end, or stop it"
         if owner["host"] == socket.gethostname()
-        else f"let it end, or, if that process is gone, remove {search.place}/{claim} or wait "
+        else f"let it end, or, if that process is gone, remove {search.shown}/{claim} or wait "
         f"until nothing is heard of it for {STALE_SECONDS / 60:.0f} minutes"
     )

@@ -94,7 +94,7 @@ def prepare(wish: Wish, during: During = quietly) -> Prepared:
     space_file = str(resolved(wish.space)) if wish.space.endswith(".py") else ""
     base_model = _absolute(wish.base_model)
     data = _absolute(wish.data)
-    root = Storage(wish.storage or default_storage())
+    root = Storage(default_storage() if wish.storage is None else wish.storage)
     if wish.name is not None:
         _require_new(root, wish.name)
     with during("reading the base"):
@@ -124,7 +124,7 @@ def prepare(wish: Wish, during: During = quietly) -> Prepared:
         data=data,
         data_fingerprint=task.fingerprint,
         validation_size=wish.validation_size,
-        storage=masked(root.place),
+        storage=root.shown,
         tracking_uri=masked(tracking_uri),
         num_trials=space.num_trials if wish.num_trials is None else wish.num_trials,
         max_steps=rungs[-1],
@@ -277,7 +277,7 @@ def _require_new(root: Storage, name: str) -> None:
     if root.exists(f"{name}/{SEARCH_FILE}"):
         again = command_line("search", *naming("--resume", name, root.place))
         raise SearchError(
-            f"a search named {name!r} exists in {masked(root.place)}; choose another --name, or go "
+            f"a search named {name!r} exists in {root.shown}; choose another --name, or go "
             f"on with it by: {again}"
         )
 

@@ -23,6 +23,7 @@ from perft.packing.shape import GroupShape
 from perft.search.announce import announce
 from perft.search.cluster import find_cluster, start_ray
 from perft.search.conclude import Scores, conclude, conclude_failed
+from perft.search.concluded import has_nothing_left
 from perft.search.drawing import import_drawing
 from perft.search.follow import Follow
 from perft.search.interrupt import interrupted, interruptible
@@ -35,7 +36,7 @@ from perft.search.sync import later_by, sync
 from perft.search.tuning import tune_trials
 from perft.search.view import View
 from perft.searches import SEARCH_FILE
-from perft.selection import best, is_concluded, knee, pareto_front, read_all_scores, read_results
+from perft.selection import best, knee, pareto_front, read_all_scores, read_results
 from perft.tracking import Tracker, is_sent
 from perft.trial import TrialResult
 
@@ -71,7 +72,7 @@ def run_search(prepared: Prepared, stages: Stages) -> Finished:
         InterruptedSearchError: if the user stops it.
         StorageError: if storage or tracking cannot be written.
     """
-    if prepared.resume and _has_ended(prepared):
+    if prepared.resume and has_nothing_left(prepared.search, prepared.settings.num_trials):
         stages.say(f"search {prepared.settings.name} ran to its end before")
         if not is_sent(prepared.search):
             _catch_up(prepared, stages)
@@ -97,12 +98,6 @@ def run_search(prepared: Prepared, stages: Stages) -> Finished:
             raise interrupted(prepared.search, prepared.settings) from error
 
 
-def _has_ended(prepared: Prepared) -> bool:
-    """Whether all trials have ended and what comes after them is done, too."""
-    wanted = prepared.settings.num_trials
-    return is_concluded(prepared.search) and len(read_results(prepared.search)) >= wanted
-
-
 def _run(prepared: Prepared, tracker: Tracker, stages: Stages, *, joined: bool) -> Finished:
     """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
     ledger = _ledger(prepared, tracker)
@@ -117,7 +112,9 @@ def _run(prepared: Prepared, tracker: Tracker, stages: Stages, *, joined: bool) 
             if settings.compile:
                 require_compilers(nodes, gpus=shape.use_gpu)
         tracker.log_params(settings.to_json())
-        prepared = dataclasses.replace(prepared, settings=settings)
+        prepared.search.sweep()
+        search = prepared.search.anchored(SEARCH_FILE)
+        prepared = dataclasses.replace(prepared, settings=settings, search=search)
         scores = _search_on(prepared, shape, ledger, stages)
         with stages.during("ending Ray, and drawing the front"):
             conclude(prepared, ledger, tracker, scores)
@@ -172,7 +169,7 @@ def _open_tracker(prepared: Prepared, tell: Callable[[str], None]) -> Tracker:
 
 
 def _ledger(prepared: Prepared, tracker: Tracker) -> Ledger:
-    return Ledger(prepared.search, tracker, prepared.settings.max_steps)
+    return Ledger(prepared.search.anchored(SEARCH_FILE), tracker, prepared.settings.max_steps)
 
 
 def _catch_up(prepared: Prepared, stages: Stages) -> None:
@@ -210,9 +207,10 @@ def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stage
             follow = Follow(ledger, view, groups.meeting, settings.num_trials)
             try:
                 tune_trials(prepared, groups, follow)
+                scores = _scores(groups, ledger, view)
                 if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
                     raise SearchError(fatal)
-                return _scores(groups, ledger, view)
+                return scores
             except (SearchError, *DEATHS) as error:
                 if groups.are_lost:
                     raise _MeetingLostError(str(error)) from error

@@ -149,9 +149,9 @@ class SearchSettings:
 
         Raises:
             SearchError: if another version wrote settings that this one does not know.
-            StorageError: if the file is damaged; names the field that is wrong.
+            DamagedError: if the file is not what was written; names the field that is wrong.
         """
-        return read_record(search, SEARCH_FILE, lambda value: cls._of(value, search.place))
+        return read_record(search, SEARCH_FILE, lambda value: cls._of(value, search.shown))
 
     @classmethod
     def _of(cls, value: Any, place: str) -> "SearchSettings":

@@ -1,7 +1,7 @@
 """Ray Tune's part of a search: thin trials, proposed by Optuna and pruned by ASHA."""
 
 import logging
-from pathlib import Path
+from typing import Any
 
 import optuna
 import ray
@@ -11,10 +11,12 @@ from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.schedulers import ASHAScheduler
 
-from perft.errors import SearchError
+from perft.errors import SearchError, StorageError
 from perft.failures import useful_line
 from perft.invocation import command_line
+from perft.masking import masked
 from perft.packing.groups import WorkerGroups
+from perft.packing.ray_folder import ray_folder
 from perft.search.follow import Follow
 from perft.search.prepare import Prepared
 from perft.search.proposer import METRIC, STEP, Proposer
@@ -41,7 +43,8 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
     """Runs all trials of a search, from its first; returns when the last has ended.
 
     Raises:
-        SearchError: if Ray itself fails.
+        SearchError: if Ray itself fails, no worker group can work any more, or what is told of the
+            trials cannot be written.
     """
     settings = prepared.settings
     prepared.search.delete(TUNE_FOLDER)
@@ -65,22 +68,59 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
         ),
         run_config=tune.RunConfig(
             name=TUNE_FOLDER,
-            storage_path=prepared.search.place,
+            storage_path=str(ray_folder(prepared.search)),
             failure_config=tune.FailureConfig(max_failures=THIN_TRIAL_FAILURES),
             callbacks=[follow],
+            stop=_Ending(follow),
             verbose=0,
         ),
     )
     # The view says which trial failed, the trial's folder has the traceback.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    name = settings.name
     try:
         tuner.fit()
+    except OSError as error:  # of Ray's own files, or of Optuna's
+        raise _stopped(prepared, useful_line(error)) from error
     except (ray.exceptions.RayError, tune.TuneError) as error:
-        again = command_line("search", *naming("--resume", settings.name, prepared.root))
+        again = _resume(prepared)
         raise SearchError(
-            f"Ray broke off search {settings.name!r} ({type(error).__name__}: "
-            f"{useful_line(error)}); go on with it by: {again}"
+            f"Ray broke off search {name!r} ({type(error).__name__}: {useful_line(error)}); go on "
+            f"with it by: {again}"
         ) from error
+    if follow.failure is not None:
+        raise _stopped(prepared, str(follow.failure)) from follow.failure
+
+
+class _Ending(tune.Stopper):  # type: ignore[misc]
+    """Has Tune stop all trials once the search has to end."""
+
+    def __init__(self, follow: Follow) -> None:
+        self._follow = follow
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Never: one trial is stopped by ASHA."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the search has to end."""
+        return self._follow.is_over()
+
+
+def _stopped(prepared: Prepared, reason: str) -> SearchError:
+    name = prepared.settings.name
+    return SearchError(
+        f"search {name!r} has stopped: {reason}; go on with it by: {_resume(prepared)}"
+    )
+
+
+def _resume(prepared: Prepared) -> str:
+    """The command that goes on with the search, also when its storage does not answer."""
+    try:
+        named = naming("--resume", prepared.settings.name, prepared.root)
+    except StorageError:
+        named = ("--resume", prepared.settings.name, "--storage", masked(prepared.root))
+    return command_line("search", *named)
 
 
 def _proposer(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Proposer:
@@ -98,10 +138,10 @@ def _proposer(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Propo
 
 def _optuna_storage(search: Storage) -> BaseStorage | None:
     """A journal file beside the search's other files; in memory when those are remote."""
-    if "://" in search.place:
+    if search.folder is None:
         return None
     search.delete(OPTUNA_FILE)
-    return JournalStorage(JournalFileBackend(str(Path(search.place) / OPTUNA_FILE)))
+    return JournalStorage(JournalFileBackend(str(search.folder / OPTUNA_FILE)))
 
 
 def _trial_name(trial: tune.experiment.Trial) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from perft.config.checks import LARGEST, require_name, shown
 from perft.config.typed import typed
-from perft.errors import ConfigError, StorageError
+from perft.errors import ConfigError, DamagedError
 from perft.files import RECORD_BYTES, parse_json
 from perft.storage import Storage
 from perft.trial import TrialResult
@@ -28,7 +28,11 @@ _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 
 def read_results(search: Storage) -> list[TrialResult]:
-    """The trials that have ended, by number; empty when none has."""
+    """The trials that have ended, by number; empty when none has.
+
+    Raises:
+        DamagedError: if the list is not what was written.
+    """
     if not search.exists(RESULTS):
         return []
     found = read_record(search, RESULTS, _results)
@@ -51,15 +55,34 @@ def read_scores(search: Storage, number: int) -> dict[str, tuple[int, int]]:
 
 
 def read_all_scores(search: Storage) -> dict[int, dict[str, tuple[int, int]]]:
-    """Test scores by number of the trial; empty when the search has not run to its end."""
-    if not is_concluded(search):
+    """Test scores by number of the trial; empty when the search has not run to its end.
+
+    Raises:
+        DamagedError: if the file is not what was written.
+    """
+    if not search.exists(SCORES):
         return {}
     return read_record(search, SCORES, _scores)
 
 
-def is_concluded(search: Storage) -> bool:
-    """Whether the search ran to its end: its test scores are written after everything else."""
-    return search.exists(SCORES)
+def is_concluded(search: Storage, num_trials: int) -> bool:
+    """Whether the search ran to its end: all trials have ended, and the best ones have test scores.
+
+    These are written after everything else. A search of which every trial failed has none.
+
+    Args:
+        search: the search's folder.
+        num_trials: trials in all.
+
+    Raises:
+        StorageError: when the storage cannot be read.
+    """
+    try:
+        results, scores = read_results(search), read_all_scores(search)
+    except DamagedError:
+        return False
+    complete = {result.number for result in results if result.outcome == "complete"}
+    return len(results) >= num_trials and bool(scores) and scores.keys() <= complete
 
 
 def write_scores(search: Storage, scores: Mapping[int, Scores]) -> None:
@@ -77,12 +100,13 @@ def read_record(search: Storage, name: str, check: Callable[[Any], T]) -> T:
         check: makes of the file's value what it stands for; a ConfigError names a wrong field.
 
     Raises:
-        StorageError: if the file cannot be read, is no JSON, or a field is wrong; names both.
+        StorageError: if the file cannot be read.
+        DamagedError: if it is no JSON, or a field is wrong; names both.
     """
     try:
         return check(parse_json(search.read(name, at_most=RECORD_BYTES)))
     except ValueError as error:
-        raise StorageError(f"{search.place}/{name} is damaged: {error}") from error
+        raise DamagedError(f"{search.shown}/{name} is damaged: {error}") from error
 
 
 def _results(value: Any) -> dict[int, TrialResult]:

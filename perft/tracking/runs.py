@@ -15,7 +15,7 @@ from typing import Any
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
-from perft.storage import Storage
+from perft.storage import Storage, read_folder
 from perft.tracking.client import connect
 from perft.tracking.place import place_errors
 from perft.tracking.records import SearchRecord, Status, TrialRecord
@@ -216,10 +216,7 @@ class Runs:
                 return found
 
     def _files(self, folder: str | None) -> dict[str, bytes]:
-        if not folder:
-            return {}
-        names = self._folder.names(folder)
-        return {name: self._folder.read(f"{folder}/{name}") for name in names}
+        return read_folder(self._folder, folder) if folder else {}
 
     def _upload(self, run_id: str, files: Mapping[str, bytes], folder: str | None) -> None:
         if not files:

@@ -126,8 +126,8 @@ class Tracker:
         """
         records = Records.read(folder, _fresh(folder, name, params))
         if records.search.status == "RUNNING":
-            ended = max(each.latest for each in (records.search, *records.trials.values()))
-            records.keep_search(replace(records.search, status="KILLED", ended=ended))
+            heard = [records.search.latest, *(each.latest for each in records.trials.values())]
+            records.keep_search(replace(records.search, status="KILLED", ended=max(heard)))
         tracker = cls(tracking_uri, records, _open_runs(tracking_uri, records), tell, later)
         tracker._send_all()
         return tracker

@@ -211,6 +211,11 @@ class Pack:
         return self.host.size(self.running[name].config.adapter)
 
     @property
+    def has_fixed_shapes(self) -> bool:
+        """Whether passes have fixed shapes: then no trial changes another's rounding."""
+        return self._stepper.fixed is not None
+
+    @property
     def padding(self) -> float:
         """Share of padding in all tokens that went through the base in training, in [0, 1)."""
         padded = self._stepper.padded

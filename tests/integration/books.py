@@ -15,6 +15,7 @@ from ray.tune import ExperimentAnalysis
 
 from perft.selection import read_results
 from perft.storage import Storage
+from perft.trial import TrialResult
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,15 @@ class Ended:
 def results(home: Path, name: str) -> dict[int, Any]:
     """The search's own `results.json`, without what depends on the clock or on a run's id."""
     return {
-        result.number: replace(
-            result,
-            run_id="",
-            reports=tuple(replace(report, tokens_per_second=0.0) for report in result.reports),
-        )
+        result.number: plain(result)
         for result in read_results(Storage(str(home / "searches" / name)))
     }
+
+
+def plain(result: TrialResult) -> TrialResult:
+    """A result without what depends on the clock or on a run's id."""
+    reports = tuple(replace(report, tokens_per_second=0.0) for report in result.reports)
+    return replace(result, run_id="", reports=reports)
 
 
 def told_by_search(home: Path, name: str) -> dict[int, Ended]:

@@ -122,7 +122,7 @@ def without_speed(outcome: Outcome) -> dict[str, Any]:
 
 
 def test_orders_are_trained_and_answered(tmp_path: Path) -> None:
-    first, second = run(tmp_path, order((0, 2), (3, 2)), order((0, 4), (3, 4)))
+    first, second = run(tmp_path, order((0, 2), (3, 2)), order((0, 4), (3, 4), reached=2))
     assert set(first) == set(second) == {0, 3}
     assert first[0]["report"]["step"] == 2
     assert second[3]["report"]["step"] == 4
@@ -154,15 +154,15 @@ def test_a_trial_on_its_way_is_kept_and_reports_later_as_if_it_had_not_stopped(
     (first,) = run(tmp_path / "parts", halfway)
     assert first[0] == {}
     assert first[3]["report"]["step"] == 2
-    again, second = run(tmp_path / "parts", halfway, order((0, 4)))  # by another worker
+    again, second = run(tmp_path / "parts", halfway, order((0, 4), reached=2))  # by another worker
     assert again == first
     assert without_speed(second[0]) == without_speed(whole[0])
 
 
 def test_a_worker_that_was_replaced_goes_on_exactly(tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole", order((0, 2), (4, 2)), order((0, 8), (4, 8)))
+    whole = run(tmp_path / "whole", order((0, 2), (4, 2)), order((0, 8), (4, 8), reached=2))
     before = run(tmp_path / "killed", order((0, 2), (4, 2)))
-    after = run(tmp_path / "killed", order((0, 8), (4, 8)))
+    after = run(tmp_path / "killed", order((0, 8), (4, 8), reached=2))
     for number in (0, 4):
         assert without_speed(before[0][number]) == without_speed(whole[0][number])
         assert without_speed(after[0][number]) == without_speed(whole[1][number])
@@ -171,13 +171,15 @@ def test_a_worker_that_was_replaced_goes_on_exactly(tmp_path: Path) -> None:
 def test_what_was_trained_before_is_answered_from_the_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = run(tmp_path, order((0, 2)), order((0, 4)), order((0, 8)))
+    orders = order((0, 2)), order((0, 4), reached=2), order((0, 8), reached=4)
+    trained = run(tmp_path, *orders)
     monkeypatch.setattr(Pack, "_step", None)  # training would fail
-    assert run(tmp_path, order((0, 2)), order((0, 4)), order((0, 8))) == trained
+    assert run(tmp_path, *orders) == trained
 
 
 def test_a_trial_that_moves_between_groups_goes_on_where_it_was(tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole", order((0, 2)), order((0, 4)), order((0, 8)))
+    orders = order((0, 2)), order((0, 4), reached=2), order((0, 8), reached=4)
+    whole = run(tmp_path / "whole", *orders)
     one, other = tiny_pack(), tiny_pack()
     found: list[Any] = []
     for pack, step, reached in ((one, 2, 0), (other, 4, 2), (one, 8, 4)):
@@ -209,38 +211,38 @@ def test_a_group_at_work_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_trials_that_have_ended_are_let_go(tmp_path: Path) -> None:
     pack = tiny_pack()
-    meeting = Meeting(order((0, 2), (1, 2)), order((1, 4)))
+    meeting = Meeting(order((0, 2), (1, 2)), order((1, 4), reached=2))
     new_worker(tmp_path, meeting, pack).run()
     assert list(pack.running) == ["0001"]
 
 
 def test_a_trial_that_cannot_be_admitted_fails_alone(tmp_path: Path) -> None:
-    bad = order((0, 2), (1, 2), (2, 2), (4, 2))
+    bad = order((0, 2), (1, 2), (4, 2))
     bad["assignments"][0]["config"] = {**configured(0), "rank": 0}
     bad["assignments"][1]["config"] = {**configured(1), "max_length": 1}
-    Storage(str(tmp_path)).write(trial_file(2), b"no state")
     (outcomes,) = run(tmp_path, bad)
     assert "rank must be" in outcomes[0]["failure"]
     assert "max_length" in outcomes[1]["failure"]
-    assert "damaged" in outcomes[2]["failure"]
     assert outcomes[4]["report"]["step"] == 2
 
 
-def test_a_state_that_cannot_be_read_fails_its_trial(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("method", ["read", "write"])
+def test_a_storage_that_cannot_be_used_ends_the_search_and_fails_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     run(tmp_path, order((0, 2), (1, 2)))
-    read = Storage.read
+    before = getattr(Storage, method)
 
-    def unreadable(self: Storage, name: str) -> bytes:
-        if name == trial_file(0):
+    def unusable(self: Storage, name: str, *data: bytes) -> Any:
+        if name.startswith(trial_file(0).removesuffix(".safetensors")):
             raise StorageError("the disk is gone")
-        return read(self, name)
+        return before(self, name, *data)
 
-    monkeypatch.setattr(Storage, "read", unreadable)
-    (outcomes,) = run(tmp_path, order((0, 4), (1, 4)))
-    assert outcomes[0] == {"failure": "the disk is gone"}
-    assert outcomes[1]["report"]["step"] == 4
+    monkeypatch.setattr(Storage, method, unusable)
+    meeting = Meeting(order((0, 4), (1, 4), reached=2), order((0, 8), (1, 8), reached=4))
+    new_worker(tmp_path, meeting).run()
+    assert meeting.calls[-1] == ("give_up", "the disk is gone")
+    assert meeting.handed_in == [None]
 
 
 def test_a_trial_whose_loss_is_no_number_fails_and_leaves_no_state(tmp_path: Path) -> None:

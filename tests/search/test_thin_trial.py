@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from perft.errors import SearchError
+from perft.errors import SearchError, StorageError
 from perft.search import follow, thin_trial
 from perft.search.follow import Follow
 from perft.search.thin_trial import ThinTrial
@@ -105,7 +105,8 @@ class Book:
 
 
 def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
-    meeting, ledger, view = Meeting(failure_of="the loss is nan"), Book(), Book()
+    meeting = Meeting(failure_of="the loss is nan", status={"fatal": ""})
+    ledger, view = Book(), Book()
     following = Follow(ledger, view, meeting, 1)  # type: ignore[arg-type]
     following.proposed()
     trial = SimpleNamespace(config=config(7))
@@ -125,6 +126,7 @@ def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
     assert meeting.calls == [
         ("processed", 7, 10),
         ("ended", 7),
+        ("status",),
         ("failure_of", 7),
         ("ended", 7),
     ]
@@ -133,9 +135,42 @@ def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
 
 def test_a_trial_whose_process_died_has_a_reason_too() -> None:
     ledger = Book()
-    following = Follow(ledger, Book(), Meeting(failure_of=""), 1)  # type: ignore[arg-type]
+    meeting = Meeting(failure_of="", status={"fatal": ""})
+    following = Follow(ledger, Book(), meeting, 1)  # type: ignore[arg-type]
     following.on_trial_error(0, [], SimpleNamespace(config=config(7)))
     assert ledger.calls[-1] == ("end", 7, "the trial's process died")
+
+
+def test_when_no_group_can_work_the_search_ends_and_no_trial_has_failed() -> None:
+    ledger, meeting = Book(), Meeting(status={"fatal": "the disk is full"})
+    following = Follow(ledger, Book(), meeting, 1)  # type: ignore[arg-type]
+    following.on_trial_error(0, [], SimpleNamespace(config=config(7)))
+    assert str(following.failure) == "the disk is full"
+    assert following.is_over()
+    assert ledger.calls == []
+
+
+def test_that_no_group_can_work_is_noticed_while_all_trials_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follow, "LOOK_SECONDS", 0.0)
+    meeting = Meeting(status=[{"fatal": ""}, {"fatal": "the disk is full"}])
+    following = Follow(Book(), Book(), meeting, 1)  # type: ignore[arg-type]
+    assert not following.is_over()
+    assert following.is_over()
+
+
+def test_a_book_that_cannot_be_written_ends_the_search() -> None:
+    class Full(Book):
+        def end(self, number: int) -> None:
+            raise StorageError("the disk is full")
+
+    meeting = Meeting()
+    following = Follow(Full(), Book(), meeting, 1)  # type: ignore[arg-type]
+    following.on_trial_complete(0, [], SimpleNamespace(config=config(7)))
+    assert str(following.failure) == "the disk is full"
+    assert following.is_over()
+    assert meeting.calls == []
 
 
 def test_of_an_end_the_meeting_hears_when_the_next_trial_is_proposed() -> None:

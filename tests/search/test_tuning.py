@@ -24,6 +24,7 @@ def test_the_last_line_of_an_error_is_told(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(tuning, "_proposer", lambda *_: None)
     groups: Any = SimpleNamespace(shape=SimpleNamespace(trials_at_once=1))
     follow: Any = tune.Callback()
+    follow.failure = None
     message = (
         r"broke off search 'first' \(TuneError: OSError: disk full\); go on with it by: .* --res"
     )

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from perft.errors import SearchError, StorageError
+from perft.errors import DamagedError, SearchError, StorageError
 from perft.searches import find_search
 from perft.selection import (
+    is_concluded,
     read_results,
     read_scores,
     result_line,
@@ -38,6 +39,33 @@ def test_scores_come_back_as_written(search: Storage):
     write_scores(search, {3: {"addsub": (12, 395)}, 1: {}})
     assert read_scores(search, 3) == {"addsub": (12, 395)}
     assert read_scores(search, 0) == {}
+
+
+def test_a_search_is_concluded_when_all_that_it_makes_is_there(search: Storage):
+    lines = [result_line(trial) for trial in search_of_six()]
+    assert not is_concluded(search, 6)
+    write_scores(search, {3: {"addsub": (12, 395)}})
+    assert not is_concluded(search, 6), "there are no results"
+    write_results(search, lines[:-1])
+    assert not is_concluded(search, 6), "a trial has not ended"
+    write_results(search, lines)
+    assert is_concluded(search, 6)
+    for name, content in {"scores.json": b"{}", "results.json": b"{"}.items():
+        before = search.read(name)
+        search.write(name, content)
+        assert not is_concluded(search, 6), name
+        search.write(name, before)
+    write_scores(search, {17: {}})
+    assert not is_concluded(search, 6), "the trial with the scores is not there"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"7", b'{"3": 7}', b'{"x": {}}', b'{"3": {"a": 1}}']
+)
+def test_damaged_scores_are_named(search: Storage, content: bytes):
+    search.write("scores.json", content)
+    with pytest.raises(DamagedError, match=r"scores\.json is damaged"):
+        read_scores(search, 3)
 
 
 def test_search_is_found_by_name(search: Storage, tmp_path: Path):

@@ -1,0 +1,108 @@
+"""Puts the trials of a batch on the base, each where it goes on from."""
+
+from collections.abc import Sequence
+
+from perft.errors import PerftError
+from perft.packing.places import trial_folder
+from perft.packing.rounds import Assignment
+from perft.packing.states import Saved, SavedStates, Start, starts
+from perft.ranks import Ranks
+from perft.training.pack import Pack
+from perft.trial import TrialConfig
+
+
+class Beginning:
+    """What a group does before it trains a batch; all ranks do the same.
+
+    Args:
+        pack: the base with whatever trials are on it.
+        ranks: the group's processes; rank 0 reads.
+        states: the files of the trials.
+    """
+
+    def __init__(self, pack: Pack, ranks: Ranks, states: SavedStates) -> None:
+        self._pack = pack
+        self._ranks = ranks
+        self._states = states
+        self._slots: dict[int, int] = {}  # where the states are of the trials on the base
+
+    def begin(self, batch: Sequence[Assignment]) -> tuple[dict[int, Start], dict[int, str]]:
+        """Puts the trials on the base.
+
+        Returns:
+            By trial, from where it goes on; and why it cannot be trained at all.
+
+        Raises:
+            StorageError: if the storage cannot be read.
+        """
+        refused: dict[int, str] = {}
+        known = self._known(batch)
+        for wanted in batch:
+            try:
+                config = TrialConfig.from_flat(wanted.config)
+                if not known[wanted.trial]:
+                    self._put(wanted.trial, config, None)
+                    known[wanted.trial].append(Saved(0, on_base=True))
+            except PerftError as error:
+                refused[wanted.trial] = str(error)
+        batch = [wanted for wanted in batch if wanted.trial not in refused]
+        found = starts(batch, known, together=not self._pack.has_fixed_shapes)
+        for wanted in batch:
+            state = found[wanted.trial].state
+            if state is None or not (state.on_base or state.failure):
+                config = TrialConfig.from_flat(wanted.config)
+                self._put(wanted.trial, config, state.slot if state else None)
+        return found, refused
+
+    def next_slot(self, trial: int) -> int:
+        """The file of a trial's next state: not the one from which the round began."""
+        return 1 - self._slots.get(trial, 1)
+
+    def written(self, trial: int) -> None:
+        """The trial's state is in the file that `next_slot` named."""
+        self._slots[trial] = self.next_slot(trial)
+
+    def _known(self, batch: Sequence[Assignment]) -> dict[int, list[Saved]]:
+        """The states of trials; files are read only as far as the base has not what is needed."""
+        known = {wanted.trial: self._on_base(wanted) for wanted in batch}
+
+        def lacks(wanted: Assignment, *, answer_will_do: bool) -> bool:
+            return not any(
+                state.step == wanted.reached or (answer_will_do and state.answers(wanted))
+                for state in known[wanted.trial]
+            )
+
+        looked = [wanted for wanted in batch if lacks(wanted, answer_will_do=True)]
+        self._look(looked, known)
+        if all(any(s.answers(wanted) for s in known[wanted.trial]) for wanted in batch):
+            return known
+        more = [w for w in batch if w not in looked and lacks(w, answer_will_do=False)]
+        self._look(more, known)
+        return known
+
+    def _look(self, batch: Sequence[Assignment], known: dict[int, list[Saved]]) -> None:
+        if batch:
+            for trial, states in self._ranks.on_first(lambda: self._states.of(batch)).items():
+                known[trial] += states
+
+    def _on_base(self, wanted: Assignment) -> list[Saved]:
+        running = self._pack.running.get(trial_folder(wanted.trial))
+        if running is None:
+            return []
+        slot = self._slots.get(wanted.trial)
+        if running.failure:  # which it met in this very round
+            return [Saved(wanted.reached, on_base=True, failure=running.failure)]
+        reported = frozenset(report.step for report in running.reports)
+        return [Saved(running.step, reported, slot, on_base=True)]
+
+    def _put(self, trial: int, config: TrialConfig, slot: int | None) -> None:
+        """Puts a trial on the base in the place of what is there of it; None for its seed."""
+        name = trial_folder(trial)
+        self._pack.release(name)
+        self._slots.pop(trial, None)
+        if slot is None:
+            self._pack.admit(name, config)
+            return
+        data = self._ranks.on_first(lambda: self._states.read(trial, slot))
+        self._pack.admit(name, config, data)
+        self._slots[trial] = slot

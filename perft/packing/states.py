@@ -1,0 +1,186 @@
+"""What is saved of trials, and from which of it a batch goes on.
+
+Of every trial the states after its last two rounds are kept, in two files that are written in turn.
+So all trials of a batch can be taken back to where a round began until the new states of all of
+them are written: wherever a worker dies, its batch is trained again by the same trials from the
+same steps, or not at all. That matters to the last bit, since the trials of a pass may change each
+other's rounding. There is no list of what counts that could be lost: a state says its step itself.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perft.checkpoint import from_bytes
+from perft.errors import StorageError
+from perft.packing.places import STATES, failure_file, trial_file
+from perft.packing.rounds import Assignment
+from perft.storage import Storage
+from perft.trial import TrialConfig
+
+SLOTS = (0, 1)
+"""The files of a trial's states, which take turns."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A trial at some step: in a file, on the base, or both.
+
+    Attributes:
+        step: optimiser steps done.
+        reported: steps at which it has reported.
+        slot: its file; None while it is in none, at its seed.
+        on_base: whether it is on the base.
+        failure: why it could not be trained beyond `step`; empty if it could.
+    """
+
+    step: int
+    reported: frozenset[int] = frozenset()
+    slot: int | None = None
+    on_base: bool = False
+    failure: str = ""
+
+    def answers(self, wanted: Assignment) -> bool:
+        """Whether nothing has to be trained for what is wanted."""
+        if self.failure:
+            return wanted.target > self.step
+        return wanted.target in self.reported if wanted.due else self.step >= wanted.target
+
+
+@dataclass(frozen=True)
+class Start:
+    """From where a trial of a batch goes on.
+
+    Attributes:
+        state: None for its seed.
+        is_answer: whether `state` has what is wanted.
+    """
+
+    state: Saved | None
+    is_answer: bool = False
+
+
+def starts(
+    batch: Sequence[Assignment], known: Mapping[int, Sequence[Saved]], *, together: bool
+) -> dict[int, Start]:
+    """Decides, by trial, from where a batch goes on.
+
+    Args:
+        batch: what is wanted.
+        known: the states of each trial, those on the base first.
+        together: whether trials change each other's rounding. Then either all are answered from
+            their states, or all go back to where the round began and none is.
+    """
+    answers = {
+        wanted.trial: Start(state, is_answer=True)
+        for wanted in batch
+        if (state := _answer(wanted, known[wanted.trial])) is not None
+    }
+    if len(answers) == len(batch):
+        return answers
+    begun = {wanted.trial: _at(wanted.reached, known[wanted.trial]) for wanted in batch}
+    whole = {trial: start for trial, start in begun.items() if start is not None}
+    if together and len(whole) == len(batch):
+        return whole
+    return {
+        wanted.trial: answers.get(wanted.trial)
+        or whole.get(wanted.trial)
+        or _nearest(wanted, known[wanted.trial])
+        for wanted in batch
+    }
+
+
+def _answer(wanted: Assignment, states: Sequence[Saved]) -> Saved | None:
+    """The last of those that have what is wanted: it will have what is wanted next, too."""
+    having = [state for state in states if state.answers(wanted)]
+    return max(having, key=lambda s: (not s.failure, s.step, s.on_base), default=None)
+
+
+def _at(step: int, states: Sequence[Saved]) -> Start | None:
+    found = next((s for s in states if s.step == step and not s.failure), None)
+    return Start(found) if found is not None or step == 0 else None
+
+
+def _nearest(wanted: Assignment, states: Sequence[Saved]) -> Start:
+    """The last state before the target: only where that of the round's beginning is lost."""
+    before = [state for state in states if state.step <= wanted.target and not state.failure]
+    return Start(max(before, key=lambda state: state.step, default=None))
+
+
+class SavedStates:
+    """The files of trials' states in a search's folder.
+
+    Args:
+        storage: the search's folder.
+        say: hears of damage, in a sentence.
+    """
+
+    def __init__(self, storage: Storage, say: Callable[[str], None]) -> None:
+        self.storage = storage
+        self.say = say
+
+    def of(self, batch: Sequence[Assignment]) -> dict[int, list[Saved]]:
+        """All that can be gone on from, by trial; what is damaged or of another trial is left out.
+
+        Raises:
+            StorageError: when the storage cannot be read.
+        """
+        there = {f"{STATES}/{name}" for name in self.storage.names(STATES)}
+        return {wanted.trial: self._of(wanted, there) for wanted in batch}
+
+    def last(self, trial: int) -> bytes:
+        """The trial's state of most steps.
+
+        Raises:
+            StorageError: if it cannot be read or is damaged.
+        """
+        files = [file for slot in SLOTS if self.storage.exists(file := trial_file(trial, slot))]
+        states = [self.storage.read(file) for file in files or [trial_file(trial)]]
+        return max(states, key=lambda data: from_bytes(data).step)
+
+    def read(self, trial: int, slot: int) -> bytes:
+        """A state that `of` has found."""
+        return self.storage.read(trial_file(trial, slot))
+
+    def write(self, trial: int, slot: int, data: bytes) -> None:
+        """Writes a state; the trial's other one stays."""
+        self.storage.write(trial_file(trial, slot), data)
+
+    def write_failure(self, wanted: Assignment, failure: str) -> None:
+        """Notes that a trial cannot be trained beyond where the round began."""
+        flat = {"config": dict(wanted.config), "step": wanted.reached, "failure": failure}
+        self.storage.write(failure_file(wanted.trial), json.dumps(flat).encode())
+
+    def _of(self, wanted: Assignment, there: Collection[str]) -> list[Saved]:
+        slots = [slot for slot in SLOTS if trial_file(wanted.trial, slot) in there]
+        found = {slot: self._state(slot, wanted) for slot in slots}
+        damaged = [trial_file(wanted.trial, slot) for slot in slots if found[slot] is None]
+        if damaged:
+            self.say(
+                f"{' and '.join(damaged)} in {self.storage.shown} cannot be used, damaged or of "
+                f"another trial: trial {wanted.trial} is trained again from what is whole, with "
+                "those that share its passes"
+            )
+        note = self._failure(wanted) if failure_file(wanted.trial) in there else None
+        return [state for state in (*found.values(), note) if state is not None]
+
+    def _state(self, slot: int, wanted: Assignment) -> Saved | None:
+        data = self.read(wanted.trial, slot)
+        try:
+            state = from_bytes(data)
+        except StorageError:
+            return None
+        if state.config != TrialConfig.from_flat(wanted.config):
+            return None
+        return Saved(state.step, frozenset(report.step for report in state.reports), slot)
+
+    def _failure(self, wanted: Assignment) -> Saved | None:
+        """None for a damaged note, too: the trial fails again."""
+        try:
+            flat: Any = json.loads(self.storage.read(failure_file(wanted.trial)))
+            if TrialConfig.from_flat(flat["config"]) == TrialConfig.from_flat(wanted.config):
+                return Saved(int(flat["step"]), failure=str(flat["failure"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass
+        return None

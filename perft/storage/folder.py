@@ -1,0 +1,81 @@
+"""Folders that count only when they are whole: a list of checksums is written last.
+
+`checksums.json` has the SHA-256 of every other file. A folder without one was cut off while it was
+written, or is of a version of perft that wrote none.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from perft.errors import DamagedError
+from perft.storage.storage import Storage
+
+CHECKSUMS = "checksums.json"
+_MEND = "; --resume of its search makes it again"
+
+
+def write_folder(storage: Storage, folder: str, files: Mapping[str, bytes]) -> None:
+    """Writes the files of a folder; until the last is written it does not count."""
+    for name, data in files.items():
+        storage.write(f"{folder}/{name}", data)
+    seal_folder(storage, folder, files)
+
+
+def seal_folder(storage: Storage, folder: str, files: Mapping[str, bytes]) -> None:
+    """Says that a folder is whole, with these files."""
+    sums = {name: _checksum(data) for name, data in files.items()}
+    storage.write(f"{folder}/{CHECKSUMS}", json.dumps(sums, indent=1).encode())
+
+
+def read_folder(storage: Storage, folder: str) -> dict[str, bytes]:
+    """The files of a folder by name; where there are no checksums, as they are.
+
+    Raises:
+        DamagedError: names the file that is damaged or missing.
+        StorageError: when the storage cannot be read.
+    """
+    names = storage.names(folder)
+    if CHECKSUMS not in names:
+        return {name: storage.read(f"{folder}/{name}") for name in names}
+    files = {}
+    for name, checksum in _checksums(storage, folder).items():
+        if name not in names:
+            raise DamagedError(f"{storage.shown}/{folder}/{name} is missing{_MEND}")
+        files[name] = storage.read(f"{folder}/{name}")
+        if _checksum(files[name]) != checksum:
+            raise DamagedError(
+                f"{storage.shown}/{folder}/{name} is damaged: its checksum is wrong{_MEND}"
+            )
+    return files
+
+
+def is_whole(storage: Storage, folder: str) -> bool:
+    """Whether a folder has checksums, and its files are what they say.
+
+    Raises:
+        StorageError: when the storage cannot be read.
+    """
+    if not storage.exists(f"{folder}/{CHECKSUMS}"):
+        return False
+    try:
+        read_folder(storage, folder)
+    except DamagedError:
+        return False
+    return True
+
+
+def _checksums(storage: Storage, folder: str) -> dict[str, str]:
+    file = f"{folder}/{CHECKSUMS}"
+    try:
+        sums: Any = json.loads(storage.read(file))
+    except ValueError as error:
+        raise DamagedError(f"{storage.shown}/{file} is damaged: {error}") from error
+    if not (isinstance(sums, dict) and sums and all(isinstance(v, str) for v in sums.values())):
+        raise DamagedError(f"{storage.shown}/{file} is damaged: it is no list of checksums")
+    return sums
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,49 @@
+"""A search has nothing left to do only when its folders are whole, too."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from perft.search.concluded import has_nothing_left
+from perft.selection import result_line, write_results, write_scores
+from perft.storage import Storage, write_folder
+from pretend import SETTINGS, adapter_files, search_of_six
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Storage:
+    """The folder of a search that has ended."""
+    search = Storage(str(tmp_path))
+    search.write("search.json", json.dumps(SETTINGS).encode())
+    results = search_of_six()
+    write_results(search, map(result_line, results))
+    complete = [result.number for result in results if result.outcome == "complete"]
+    for number in complete:
+        write_folder(search, f"adapters/{number:04d}", adapter_files(number))
+    write_folder(search, f"predictions/{complete[0]:04d}", {"rank-0.parquet": b"rows"})
+    write_scores(search, {complete[0]: {"test": (1, 2)}})
+    return search
+
+
+def test_a_whole_search_has_nothing_left(search: Storage):
+    assert has_nothing_left(search)
+
+
+@pytest.mark.parametrize("folder", ["adapters", "predictions"])
+def test_damage_is_to_be_mended(search: Storage, folder: str):
+    (first, *_) = search.names(folder)
+    for name in search.names(f"{folder}/{first}"):
+        before = search.read(f"{folder}/{first}/{name}")
+        search.write(f"{folder}/{first}/{name}", before[:-1])
+        assert not has_nothing_left(search), name
+        search.write(f"{folder}/{first}/{name}", before)
+    assert has_nothing_left(search)
+    search.delete(f"{folder}/{first}")
+    assert not has_nothing_left(search)
+
+
+@pytest.mark.parametrize("name", ["scores.json", "results.json"])
+def test_without_results_or_scores_there_is_something_left(search: Storage, name: str):
+    search.delete(name)
+    assert not has_nothing_left(search)
