@@ -90,6 +90,11 @@ class Ledger:
         write_results(self._search, (each.line for each in self._ended()))
         return entry
 
+    @property
+    def reports(self) -> int:
+        """Reports of all trials so far."""
+        return sum(len(entry.reports) for entry in list(self.entries.values()))
+
     def results(self) -> list[TrialResult]:
         """The trials that have ended, by number."""
         return [entry.result() for entry in self._ended()]

@@ -42,8 +42,13 @@ def locked(search: Storage, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if _owner(search) == me:
-            search.delete(LOCK)
+        unlock(search)
+
+
+def unlock(search: Storage) -> None:
+    """Gives the search up, if it is this process's."""
+    if _owner(search) == _me():
+        search.delete(LOCK)
 
 
 def _one_at_a_time(search: Storage) -> contextlib.AbstractContextManager[Any]:

@@ -7,9 +7,10 @@ answered from the trials' saved states, and the rest is trained.
 import contextlib
 import dataclasses
 import functools
+import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from perft.packing.groups import (
     WorkerGroups,
 )
 from perft.packing.machines import require_compilers, require_shared
+from perft.search.again import Again
 from perft.search.cluster import find_cluster, start_ray
 from perft.search.conclude import Scores, conclude, conclude_failed, import_drawing
 from perft.search.follow import Follow
@@ -65,12 +67,16 @@ class Finished:
     tracking_uri: str
 
 
-def run_search(prepared: Prepared, console: Console) -> Finished:
+def run_search(
+    prepared: Prepared, console: Console, resume_command: Sequence[str] = ()
+) -> Finished:
     """Runs a prepared search to its end.
 
     Args:
         prepared: what `prepare` or `prepare_resume` gave.
         console: where the user watches.
+        resume_command: program and arguments that go on with the search; they take this process's
+            place should the search's own Ray die. Without them the process ends with it.
 
     Raises:
         SearchError: if another process runs it, no Ray can be had, the cluster is too small, its
@@ -87,6 +93,14 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
         )
     tell = functools.partial(console.print, highlight=False, soft_wrap=True)
     name = prepared.settings.name
+    again = Again(
+        command=resume_command,
+        name=name,
+        search=prepared.search,
+        environment=dict(os.environ),
+        tell=tell,
+    )
+    again.clear()
     with interruptible(tell) as take_signals, locked(prepared.search, name):
         cluster = find_cluster()
         tell(cluster.why)
@@ -97,7 +111,7 @@ def run_search(prepared: Prepared, console: Console) -> Finished:
 
         try:
             with _ray_and_tracker(prepared, start) as tracker:
-                return _run(prepared, tracker, console)
+                return _run(prepared, tracker, console, again)
         except KeyboardInterrupt as error:
             raise interrupted(prepared.search, prepared.settings) from error
 
@@ -108,7 +122,7 @@ def _has_ended(prepared: Prepared) -> bool:
     return is_concluded(prepared.search) and len(read_results(prepared.search)) >= wanted
 
 
-def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
+def _run(prepared: Prepared, tracker: "Tracker", console: Console, again: Again) -> Finished:
     """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
     ledger = Ledger(prepared.search, tracker, prepared.settings.max_steps)
     try:
@@ -121,7 +135,8 @@ def _run(prepared: Prepared, tracker: "Tracker", console: Console) -> Finished:
             require_compilers(nodes)
         tracker.log_params(settings.to_json())
         prepared = dataclasses.replace(prepared, settings=settings)
-        scores = _search_on(prepared, shape, ledger, console)
+        with again.when_ray_dies(lambda: ledger.reports):
+            scores = _search_on(prepared, shape, ledger, console)
         conclude(prepared, ledger.results(), tracker, scores)
     except BaseException:
         with contextlib.suppress(PerftError):  # what went wrong first must be seen

@@ -89,6 +89,11 @@ class Job:
         return found
 
     @property
+    def status(self) -> int | None:
+        """Exit status; None while the program runs."""
+        return self._process.poll()
+
+    @property
     def workers(self) -> list[int]:
         """Ids of the living train workers."""
         return self.family.titled(WORKER)
@@ -101,10 +106,10 @@ class Job:
 
     def end(self) -> int:
         """Waits for the exit status."""
-        while self._process.poll() is None:
+        while (status := self.status) is None:
             self.family.look()
             time.sleep(0.5)
-        return self._process.returncode
+        return status
 
     def kill_worker_at_work(self, after: int) -> int:
         """`kill -9` of a train worker while it trains; the id it had.
@@ -124,9 +129,13 @@ class Job:
     def kill_driver_at_work(self, after: int) -> None:
         """`kill -9` of the program while a worker trains; waits until Ray has gone with it."""
         self._worker_at_work(after)
+        self.kill()
+        self.family.disappears()
+
+    def kill(self) -> None:
+        """`kill -9` of the program."""
         self._process.kill()
         self._process.wait()
-        self.family.disappears()
 
     def interrupt_at_work(self, after: int) -> None:
         """Ctrl-C while a worker trains."""
