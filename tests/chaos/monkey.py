@@ -46,7 +46,7 @@ class Monkey:
     killed: list[str] = field(default_factory=list)
 
     def run(self, kills: int) -> Job:
-        """Runs the search to its end; of its processes so many are killed, or until it has ended."""
+        """Runs the search to its end, with so many kills on the way if there is time."""
         job = self.start(*self.first)
         for _ in range(kills):
             if self._wait(job):
