@@ -30,7 +30,10 @@ class Disk:
     seen: Path
 
     def fill(self) -> None:
-        with (self.seen / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError):
+        with (
+            (self.seen / "filler").open("wb", buffering=0) as filler,
+            pytest.raises(OSError, match="No space left"),
+        ):
             while True:
                 filler.write(bytes(4096))
 

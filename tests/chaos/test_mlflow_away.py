@@ -1,4 +1,4 @@
-"""An MLflow server that goes away in the middle of a search: its records are sent later, once each."""
+"""An MLflow server that goes away in mid-search: its records are sent later, once each."""
 
 import contextlib
 import os
