@@ -1,5 +1,6 @@
 """A disk that is full in the middle of a search: one line, and the search goes on once it is not."""
 
+import contextlib
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,10 +31,8 @@ class Disk:
     seen: Path
 
     def fill(self) -> None:
-        with (
-            (self.seen / "filler").open("wb", buffering=0) as filler,
-            pytest.raises(OSError, match="No space left"),
-        ):
+        filler = (self.seen / "filler").open("wb", buffering=0)
+        with filler, contextlib.suppress(OSError):
             while True:
                 filler.write(bytes(4096))
 
