@@ -49,7 +49,7 @@ PATIENCE_SECONDS = 60.0
 """Time for the worker groups to start; then the user hears that they may be waiting for room."""
 
 MEETING_POINTS = 4
-"""Meeting points that a search may use up before it gives up."""
+"""Meeting points that may die with no new report between before a search gives up."""
 
 
 @dataclass(frozen=True)
@@ -182,13 +182,17 @@ def _open_tracker(prepared: Prepared) -> "Tracker":
 
 def _search_on(prepared: Prepared, shape: GroupShape, ledger: Ledger, console: Console) -> Scores:
     """Searches, and goes on from what is saved when the meeting point has died."""
-    for _ in range(MEETING_POINTS - 1):
+    most, left = 0, MEETING_POINTS
+    while True:
         try:
             return _search(prepared, shape, ledger, console)
         except _MeetingLostError:
+            left = left - 1 if ledger.reports <= most else MEETING_POINTS - 1
+            if not left:
+                raise
+            most = max(most, ledger.reports)
             console.print("the meeting point died; the search goes on from what is saved")
             ledger.entries.clear()  # everything is told once more
-    return _search(prepared, shape, ledger, console)
 
 
 class _MeetingLostError(SearchError):

@@ -1,4 +1,4 @@
-"""A disk that is full in the middle of a search: one line, and the search goes on once it is not."""
+"""A disk that is full in mid-search: one line, and the search goes on once it is not."""
 
 import contextlib
 import subprocess
