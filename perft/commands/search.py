@@ -10,7 +10,7 @@ from rich.console import Console
 
 from perft.cli import given
 from perft.errors import ConfigError, PerftError, SearchError
-from perft.invocation import command_line
+from perft.invocation import arguments, command_line
 from perft.masking import masked
 from perft.options import (
     LARGEST_SEED,
@@ -154,21 +154,23 @@ def main(
         prepared = prepare(wish)
     else:
         raise ConfigError("name a search space with --space, or a search to go on with --resume")
-    finished = _run(prepared, console)
+    finished = _run(prepared, console, trust_code=trust_code)
     show(prepared, finished, console)
     # At its end Python looks through all objects for what it may free; here, for two seconds.
     gc.freeze()
 
 
-def _run(prepared: "Prepared", console: Console) -> "Finished":
+def _run(prepared: "Prepared", console: Console, *, trust_code: bool) -> "Finished":
     from perft.search.run import run_search  # noqa: PLC0415 - as above
 
     name, root = prepared.settings.name, prepared.root
     console.print(
         f"search {name} in {masked(prepared.search.place)}", highlight=False, markup=False
     )
+    trust = ["--trust-code"] if trust_code else []
+    go_on = arguments("search", "--resume", name, "--storage", root, *trust)
     try:
-        return run_search(prepared, console)
+        return run_search(prepared, console, go_on)
     except PerftError:
         raise
     except Exception as error:
