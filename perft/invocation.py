@@ -19,6 +19,17 @@ def command_line(command: str, *options: str) -> str:
     return shlex.join([*_program(command), *options])
 
 
+def arguments(command: str, *options: str) -> list[str]:
+    """What calls a command from this machine: the path of a program, and its arguments.
+
+    Args:
+        command: its name, such as "search".
+        options: options and values.
+    """
+    program, *rest = _program(command)
+    return [shutil.which(program) or program, *rest, *options]
+
+
 def _program(command: str) -> list[str]:
     script = Path(sys.argv[0]).resolve()
     job = script.with_name(f"{command}.py")

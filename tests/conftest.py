@@ -6,11 +6,12 @@ A test that was asked for and lacks its hardware or program fails: it never pass
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from searches import FIRST_ROUND, REFERENCE, SEARCH, SIZE, SPACE, Job, starter
 
 settings.register_profile("perft", deadline=None)  # tests time nothing
 settings.load_profile("perft")
@@ -41,6 +42,22 @@ def perft_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERFT_HOME", str(home))
         yield home
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Job]]:
+    """Starts a program as `Job` does, in a home of the test's own; leaves nothing running."""
+    yield from starter(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    """A search of SIZE in one group of one worker, ended, with nobody in its way."""
+    for start in starter(tmp_path_factory.mktemp("reference")):
+        slots = ("--groups", "1", "--slots", str(FIRST_ROUND))
+        job = start(*SEARCH, *SPACE, *SIZE, *slots, "--name", REFERENCE)
+        assert job.end() == 0, job.errors
+        yield job
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

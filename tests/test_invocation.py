@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perft.invocation import command_line
+from perft.invocation import arguments, command_line
 
 REPOSITORY = Path(__file__).parents[1]
 INSTALLED = Path(sys.executable).with_name("perft")
@@ -52,3 +52,11 @@ def test_a_passing_copy_is_not_named(
     monkeypatch.setattr(sys, "executable", str(bin / "python"))
     wanted = f"{bin}/perft pareto" if has_perft else "python jobs/pareto.py"
     assert told(monkeypatch, jobs / "search.py") == wanted
+
+
+def test_its_arguments_are_of_a_program_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for started_as in (REPOSITORY / "jobs" / "search.py", INSTALLED):
+        monkeypatch.setattr(sys, "argv", [str(started_as)])
+        program, *rest = arguments("search", "--help")
+        done = subprocess.run([program, *rest], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")

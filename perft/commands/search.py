@@ -10,7 +10,7 @@ from rich.console import Console
 
 from perft.cli import given
 from perft.errors import ConfigError, PerftError, SearchError
-from perft.invocation import command_line
+from perft.invocation import arguments, command_line
 from perft.masking import masked
 from perft.options import (
     LARGEST_SEED,
@@ -169,20 +169,22 @@ def main(
         prepared = prepare(wish, stages.during)
     else:
         raise ConfigError("name a search space with --space, or a search to go on with --resume")
-    finished = _run(prepared, stages)
+    finished = _run(prepared, stages, trust_code=trust_code)
     show(prepared, finished, console)
     # At its end Python looks through all objects for what it may free; here, for two seconds.
     gc.freeze()
 
 
-def _run(prepared: "Prepared", stages: Stages) -> "Finished":
+def _run(prepared: "Prepared", stages: Stages, *, trust_code: bool) -> "Finished":
     from perft.search.run import run_search  # noqa: PLC0415 - as above
     from perft.searches import naming  # noqa: PLC0415
 
     name, root = prepared.settings.name, prepared.root
-    stages.say(f"search {name} in {masked(prepared.search.place)}")
+    stages.say(f"search {name} in {prepared.search.shown}")
+    trust = ["--trust-code"] if trust_code else []
+    go_on = arguments("search", "--resume", name, "--storage", root, *trust)
     try:
-        return run_search(prepared, stages)
+        return run_search(prepared, stages, go_on)
     except PerftError:
         raise
     except Exception as error:
@@ -249,7 +251,7 @@ def show(prepared: "Prepared", finished: "Finished", console: Console) -> None:
     named = naming("--name", name, prepared.root)
     console.print(
         f"\nlook:    {masked(where_to_look(finished.tracking_uri))}\n"
-        f"plot:    {masked(prepared.search.place)}/pareto.html\n"
+        f"plot:    {prepared.search.shown}/pareto.html\n"
         f"front:   {command_line('pareto', *named)}\n"
         f"export:  {command_line('export', *named, '--out', 'adapter')}",
         highlight=False,

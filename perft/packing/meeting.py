@@ -21,10 +21,10 @@ POLL_SECONDS = 10.0
 ABSENT_SECONDS = 30.0
 """How long nothing is heard of a group before others stand in for it."""
 
-MAX_STARTS_WITHOUT_WORK = 8
+MAX_STARTS_WITHOUT_WORK = 12
 """Starts of one group in a row, with nothing finished between, after which the search gives up.
 
-Two trials that kill every worker they meet, first in line, take seven.
+Two trials that kill every worker they meet, first in line, take nine.
 """
 
 

@@ -19,8 +19,8 @@ from perft.packing.placement import spread
 MAX_CRASHES_TOGETHER = 2
 """Crashes of a pack after which its trials run one by one, so that the culprit is found."""
 
-MAX_CRASHES_ALONE = 2
-"""Crashes of a trial on its own after which it fails."""
+MAX_CRASHES_ALONE = 3
+"""Crashes of a trial on its own after which it fails: not only trials kill workers."""
 
 Outcome = Mapping[str, Any]
 """What a worker group says of one trial: `report` and `size`, or `failure`; nothing of a trial that

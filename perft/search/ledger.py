@@ -93,6 +93,11 @@ class Ledger:
         if self._look_up_runs():
             self._write()
 
+    @property
+    def reports(self) -> int:
+        """Reports of all trials so far."""
+        return sum(len(entry.reports) for entry in list(self.entries.values()))
+
     def results(self) -> list[TrialResult]:
         """The trials that have ended, by number."""
         return [entry.result() for entry in self._ended()]

@@ -65,6 +65,14 @@ def locked(search: Storage, name: str, tell: Callable[[str], None] = print) -> I
             search.delete(claim)
 
 
+def unlock(search: Storage) -> None:
+    """Gives the search up, if it is this process's, as if `locked` had ended."""
+    for name in search.names(LOCK):
+        owner = _read(search, f"{LOCK}/{name}")
+        if owner is not None and _me().items() <= owner.items():
+            search.delete(f"{LOCK}/{name}")
+
+
 def _take(search: Storage, name: str, claim: str) -> None:
     for left in reversed(range(TRIES)):
         try:
@@ -95,13 +103,12 @@ def _beat(search: Storage, claim: str, done: threading.Event, tell: Callable[[st
 
 
 def _write(search: Storage, claim: str) -> None:
-    owner = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
-        "beat": time.time(),
-    }
-    search.write(claim, json.dumps(owner).encode())
+    search.write(claim, json.dumps({**_me(), "beat": time.time()}).encode())
+
+
+def _me() -> dict[str, Any]:
+    started = psutil.Process().create_time()
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": started}
 
 
 def _living(search: Storage, claim: str) -> dict[str, dict[str, Any]]:

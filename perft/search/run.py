@@ -6,26 +6,22 @@ answered from the trials' saved states, and the rest is trained.
 
 import contextlib
 import dataclasses
-import threading
+import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import optuna
 import ray
 
-from perft.errors import PerftError, SearchError
-from perft.packing.deaths import DEATHS
-from perft.packing.groups import STOP_SECONDS, WorkerGroups
+from perft.errors import PerftError
 from perft.packing.machines import require_compilers, require_shared
-from perft.packing.shape import GroupShape
-from perft.search.announce import announce
+from perft.search.again import Again
 from perft.search.cluster import find_cluster, start_ray
 from perft.search.conclude import Scores, conclude, conclude_failed
 from perft.search.concluded import has_nothing_left
 from perft.search.drawing import import_drawing
-from perft.search.follow import Follow
 from perft.search.interrupt import interrupted, interruptible
 from perft.search.ledger import Ledger
 from perft.search.lock import locked
@@ -33,15 +29,11 @@ from perft.search.prepare import Prepared
 from perft.search.shape import shape_on
 from perft.search.stages import Stages
 from perft.search.sync import later_by, sync
-from perft.search.tuning import tune_trials
-from perft.search.view import View
+from perft.search.trials import run_trials
 from perft.searches import SEARCH_FILE
-from perft.selection import best, knee, pareto_front, read_all_scores, read_results
+from perft.selection import read_all_scores, read_results
 from perft.tracking import Tracker, is_sent
 from perft.trial import TrialResult
-
-MEETING_POINTS = 4
-"""Meeting points that a search may use up before it gives up."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +51,14 @@ class Finished:
     tracking_uri: str
 
 
-def run_search(prepared: Prepared, stages: Stages) -> Finished:
+def run_search(prepared: Prepared, stages: Stages, resume_command: Sequence[str] = ()) -> Finished:
     """Runs a prepared search to its end.
 
     Args:
         prepared: what `prepare` or `prepare_resume` gave.
         stages: where the user watches.
+        resume_command: program and arguments that go on with the search; they take this process's
+            place should the search's own Ray die. Without them the process ends with it.
 
     Raises:
         SearchError: if another process runs it, no Ray can be had, the cluster is too small, its
@@ -82,6 +76,14 @@ def run_search(prepared: Prepared, stages: Stages) -> Finished:
             prepared.settings.tracking_uri,
         )
     name = prepared.settings.name
+    again = Again(
+        command=resume_command,
+        name=name,
+        search=prepared.search,
+        environment=dict(os.environ),
+        tell=stages.say,
+    )
+    again.clear()
     with interruptible(stages.say) as take_signals, locked(prepared.search, name, stages.say):
         try:
             with stages.during("looking for a Ray cluster"):
@@ -92,13 +94,16 @@ def run_search(prepared: Prepared, stages: Stages) -> Finished:
                 start_ray(cluster, stages.say)
                 take_signals()
 
+            joined = cluster.address is not None
             with _ray_and_tracker(prepared, start, stages) as tracker:
-                return _run(prepared, tracker, stages, joined=cluster.address is not None)
+                return _run(prepared, tracker, stages, again, joined=joined)
         except KeyboardInterrupt as error:
             raise interrupted(prepared.search, prepared.settings) from error
 
 
-def _run(prepared: Prepared, tracker: Tracker, stages: Stages, *, joined: bool) -> Finished:
+def _run(
+    prepared: Prepared, tracker: Tracker, stages: Stages, again: Again, *, joined: bool
+) -> Finished:
     """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
     ledger = _ledger(prepared, tracker)
     try:
@@ -115,7 +120,8 @@ def _run(prepared: Prepared, tracker: Tracker, stages: Stages, *, joined: bool) 
         prepared.search.sweep()
         search = prepared.search.anchored(SEARCH_FILE)
         prepared = dataclasses.replace(prepared, settings=settings, search=search)
-        scores = _search_on(prepared, shape, ledger, stages)
+        with again.when_ray_dies(lambda: ledger.reports):
+            scores = run_trials(prepared, shape, ledger, stages)
         with stages.during("ending Ray, and drawing the front"):
             conclude(prepared, ledger, tracker, scores)
     except BaseException as error:
@@ -179,90 +185,3 @@ def _catch_up(prepared: Prepared, stages: Stages) -> None:
             sync(prepared.search, prepared.settings, prepared.tracking_uri, stages.say)
     except PerftError as error:
         stages.say(f"its runs in MLflow are not complete: {error}")
-
-
-def _search_on(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
-    """Searches, and goes on from what is saved when the meeting point has died."""
-    for _ in range(MEETING_POINTS - 1):
-        try:
-            return _search(prepared, shape, ledger, stages)
-        except _MeetingLostError:
-            stages.say("the meeting point died; the search goes on from what is saved")
-            ledger.entries.clear()  # everything is told once more
-    return _search(prepared, shape, ledger, stages)
-
-
-class _MeetingLostError(SearchError):
-    """The meeting point has died, and with it what it knew."""
-
-
-def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
-    settings = prepared.settings
-    with _worker_groups(prepared, shape, stages) as groups:
-        view = View(stages, settings.num_trials, settings.max_steps, ledger.entries, groups.steps)
-        with view.running():
-            compiles = settings.compile or (settings.compile is None and shape.use_gpu)
-            for told in ((announce, (groups, view, compiles)), (_relay_notes, (groups, view))):
-                threading.Thread(target=told[0], args=told[1], daemon=True).start()
-            follow = Follow(ledger, view, groups.meeting, settings.num_trials)
-            try:
-                tune_trials(prepared, groups, follow)
-                scores = _scores(groups, ledger, view)
-                if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
-                    raise SearchError(fatal)
-                return scores
-            except (SearchError, *DEATHS) as error:
-                if groups.are_lost:
-                    raise _MeetingLostError(str(error)) from error
-                raise
-
-
-def _relay_notes(groups: WorkerGroups, view: View) -> None:
-    """Says what the worker groups have to say, until they end."""
-    seen = 0
-    with contextlib.suppress(ray.exceptions.RayError):
-        while notes := ray.get(groups.meeting.notes_after.remote(seen)):
-            seen += len(notes)
-            for text in notes:
-                view.note(text)
-
-
-@contextlib.contextmanager
-def _worker_groups(prepared: Prepared, shape: GroupShape, stages: Stages) -> Iterator[WorkerGroups]:
-    settings = prepared.settings
-    groups = WorkerGroups(
-        shape,
-        settings.num_trials,
-        settings.rungs,
-        {
-            "base_model": settings.base_model,
-            "dtype": settings.dtype,
-            "experts": settings.experts,
-            "checkpointing": settings.checkpointing,
-            "compile": settings.compile,
-            "slots": shape.slots,
-            "rung_accuracy": settings.rung_accuracy,
-            "task": dataclasses.asdict(prepared.source),
-            "storage": prepared.search.place,
-        },
-    )
-    patience = STOP_SECONDS
-    try:
-        yield groups
-    except KeyboardInterrupt:  # who stops a job kills it some seconds later
-        patience = 0.0
-        raise
-    finally:
-        with stages.during("ending the worker groups"):
-            groups.stop(patience)
-
-
-def _scores(groups: WorkerGroups, ledger: Ledger, view: View) -> Scores:
-    """Scores the best trial and the knee on the test splits, once."""
-    front = pareto_front(ledger.results())
-    if not front:
-        return {}
-    view.stage("scoring the best trial and the knee of the front on the test splits")
-    chosen = sorted({best(front).number, knee(front).number})
-    scores: Scores = ray.get(groups.meeting.score.remote(chosen))
-    return scores

@@ -12,6 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray.tune import ExperimentAnalysis
+from searches import REFERENCE
 
 from perft.selection import read_results
 from perft.storage import Storage
@@ -91,6 +92,20 @@ def told_by_mlflow(home: Path, name: str) -> dict[int, Ended]:
         number: Ended(run.data.tags["perft.outcome"], tuple(book.history(run, "val_loss")))
         for number, run in book.children.items()
     }
+
+
+def same_as_undisturbed(home: Path, name: str, reference: Path) -> None:
+    """Same trials, same numbers to the last bit, and told the same way by every book.
+
+    Args:
+        home: of the search `name`, which was disturbed.
+        name: its name.
+        reference: home of the search that was not.
+    """
+    assert results(home, name) == results(reference, REFERENCE)
+    told = told_by_search(reference, REFERENCE)
+    for book in (told_by_tune, told_by_optuna, told_by_mlflow):
+        assert book(home, name) == told
 
 
 class Book:

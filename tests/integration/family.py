@@ -33,6 +33,15 @@ class Family:
         """Ids of the living whose title begins with `title`."""
         return sorted(pid for pid, found in self.look().items() if found.startswith(title))
 
+    def called(self, name: str) -> list[int]:
+        """Ids of the living whose title begins with `name`, or whose program is called so."""
+        found = self.look().items()
+        return sorted(
+            pid
+            for pid, title in found
+            if title.startswith(name) or Path(title.partition(" ")[0]).name == name
+        )
+
     def disappears(self) -> bool:
         """Waits until all of them have ended by themselves: Ray takes moments to go."""
         while self.look():

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ SIZE = ("--max-steps", str(MAX_STEPS), "--validation-size", "40", "--num-trials"
 FIRST_ROUND = 4
 """Trials that a search of SIZE has running at first, in one group of 4 slots or two of 2."""
 
+NO_VARIABLES: Mapping[str, str] = {}
+
 REFERENCE = "undisturbed"
 """Name of the search that the others are compared with."""
 
@@ -39,9 +41,17 @@ class Job:
     Args:
         home: PERFT_HOME of the program; the user's own home is in it.
         program: what the Python interpreter is called with.
+        inside: a command that runs another one.
+        environment: variables beside those of the test.
     """
 
-    def __init__(self, home: Path, *program: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *program: str,
+        inside: Sequence[str] = (),
+        environment: Mapping[str, str] = NO_VARIABLES,
+    ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
         self.family = Family(home)
@@ -51,7 +61,7 @@ class Job:
         self._errors = self._log.with_suffix(".errors")
         with self._log.open("wb") as log, self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, *program],
+                [*inside, sys.executable, *program],
                 cwd=REPOSITORY,
                 env={
                     **os.environ,
@@ -59,6 +69,7 @@ class Job:
                     "HOME": str(self.user),
                     "PERFT_HOME": str(home),
                     "COLUMNS": "200",
+                    **environment,
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -89,6 +100,11 @@ class Job:
         return found
 
     @property
+    def status(self) -> int | None:
+        """Exit status; None while the program runs."""
+        return self._process.poll()
+
+    @property
     def workers(self) -> list[int]:
         """Ids of the living train workers."""
         return self.family.titled(WORKER)
@@ -101,10 +117,10 @@ class Job:
 
     def end(self) -> int:
         """Waits for the exit status."""
-        while self._process.poll() is None:
+        while (status := self.status) is None:
             self.family.look()
             time.sleep(0.5)
-        return self._process.returncode
+        return status
 
     def kill_worker_at_work(self, after: int) -> int:
         """`kill -9` of a train worker while it trains; the id it had.
@@ -124,9 +140,13 @@ class Job:
     def kill_driver_at_work(self, after: int) -> None:
         """`kill -9` of the program while a worker trains; waits until Ray has gone with it."""
         self._worker_at_work(after)
+        self.kill()
+        self.family.disappears()
+
+    def kill(self) -> None:
+        """`kill -9` of the program."""
         self._process.kill()
         self._process.wait()
-        self.family.disappears()
 
     def send(self, number: signal.Signals) -> None:
         """A signal, such as that of Ctrl-C."""
@@ -149,8 +169,8 @@ def starter(home: Path) -> Iterator[Callable[..., Job]]:
     """Yields what starts programs; at its end kills what is left of them."""
     jobs: list[Job] = []
 
-    def start(*program: str, home: Path = home) -> Job:
-        jobs.append(Job(home, *program))
+    def start(*program: str, home: Path = home, **options: Any) -> Job:
+        jobs.append(Job(home, *program, **options))
         return jobs[-1]
 
     try:

@@ -5,12 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from books import Book, results, told_by_mlflow, told_by_optuna, told_by_search, told_by_tune
+from books import (
+    Book,
+    results,
+    same_as_undisturbed,
+    told_by_mlflow,
+    told_by_optuna,
+    told_by_search,
+    told_by_tune,
+)
 from searches import (
     CONTROLLER,
     FIRST_ROUND,
     MEETING_POINT,
-    REFERENCE,
     REPOSITORY,
     SEARCH,
     SIZE,
@@ -35,14 +42,6 @@ INTERRUPTED = (
 ONE_GROUP = (*SEARCH, *SPACE, *SIZE, "--groups", "1", "--slots", str(FIRST_ROUND))
 
 
-def same_as_undisturbed(home: Path, name: str, reference: Job) -> None:
-    """Same trials, same numbers to the last bit, and told the same way by every book."""
-    assert results(home, name) == results(reference.home, REFERENCE)
-    told = told_by_search(reference.home, REFERENCE)
-    for book in (told_by_tune, told_by_optuna, told_by_mlflow):
-        assert book(home, name) == told
-
-
 def test_a_killed_worker_changes_nothing(reference: Job, start):
     job = start(*ONE_GROUP, "--name", "hurt")
     killed = job.kill_worker_at_work(after=FIRST_ROUND)
@@ -50,7 +49,7 @@ def test_a_killed_worker_changes_nothing(reference: Job, start):
     assert job.rungs < reference.rungs
     assert job.end() == 0, job.errors
     assert job.errors == ""
-    same_as_undisturbed(job.home, "hurt", reference)
+    same_as_undisturbed(job.home, "hurt", reference.home)
     assert job.family.disappears()
 
 
@@ -59,7 +58,7 @@ def test_a_killed_thin_trial_changes_nothing(reference: Job, start):
     job.kill_at_work(THIN_TRIAL, after=FIRST_ROUND)
     assert job.end() == 0, job.errors
     assert job.errors == ""
-    same_as_undisturbed(job.home, "hurt", reference)
+    same_as_undisturbed(job.home, "hurt", reference.home)
 
 
 @pytest.mark.parametrize("title", [CONTROLLER, MEETING_POINT])
@@ -68,7 +67,7 @@ def test_a_killed_actor_of_the_engine_changes_nothing(title: str, reference: Job
     job.kill_at_work(title, after=FIRST_ROUND)
     assert job.end() == 0, job.errors
     assert job.errors == ""
-    same_as_undisturbed(job.home, "hurt", reference)
+    same_as_undisturbed(job.home, "hurt", reference.home)
     assert job.family.disappears()
 
 
@@ -95,7 +94,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
 
 
 def test_a_killed_driver_changes_nothing(reference: Job, resumed: Job):
-    same_as_undisturbed(resumed.home, "cut", reference)
+    same_as_undisturbed(resumed.home, "cut", reference.home)
     assert resumed.errors == ""
     counts = [line for line in reference.output.splitlines() if line.startswith(f"{TRIALS} trials")]
     assert counts[0] in resumed.output
@@ -119,7 +118,7 @@ def test_resuming_a_finished_search_changes_nothing(reference: Job, resumed: Job
     assert "search cut ran to its end before" in again.output
     assert again.output.endswith(resumed.output[resumed.output.index("Pareto front") :])
     assert Book(resumed.home, "cut").everything() == before
-    same_as_undisturbed(resumed.home, "cut", reference)
+    same_as_undisturbed(resumed.home, "cut", reference.home)
 
 
 SPACE_WITH_AN_ABSURD_TRIAL = '''

@@ -1,0 +1,116 @@
+"""Runs the trials of a search on its worker groups, and has the chosen ones scored."""
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Iterator
+
+import ray
+
+from perft.errors import SearchError
+from perft.packing.deaths import DEATHS
+from perft.packing.groups import STOP_SECONDS, WorkerGroups
+from perft.packing.shape import GroupShape
+from perft.search.announce import announce
+from perft.search.conclude import Scores
+from perft.search.follow import Follow
+from perft.search.ledger import Ledger
+from perft.search.prepare import Prepared
+from perft.search.stages import Stages
+from perft.search.tuning import tune_trials
+from perft.search.view import View
+from perft.selection import best, knee, pareto_front
+
+MEETING_POINTS = 4
+"""Meeting points that may die with no new report between before a search gives up."""
+
+
+def run_trials(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
+    """Searches, and goes on from what is saved when the meeting point has died."""
+    most, left = 0, MEETING_POINTS
+    while True:
+        try:
+            return _search(prepared, shape, ledger, stages)
+        except _MeetingLostError:
+            left = left - 1 if ledger.reports <= most else MEETING_POINTS - 1
+            if not left:
+                raise
+            most = max(most, ledger.reports)
+            stages.say("the meeting point died; the search goes on from what is saved")
+            ledger.entries.clear()  # everything is told once more
+
+
+class _MeetingLostError(SearchError):
+    """The meeting point has died, and with it what it knew."""
+
+
+def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
+    settings = prepared.settings
+    with _worker_groups(prepared, shape, stages) as groups:
+        view = View(stages, settings.num_trials, settings.max_steps, ledger.entries, groups.steps)
+        with view.running():
+            compiles = settings.compile or (settings.compile is None and shape.use_gpu)
+            for told in ((announce, (groups, view, compiles)), (_relay_notes, (groups, view))):
+                threading.Thread(target=told[0], args=told[1], daemon=True).start()
+            follow = Follow(ledger, view, groups.meeting, settings.num_trials)
+            try:
+                tune_trials(prepared, groups, follow)
+                scores = _scores(groups, ledger, view)
+                if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
+                    raise SearchError(fatal)
+                return scores
+            except (SearchError, *DEATHS) as error:
+                if groups.are_lost:
+                    raise _MeetingLostError(str(error)) from error
+                raise
+
+
+def _relay_notes(groups: WorkerGroups, view: View) -> None:
+    """Says what the worker groups have to say, until they end."""
+    seen = 0
+    with contextlib.suppress(ray.exceptions.RayError):
+        while notes := ray.get(groups.meeting.notes_after.remote(seen)):
+            seen += len(notes)
+            for text in notes:
+                view.note(text)
+
+
+@contextlib.contextmanager
+def _worker_groups(prepared: Prepared, shape: GroupShape, stages: Stages) -> Iterator[WorkerGroups]:
+    settings = prepared.settings
+    groups = WorkerGroups(
+        shape,
+        settings.num_trials,
+        settings.rungs,
+        {
+            "base_model": settings.base_model,
+            "dtype": settings.dtype,
+            "experts": settings.experts,
+            "checkpointing": settings.checkpointing,
+            "compile": settings.compile,
+            "slots": shape.slots,
+            "rung_accuracy": settings.rung_accuracy,
+            "task": dataclasses.asdict(prepared.source),
+            "storage": prepared.search.place,
+        },
+    )
+    patience = STOP_SECONDS
+    try:
+        yield groups
+    except KeyboardInterrupt:  # who stops a job kills it some seconds later
+        patience = 0.0
+        raise
+    finally:
+        with stages.during("ending the worker groups"):
+            groups.stop(patience)
+
+
+def _scores(groups: WorkerGroups, ledger: Ledger, view: View) -> Scores:
+    """Scores the best trial and the knee on the test splits, once."""
+    front = pareto_front(ledger.results())
+    if not front:
+        return {}
+    view.stage("scoring the best trial and the knee of the front on the test splits")
+    chosen = sorted({best(front).number, knee(front).number})
+    scores: Scores = ray.get(groups.meeting.score.remote(chosen))
+    return scores
