@@ -129,7 +129,8 @@ def main(
     stages = Stages(console)
     stages.say("loading the libraries")
     # Imported late: help and a mistake in the options show at once.
-    from perft.search.prepare import Wish, prepare, prepare_resume  # noqa: PLC0415
+    from perft.search.prepare import Wish, prepare  # noqa: PLC0415
+    from perft.search.resume import prepare_resume  # noqa: PLC0415
 
     if resume is not None:
         prepared = prepare_resume(

@@ -11,7 +11,8 @@ import pytest
 from calling import call
 
 from perft.models.source import EMBEDDED
-from perft.search.prepare import Wish, prepare, prepare_resume
+from perft.search.prepare import Wish, prepare
+from perft.search.resume import prepare_resume
 from perft.tasks import load_task
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_task"

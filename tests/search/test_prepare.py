@@ -20,7 +20,8 @@ from perft.errors import (
     StorageError,
 )
 from perft.search.extent import extent_of
-from perft.search.prepare import Wish, prepare, prepare_resume
+from perft.search.prepare import Wish, prepare
+from perft.search.resume import prepare_resume
 from perft.search.settings import SearchSettings
 from perft.searches import SEARCH_FILE as FILE
 from perft.storage import Storage

@@ -12,7 +12,8 @@ from perft.export import Score, export_adapter
 from perft.search import prepare as preparing
 from perft.search.conclude import conclude
 from perft.search.ledger import Ledger
-from perft.search.prepare import Prepared, Wish, prepare, prepare_resume
+from perft.search.prepare import Prepared, Wish, prepare
+from perft.search.resume import prepare_resume
 from perft.search.settings import SearchSettings
 from perft.selection import pick, read_results
 from perft.tracking import Tracker

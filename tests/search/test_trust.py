@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from perft.errors import SearchError
-from perft.search.prepare import Prepared, Wish, prepare, prepare_resume
+from perft.search.prepare import Prepared, Wish, prepare
+from perft.search.resume import prepare_resume
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_task"
 MARK = """

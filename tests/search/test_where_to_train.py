@@ -13,7 +13,8 @@ from rich.console import Console
 from perft.errors import ConfigError, SearchError
 from perft.packing.shape import GroupShape
 from perft.search import shape as module
-from perft.search.prepare import Prepared, Wish, prepare, prepare_resume
+from perft.search.prepare import Prepared, Wish, prepare
+from perft.search.resume import prepare_resume
 from perft.search.shape import shape_on
 from perft.search.stages import Stages
 

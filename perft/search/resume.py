@@ -1,0 +1,138 @@
+"""Takes up a search again: what it was started with, what may change, and whether it may run."""
+
+import dataclasses
+from collections.abc import Callable, Collection
+
+from perft.errors import ConfigError, SearchError
+from perft.files import resolved
+from perft.invocation import command_line
+from perft.masking import masked
+from perft.models.source import base_directory, check_base, fingerprint
+from perft.search.base import require_base, require_experts
+from perft.search.changes import begun_trials, other_versions, require_unchanged
+from perft.search.prepare import Prepared, remember_places
+from perft.search.settings import SearchSettings, installed_versions, tracking_uri_of
+from perft.search.space import Draw, find_space, space_module
+from perft.search.space_code import space_code
+from perft.search.stages import During, quietly
+from perft.search.trust import remember, require_trusted
+from perft.searches import naming, remember_search, storage_of
+from perft.storage import Storage
+from perft.tasks import load_task
+
+
+def prepare_resume(
+    name: str,
+    storage: str | None = None,
+    *,
+    space: str | None = None,
+    num_trials: int | None = None,
+    trust_code: bool = False,
+    besides: Collection[str] = (),
+    gpus_per_worker: float | None = None,
+    tell: Callable[[str], None] = print,
+    during: During = quietly,
+) -> Prepared:
+    """Takes up a search where it was interrupted, or goes on with one that has ended.
+
+    Args:
+        name: the search's.
+        storage: the place that holds it; None for wherever this machine knows it.
+        space: the file of its space where the user names it again, as after it was moved.
+        num_trials: trials in all; None for as many as it has.
+        trust_code: whether the file that the search's folder names may be run unseen.
+        besides: further settings that the user named, none of which can change.
+        gpus_per_worker: to have instead of those that the search had; None to keep them.
+        tell: shows the user a line.
+        during: says what takes long.
+
+    Raises:
+        PerftError: if there is no such search, what it follows from has changed since, its space
+            is a file that nobody has said to run, or what the user named cannot change.
+    """
+    root = storage_of(name, storage)
+    search = root.child(name)
+    settings = SearchSettings.read(search)
+    _refuse(settings, besides)
+    tracking_uri = tracking_uri_of(settings)
+    settings = dataclasses.replace(settings, tracking_uri=masked(tracking_uri))
+    settings = _with_trials(settings, search, num_trials)
+    settings = _with_space(settings, space, root.place, trust_code=trust_code, tell=tell)
+    if gpus_per_worker is not None:
+        settings = dataclasses.replace(settings, gpus_per_worker=gpus_per_worker)
+    with during("reading the base and the task"):
+        check_base(settings.base_model)
+        require_experts(settings.experts, training=True)
+        found = find_space(settings.space)
+        source = found.source(settings.data, settings.validation_size, settings.seed)
+        task = load_task(source)
+        now = dataclasses.replace(
+            settings,
+            data_fingerprint=task.fingerprint,
+            base_fingerprint=fingerprint(base_directory(settings.base_model)),
+            space_code=space_code(space_module(settings.space)),
+            versions=installed_versions(),
+        )
+    require_unchanged(settings, now)
+    with during("checking the base and its tokenizer"):
+        require_base(settings.base_model, task.splits)
+    for line in other_versions(settings, now):
+        tell(line)
+    remember_places(settings, source)
+    remember_search(name, root.place)
+    draw = Draw(found, settings.base_model is None, settings.seed, settings.max_steps)
+    return Prepared(settings, draw, source, search, root.place, tracking_uri, resume=True)
+
+
+def _refuse(settings: SearchSettings, besides: Collection[str]) -> None:
+    """Refuses what cannot change when a search goes on, also where it would stay the same."""
+    told = [f"--{name.replace('_', '-')} (it has {getattr(settings, name)})" for name in besides]
+    if told:
+        raise ConfigError(
+            f"search {settings.name!r} goes on with the settings that it was started with; leave "
+            f"out {', '.join(told)}"
+        )
+
+
+def _with_trials(
+    settings: SearchSettings, search: Storage, num_trials: int | None
+) -> SearchSettings:
+    """The settings with as many trials as the user wants now; those that have begun stay."""
+    if num_trials is None:
+        return settings
+    begun = begun_trials(search)
+    if num_trials < begun:
+        raise ConfigError(
+            f"{begun} trials of search {settings.name!r} have begun, found --num-trials "
+            f"{num_trials}; ask for that many or more"
+        )
+    return dataclasses.replace(settings, num_trials=num_trials)
+
+
+def _with_space(
+    settings: SearchSettings,
+    space: str | None,
+    root: str,
+    *,
+    trust_code: bool,
+    tell: Callable[[str], None],
+) -> SearchSettings:
+    """The settings with the space that may be run: what the user names, or what they trust."""
+    is_file = settings.space.endswith(".py")
+    if space not in (None, settings.space) and not (is_file and space.endswith(".py")):
+        raise SearchError(
+            f"search {settings.name!r} has the space {settings.space}, found --space {space}; "
+            "leave it out"
+        )
+    if not is_file:
+        return settings
+    if space is None:
+        again = command_line("search", *naming("--resume", settings.name, root))
+        require_trusted(
+            settings.space, settings.name, again=again, trust_code=trust_code, tell=tell
+        )
+        return settings
+    file = resolved(space)
+    if file.is_file():
+        remember(str(file))
+    return dataclasses.replace(settings, space=str(file))
