@@ -44,13 +44,19 @@ def calls_at_once(shape: GroupShape, num_trials: int) -> int:
 
 def _work(told: dict[str, Any]) -> None:
     settings: GroupSettings = told["settings"]
-    with contextlib.suppress(ValueError):  # it has died, which `work` deals with
+    try:
         meeting = ray.get_actor(settings.meeting, namespace=settings.namespace)
-        meeting.stage.remote(settings.group, "importing")
+    except ValueError:
+        return  # it has died: the search goes on with another one, and with other groups
+    meeting.stage.remote(settings.group, "importing")
     # What an import makes stays: to look through it for garbage took a sixth of the time.
     gc.disable()
-    from perft.packing.worker import work  # noqa: PLC0415 - only workers need torch
-
+    try:
+        from perft.packing.worker import work  # noqa: PLC0415 - only workers need torch
+    except Exception as error:  # the next start would end so too: Ray Train makes them for ever
+        reason = f"worker group {settings.group} cannot start: {type(error).__name__}: {error}"
+        ray.get(meeting.give_up.remote(reason), timeout=ANSWER_SECONDS)
+        return
     gc.freeze()
     gc.enable()
     work(settings)

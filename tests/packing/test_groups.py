@@ -1,6 +1,8 @@
 """How worker groups are started, and how their death is told from other errors."""
 
 import dataclasses
+import gc
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +18,7 @@ from ray.exceptions import (
 )
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from perft.packing.groups import WorkerGroups, _trainer_of
+from perft.packing.groups import WorkerGroups, _trainer_of, _work
 from perft.packing.shape import GroupShape
 
 
@@ -68,3 +70,32 @@ def test_an_error_of_ours_in_the_meeting_point_is_no_death(monkeypatch: pytest.M
     error = RayTaskError("status", "Traceback\nKeyError: 3", KeyError(3))
     with pytest.raises(RayTaskError):
         _ = groups_whose_meeting_point_answers(error, monkeypatch).are_lost
+
+
+def test_a_machine_on_which_a_worker_cannot_be_imported_ends_the_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[Any] = []
+    meeting = SimpleNamespace(
+        stage=SimpleNamespace(remote=lambda *words: told.append(words)),
+        give_up=SimpleNamespace(remote=told.append),
+    )
+    settings = SimpleNamespace(group=3, meeting="meeting", namespace="search")
+    monkeypatch.setattr(ray, "get_actor", lambda _name, namespace: meeting)
+    monkeypatch.setattr(ray, "get", lambda _ref, timeout: None)
+    monkeypatch.setitem(sys.modules, "perft.packing.worker", None)
+    try:
+        _work({"settings": settings})
+    finally:
+        gc.enable()
+    assert told[0] == (3, "importing")
+    assert told[1].startswith("worker group 3 cannot start: ModuleNotFoundError: ")
+
+
+def test_a_worker_of_a_meeting_point_that_has_died_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def get_actor(name: str, namespace: str) -> None:
+        raise ValueError(f"no actor {name} in {namespace}")
+
+    monkeypatch.setattr(ray, "get_actor", get_actor)
+    settings = SimpleNamespace(group=3, meeting="meeting", namespace="search")
+    _work({"settings": settings})
