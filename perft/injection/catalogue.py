@@ -121,7 +121,7 @@ def _row(model_type: str) -> list[str]:
     paths = sorted({f"`{re.sub(r'[.][0-9]+', '.N', block.name)}`" for block in host.blocks})
     routers = dict.fromkeys(_router(block, host.model.config) for block in host.blocks)
     verdicts = [_verdict(host, config) for config in _COLUMNS.values()]
-    remarks = ", ".join(_remarks(host.blocks[0]))
+    remarks = ", ".join(_remarks(host))
     return [f"`{model_type}`", ", ".join(paths), "; ".join(routers), *verdicts, remarks]
 
 
@@ -157,14 +157,15 @@ def _features(source: str, block: MoEBlock) -> Iterator[str]:
         yield "shared experts"
 
 
-def _remarks(block: MoEBlock) -> Iterator[str]:
+def _remarks(host: AdapterHost) -> Iterator[str]:
+    block, config = host.blocks[0], host.model.config
     if block.family.routing == "input scores":
         yield "weighs inputs"
     if block.entry is not block.module:
         yield "beside the experts"
     if block.family.encoder_decoder:
         yield "encoder and decoder"
-    if block.family.multimodal:
+    if block.family.multimodal and config.get_text_config() is not config:
         yield "sees or hears, too"
 
 

@@ -7,6 +7,7 @@ import transformers
 from transformers.models.auto.configuration_auto import model_type_to_module_name
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
 
@@ -14,7 +15,11 @@ from perft.injection.catalogue import catalogue
 from perft.models.families import FAMILIES, UNSUPPORTED
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
-TYPES = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES}
+TYPES = {
+    *MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    *MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+}
 
 
 def defines_experts(model_type: str) -> bool:
@@ -29,7 +34,7 @@ def test_page_is_what_the_command_prints():
     assert PAGE.read_text("utf-8") == catalogue(), "run `make models`"
 
 
-def test_every_moe_type_of_the_two_auto_classes_is_listed():
+def test_every_moe_type_of_the_three_auto_classes_is_listed():
     moe = {model_type for model_type in TYPES if defines_experts(model_type)}
     assert len(moe) >= 60
     assert moe - {*FAMILIES, *UNSUPPORTED} == set()

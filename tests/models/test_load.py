@@ -1,5 +1,6 @@
 """A loaded base is frozen, in evaluation mode, and complete, or it is refused."""
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralFo
 
 from contracts.adapters import token_ids
 from contracts.bases import FAMILIES, save_base, tiny_base
+from models.odd_bases import edit
 from perft.errors import BaseModelError
 from perft.injection import AdapterHost
 from perft.models.load import load_base
+from perft.models.rehearsal import rehearse
 from perft.models.source import fingerprint
 
 
@@ -128,6 +131,55 @@ def test_damaged_tokenizer_is_refused(base: Path):
     (base / "tokenizer.json").write_text("{")
     with pytest.raises(BaseModelError, match="cannot be loaded"):
         load_base(str(base))
+
+
+@pytest.mark.parametrize("pad", [50, 10_000, -1, None])
+def test_padding_is_an_id_that_the_base_has(base: Path, pad: int | None):
+    edit(base, pad_token_id=pad)
+    edit(base, "tokenizer_config.json", pad_token="<padding>")  # which it adds at the end
+    loaded = load_base(str(base))
+    assert loaded.tokenizer.pad_token_id == loaded.tokenizer.eos_token_id == 1
+    assert rehearse(str(base)).tokenizer.pad_token_id == 1
+    assert loaded.embeddings == 50
+
+
+def test_an_end_of_sequence_that_the_base_has_not_is_refused(base: Path):
+    edit(base, "tokenizer_config.json", eos_token="<end>")
+    for load in (load_base, rehearse):
+        with pytest.raises(BaseModelError, match="'<end>' of id 50, and the base has embeddings"):
+            load(str(base))
+
+
+def test_a_lora_in_the_directory_is_not_loaded(base: Path):
+    want = load_base(str(base)).model.state_dict()
+    sizes = {"lora_A": (4, 16), "lora_B": (16, 4)}
+    names = [f"base_model.model.model.layers.{i}.self_attn.q_proj" for i in range(2)]
+    lora = {f"{n}.{ab}.weight": torch.ones(size) for n in names for ab, size in sizes.items()}
+    safetensors.torch.save_file(lora, base / "adapter_model.safetensors")
+    edit(base, "adapter_config.json", peft_type="LORA", r=4, target_modules=["q_proj"])
+    found = load_base(str(base)).model.state_dict()
+    assert found.keys() == want.keys()
+    assert all(torch.equal(found[key], tensor) for key, tensor in want.items())
+
+
+def test_nothing_is_unpickled(base: Path):
+    """Not weights beside the safetensors files, nor a checkpoint of torch's own kind."""
+    ran = base / "ran"
+    bomb = pickle.dumps(Bomb(str(ran)))
+    for name in ("pytorch_model.bin", ".metadata", "adapter_model.bin"):
+        (base / name).write_bytes(bomb)
+    (base / "__0_0.distcp").write_bytes(bomb)
+    load_base(str(base))
+    rehearse(str(base))
+    assert not ran.exists()
+
+
+class Bomb:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
 
 
 def test_no_code_of_a_model_repository_is_run(base: Path):

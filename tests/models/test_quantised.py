@@ -67,8 +67,8 @@ def test_it_is_rehearsed_and_planned_as_what_it_becomes(form: str, tmp_path: Pat
 @pytest.mark.multi_rank
 def test_ranks_read_their_own_parts_of_it(tmp_path: Path) -> None:
     want = {}
-    for number, (form, make) in enumerate(READ.items()):
-        stored, plain = make(tmp_path / "made" / str(number))
+    for number, form in enumerate(("fp8 in blocks that are cut", "fp8 by row", "mxfp4")):
+        stored, plain = READ[form](tmp_path / "made" / str(number))
         place = tmp_path / "bases" / form.replace(" ", "-")
         shutil.copytree(stored, place)
         with torch.no_grad():

@@ -1,15 +1,17 @@
 """Token rows: what is joined, what is cut, and that generation sees what training saw."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import processors
 
 from perft.errors import BaseModelError, ConfigError
 from perft.tasks import Example
-from perft.tasks.tokenize import TokenRows, tokenize, tokenize_prompts
+from perft.tasks.tokenize import TokenRows, tokenize, tokenize_choices, tokenize_prompts
 from tasks.byte_tokenizer import BOS, PLAIN, byte_tokenizer
 
 EXAMPLES = (
@@ -60,6 +62,71 @@ def test_bos_is_put_first_only_where_the_tokenizer_does() -> None:
     assert texts(tokenize(EXAMPLES[:1], BOS, 100, "answer"), BOS) == [("<s>2 + 3 =", " 5</s>")]
     assert texts(tokenize_prompts(EXAMPLES[:1], BOS, 100), BOS) == [("<s>2 + 3 =", "")]
     assert texts(tokenize_prompts(EXAMPLES[:1], PLAIN, 100), PLAIN) == [("2 + 3 =", "")]
+
+
+def putting(template: str, *special: str, **names: str | None) -> Any:
+    """A tokenizer that puts around a text what the template says, of its ids 0 and 1 and more."""
+    tokenizer = byte_tokenizer(bos=False, **names)
+    ids = {"<s>": 0, "</s>": 1, "a": 67, "b": 68}
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[(token, ids[token]) for token in special]
+    )
+    return tokenizer
+
+
+AROUND = [
+    ("$A", (), (), (1,)),
+    ("<s> $A", ("<s>",), (0,), (1,)),
+    ("a $A", ("a",), (67,), (1,)),
+    ("<s> a b $A", ("<s>", "a", "b"), (0, 67, 68), (1,)),
+    ("<s> $A </s>", ("<s>", "</s>"), (0,), (1,)),
+    ("$A </s>", ("</s>",), (), (1,)),
+    ("<s> $A b", ("<s>", "b"), (0,), (68, 1)),
+    ("$A b </s>", ("b", "</s>"), (), (68, 1)),
+    ("a $A a", ("a",), (67,), (67, 1)),
+]
+
+
+@pytest.mark.parametrize("bos", ["<s>", None])
+@pytest.mark.parametrize(("template", "special", "before", "end"), AROUND)
+def test_what_the_tokenizer_puts_around_a_text_is_kept(template, special, before, end, bos):
+    tokenizer = putting(template, *special, bos_token=bos)
+    for example in EXAMPLES:
+        prompt, completion = (
+            PLAIN(text, add_special_tokens=False)["input_ids"]
+            for text in (example.prompt, example.completion)
+        )
+        ids, kept = tokenize([example], tokenizer, 100, "answer").row(0)
+        assert ids.tolist() == [*before, *prompt, *completion, *end]
+        assert kept == len(before) + len(prompt)
+        alone = tokenize_prompts([example], tokenizer, 100).row(0)[0]
+        assert alone.tolist() == [*before, *prompt]
+        chosen = replace(example, choices=(example.completion, " no"))
+        choices = tokenize_choices([chosen], tokenizer, 100)
+        assert choices.row(0)[0].tolist() == [*before, *prompt, *completion]
+        whole = tokenizer(example.prompt)["input_ids"]
+        assert whole[: len(alone)] == alone.tolist()
+
+
+def test_the_room_of_what_comes_first_counts():
+    tokenizer = putting("<s> a b $A", "<s>", "a", "b")
+    rows = tokenize(EXAMPLES, tokenizer, 8, "answer")
+    assert rows.lengths.max() == 8
+    assert all(rows.row(i)[0][:3].tolist() == [0, 67, 68] for i in range(3))
+    with pytest.raises(ConfigError, match="max_length must be at least 5 for this base"):
+        tokenize(EXAMPLES, tokenizer, 4, "answer")
+
+
+def test_what_depends_on_the_text_is_refused():
+    class Odd:
+        eos_token_id = 1
+
+        def __call__(self, text, *, add_special_tokens, verbose):
+            each = [[9, len(t), *t.encode()] if add_special_tokens else [*t.encode()] for t in text]
+            return {"input_ids": each}
+
+    with pytest.raises(BaseModelError, match="depend on the text"):
+        tokenize(EXAMPLES, Odd(), 100, "answer")
 
 
 def test_a_long_row_loses_the_beginning_of_its_prompt() -> None:
