@@ -142,7 +142,7 @@ def _loading(base: str | None) -> str:
 def _scoring(settings: Mapping[str, Any]) -> str:
     """The command, with places that only whoever runs it knows."""
     base, data, task = settings.get("base_model"), settings.get("data"), settings["task"]
-    command = f"python jobs/evaluate.py --adapter <this folder> --task {shlex.quote(task)}"
+    command = f"perft evaluate --adapter <this folder> --task {shlex.quote(task)}"
     if base and not _is_on_hub(base):
         command += f" --base-model <path of {base}>"
     if data not in (None, "hub"):

@@ -85,6 +85,18 @@ Asking for one of these anyway is refused, with an error that names block and re
   as well. Where a router has a class for "no expert" (ZAYA), no PEFT expert answers it.
 - Routers with noise or dropout of their own have it in training mode here too.
 
+## Forms in which a base may be stored
+
+- Weights in safetensors, in one file or in those that an index names. All headers are checked, and
+  the loading is rehearsed on tensors without content, before a worker starts. Nothing else in the
+  directory is read: pickled weights, code, or a LoRA that was left there, which a line tells of.
+- fp8 in blocks, fp8 of compressed-tensors and the mxfp4 of gpt_oss are dequantised when they are
+  loaded, on every machine; a line says what memory that takes. Where several ranks share a base in
+  fp8, each reads all of it before it is divided. Other formats are refused by name.
+- A `tokenizer.json`, or a `tokenizer.model` of SentencePiece. What the tokenizer puts before a text
+  is kept, in training, generation and likelihood. A text with a token that the base has no
+  embedding for is refused, and named; padding may have any id, since it is masked.
+
 ## Not supported
 
 {unsupported}

@@ -95,6 +95,7 @@ FAMILIES: Mapping[str, Family] = {
 UNSUPPORTED: Mapping[str, str] = {
     "nemo_speechlm": "transcribes speech: its prompts are audio, which no task of perft has",
     "doge": "retrieves thousands of one-row experts by product keys: no router with fused experts",
+    "diffusion_gemma": "denoises whole blocks of tokens, which is not trained as next tokens are",
     "ernie4_5_vl_moe": "has experts for text and others for images in one block, two routers each",
     **dict.fromkeys(
         ("qwen3_omni_moe", "qwen3_omni_moe_thinker"),

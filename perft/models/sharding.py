@@ -16,6 +16,7 @@ from transformers.core_model_loading import Concatenate, WeightConverter
 from transformers.distributed import DistributedConfig
 
 from perft.models.blocks import decoder_layers
+from perft.models.dequantise import FP8
 from perft.models.skeleton import skeleton
 from perft.ranks import Ranks
 
@@ -28,8 +29,9 @@ def sharded_loading(base: str, ranks: Ranks) -> dict[str, Any]:
         ranks: the processes that share it.
 
     Returns:
-        Nothing for one rank, nor for a base that has to be read whole, see `_joins_rows`, nor for
-        ranks on CPUs of a machine whose GPUs torch sees, where transformers would take those.
+        Nothing for one rank, nor for a base that has to be read whole, see `_joins_rows` and
+        `_has_blocks`, nor for ranks on CPUs of a machine whose GPUs torch sees, where transformers
+        would take those.
 
     Raises:
         BaseModelError: if its configuration makes no sense.
@@ -38,7 +40,7 @@ def sharded_loading(base: str, ranks: Ranks) -> dict[str, Any]:
     if ranks.size == 1 or ranks.device.type != (accelerator.type if accelerator else "cpu"):
         return {}
     model = skeleton(base)
-    if _joins_rows(model):
+    if _joins_rows(model) or _has_blocks(model):
         return {}
     layers = set(decoder_layers(model))
     plan = {
@@ -75,6 +77,16 @@ def _joins_rows(model: nn.Module) -> bool:
         if isinstance(conversion, WeightConverter)
         for operation in conversion.operations
     )
+
+
+def _has_blocks(model: PreTrainedModel) -> bool:
+    """Whether weights are read in blocks of fp8, each with one scale.
+
+    Rows and scales would be divided apart, before they are multiplied: a rank whose rows begin
+    inside a block would have other scales than its own (transformers 5.23).
+    """
+    stored = getattr(model.config, "quantization_config", None)
+    return isinstance(stored, dict) and stored["quant_method"] == FP8
 
 
 def _of_every_layer(name: str) -> str:

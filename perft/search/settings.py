@@ -41,6 +41,10 @@ def _version(package: str) -> str:
         return perft.__version__  # run from its source tree, without being installed
 
 
+SMALLEST_PART = 0.0001
+"""Ray knows no smaller part of a GPU."""
+
+
 def _require_gpus(per_worker: float | None, workers: int) -> None:
     """Checks how many GPUs a worker is to have, of so many in a group.
 
@@ -49,10 +53,11 @@ def _require_gpus(per_worker: float | None, workers: int) -> None:
     """
     if per_worker is None or per_worker == 0:
         return
-    if not 0 < per_worker <= 1:
+    if not SMALLEST_PART <= per_worker <= 1:
         raise ConfigError(
-            f"gpus_per_worker is {per_worker:g}, wanted 0 for CPUs, 1, or a part of one: a worker "
-            "trains on one GPU; a larger base is shared among more --workers-per-group"
+            f"gpus_per_worker is {per_worker:g}, wanted 0 for CPUs, 1, or a part of one from "
+            f"{SMALLEST_PART} on: a worker trains on one GPU; a larger base is shared among more "
+            "--workers-per-group"
         )
     if per_worker < 1 and workers > 1:
         raise ConfigError(

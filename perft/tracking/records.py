@@ -62,7 +62,7 @@ class TrialRecord:
     @property
     def latest(self) -> int:
         """When the last thing happened that is known of it."""
-        return max(self.started, self.ended or 0, *(at for at, _ in self.reports))
+        return max([self.started, self.ended or 0, *(at for at, _ in self.reports)])
 
     def to_json(self) -> dict[str, Any]:
         """The record as a dictionary of JSON values."""
@@ -116,11 +116,6 @@ class SearchRecord:
     scores: Mapping[int, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
     predictions: Mapping[int, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
-
-    @property
-    def latest(self) -> int:
-        """When the last thing happened that is known of the search as a whole."""
-        return max(self.started, self.ended or 0)
 
     def to_json(self) -> dict[str, Any]:
         """The record as a dictionary of JSON values."""
@@ -176,6 +171,11 @@ class Records:
         search = _read(SearchRecord.from_json, texts.pop("search.json", b""))
         found = (_read(TrialRecord.from_json, text) for text in texts.values())
         return cls(folder, search or fresh, {each.number: each for each in found if each})
+
+    @property
+    def latest(self) -> int:
+        """When the last thing happened that is known of the search and its trials."""
+        return max([self.search.started, *(trial.latest for trial in self.trials.values())])
 
     def keep(self, trial: TrialRecord) -> None:
         """Takes a trial's record in place of the one before, and writes it.

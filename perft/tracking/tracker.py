@@ -126,8 +126,8 @@ class Tracker:
         """
         records = Records.read(folder, _fresh(folder, name, params))
         if records.search.status == "RUNNING":
-            heard = [records.search.latest, *(each.latest for each in records.trials.values())]
-            records.keep_search(replace(records.search, status="KILLED", ended=max(heard)))
+            ended = replace(records.search, status="KILLED", ended=records.latest)
+            records.keep_search(ended)
         tracker = cls(tracking_uri, records, _open_runs(tracking_uri, records), tell, later)
         tracker._send_all()
         return tracker

@@ -32,7 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def begun(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a search `first` that was interrupted as soon as it had begun."""
 
-    def interrupted(prepared: Any, _console: Any) -> None:
+    def interrupted(prepared: Any, *_shown: Any) -> None:
         prepared.settings.write(prepared.search)
         raise SearchError("interrupted")
 

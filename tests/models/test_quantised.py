@@ -16,8 +16,10 @@ from models.odd_bases import edit, fp8_base, mxfp4_base, rewrite
 from perft.errors import BaseModelError
 from perft.models.load import load_base
 from perft.models.rehearsal import rehearse
+from perft.models.sharding import sharded_loading
 from perft.models.skeleton import skeleton
 from perft.models.source import check_base, config_directory, note
+from perft.ranks import Ranks
 
 READ = {
     "fp8 in blocks": lambda path: fp8_base(path, "qwen3_moe"),
@@ -64,10 +66,19 @@ def test_it_is_rehearsed_and_planned_as_what_it_becomes(form: str, tmp_path: Pat
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.parametrize("form", READ)
+def test_blocks_of_fp8_are_read_whole_by_every_rank(form: str, tmp_path: Path, monkeypatch):
+    """Divided among ranks, a block would lose its scale where it spans two of them."""
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
+    stored, _ = READ[form](tmp_path)
+    on_two = sharded_loading(str(stored), Ranks(0, 2, torch.device("cpu")))
+    assert (on_two == {}) == form.startswith("fp8")
+
+
 @pytest.mark.multi_rank
 def test_ranks_read_their_own_parts_of_it(tmp_path: Path) -> None:
     want = {}
-    for number, form in enumerate(("fp8 in blocks that are cut", "fp8 by row", "mxfp4")):
+    for number, form in enumerate(("fp8 in blocks that are cut", "fp8 by matrix", "mxfp4")):
         stored, plain = READ[form](tmp_path / "made" / str(number))
         place = tmp_path / "bases" / form.replace(" ", "-")
         shutil.copytree(stored, place)

@@ -197,7 +197,7 @@ def test_what_is_not_finite_is_left_out(
     tracker.start_trial(0, trial(0).config)
     size = trial(0).size
     assert size is not None
-    broken = dataclasses.replace(report(50, 3, val_loss=math.nan), train_loss=math.inf)
+    broken = dataclasses.replace(report(50, 3, val_loss=math.inf), train_loss=math.inf)
     for _ in range(2):
         tracker.report(0, size, broken)
     assert tracker.close()
