@@ -131,8 +131,8 @@ class Report:
                 f"correct must be at most scored, found {self.correct:,} of {self.scored:,}"
             )
         for name in ("train_loss", "val_loss"):
-            if math.isnan(getattr(self, name)):
-                raise ConfigError(f"{name} must be a number, found nan")
+            if not getattr(self, name) > -math.inf:
+                raise ConfigError(f"{name} must be a number, found {getattr(self, name)}")
         for name in ("lr", "tokens_per_second"):
             require_at_least_zero(name, getattr(self, name))
         if self.router_entropy is not None:  # rounding may put it a hair below 0
@@ -189,8 +189,10 @@ class TrialResult:
             raise ConfigError(f"reports must be of ascending steps, found those of {steps}")
         if self.outcome == "complete":
             if self.size is None or self.last is None:
-                raise ConfigError("a complete trial must have a size and a report")
-            require_number("val_loss of a complete trial", self.last.val_loss)
+                raise ConfigError("size and reports of a complete trial must be there")
+            for report in self.reports:
+                require_number("train_loss of a complete trial", report.train_loss)
+                require_number("val_loss of a complete trial", report.val_loss)
         if not _RUN_ID.fullmatch(self.run_id):
             raise ConfigError(f"run_id must be the id of an MLflow run, found {shown(self.run_id)}")
 
@@ -219,7 +221,10 @@ class TrialResult:
             ConfigError: for a missing, unknown or wrong field; names it.
         """
         flat = read_fields(_Flat, value)
-        config = TrialConfig.from_flat(flat.config)
+        try:
+            config = TrialConfig.from_flat(flat.config)
+        except ConfigError as error:
+            raise ConfigError(f"config: {error}") from error
         return cls(**{**vars(flat), "config": config})
 
 

@@ -14,6 +14,7 @@ LARGEST_SEED = 2**32 - 1
 """The largest seed that all generators of random numbers take."""
 
 _LARGEST_FLOAT = 3.4e38
+_LARGEST_WHOLE = 2**53  # up to which a float is exact
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST = 80  # characters of a value that an error shows
 _SHORT = reprlib.Repr()
@@ -35,9 +36,10 @@ def is_whole(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is an integer or a finite float, within the range of a 32-bit float."""
-    is_float = isinstance(value, float) and math.isfinite(value)
-    return (is_whole(value) or is_float) and abs(value) <= _LARGEST_FLOAT
+    """Whether `value` is a finite float in the range of 32-bit ones, or an integer that is one."""
+    if is_whole(value):
+        return bool(abs(value) <= _LARGEST_WHOLE)
+    return isinstance(value, float) and math.isfinite(value) and abs(value) <= _LARGEST_FLOAT
 
 
 def require_whole(name: str, value: Any, least: int, most: int = LARGEST) -> None:

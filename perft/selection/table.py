@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from perft.config import AdapterConfig
+from perft.errors import printable
 from perft.selection.front import (
     RUN_ID_PREFIX,
     best,
@@ -121,7 +122,12 @@ def _row(result: TrialResult, on_front: bool) -> dict[str, Any]:
             "trainable_percent": size.trainable_percent,
             "activated_percent": size.activated_percent,
         }
-    return {**row, **result.config.to_flat(), "run_id": result.run_id, "error": result.error}
+    return {
+        **row,
+        **result.config.to_flat(),
+        "run_id": result.run_id,
+        "error": printable(result.error),
+    }
 
 
 def _column(values: list[Any]) -> "pd.Series[Any]":
