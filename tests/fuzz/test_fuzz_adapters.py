@@ -173,7 +173,7 @@ def test_no_field_of_a_state_is_taken_for_what_it_is_not(part: str, count: int |
     data = to_bytes(state())
     (size,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + size])
-    # Of the version before checksums, which would show every change before a field is looked at.
+    # As an earlier version wrote it: a checksum would be wrong before anything else is.
     del header["__metadata__"]["checksum"]
     header["__metadata__"]["format"] = "perft-trial-state-2"
     document = header if part == "header" else json.loads(header["__metadata__"][part])
