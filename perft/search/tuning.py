@@ -1,6 +1,9 @@
 """Ray Tune's part of a search: thin trials, proposed by Optuna and pruned by ASHA."""
 
+import contextlib
+import errno
 import logging
+import os
 from typing import Any
 
 import optuna
@@ -22,8 +25,8 @@ from perft.search.prepare import Prepared
 from perft.search.proposer import METRIC, STEP, Proposer
 from perft.search.space import REDUCTION_FACTOR
 from perft.search.thin_trial import ThinTrial
-from perft.searches import naming
-from perft.storage import Storage
+from perft.searches import SEARCH_FILE, naming
+from perft.storage import Storage, free_in
 
 THIN_TRIAL_FAILURES = 2
 """How often the process of a thin trial may die before its trial fails."""
@@ -80,13 +83,12 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
     name = settings.name
     try:
         tuner.fit()
-    except OSError as error:  # of Ray's own files, or of Optuna's
-        raise _stopped(prepared, useful_line(error)) from error
-    except (ray.exceptions.RayError, tune.TuneError) as error:
-        again = _resume(prepared)
+    except (OSError, ray.exceptions.RayError, tune.TuneError) as error:
+        if reason := _fault_of_storage(prepared.search, error):
+            raise _stopped(prepared, reason) from error
         raise SearchError(
             f"Ray broke off search {name!r} ({type(error).__name__}: {useful_line(error)}); go on "
-            f"with it by: {again}"
+            f"with it by: {_resume(prepared)}"
         ) from error
     if follow.failure is not None:
         raise _stopped(prepared, str(follow.failure)) from follow.failure
@@ -105,6 +107,17 @@ class _Ending(tune.Stopper):  # type: ignore[misc]
     def stop_all(self) -> bool:
         """Whether the search has to end."""
         return self._follow.is_over()
+
+
+def _fault_of_storage(search: Storage, error: Exception) -> str:
+    """What is wrong with the folder into which Ray and Optuna write, too; empty if nothing is."""
+    with contextlib.suppress(StorageError):
+        if not search.exists(SEARCH_FILE):
+            return f"{search.shown}/{SEARCH_FILE} is gone, so it was deleted or moved meanwhile"
+    full = os.strerror(errno.ENOSPC)
+    if search.folder is not None and full in str(error):
+        return f"cannot write to {search.shown}: {full} ({free_in(search.folder)})"
+    return useful_line(error) if isinstance(error, OSError) else ""
 
 
 def _stopped(prepared: Prepared, reason: str) -> SearchError:

@@ -79,11 +79,14 @@ def reason(error: Exception) -> str:
     return found["said"] if found else line
 
 
-def room(error: OSError, place: Path) -> str:
-    """After an error of a full disk how much is free there; else empty."""
-    if error.errno not in _FULL:
-        return ""
-    there = next(each for each in (place, *place.parents) if each.exists())
+def is_full(error: OSError) -> bool:
+    """Whether a disk, or what a user may have of it, is full."""
+    return error.errno in _FULL
+
+
+def free_in(folder: Path) -> str:
+    """How much a disk has free, such as "0.1 MB free in /data; make room there"."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
     free, files = shutil.disk_usage(there).free, os.statvfs(there).f_favail
     without = " and no file more" if files == 0 else ""
-    return f" ({free / 1e6:,.1f} MB{without} free in {there}); make room there"
+    return f"{free / 1e6:,.1f} MB{without} free in {there}; make room there"

@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from perft.errors import StorageError
 from perft.files import require_file
-from perft.storage.faults import insist, reason, room
+from perft.storage.faults import free_in, insist, is_full, reason
 from perft.storage.opening import open_remote
 from perft.storage.place import Place
 
@@ -146,7 +146,7 @@ class Storage:
         try:
             found = insist(action, self._patience, lambda text: self.say(f"{self.shown} {text}"))
         except OSError as error:
-            there = room(error, Path(self._root)) if self._place.is_local else ""
+            there = f" ({free_in(Path(self._root))})" if is_full(error) else ""
             path = f"{self.shown}/{name}" if name else self.shown
             raise StorageError(f"cannot {what} {path}: {reason(error)}{there}") from error
         self._has_answered = True
@@ -187,10 +187,13 @@ class Storage:
             raise
 
     def _read(self, path: str, at_most: int | None) -> bytes:
-        if self._place.is_local:
+        if self._place.is_local:  # a pipe or a device would be waited for without end
             require_file(Path(path), at_most)
         with self._fs.open_input_stream(path) as stream:
-            return bytes(stream.read())
+            data = bytes(stream.read(None if at_most is None else at_most + 1))
+        if at_most is not None and len(data) > at_most:
+            raise OSError(f"it has more than the {at_most:,} bytes that are read")
+        return data
 
     def _delete(self, path: str) -> None:
         kind = self._fs.get_file_info(path).type

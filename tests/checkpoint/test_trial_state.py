@@ -11,7 +11,7 @@ import torch
 from contracts.packs import TEN
 from perft.adapters.routing import RouterSums
 from perft.checkpoint import Progress, TrialState, from_bytes, to_bytes
-from perft.errors import StorageError
+from perft.errors import DamagedError, StorageError
 from perft.trial import Report
 
 REPORTS = (
@@ -69,7 +69,9 @@ def test_a_state_before_the_first_step_has_no_moments() -> None:
 
 
 def with_metadata(**changes: str | None) -> bytes:
+    """A state of the version before checksums, so that its parts are looked at."""
     data = to_bytes(state())
+    changes = {"format": "perft-trial-state-2", "checksum": None, **changes}
     (size,) = struct.unpack("<Q", data[:8])
     metadata = json.loads(data[8 : 8 + size])["__metadata__"]
     metadata = {k: v for k, v in {**metadata, **changes}.items() if v is not None}
@@ -80,6 +82,23 @@ def with_metadata(**changes: str | None) -> bytes:
 def test_a_state_cut_short_is_damaged(keep: int) -> None:
     with pytest.raises(StorageError, match="damaged"):
         from_bytes(to_bytes(state())[:keep])
+
+
+@pytest.mark.parametrize("place", [0, 7, 8, 100, 600, 2000, -1000, -1])
+def test_a_state_with_another_bit_is_damaged(place: int) -> None:
+    data = bytearray(to_bytes(state()))
+    data[place] ^= 1
+    with pytest.raises(DamagedError):
+        from_bytes(bytes(data))
+
+
+def test_a_state_of_a_version_without_checksums_is_read() -> None:
+    assert from_bytes(with_metadata()).reports == REPORTS
+
+
+def test_a_checksum_cannot_be_left_out() -> None:
+    with pytest.raises(DamagedError):
+        from_bytes(with_metadata(format="perft-trial-state-3"))
 
 
 @pytest.mark.parametrize("blob", [b"\x00" * 100, b"\xff" * 100, b"{}" * 50, b"not a state at all"])

@@ -293,8 +293,8 @@ def test_a_base_that_cannot_be_used_is_said_to_everybody(
         raise BaseModelError("there is no base")
 
     monkeypatch.setattr(worker, "load_base", fail)
-    worker.work(dataclasses.asdict(settings(tmp_path)))
-    assert called.calls == [("give_up", "worker group 0 cannot start: there is no base")]
+    worker.work(settings(tmp_path))
+    assert called.calls[-1] == ("give_up", "worker group 0 cannot start: there is no base")
 
 
 def test_a_group_that_died_too_often_does_not_load_its_base(
@@ -302,7 +302,7 @@ def test_a_group_that_died_too_often_does_not_load_its_base(
 ) -> None:
     called.may_start = False
     monkeypatch.setattr(worker, "load_base", None)
-    worker.work(dataclasses.asdict(settings(tmp_path)))
+    worker.work(settings(tmp_path))
     assert called.calls == []
 
 
@@ -337,7 +337,7 @@ def test_who_dies_for_want_of_memory_says_so_and_the_next_makes_smaller_passes(
     assert called.calls == [("limit_passes", 0, 100)]
     called.limit, after = 100, tiny_pack()
     monkeypatch.setattr(worker, "_load", lambda *_: after)
-    worker.work(dataclasses.asdict(settings(tmp_path)))
+    worker.work(settings(tmp_path))
     assert after.tokens_per_pass == 100
 
 

@@ -137,7 +137,7 @@ def test_a_full_disk_is_said_with_the_place_and_what_is_free(
     tmp_path: Path, clock: Clock, number: int
 ):
     storage = faulty(tmp_path, of(number))
-    free = rf"\([\d.,]+ MB free in {tmp_path}\); make room there$"
+    free = rf"\([\d.,]+ MB free in {tmp_path}; make room there\)$"
     message = rf"^cannot write {tmp_path}/f: {os.strerror(number)} {free}"
     with pytest.raises(StorageError, match=message):
         storage.write("f", b"x")
