@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pickle
 
 import pytest
@@ -58,7 +59,7 @@ def test_missing_training_setting_of_a_trial_is_refused():
 
 @given(
     step=st.integers(1, 2**31 - 1),
-    losses=st.tuples(st.floats(allow_nan=False), st.floats(allow_nan=False)),
+    losses=st.tuples(*[st.floats(allow_nan=False).filter(lambda loss: loss > -math.inf)] * 2),
     load=st.lists(st.floats(0, 1)).map(tuple),
     entropy=st.none() | st.floats(0, 5),
 )
