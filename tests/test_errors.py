@@ -17,6 +17,7 @@ STANDARD = {
     "BaseModelError": ValueError,
     "AdapterError": ValueError,
     "StorageError": OSError,
+    "DamagedError": OSError,
     "InterruptedSearchError": RuntimeError,
     "SearchError": RuntimeError,
 }

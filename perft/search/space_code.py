@@ -46,7 +46,10 @@ def _is_of_user(module: ModuleType, space: ModuleType) -> bool:
 def _imported(module: ModuleType, text: bytes) -> Iterator[ModuleType]:
     """Modules that the text imports, and that what it defines or has taken over comes from."""
     values = list(vars(module).values())
-    yield from (value for value in values if isinstance(value, ModuleType))
+    # A package has as attributes the modules in it that anybody has imported.
+    own = f"{module.__name__}."
+    modules = (value for value in values if isinstance(value, ModuleType))
+    yield from (value for value in modules if not value.__name__.startswith(own))
     origins = (getattr(value, "__module__", None) for value in values)
     names = {origin for origin in origins if isinstance(origin, str)}
     for node in ast.walk(ast.parse(text)):

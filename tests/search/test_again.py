@@ -93,7 +93,7 @@ def test_the_command_takes_the_place_of_the_process_and_clears_up_behind_it(
 
     with locked(search, "mine"):  # as if the process had gone without a word
         going_on(search, environment, said).clear()
-        assert not search.exists(LOCK)
+        assert search.names(LOCK) == []
     assert not psutil.pid_exists(child.pid)
 
 
@@ -101,5 +101,5 @@ def test_a_process_that_replaces_none_clears_nothing_up(tmp_path: Path, child: s
     search = Storage(str(tmp_path))
     with locked(search, "mine"):
         going_on(search, {}, []).clear()
-        assert search.exists(LOCK)
+        assert search.names(LOCK) != []
     assert child.poll() is None

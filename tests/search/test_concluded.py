@@ -27,7 +27,7 @@ def search(tmp_path: Path) -> Storage:
 
 
 def test_a_whole_search_has_nothing_left(search: Storage):
-    assert has_nothing_left(search)
+    assert has_nothing_left(search, 6)
 
 
 @pytest.mark.parametrize("folder", ["adapters", "predictions"])
@@ -36,14 +36,14 @@ def test_damage_is_to_be_mended(search: Storage, folder: str):
     for name in search.names(f"{folder}/{first}"):
         before = search.read(f"{folder}/{first}/{name}")
         search.write(f"{folder}/{first}/{name}", before[:-1])
-        assert not has_nothing_left(search), name
+        assert not has_nothing_left(search, 6), name
         search.write(f"{folder}/{first}/{name}", before)
-    assert has_nothing_left(search)
+    assert has_nothing_left(search, 6)
     search.delete(f"{folder}/{first}")
-    assert not has_nothing_left(search)
+    assert not has_nothing_left(search, 6)
 
 
 @pytest.mark.parametrize("name", ["scores.json", "results.json"])
 def test_without_results_or_scores_there_is_something_left(search: Storage, name: str):
     search.delete(name)
-    assert not has_nothing_left(search)
+    assert not has_nothing_left(search, 6)
