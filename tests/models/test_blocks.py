@@ -115,7 +115,7 @@ def test_sizes_that_are_left_out_are_the_family_s_defaults():
 
 
 def test_configuration_without_a_type_is_refused():
-    with pytest.raises(BaseModelError, match="model_type=None in its config.json"):
+    with pytest.raises(BaseModelError, match=r"model_type=None in its config\.json"):
         require_moe_settings({}, "mine")
 
 
