@@ -9,6 +9,7 @@ import importlib.metadata
 import logging
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -75,6 +76,8 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
             return
         except (Exception, SystemExit) as error:
             _end(set(psutil.Process().children()) - before)
+            if isinstance(error, SystemExit) and error.code == signal.SIGTERM:
+                raise KeyboardInterrupt from error  # Ray takes the signal while it starts
             # Ray raises a bare one when its processes take longer than it waits for them, 15 and
             # 30 seconds that cannot be set and that a busy machine may need.
             if left and type(error) is Exception:
