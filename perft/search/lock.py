@@ -8,12 +8,12 @@ The claim of a process that has died is removed by the next one: on its own mach
 another one when it has not been renewed for `STALE_SECONDS`.
 """
 
-import _thread
 import contextlib
 import json
 import math
 import os
 import random
+import signal
 import socket
 import threading
 import time
@@ -97,7 +97,8 @@ def _beat(search: Storage, claim: str, done: threading.Event, tell: Callable[[st
         with contextlib.suppress(StorageError):  # it may be there again next time
             if not search.exists(claim):
                 tell("another process has taken this search over")
-                _thread.interrupt_main()
+                # A real signal: one that is only pretended wakes nobody who waits.
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
             _write(search, claim)
 

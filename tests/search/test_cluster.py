@@ -1,6 +1,7 @@
 """Which cluster a search joins, and what a Ray of its own is started with."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -221,6 +222,8 @@ def starting(outcomes: list[BaseException | None], monkeypatch: pytest.MonkeyPat
             start_ray(OWN, said.append)
         except SearchError as error:
             said.append(str(error))
+        except KeyboardInterrupt:
+            said.append("interrupted")
 
     monkeypatch.setattr(ray, "init", init)
     in_a_thread(start)
@@ -244,13 +247,17 @@ def test_a_ray_that_is_late_is_started_once_more(monkeypatch: pytest.MonkeyPatch
     assert refusal.endswith("ray/session_latest/logs")
 
 
-@pytest.mark.parametrize("error", [SystemExit(15), TimeoutError(), OSError("no room")])
+@pytest.mark.parametrize("error", [SystemExit(1), TimeoutError(), OSError("no room")])
 def test_a_ray_that_cannot_start_says_where_its_logs_are(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (refusal,) = starting([error], monkeypatch)
     assert refusal.startswith("Ray did not start on this machine: ")
     assert "\n" not in refusal
+
+
+def test_a_signal_that_ray_takes_for_itself_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert starting([SystemExit(signal.SIGTERM)], monkeypatch) == ["interrupted"]
 
 
 def test_a_cluster_that_lets_nobody_in_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
