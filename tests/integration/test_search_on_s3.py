@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from books import plain, results
-from searches import FIRST_ROUND, REFERENCE, SEARCH, SIZE, SPACE, Job
+from searches import FIRST_ROUND, REFERENCE, SEARCH, SIZE, SPACE, TRIALS, Job
 
 from perft.selection import is_concluded, read_results
 from perft.storage import Storage
@@ -36,7 +36,7 @@ def test_a_busy_store_changes_nothing(server: S3Server, reference: Job, start, t
     assert job.end() == 0, job.errors
     assert job.errors == ""
     search = Storage(place).child("far")
-    assert is_concluded(search)
+    assert is_concluded(search, TRIALS)
     found = {result.number: plain(result) for result in read_results(search)}
     assert found == results(reference.home, REFERENCE)
     assert "plot:    s3://bucket/some%20searches/far/pareto.html\n" in job.output
