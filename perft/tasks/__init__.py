@@ -9,7 +9,7 @@ from perft.tasks import (
     arithmetic,
     benchmarks,
     commonsense,
-    own,
+    own_examples,
     word_problems,
     world_questions,
 )
@@ -62,7 +62,9 @@ def load_task(source: TaskSource) -> Task:
     if source.validation_size < 1:
         raise ConfigError(f"validation_size must be at least 1, found {source.validation_size}")
     if source.own is not None:
-        return own.load(OwnTask.from_json(source.own, trust_code=source.trust_code), source)
+        return own_examples.load(
+            OwnTask.from_json(source.own, trust_code=source.trust_code), source
+        )
     name = source.name.lower()
     if name not in TASKS:
         raise ConfigError(unknown("task", source.name, TASKS))

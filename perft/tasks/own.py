@@ -27,14 +27,9 @@ from perft.config.checks import (
     shown,
 )
 from perft.config.typed import read_fields
-from perft.errors import ConfigError, DataError, first_line
+from perft.errors import ConfigError
 from perft.files import resolved
 from perft.modules import module_of
-from perft.tasks.extraction import is_number, labels_match, last_number, numbers_match
-from perft.tasks.hub import dataset_rows
-from perft.tasks.rows import Row, read_rows
-from perft.tasks.splits import hold_out
-from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
 from perft.tasks.template import Template
 
 Rule = Literal["exact", "numeric", "choice", "loss only"]
@@ -45,7 +40,8 @@ MOST_NEW_TOKENS = 1 << 16
 """The most tokens that an answer may be generated of."""
 
 FILES = (".json", ".jsonl", ".parquet")
-_DATASET = re.compile(r"(?P<id>[^\[\]:]+)(:(?P<config>[^\[\]]+))?(\[(?P<split>.+)\])?")
+DATASET = re.compile(r"(?P<id>[^\[\]:]+)(:(?P<config>[^\[\]]+))?(\[(?P<split>.+)\])?")
+"""How a dataset is named: its id, then its configuration and split, if any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,124 +175,6 @@ class _Flat:
             raise ConfigError(f"scorer must be a file and a name, found {shown(self.scorer)}")
 
 
-def load(own: OwnTask, source: TaskSource) -> Task:
-    """Loads a user's own task.
-
-    Raises:
-        ConfigError: when files are named that are not data.
-        DataError: when a file, dataset or row cannot be used.
-    """
-    scorer = _scorer(own)
-    make = _ExampleOf(own)
-    rows = _rows(str(own.train), "train")
-    examples = tuple(make(row) for row in rows)
-    _try(own, examples[0].answer)
-    train, held = hold_out(examples, source.validation_size, source.seed, lambda _: True)
-    if not held:
-        raise DataError(
-            f"{own.train} has too few rows to hold out a fifth for validation: wanted at least 5 "
-            "with different prompts"
-        )
-    tests: tuple[Split, ...] = ()
-    if own.test is not None:
-        rows = _rows(str(own.test), "test")
-        tests = (Split("test", tuple(make(row) for row in rows), scorer),)
-    return Task(own.name, Split("train", train, scorer), Split("validation", held, scorer), tests)
-
-
-def _rows(place: str, split: str) -> list[Row]:
-    if place.endswith(FILES):
-        return read_rows(resolved(Path(place).parent) / Path(place).name)
-    named = _DATASET.fullmatch(place)
-    if named is None:
-        raise ConfigError(
-            f"{place!r} is neither a file ({', '.join(FILES)}) nor a dataset such as "
-            '"org/name:config[split]"'
-        )
-    return dataset_rows(named["id"], named["config"], named["split"] or split)
-
-
-class _ExampleOf:
-    """Makes examples of rows, by templates that are parsed once."""
-
-    def __init__(self, own: OwnTask) -> None:
-        self._own = own
-        self._prompt, self._completion = own.prompt_template, own.completion_template
-
-    def __call__(self, row: Row) -> Example:
-        own = self._own
-        columns = self._prompt.columns | (self._completion.columns - {own.answer})
-        values = {name: _value(row, name) for name in columns}
-        choices = _choices(own, row)
-        answer = _label(own, row, choices)
-        try:
-            prompt = self._prompt.fill(values)
-            written = [
-                self._completion.fill({**values, own.answer: text}) for text in (answer, *choices)
-            ]
-        except ValueError as error:
-            raise DataError(f"{row.where} has {error}") from error
-        return Example(prompt, written[0], answer, tuple(written[1:]), row.where)
-
-
-def _try(own: OwnTask, label: str) -> None:
-    """Calls a function that scores once, so that a mistake in it shows before a worker starts."""
-    if isinstance(own.scorer, str):
-        return
-    try:
-        bool(own.scorer(label, label))
-    except Exception as error:
-        raise ConfigError(
-            f"task {own.name!r}: {own.scorer.__qualname__}({shown(label)}, {shown(label)}), which "
-            f"scores it, raised {type(error).__name__}: {first_line(error)}"
-        ) from error
-
-
-def _label(own: OwnTask, row: Row, choices: tuple[str, ...]) -> str:
-    place = row.values.get(own.answer)
-    if choices and isinstance(place, int) and not isinstance(place, bool):
-        if not 0 <= place < len(choices):
-            raise DataError(f"{row.where} has the answer {place}; wanted 0 to {len(choices) - 1}")
-        return choices[place]
-    answer = row.label(own.answer)
-    if choices and answer not in choices:
-        raise DataError(f"{row.where} has the answer {answer!r}; wanted one of {list(choices)}")
-    if own.scorer == "numeric" and not is_number(answer):
-        raise DataError(f"{row.where} has the answer {answer!r}; wanted a number")
-    return answer
-
-
-def _choices(own: OwnTask, row: Row) -> tuple[str, ...]:
-    if not (own.choices and isinstance(own.choices, str)):
-        return tuple(own.choices)
-    found = row.values.get(own.choices)
-    if not (isinstance(found, list) and found and all(isinstance(each, str) for each in found)):
-        raise DataError(f"{row.where} has no list of texts in {own.choices}; wanted its choices")
-    return tuple(row.part(own.choices, choice) for choice in found)
-
-
-def _value(row: Row, column: str) -> str:
-    """What the template gets: text, which may be blank, or a number."""
-    if isinstance(row.values.get(column), str):
-        return row.text(column)
-    return row.label(column)
-
-
-def _scorer(own: OwnTask) -> Scorer:
-    rule = own.scorer if isinstance(own.scorer, str) else own.scorer.__qualname__
-    if rule == "loss only":
-        return Scorer("loss only", 0, lambda _: None, labels_match)
-    protocol = f"own task {own.name}: {rule}, greedy, {own.max_new_tokens} tokens"
-    if own.scorer == "numeric":
-        return Scorer(protocol, own.max_new_tokens, last_number, numbers_match)
-    matches = _judge(own.scorer) if callable(own.scorer) else labels_match
-    return Scorer(protocol, own.max_new_tokens, lambda text: text.strip() or None, matches)
-
-
-def _judge(function: Judge) -> Judge:
-    return lambda text, label: bool(function(text, label))
-
-
 def _require_function(scorer: Any) -> None:
     """Refuses what other processes cannot find by file and name."""
     name = getattr(scorer, "__qualname__", "")
@@ -309,7 +187,7 @@ def _require_function(scorer: Any) -> None:
 
 def path_and_rest(place: str) -> tuple[str, str]:
     """The path or id that data are named by, and the configuration and split that follow it."""
-    named = None if place.endswith(FILES) else _DATASET.fullmatch(place)
+    named = None if place.endswith(FILES) else DATASET.fullmatch(place)
     return (named["id"], place.removeprefix(named["id"])) if named else (place, "")
 
 
