@@ -24,7 +24,7 @@ class Beginning:
         self._pack = pack
         self._ranks = ranks
         self._states = states
-        self._slots: dict[int, int] = {}  # where the states are of the trials on the base
+        self._turns: dict[int, int] = {}  # where the states are of the trials on the base
 
     def begin(self, batch: Sequence[Assignment]) -> tuple[dict[int, Start], dict[int, str]]:
         """Puts the trials on the base.
@@ -51,16 +51,16 @@ class Beginning:
             state = found[wanted.trial].state
             if state is None or not (state.on_base or state.failure):
                 config = TrialConfig.from_flat(wanted.config)
-                self._put(wanted.trial, config, state.slot if state else None)
+                self._put(wanted.trial, config, state.turn if state else None)
         return found, refused
 
-    def next_slot(self, trial: int) -> int:
+    def next_turn(self, trial: int) -> int:
         """The file of a trial's next state: not the one from which the round began."""
-        return 1 - self._slots.get(trial, 1)
+        return 1 - self._turns.get(trial, 1)
 
     def written(self, trial: int) -> None:
-        """The trial's state is in the file that `next_slot` named."""
-        self._slots[trial] = self.next_slot(trial)
+        """The trial's state is in the file that `next_turn` named."""
+        self._turns[trial] = self.next_turn(trial)
 
     def _known(self, batch: Sequence[Assignment]) -> dict[int, list[Saved]]:
         """The states of trials; files are read only as far as the base has not what is needed."""
@@ -89,20 +89,20 @@ class Beginning:
         running = self._pack.running.get(trial_folder(wanted.trial))
         if running is None:
             return []
-        slot = self._slots.get(wanted.trial)
+        turn = self._turns.get(wanted.trial)
         if running.failure:  # which it met in this very round
             return [Saved(wanted.reached, on_base=True, failure=running.failure)]
         reported = frozenset(report.step for report in running.reports)
-        return [Saved(running.step, reported, slot, on_base=True)]
+        return [Saved(running.step, reported, turn, on_base=True)]
 
-    def _put(self, trial: int, config: TrialConfig, slot: int | None) -> None:
+    def _put(self, trial: int, config: TrialConfig, turn: int | None) -> None:
         """Puts a trial on the base in the place of what is there of it; None for its seed."""
         name = trial_folder(trial)
         self._pack.release(name)
-        self._slots.pop(trial, None)
-        if slot is None:
+        self._turns.pop(trial, None)
+        if turn is None:
             self._pack.admit(name, config)
             return
-        data = self._ranks.on_first(lambda: self._states.read(trial, slot))
+        data = self._ranks.on_first(lambda: self._states.read(trial, turn))
         self._pack.admit(name, config, data)
-        self._slots[trial] = slot
+        self._turns[trial] = turn

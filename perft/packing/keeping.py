@@ -66,8 +66,8 @@ class Keeper:
                 continue
             if running.is_full_length:
                 self._write_adapter(wanted.trial)
-            slot = self._beginning.next_slot(wanted.trial)
-            self._states.write(wanted.trial, slot, self._pack.state(name))
+            turn = self._beginning.next_turn(wanted.trial)
+            self._states.write(wanted.trial, turn, self._pack.state(name))
 
     def _mend(self, trial: int) -> None:
         folder = adapter_folder(trial)

@@ -10,9 +10,9 @@ def trial_folder(trial: int) -> str:
     return f"{trial:04d}"
 
 
-def trial_file(trial: int, slot: int = 0) -> str:
+def trial_file(trial: int, turn: int = 0) -> str:
     """Path of a trial's state in the search's folder; there are two, which take turns."""
-    return f"{STATES}/{trial_folder(trial)}{'.other' if slot else ''}.safetensors"
+    return f"{STATES}/{trial_folder(trial)}{'.other' if turn else ''}.safetensors"
 
 
 def failure_file(trial: int) -> str:

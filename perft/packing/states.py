@@ -19,7 +19,7 @@ from perft.packing.rounds import Assignment
 from perft.storage import Storage
 from perft.trial import TrialConfig
 
-SLOTS = (0, 1)
+TURNS = (0, 1)
 """The files of a trial's states, which take turns."""
 
 
@@ -30,14 +30,14 @@ class Saved:
     Attributes:
         step: optimiser steps done.
         reported: steps at which it has reported.
-        slot: its file; None while it is in none, at its seed.
+        turn: its file; None while it is in none, at its seed.
         on_base: whether it is on the base.
         failure: why it could not be trained beyond `step`; empty if it could.
     """
 
     step: int
     reported: frozenset[int] = frozenset()
-    slot: int | None = None
+    turn: int | None = None
     on_base: bool = False
     failure: str = ""
 
@@ -135,17 +135,17 @@ class SavedStates:
         Raises:
             StorageError: if it cannot be read or is damaged.
         """
-        files = [file for slot in SLOTS if self.storage.exists(file := trial_file(trial, slot))]
+        files = [file for turn in TURNS if self.storage.exists(file := trial_file(trial, turn))]
         states = [self.storage.read(file) for file in files or [trial_file(trial)]]
         return max(states, key=lambda data: from_bytes(data).step)
 
-    def read(self, trial: int, slot: int) -> bytes:
+    def read(self, trial: int, turn: int) -> bytes:
         """A state that `of` has found."""
-        return self.storage.read(trial_file(trial, slot))
+        return self.storage.read(trial_file(trial, turn))
 
-    def write(self, trial: int, slot: int, data: bytes) -> None:
+    def write(self, trial: int, turn: int, data: bytes) -> None:
         """Writes a state; the trial's other one stays."""
-        self.storage.write(trial_file(trial, slot), data)
+        self.storage.write(trial_file(trial, turn), data)
 
     def write_failure(self, wanted: Assignment, failure: str) -> None:
         """Notes that a trial cannot be trained beyond where the round began."""
@@ -153,9 +153,9 @@ class SavedStates:
         self.storage.write(failure_file(wanted.trial), json.dumps(flat).encode())
 
     def _of(self, wanted: Assignment, there: Collection[str]) -> list[Saved]:
-        slots = [slot for slot in SLOTS if trial_file(wanted.trial, slot) in there]
-        found = {slot: self._state(slot, wanted) for slot in slots}
-        damaged = [trial_file(wanted.trial, slot) for slot in slots if found[slot] is None]
+        turns = [turn for turn in TURNS if trial_file(wanted.trial, turn) in there]
+        found = {turn: self._state(turn, wanted) for turn in turns}
+        damaged = [trial_file(wanted.trial, turn) for turn in turns if found[turn] is None]
         if damaged:
             self.say(
                 f"{' and '.join(damaged)} in {self.storage.shown} cannot be used, damaged or of "
@@ -165,15 +165,15 @@ class SavedStates:
         note = self._failure(wanted) if failure_file(wanted.trial) in there else None
         return [state for state in (*found.values(), note) if state is not None]
 
-    def _state(self, slot: int, wanted: Assignment) -> Saved | None:
-        data = self.read(wanted.trial, slot)
+    def _state(self, turn: int, wanted: Assignment) -> Saved | None:
+        data = self.read(wanted.trial, turn)
         try:
             state = from_bytes(data)
         except StorageError:
             return None
         if state.config != TrialConfig.from_flat(wanted.config):
             return None
-        return Saved(state.step, frozenset(report.step for report in state.reports), slot)
+        return Saved(state.step, frozenset(report.step for report in state.reports), turn)
 
     def _failure(self, wanted: Assignment) -> Saved | None:
         """None for a damaged note, too: the trial fails again."""

@@ -195,13 +195,13 @@ DAMAGE = {"cut": cut, "empty": lambda _: b"", "garbage": lambda _: b"no state", 
 
 
 @pytest.mark.parametrize(
-    ("kind", "slots"), [("cut", (0,)), ("empty", (1,)), ("garbage", (0, 1)), ("flipped", (0, 1))]
+    ("kind", "turns"), [("cut", (0,)), ("empty", (1,)), ("garbage", (0, 1)), ("flipped", (0, 1))]
 )
 def test_a_damaged_state_is_made_again(
-    kind: str, slots: tuple[int, ...], bench: Bench, calm: Calm, tmp_path: Path
+    kind: str, turns: tuple[int, ...], bench: Bench, calm: Calm, tmp_path: Path
 ) -> None:
     bench.work(tmp_path, *orders(*ROUNDS[:2]))
-    files = [trial_file(1, slot) for slot in slots]
+    files = [trial_file(1, turn) for turn in turns]
     for file in files:
         (tmp_path / file).write_bytes(DAMAGE[kind]((tmp_path / file).read_bytes()))
     same(bench, tmp_path, calm)
@@ -211,8 +211,8 @@ def test_a_damaged_state_is_made_again(
 
 def test_the_state_of_another_trial_is_not_taken(bench: Bench, calm: Calm, tmp_path: Path) -> None:
     bench.work(tmp_path, *orders(*ROUNDS[:2]))
-    for slot in (0, 1):
-        (tmp_path / trial_file(0, slot)).write_bytes((tmp_path / trial_file(1, slot)).read_bytes())
+    for turn in (0, 1):
+        (tmp_path / trial_file(0, turn)).write_bytes((tmp_path / trial_file(1, turn)).read_bytes())
     same(bench, tmp_path, calm)
 
 
@@ -245,7 +245,7 @@ def test_a_state_without_a_checksum_is_taken(
 ) -> None:
     bench.work(tmp_path, *orders(*ROUNDS))
     for number in CONFIGS:
-        states = [(tmp_path / trial_file(number, slot)).read_bytes() for slot in (0, 1)]
+        states = [(tmp_path / trial_file(number, turn)).read_bytes() for turn in (0, 1)]
         last = max(states, key=lambda data: from_bytes(data).step)
         (tmp_path / trial_file(number, 1)).unlink()
         (tmp_path / trial_file(number, 0)).write_bytes(without_checksum(last))

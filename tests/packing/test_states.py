@@ -10,8 +10,8 @@ def wanted(trial: int, reached: int, target: int, *, due: bool = True) -> Assign
     return Assignment(trial, {}, reached, target, due)
 
 
-def at(step: int, *reported: int, slot: int = 0, failure: str = "") -> Saved:
-    return Saved(step, frozenset(reported), slot, failure=failure)
+def at(step: int, *reported: int, turn: int = 0, failure: str = "") -> Saved:
+    return Saved(step, frozenset(reported), turn, failure=failure)
 
 
 SEED = Saved(0, on_base=True)
@@ -23,7 +23,7 @@ def test_a_fresh_batch_begins_at_its_seeds():
 
 
 def test_what_all_have_reported_is_answered():
-    known = {0: [at(8, 2, 4, 8)], 1: [at(4, 2, 4), at(2, 2, slot=1)]}
+    known = {0: [at(8, 2, 4, 8)], 1: [at(4, 2, 4), at(2, 2, turn=1)]}
     found = starts([wanted(0, 2, 4), wanted(1, 2, 4)], known, together=True)
     assert found == {0: Start(known[0][0], is_answer=True), 1: Start(known[1][0], is_answer=True)}
 
@@ -36,13 +36,13 @@ def test_a_trial_on_its_way_is_answered_by_its_step():
 
 
 def test_a_batch_of_which_part_was_written_goes_back_as_a_whole():
-    known = {0: [at(4, 2, 4, slot=1), at(2, 2)], 1: [at(2, 2), at(1, slot=1)]}
+    known = {0: [at(4, 2, 4, turn=1), at(2, 2)], 1: [at(2, 2), at(1, turn=1)]}
     found = starts([wanted(0, 2, 4), wanted(1, 2, 4)], known, together=True)
     assert found == {0: Start(known[0][1]), 1: Start(known[1][0])}
 
 
 def test_where_shapes_are_fixed_each_trial_is_for_itself():
-    known = {0: [at(4, 2, 4, slot=1), at(2, 2)], 1: [at(2, 2)]}
+    known = {0: [at(4, 2, 4, turn=1), at(2, 2)], 1: [at(2, 2)]}
     found = starts([wanted(0, 2, 4), wanted(1, 2, 4)], known, together=False)
     assert found == {0: Start(known[0][0], is_answer=True), 1: Start(known[1][0])}
 
