@@ -19,6 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from perft.failures import FIXABLE, Ending, ending_of
+from perft.masking import masked
 
 THREADS = {"GOMP_SPINCOUNT": "10000"}
 """Environment, read when torch is loaded: how long a thread spins for the others before it sleeps.
@@ -70,7 +71,7 @@ def end(program: Callable[[], None]) -> None:
     except typer.Exit as done:
         status = done.exit_code
     except TyperException as error:
-        status = _say(Ending(FIXABLE, f"error: {' '.join(error.format_message().split())}"))
+        status = _say(Ending(FIXABLE, f"error: {masked(' '.join(error.format_message().split()))}"))
     except SystemExit:
         raise
     except BaseException as error:
