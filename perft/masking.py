@@ -6,9 +6,9 @@ MASK = "***"
 
 # All up to the last @ before a path. A key may hold a slash, which libraries want quoted and users
 # forget; a port is none. Repeats are bounded: what is masked may come from anywhere, and must not
-# be searched for hours.
+# be searched for hours. A path made of a URI has lost a slash.
 _USER = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)"
+    r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}:/{1,2})"
     r"(?:[^/\s'\"]{0,2000}|[^/\s'\"@:]{0,2000}:(?!\d+/)[^\s'\"@]{0,2000})@",
     re.IGNORECASE,
 )

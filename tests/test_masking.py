@@ -23,6 +23,7 @@ from perft.masking import masked
         ("from http://a:b@c to s3://d:e@f", "from http://***@c to s3://***@f"),
         ("mssql://h/?odbc_connect=DRIVER%3Dx%3BPWD%3Dy", "mssql://h/?odbc_connect=***"),
         ("Server=h;PWD=secret;Port=1", "Server=h;PWD=***;Port=1"),
+        ("http:/ann:pass@host is no folder", "http:/***@host is no folder"),
         ("/home/me/searches", "/home/me/searches"),
     ],
 )
