@@ -83,6 +83,8 @@ Asking for one of these anyway is refused, with an error that names block and re
   token uses count as activated.
 - LongCat has experts without weights, which pass their input on; PERFT-E gives these a PEFT expert
   as well. Where a router has a class for "no expert" (ZAYA), no PEFT expert answers it.
+- Mistral Large 4's LoRA on the router or the experts is for perft: `peft` 0.21 renames these paths
+  when it loads them, and warns of missing keys, also of an adapter that it saved itself.
 - Routers with noise or dropout of their own have it in training mode here too.
 
 ## Forms in which a base may be stored

@@ -4,15 +4,15 @@ The unit is a decoder layer and never an expert: ranks that route differently mu
 same collectives. Adapters are added afterwards and stay whole on every rank.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import Concatenate, WeightConverter
+from transformers.core_model_loading import Concatenate, ConversionOps, Transpose, WeightConverter
 from transformers.distributed import DistributedConfig
 
 from perft.models.blocks import decoder_layers
@@ -29,9 +29,9 @@ def sharded_loading(base: str, ranks: Ranks) -> dict[str, Any]:
         ranks: the processes that share it.
 
     Returns:
-        Nothing for one rank, nor for a base that has to be read whole, see `_joins_rows` and
-        `_has_blocks`, nor for ranks on CPUs of a machine whose GPUs torch sees, where transformers
-        would take those.
+        Nothing for one rank, nor for a base that has to be read whole, see `_needs_whole_weights`
+        and `_has_blocks`, nor for ranks on CPUs of a machine whose GPUs torch sees, where
+        transformers would take those.
 
     Raises:
         BaseModelError: if its configuration makes no sense.
@@ -40,7 +40,7 @@ def sharded_loading(base: str, ranks: Ranks) -> dict[str, Any]:
     if ranks.size == 1 or ranks.device.type != (accelerator.type if accelerator else "cpu"):
         return {}
     model = skeleton(base)
-    if _joins_rows(model) or _has_blocks(model):
+    if any(map(_needs_whole_weights, _operations(model))) or _has_blocks(model):
         return {}
     layers = set(decoder_layers(model))
     plan = {
@@ -65,18 +65,24 @@ def shard(model: PreTrainedModel, ranks: Ranks) -> None:
     fully_shard(model, mesh=mesh)
 
 
-def _joins_rows(model: nn.Module) -> bool:
-    """Whether weights are read in pieces that follow each other in the dimension that is divided.
+def _operations(model: PreTrainedModel) -> Iterator[ConversionOps]:
+    """What is done to a base's weights when they are read."""
+    for conversion in get_model_conversion_mapping(model):
+        if isinstance(conversion, WeightConverter):
+            yield from conversion.operations
 
-    A rank would put its parts of the pieces together, where it should have a part of the whole
-    (transformers 5.23; Kimi Linear's convolutions are such weights).
+
+def _needs_whole_weights(operation: ConversionOps) -> bool:
+    """Whether a rank that read its part alone would make something else of it.
+
+    Pieces of a weight may follow each other in the dimension that is divided: a rank would put its
+    parts of the pieces together, where it should have a part of the whole (Kimi Linear's
+    convolutions). Or a weight is stored in either of two layouts, which are told apart by the
+    whole one's shape (Qwen3-VL-MoE's experts). Both so in transformers 5.23.
     """
-    return any(
-        isinstance(operation, Concatenate) and operation.dim == 0
-        for conversion in get_model_conversion_mapping(model)
-        if isinstance(conversion, WeightConverter)
-        for operation in conversion.operations
-    )
+    if isinstance(operation, Transpose):
+        return bool(operation.check_dims)
+    return isinstance(operation, Concatenate) and operation.dim == 0
 
 
 def _has_blocks(model: PreTrainedModel) -> bool:

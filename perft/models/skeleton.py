@@ -62,7 +62,12 @@ def skeleton(base: str | None = None) -> PreTrainedModel:
         ) from error
 
 
-def skeleton_of(config: PretrainedConfig) -> PreTrainedModel:
-    """The modules that a configuration describes, on the meta device."""
+def skeleton_of(config: PretrainedConfig, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The modules that a configuration describes, on the meta device.
+
+    Args:
+        config: of a supported family.
+        dtype: of the weights; None for the one that the configuration names.
+    """
     with torch.device("meta"):
-        return auto_class(config).from_config(config, trust_remote_code=False)
+        return auto_class(config).from_config(config, dtype=dtype, trust_remote_code=False)

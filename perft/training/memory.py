@@ -25,9 +25,9 @@ from perft.config import AdapterConfig
 from perft.errors import BaseModelError
 from perft.forward import AdapterRows, Row, pack_losses
 from perft.injection import AdapterHost
-from perft.models.auto import auto_class
 from perft.models.blocks import decoder_layers
 from perft.models.implementations import AUTO, use_rehearsable
+from perft.models.skeleton import skeleton_of
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.shapes import FixedShapes, RowRoom
@@ -111,10 +111,9 @@ def pack_memory(
         BaseModelError: if what the base does depends on the values of its tensors.
     """
     names = {f"trial{i}": adapter for i, adapter in enumerate(adapters)}
+    model = skeleton_of(config, load.dtype).eval()  # what is built may depend on numbers
     with torch.device("cpu"), FakeTensorMode():
-        model = (
-            auto_class(config).from_config(config, dtype=load.dtype, trust_remote_code=False).eval()
-        )
+        _fill(model)
         use_rehearsable(model, load.experts)
         host = AdapterHost(model)
         for name, adapter in names.items():
@@ -192,6 +191,12 @@ class _GroupedProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return left.new_empty(len(left), right.shape[-1])
         groups = len(others[0] if others else kwargs["offs"])
         return left.new_empty(groups, len(left), right.shape[-1])
+
+
+def _fill(model: PreTrainedModel) -> None:
+    """Gives a model on the meta device fake tensors in place of its own."""
+    model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
+    model.tie_weights()
 
 
 def _base_bytes(model: PreTrainedModel, trainable: Sequence[Tensor], ranks: int) -> int:

@@ -36,14 +36,30 @@ class Recorder(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.operators: list[Callable[[], None]] = []
+        self._numbers: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        _require_capturable(func, args)
+        if func is torch.ops.aten.lift_fresh.default and args[0].dim() == 0:
+            self._numbers.append(func(*args))
+            return self._numbers[-1]
+        if not self._fills(func, args):
+            if any(self._is_number(leaf) for leaf in tree_leaves((args, kwargs))):
+                raise WaitsError("aten.lift_fresh makes the host wait for the device")
+            _require_capturable(func, args)
         out = func(*args, **kwargs)
         if not func.is_view:
             self.operators.append(lambda: _again(func, args, kwargs, out))
         return out
+
+    def _fills(self, func: Any, args: Any) -> bool:
+        """Whether this is `x[mask] = 0`: on a GPU the number stays the host's, and fills x."""
+        if func is not torch.ops.aten.index_put_.default or not self._is_number(args[2]):
+            return False
+        return [index.dtype for index in args[1] if index is not None] == [torch.bool]
+
+    def _is_number(self, leaf: Any) -> bool:
+        return any(leaf is number for number in self._numbers)
 
 
 def _require_capturable(func: Any, args: Any) -> None:

@@ -183,11 +183,23 @@ def test_what_waits_for_the_device_cannot_be_recorded() -> None:
         lambda: flag.nonzero(),
         lambda: flag[flag > 0],
         lambda: flag.add_(torch.tensor(1.0)),
+        lambda: flag.__setitem__(flag > 0, flag[0]),
     ):
         run = Recording()(waits)
         run()
         with pytest.raises(WaitsError):
             run()
+
+
+def test_a_number_put_where_a_mask_is_can_be_recorded() -> None:
+    """On a GPU torch leaves the number on the host and fills, which waits for nothing."""
+    values = torch.zeros(3)
+    run = Recording()(lambda: values.__setitem__(values > 0, 5.0))
+    run()
+    run()
+    values.copy_(torch.tensor([1.0, 0.0, 2.0]))
+    run()
+    assert values.tolist() == [5.0, 0.0, 5.0]
 
 
 @pytest.mark.filterwarnings("ignore")  # torch warns of what it traces

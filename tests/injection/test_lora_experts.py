@@ -30,7 +30,7 @@ CONFIG = LoraExpertsConfig(rank=2, alpha=1.5)
 # GPT-OSS keeps the weights as (E, I, O), with biases and an activation of its own.
 FAMILIES = ("olmoe", "mixtral", "gpt_oss")
 # These activate in fp32, whatever the base's dtype.
-FP32_ACTIVATION = ("beam", "inkling2_text")
+FP32_ACTIVATION = ("beam", "inkling2", "inkling2_text")
 
 
 def changed_by_hand(model: nn.Module, host: AdapterHost, name: str) -> nn.Module:

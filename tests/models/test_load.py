@@ -69,6 +69,22 @@ def test_base_answers_in_float64_too(saved: Path):
     torch.testing.assert_close(rounded, exact.float(), rtol=1e-4, atol=1e-4)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("transposed", [False, True])
+def test_experts_that_may_be_stored_in_two_layouts_are_loaded_from_both(
+    transposed: bool, tmp_path: Path
+):
+    """As `save_pretrained` writes them, (E, O, I), and as the hub has them, (E, I, O)."""
+    model = tiny_base("qwen3_vl_moe", torch.float32, moe_intermediate_size=4)
+    place = save_base(model, tmp_path)
+    if transposed:
+        stored = weights(place).items()
+        rewrite(place, {k: t.mT.contiguous() if ".experts." in k else t for k, t in stored})
+    rehearse(str(place))
+    ids = token_ids(2)
+    torch.testing.assert_close(load_base(str(place)).model(ids).logits, model(ids).logits)
+
+
 def test_tokenizer_without_padding_pads_with_the_end_token(tmp_path: Path):
     base = load_base(str(save_base(tiny_base("olmoe", torch.float32), tmp_path, pad=False)))
     assert base.tokenizer.pad_token == base.tokenizer.eos_token == "w1"

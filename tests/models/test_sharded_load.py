@@ -19,8 +19,8 @@ from perft.ranks import Ranks
 
 RANKS = 2
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-READ_WHOLE = {"bailing_hybrid", "kimi_linear", "qwen4_exp", "qwen4_exp_text"}
-"""Weights of theirs are put together, when read, in the dimension that is divided."""
+READ_WHOLE = {"bailing_hybrid", "kimi_linear", "qwen3_vl_moe", "qwen4_exp", "qwen4_exp_text"}
+"""What becomes of their weights, when read, depends on more than one rank's part of them."""
 
 
 def causal(family: str) -> bool:
@@ -40,7 +40,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[torch.device], None]:
 
 @pytest.mark.parametrize("device", [CPU, GPU], ids=str)
 @pytest.mark.parametrize("family", sorted(READ_WHOLE | {"olmoe", "mixtral"}))
-def test_what_is_put_together_when_read_is_read_whole(
+def test_what_cannot_be_divided_while_it_is_read_is_read_whole(
     family: str, device: torch.device, tmp_path: Path, machine
 ) -> None:
     machine(device)
