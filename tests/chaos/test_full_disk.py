@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from books import results
-from searches import FIRST_ROUND, REFERENCE, SEARCH, SIZE, SPACE, Job
+from searches import FIRST_ROUND, REFERENCE, REPOSITORY, SEARCH, SIZE, SPACE, Job
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
@@ -50,7 +50,8 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"mounted\n"
         target = ("--target", str(holder.pid))
-        inside = ("nsenter", *target, "--user", "--mount", "--preserve-credentials")
+        where = ("--user", "--mount", "--preserve-credentials", f"--wd={REPOSITORY}")
+        inside = ("nsenter", *target, *where)
         yield Disk(folder, inside, Path(f"/proc/{holder.pid}/root{folder}"))
     finally:
         holder.kill()
