@@ -61,7 +61,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 def test_a_full_disk_ends_the_search_with_a_line_and_a_resume_goes_on(
     reference: Job, start, disk: Disk
 ):
-    storage = ("--storage", str(disk.folder))
+    storage = ("--storage", str(disk.folder / "searches"))
     slots = ("--groups", "1", "--slots", str(FIRST_ROUND))
     job = start(
         *SEARCH, *SPACE, *SIZE, *slots, "--name", "full", *storage, inside=disk.inside
