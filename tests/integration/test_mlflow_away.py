@@ -31,9 +31,10 @@ def test_mlflow_that_goes_away_is_told_all_later(
 ):
     for name in SECRETS:
         monkeypatch.setenv(name, f"{SECRET}-{name}")
-    with serving(tmp_path) as (host, door):
+    # A server in this process sets the variable, too; so it is undone first.
+    with serving(tmp_path) as (host, door), pytest.MonkeyPatch.context() as inside:
         door.lock("ann", SECRET)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:{SECRET}@{host}")
+        inside.setenv("MLFLOW_TRACKING_URI", f"http://ann:{SECRET}@{host}")
         started = time.time()
         job = start(
             *SEARCH, *SPACE, *SIZE, "--groups", "1", "--slots", str(FIRST_ROUND), "--name", "away"

@@ -162,6 +162,8 @@ def test_a_job_that_is_stopped_goes_on_later_and_one_that_cannot_start_fails(clo
     done = clone.submit(f"{submit} python jobs/search.py --space arithmetic", *size)
     assert done.returncode == 0, done.stdout + done.stderr
     while not list(clone.perft.glob("searches/stopped/trials/*.safetensors")):
+        told = clone.run("ray", "job", "logs", "first").stdout
+        assert "error: " not in told, told
         time.sleep(0.5)
     clone.succeeds("ray", "job", "stop", "first")
     log = clone.run("ray", "job", "logs", "first").stdout
