@@ -213,7 +213,7 @@ def test_more_trials_make_it_the_search_of_so_many(reference: Job, start, tmp_pa
             text=True,
             check=False,
         )
-        assert (done.returncode, done.stderr) == (0, ""), command
+        assert done.returncode == 0, f"{command}: {done.stderr}"
     assert (tmp_path / "adapter" / "adapter_config.json").is_file()
 
 
