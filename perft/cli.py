@@ -62,7 +62,8 @@ def end(program: Callable[[], None]) -> None:
         SystemExit: always, with the exit status.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):  # a script's background jobs ignore SIGINT
+            signal.signal(number, signal.default_int_handler)
     try:
         program()
         if sys.stdout:

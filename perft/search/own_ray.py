@@ -62,7 +62,7 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
     for left in reversed(range(STARTS)):
         before = set(psutil.Process().children())
         try:
-            with _dashboard_tidy():
+            with _dashboard_tidy(), _address_known():
                 ray.init(
                     "local",
                     # Ray Train frees what a dead controller held by asking the dashboard; its usual
@@ -88,6 +88,26 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
             raise SearchError(
                 f"Ray did not start on this machine: {reason}; its logs are in {logs}"
             ) from error
+
+
+@contextlib.contextmanager
+def _address_known() -> Iterator[None]:
+    """Inside, processes that are started know the address of the Ray that is started.
+
+    Those of Ray Train that free what a dead controller held look for it, and find none as soon as
+    another Ray runs on this machine.
+    """
+    port = _free_port()
+    known = {"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"{LOOPBACK}:{port}"}
+    before = {name: os.environ.get(name) for name in known}
+    os.environ.update(known)
+    try:
+        yield
+    finally:  # the next search of this process is not to join it
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
