@@ -26,15 +26,19 @@ def require_sqlite(path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        connection = sqlite3.connect(path, timeout=_LOCKED_SECONDS)
-        with contextlib.closing(connection):
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("CREATE TABLE perft_probe (id INTEGER)")
-            connection.rollback()
-            _require_schema(path, connection)
-    except sqlite3.OperationalError:
+        _look(path)
+    except (sqlite3.OperationalError, StorageError):
+        # A store that another search makes is locked, or goes through MLflow's older schemas.
         if not _is_being_made(path):
-            raise
+            _look(path)  # it may be made by now
+
+
+def _look(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path, timeout=_LOCKED_SECONDS)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE perft_probe (id INTEGER)")
+        connection.rollback()
+        _require_schema(path, connection)
 
 
 def lock_of(path: Path) -> Path:

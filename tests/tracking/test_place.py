@@ -197,3 +197,16 @@ def test_where_to_look():
     assert command == "mlflow ui --backend-store-uri sqlite:////home/me/.perft/mlflow.db"
     command = where_to_look("sqlite:////home/my own/mlflow.db")
     assert command == "mlflow ui --backend-store-uri 'sqlite:////home/my own/mlflow.db'"
+
+
+def test_a_store_that_another_search_makes_may_have_an_older_schema_yet(tmp_path: Path):
+    path = tmp_path / "mlflow.db"
+    known, newest = sqlite._revisions()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("INSERT INTO alembic_version VALUES (?)", sorted(known - newest)[:1])
+        connection.commit()
+    with FileLock(sqlite.lock_of(path)):
+        require_usable(f"sqlite:///{path}")
+    with pytest.raises(StorageError, match="is of an older MLflow"):
+        require_usable(f"sqlite:///{path}")
