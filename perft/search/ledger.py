@@ -93,6 +93,10 @@ class Ledger:
         if self._look_up_runs():
             self._write()
 
+    def stopped(self) -> None:
+        """The user has stopped the search: its runs end."""
+        self._tracker.finish("KILLED")
+
     @property
     def reports(self) -> int:
         """Reports of all trials so far."""

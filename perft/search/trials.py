@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import ray
 
 from perft.errors import SearchError
 from perft.packing.deaths import DEATHS
-from perft.packing.groups import STOP_SECONDS, WorkerGroups
+from perft.packing.groups import WorkerGroups
 from perft.packing.shape import GroupShape
 from perft.search.announce import announce
 from perft.search.conclude import Scores
@@ -20,6 +21,9 @@ from perft.search.stages import Stages
 from perft.search.tuning import tune_trials
 from perft.search.view import View
 from perft.selection import best, knee, pareto_front
+
+TALKING_SECONDS = 0.5
+"""Time to end for what says how the groups are."""
 
 MEETING_POINTS = 4
 """Meeting points that may die with no new report between before a search gives up."""
@@ -46,12 +50,12 @@ class _MeetingLostError(SearchError):
 
 def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
     settings = prepared.settings
-    with _worker_groups(prepared, shape, stages) as groups:
+    with contextlib.ExitStack() as talking, _worker_groups(prepared, shape, stages) as groups:
         view = View(stages, settings.num_trials, settings.max_steps, ledger.entries, groups.steps)
         with view.running():
             compiles = settings.compile or (settings.compile is None and shape.use_gpu)
-            for told in ((announce, (groups, view, compiles)), (_relay_notes, (groups, view))):
-                threading.Thread(target=told[0], args=told[1], daemon=True).start()
+            talking.enter_context(_beside(announce, groups, view, compiles))
+            talking.enter_context(_beside(_relay_notes, groups, view))
             follow = Follow(ledger, view, groups.meeting, settings.num_trials)
             try:
                 tune_trials(prepared, groups, follow)
@@ -59,10 +63,27 @@ def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stage
                 if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
                     raise SearchError(fatal)
                 return scores
+            except KeyboardInterrupt:
+                ledger.stopped()  # first of all: who stops a job kills it some seconds later
+                raise
             except (SearchError, *DEATHS) as error:
                 if groups.are_lost:
                     raise _MeetingLostError(str(error)) from error
                 raise
+
+
+@contextlib.contextmanager
+def _beside(say: Callable[..., None], *about: Any) -> Iterator[None]:
+    """Says things from a thread, which ends with the meeting point.
+
+    It is waited for: Ray's library ends a process of which a thread asks it after its end.
+    """
+    thread = threading.Thread(target=say, args=about, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(TALKING_SECONDS)
 
 
 def _relay_notes(groups: WorkerGroups, view: View) -> None:
@@ -94,15 +115,11 @@ def _worker_groups(prepared: Prepared, shape: GroupShape, stages: Stages) -> Ite
             "storage": prepared.search.place,
         },
     )
-    patience = STOP_SECONDS
     try:
         yield groups
-    except KeyboardInterrupt:  # who stops a job kills it some seconds later
-        patience = 0.0
-        raise
     finally:
         with stages.during("ending the worker groups"):
-            groups.stop(patience)
+            groups.stop()
 
 
 def _scores(groups: WorkerGroups, ledger: Ledger, view: View) -> Scores:
