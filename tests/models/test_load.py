@@ -1,7 +1,6 @@
 """A loaded base is frozen, in evaluation mode, and complete, or it is refused."""
 
 import pickle
-import shutil
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,6 @@ from perft.injection import AdapterHost
 from perft.models.load import load_base
 from perft.models.rehearsal import rehearse
 from perft.models.source import fingerprint
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_base(tiny_base("mixtral", torch.float32), tmp_path_factory.mktemp("saved") / "b")
-
-
-@pytest.fixture
-def base(saved: Path, tmp_path: Path) -> Path:
-    """A good base, to be damaged."""
-    return Path(shutil.copytree(saved, tmp_path / "base"))
 
 
 def weights(base: Path) -> dict[str, torch.Tensor]:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from contracts.bases import save_base, tiny_base
 from contracts.ranks import run_ranks
 from models import sharded_loads
 from models.odd_bases import edit, fp8_base, mxfp4_base, rewrite
@@ -93,17 +92,6 @@ def test_ranks_read_their_own_parts_of_it(tmp_path: Path) -> None:
             torch.testing.assert_close(found, logits, msg=lambda text, n=name: f"{n}: {text}")
         held = json.loads((tmp_path / f"found-{rank}.json").read_text())["held"]
         assert all(0.3 < share < 0.7 for share in held.values()), held
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_base(tiny_base("mixtral", torch.float32), tmp_path_factory.mktemp("saved") / "b")
-
-
-@pytest.fixture
-def base(saved: Path, tmp_path: Path) -> Path:
-    """A good base, to be declared something else."""
-    return Path(shutil.copytree(saved, tmp_path / "base"))
 
 
 def assert_refused(base: Path, message: str) -> None:

@@ -1,30 +1,16 @@
 """A base that cannot be used is refused before any weight is loaded, with a reason."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from contracts.bases import save_base, tiny_base
 from models.odd_bases import edit, in_two_files
 from perft.errors import BaseModelError
 from perft.models import hub
 from perft.models.families import FAMILIES
 from perft.models.source import EMBEDDED, base_directory, check_base, fingerprint, note
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_base(tiny_base("mixtral", torch.float32), tmp_path_factory.mktemp("saved") / "b")
-
-
-@pytest.fixture
-def base(saved: Path, tmp_path: Path) -> Path:
-    """A good base, to be damaged."""
-    return Path(shutil.copytree(saved, tmp_path / "base"))
 
 
 @pytest.fixture

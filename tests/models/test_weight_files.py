@@ -1,7 +1,6 @@
 """Files of weights are checked by their headers: whatever is wrong is found before any is read."""
 
 import json
-import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,6 @@ from perft.models.source import check_base
 from perft.models.weight_files import BITS, linked_files, read_header, stored_tensors
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5368709120\n"
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_base(tiny_base("mixtral", torch.float32), tmp_path_factory.mktemp("saved") / "b")
-
-
-@pytest.fixture
-def base(saved: Path, tmp_path: Path) -> Path:
-    """A good base, to be damaged."""
-    return Path(shutil.copytree(saved, tmp_path / "base"))
 
 
 @pytest.fixture
