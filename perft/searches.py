@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from perft.errors import ConfigError, SearchError, StorageError, unknown
 from perft.home import default_storage, home, note
+from perft.invocation import command_line
 from perft.masking import MASK, masked
 from perft.storage import Storage
 
@@ -100,6 +101,20 @@ def naming(option: str, name: str, storage: str) -> tuple[str, ...]:
     return (option, name) if holding == [storage] else (option, name, "--storage", masked(storage))
 
 
+def resume_command(name: str, storage: str) -> str:
+    """What goes on with a search in a shell, also where its storage does not answer now.
+
+    Args:
+        name: the search's.
+        storage: the place that holds it.
+    """
+    try:
+        named = naming("--resume", name, storage)
+    except StorageError:
+        named = ("--resume", name, "--storage", masked(storage))
+    return command_line("search", *named)
+
+
 def _holds(root: Storage, name: str) -> bool:
     return _is_of_a_folder(name) and root.exists(f"{name}/{SEARCH_FILE}")
 
@@ -146,7 +161,7 @@ def _gone(places: list[str]) -> str:
 
 
 def _refuse(name: str, root: Storage, known: Iterable[str]) -> NoReturn:
-    place = masked(root.place)
+    place = root.shown
     if names := list(known):
         raise SearchError(f"{unknown('search', name, names)} in {place}")
     raise SearchError(

@@ -178,7 +178,7 @@ def main(
 
 def _run(prepared: "Prepared", stages: Stages, *, trust_code: bool) -> "Finished":
     from perft.search.run import run_search  # noqa: PLC0415 - as above
-    from perft.searches import naming  # noqa: PLC0415
+    from perft.searches import resume_command  # noqa: PLC0415
 
     name, root = prepared.settings.name, prepared.root
     stages.say(f"search {name} in {prepared.search.shown}")
@@ -189,9 +189,7 @@ def _run(prepared: "Prepared", stages: Stages, *, trust_code: bool) -> "Finished
     except PerftError:
         raise
     except Exception as error:
-        with contextlib.suppress(PerftError):  # the storage may be what failed
-            again = command_line("search", *naming("--resume", name, root))
-            error.add_note(f"go on with the search by: {again}")
+        error.add_note(f"go on with the search by: {resume_command(name, root)}")
         raise
 
 

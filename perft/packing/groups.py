@@ -138,14 +138,10 @@ class WorkerGroups:
             return {}
         return dict(status["steps"])
 
-    def stop(self, patience: float = STOP_SECONDS) -> None:
-        """Ends the groups cleanly and the meeting point with them.
-
-        Args:
-            patience: seconds that they have for it; then they end with Ray.
-        """
+    def stop(self) -> None:
+        """Ends the groups cleanly and the meeting point with them; those that are late with Ray."""
         self._is_stopping = True
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + STOP_SECONDS
         started = range(len(self._threads))
         with contextlib.suppress(ray.exceptions.RayError):  # it may be gone already
             ray.get(self.meeting.stop.remote(), timeout=ANSWER_SECONDS)

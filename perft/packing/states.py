@@ -14,6 +14,7 @@ from typing import Any
 
 from perft.checkpoint import from_bytes
 from perft.errors import StorageError
+from perft.files import parse_json
 from perft.packing.places import STATES, failure_file, trial_file
 from perft.packing.rounds import Assignment
 from perft.storage import Storage
@@ -178,7 +179,7 @@ class SavedStates:
     def _failure(self, wanted: Assignment) -> Saved | None:
         """None for a damaged note, too: the trial fails again."""
         try:
-            flat: Any = json.loads(self.storage.read(failure_file(wanted.trial)))
+            flat: Any = parse_json(self.storage.read(failure_file(wanted.trial)))
             if TrialConfig.from_flat(flat["config"]) == TrialConfig.from_flat(wanted.config):
                 return Saved(int(flat["step"]), failure=str(flat["failure"]))
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from perft.errors import InterruptedSearchError
-from perft.invocation import command_line
 from perft.search.settings import SearchSettings
-from perft.searches import SEARCH_FILE, naming
+from perft.searches import SEARCH_FILE, resume_command
 from perft.selection import read_results
 from perft.storage import Storage
 
@@ -63,7 +62,7 @@ def interrupted(search: Storage, settings: SearchSettings) -> InterruptedSearchE
     """What the user of a search that has stopped is told."""
     if not search.exists(SEARCH_FILE):
         return InterruptedSearchError(f"search {settings.name!r} was interrupted before it began")
-    again = command_line("search", *naming("--resume", settings.name, settings.storage))
+    again = resume_command(settings.name, settings.storage)
     return InterruptedSearchError(
         f"search {settings.name!r} was interrupted after {len(read_results(search))} of "
         f"{settings.num_trials} trials; go on with it by: {again}"

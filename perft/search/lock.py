@@ -24,6 +24,7 @@ from typing import Any
 import psutil
 
 from perft.errors import PerftError, SearchError, StorageError
+from perft.files import parse_json
 from perft.storage import Storage
 
 LOCK = "lock"
@@ -129,7 +130,7 @@ def _living(search: Storage, claim: str) -> dict[str, dict[str, Any]]:
 def _read(search: Storage, claim: str) -> dict[str, Any] | None:
     """Whose claim it is; None of one that was withdrawn, or that is damaged."""
     try:
-        owner = json.loads(search.read(claim))
+        owner = parse_json(search.read(claim))
     except ValueError:
         return None
     except StorageError:

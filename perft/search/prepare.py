@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from perft.errors import ConfigError, SearchError
 from perft.files import resolved
 from perft.home import default_storage, default_tracking_uri, remember_place
-from perft.invocation import command_line
 from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint, layer_count
 from perft.search.base import require_base, require_experts
@@ -18,9 +17,9 @@ from perft.search.trust import remember
 from perft.searches import (
     SEARCH_FILE,
     fresh_name,
-    naming,
     remember_search,
     require_name,
+    resume_command,
 )
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task, root_of
@@ -154,7 +153,7 @@ def remember_places(settings: SearchSettings, source: TaskSource) -> None:
 
 def _require_new(root: Storage, name: str) -> None:
     if root.exists(f"{name}/{SEARCH_FILE}"):
-        again = command_line("search", *naming("--resume", name, root.place))
+        again = resume_command(name, root.place)
         raise SearchError(
             f"a search named {name!r} exists in {root.shown}; choose another --name, or go "
             f"on with it by: {again}"

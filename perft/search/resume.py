@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection
 
 from perft.errors import ConfigError, SearchError
 from perft.files import resolved
-from perft.invocation import command_line
 from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.search.base import require_base, require_experts
@@ -16,7 +15,7 @@ from perft.search.space import Draw, find_space, space_module
 from perft.search.space_code import space_code
 from perft.search.stages import During, quietly
 from perft.search.trust import remember, require_trusted
-from perft.searches import naming, remember_search, storage_of
+from perft.searches import remember_search, resume_command, storage_of
 from perft.storage import Storage
 from perft.tasks import load_task
 
@@ -127,7 +126,7 @@ def _with_space(
     if not is_file:
         return settings
     if space is None:
-        again = command_line("search", *naming("--resume", settings.name, root))
+        again = resume_command(settings.name, root)
         require_trusted(
             settings.space, settings.name, again=again, trust_code=trust_code, tell=tell
         )

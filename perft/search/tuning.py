@@ -16,8 +16,6 @@ from ray.tune.schedulers import ASHAScheduler
 
 from perft.errors import SearchError, StorageError
 from perft.failures import useful_line
-from perft.invocation import command_line
-from perft.masking import masked
 from perft.packing.groups import WorkerGroups
 from perft.packing.ray_folder import ray_folder
 from perft.search.follow import Follow
@@ -25,7 +23,7 @@ from perft.search.prepare import Prepared
 from perft.search.proposer import METRIC, STEP, Proposer
 from perft.search.space import REDUCTION_FACTOR
 from perft.search.thin_trial import ThinTrial
-from perft.searches import SEARCH_FILE, naming
+from perft.searches import SEARCH_FILE, resume_command
 from perft.storage import Storage, free_in
 
 THIN_TRIAL_FAILURES = 2
@@ -88,7 +86,7 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
             raise _stopped(prepared, reason) from error
         raise SearchError(
             f"Ray broke off search {name!r} ({type(error).__name__}: {useful_line(error)}); go on "
-            f"with it by: {_resume(prepared)}"
+            f"with it by: {resume_command(prepared.settings.name, prepared.root)}"
         ) from error
     if follow.failure is not None:
         raise _stopped(prepared, str(follow.failure)) from follow.failure
@@ -122,18 +120,8 @@ def _fault_of_storage(search: Storage, error: Exception) -> str:
 
 def _stopped(prepared: Prepared, reason: str) -> SearchError:
     name = prepared.settings.name
-    return SearchError(
-        f"search {name!r} has stopped: {reason}; go on with it by: {_resume(prepared)}"
-    )
-
-
-def _resume(prepared: Prepared) -> str:
-    """The command that goes on with the search, also when its storage does not answer."""
-    try:
-        named = naming("--resume", prepared.settings.name, prepared.root)
-    except StorageError:
-        named = ("--resume", prepared.settings.name, "--storage", masked(prepared.root))
-    return command_line("search", *named)
+    again = resume_command(name, prepared.root)
+    return SearchError(f"search {name!r} has stopped: {reason}; go on with it by: {again}")
 
 
 def _proposer(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Proposer:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perft.errors import DamagedError
+from perft.files import parse_json
 from perft.storage.storage import Storage
 
 CHECKSUMS = "checksums.json"
@@ -69,7 +70,7 @@ def is_whole(storage: Storage, folder: str) -> bool:
 def _checksums(storage: Storage, folder: str) -> dict[str, str]:
     file = f"{folder}/{CHECKSUMS}"
     try:
-        sums: Any = json.loads(storage.read(file))
+        sums: Any = parse_json(storage.read(file))
     except ValueError as error:
         raise DamagedError(f"{storage.shown}/{file} is damaged: {error}") from error
     if not (isinstance(sums, dict) and sums and all(isinstance(v, str) for v in sums.values())):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from perft.errors import PerftError
+from perft.files import parse_json
 from perft.storage import Storage
 from perft.trial import AdapterSize, Outcome, Report, TrialConfig
 
@@ -197,6 +198,6 @@ class Records:
 
 def _read(build: Callable[[Mapping[str, Any]], _Record], text: bytes) -> _Record | None:
     try:
-        return build(json.loads(text))
+        return build(parse_json(text))
     except (ValueError, KeyError, TypeError, AttributeError, PerftError):
         return None

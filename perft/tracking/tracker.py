@@ -225,7 +225,7 @@ class Tracker:
             if self._records.search.status != "RUNNING":
                 self._records.folder.write(SENT, b"")
         else:
-            place = f"{masked(self._records.folder.place)}/{FOLDER}"
+            place = f"{self._records.folder.shown}/{FOLDER}"
             self._tell(
                 f"MLflow at {masked(self._uri)} has not all records ({self._sender.why}); they are "
                 f"kept in {place}; send them when it answers, by: {self._later()}"
