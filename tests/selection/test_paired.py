@@ -1,4 +1,7 @@
-"""The exact McNemar test, against SciPy's binomial test and what it must not depend on."""
+"""The exact McNemar test, against SciPy's binomial test, fractions, and what must not matter."""
+
+import math
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -10,11 +13,23 @@ from perft.selection.paired import compare, mcnemar
 discordant = st.integers(0, 3000)
 
 
+def exactly(one: int, other: int) -> float:
+    tails = 2 * sum(math.comb(one + other, k) for k in range(min(one, other) + 1))
+    return float(min(Fraction(1), Fraction(tails, 2 ** (one + other))))
+
+
+@pytest.mark.parametrize(("one", "other"), [(15, 1060), (0, 3000), (700, 701), (1, 0), (0, 0)])
+def test_it_is_exact(one: int, other: int) -> None:
+    assert mcnemar(one, other) == exactly(one, other)
+
+
 @given(discordant, discordant)
 def test_it_is_the_sign_test_of_the_discordant_examples(one: int, other: int) -> None:
     expected = binomtest(one, one + other).pvalue if one + other else 1.0
-    # SciPy takes what is smaller still for 0.
-    assert mcnemar(one, other) == pytest.approx(expected, rel=1e-9, abs=1e-290)
+    if expected:
+        assert mcnemar(one, other) == pytest.approx(expected, rel=1e-9, abs=1e-290)
+    else:  # SciPy takes for 0 what is near the smallest numbers
+        assert mcnemar(one, other) == exactly(one, other)
     assert mcnemar(one, other) == mcnemar(other, one)
 
 
