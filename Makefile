@@ -31,7 +31,7 @@ setup: .venv/.ready ## make .venv with everything this project needs
 	@$(PIP) -q -e ".[dev]"
 	@touch $@
 
-search: setup ## run a search on the embedded base, ending with the Pareto table
+search: setup ## run a search on the built-in base, ending with the Pareto table
 	$(BIN)/python jobs/search.py --space arithmetic $(ARGS)
 
 test: setup ## run the fast tests, on all cores
@@ -52,8 +52,8 @@ check: setup ## lint, format, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-base: setup ## rebuild the embedded base from its seeded text
-	$(BIN)/python -m perft.models.pretrain --out perft/models/embedded --seed 0
+base: setup ## rebuild the built-in base from its seeded text
+	$(BIN)/python -m perft.models.pretrain --out perft/models/builtin --seed 0
 
 models: setup ## list the supported model families in docs/models.md again
 	$(BIN)/python -m perft.injection.catalogue > docs/models.md

@@ -33,7 +33,7 @@ from perft.config import (
     RoutedConfig,
     SingleConfig,
 )
-from perft.forward import AdapterRows, Row, pack_losses
+from perft.forward import AdapterBatch, TokenizedExample, pack_losses
 from perft.injection import AdapterHost
 
 LAYERS, ROWS, LENGTH = 4, 2, 12
@@ -134,11 +134,11 @@ def _added(config: AdapterConfig, trials: int, turns: int) -> tuple[Counter[str]
 
 def _pass(host: AdapterHost, names: list[str]) -> None:
     """As a pack's step has it; without adapters on the base all rows are the base's."""
-    rows: list[Row] = [(np.arange(3, 3 + LENGTH, dtype=np.int32), 2)] * ROWS
+    rows: list[TokenizedExample] = [(np.arange(3, 3 + LENGTH, dtype=np.int32), 2)] * ROWS
     if not host.configs:
         for name in names:
             host.configs.setdefault(name, SingleConfig(rank=1))  # named, and nowhere
-    parts = {name: AdapterRows(rows, DropKey.of(1, 2, slice(0, ROWS))) for name in names}
+    parts = {name: AdapterBatch(rows, DropKey.of(1, 2, slice(0, ROWS))) for name in names}
     losses = pack_losses(host, 0, parts)
     total = torch.stack(list(losses.loss.values())).sum()
     for sums in losses.sums.values():

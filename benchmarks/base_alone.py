@@ -1,4 +1,4 @@
-"""The floor of a training step: its passes through the base alone, in the same shapes."""
+"""The floor of a training step: its micro-batches through the base alone, in the same shapes."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -12,30 +12,30 @@ from perft.models.capture import Capture
 from perft.models.head import has_plain_head, token_losses
 from perft.models.whole_rows import whole_rows
 from perft.ranks import Ranks
-from perft.training.step import Pass, TrialBatch, manner_of
+from perft.training.step import MicroBatch, TrialBatch, manner_of
 
 
 class BaseAlone:
-    """One pass through the base, forward and backward, and the loss; no adapter takes part.
+    """One micro-batch through the base, forward and backward, and the loss; no adapter takes part.
 
     Its rows are laid out once, which a training step does every time.
 
     Args:
         host: the base.
-        one: the pass of a step that it is the floor of.
+        one: the micro-batch of a step that it is the floor of.
         batches: the step's.
         ranks: the processes that share each batch.
         capture: how it is captured; None where it runs as it is.
         checkpointing: whether the base's layers run again in the backward pass.
 
     Attributes:
-        run: takes the pass.
+        run: takes the micro-batch.
     """
 
     def __init__(
         self,
         host: AdapterHost,
-        one: Pass,
+        one: MicroBatch,
         batches: Mapping[str, TrialBatch],
         ranks: Ranks,
         *,
@@ -45,11 +45,11 @@ class BaseAlone:
         parts = [batches[name].on(ranks).rows for name in one.names]
         self._batch = collate(parts, 0, ranks.device, one.shape)
         self._host, self._one, self._checkpointing = host, one, checkpointing
-        self.run = self._pass if capture is None else capture(self._pass)
+        self.run = self._microbatch if capture is None else capture(self._microbatch)
 
-    def _pass(self) -> None:
+    def _microbatch(self) -> None:
         model, batch = self._host.model, self._batch
-        # A pass of a fixed shape takes the gradient down to the embeddings by itself.
+        # A micro-batch of a fixed shape takes the gradient down to the embeddings by itself.
         start = self._host.blocks[0].module if self._one.shape is None else None
         manner = manner_of(self._host, self._one, checkpointing=self._checkpointing)
         with manner, whole_rows(), nullcontext() if start is None else _gradient_from(start):

@@ -23,12 +23,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from perft.packing.coordinator import Coordinator
 from perft.packing.groups import calls_at_once
-from perft.packing.meeting import MeetingPoint
 from perft.packing.shape import GroupShape
 from perft.search import run
 from perft.search.ledger import Ledger
-from perft.search.prepare import Wish, prepare
+from perft.search.prepare import SearchRequest, prepare
 from perft.search.stages import Stages
 from perft.trial import Report
 
@@ -45,11 +45,11 @@ class StubGroups:
         self, shape: GroupShape, num_trials: int, rungs: tuple[int, ...], group: dict[str, Any]
     ) -> None:
         self.shape = shape
-        self.name = "perft-stub-meeting"
+        self.name = "perft-stub-coordinator"
         self.namespace: str = ray.get_runtime_context().namespace
         calls = calls_at_once(shape, num_trials)
-        actor = ray.remote(num_cpus=0, max_concurrency=calls)(MeetingPoint)
-        self.meeting = actor.options(name=self.name).remote(
+        actor = ray.remote(num_cpus=0, max_concurrency=calls)(Coordinator)
+        self.coordinator = actor.options(name=self.name).remote(
             shape.groups, shape.slots, num_trials, rungs
         )
         self._threads = [
@@ -64,20 +64,20 @@ class StubGroups:
         return {}
 
     def stop(self, _patience: float = 0.0) -> None:
-        """Ends the threads, and the meeting point with them."""
-        ray.get(self.meeting.stop.remote())
+        """Ends the threads, and the coordinator with them."""
+        ray.get(self.coordinator.stop.remote())
         for thread in self._threads:
             thread.join()
-        ray.kill(self.meeting)
+        ray.kill(self.coordinator)
 
     def _work(self, group: int) -> None:
-        ray.get(self.meeting.attach.remote(group))
+        ray.get(self.coordinator.attach.remote(group))
         outcomes = None
-        while not (order := ray.get(self.meeting.next_work.remote(group, outcomes)))["stop"]:
+        while not (order := ray.get(self.coordinator.next_work.remote(group, outcomes)))["stop"]:
             outcomes = {each["trial"]: _answer(each) for each in order["assignments"]} or None
             if order["score"]:
                 scores = {trial: {"test": (1, 2)} for trial in order["score"]}
-                ray.get(self.meeting.scored.remote(scores))
+                ray.get(self.coordinator.scored.remote(scores))
 
 
 def _answer(assignment: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def main(
     with tempfile.TemporaryDirectory(prefix="perft-engine-") as folder:
         os.environ.update(PERFT_HOME=folder, RAY_USAGE_STATS_ENABLED="0")
         os.environ.pop("MLFLOW_TRACKING_URI", None)
-        wish = Wish(
+        request = SearchRequest(
             space="arithmetic",
             name="engine",
             num_trials=num_trials,
@@ -138,7 +138,7 @@ def main(
             patch.object(run, "Ledger", TimedLedger),
             Path(os.devnull).open("w") as nowhere,
         ):
-            run.run_search(prepare(wish), Stages(Console(file=nowhere)))
+            run.run_search(prepare(request), Stages(Console(file=nowhere)))
         console.print(_table(start), f"the whole search: {time.monotonic() - start:.0f} s")
         console.print(f"memory of one thin trial, its own: {TimedLedger.memory:.0f} MB")
 

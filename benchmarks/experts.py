@@ -28,7 +28,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, OlmoeConfig, PreTrainedModel
 
 from perft.config import LoraExpertsConfig
-from perft.injection import AdapterHost, RowLayout, fused, rows_of
+from perft.injection import AdapterHost, BatchLayout, fused, rows_of
 from perft.models.blocks import find_moe_blocks
 from perft.models.experts import use_ours
 from perft.training.live_bytes import LiveBytes
@@ -50,7 +50,7 @@ class Way:
 
     model: PreTrainedModel
     host: AdapterHost
-    layout: RowLayout
+    layout: BatchLayout
     flops: float
 
     def step(self, x_BSD: Tensor, grad_BSD: Tensor, clock: Callable[[], float]) -> list[float]:

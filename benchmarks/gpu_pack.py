@@ -1,12 +1,12 @@
 """How well packs use a GPU: OLMoE-1B-7B's geometry with random bf16 weights, without Ray.
 
 `python benchmarks/gpu_pack.py`. For packs of 1 to 16 trials of short and of long rows, with the
-base eager, compiled, and compiled with passes captured, as a GPU trains them: the time of a
+base eager, compiled, and compiled with micro-batches captured, as a GPU trains them: the time of a
 step and how much of it the host takes to issue it, its launches, tokens per second, the share of
 the card's matrix rate, which is measured first, and of the floor (`pack_sides.py`), packed over
 sequential, and the memory beyond the base's weights and what is kept of the adapters: of tensors,
 and held by the allocator. `first s` is the first step, in which everything compiles that has not
-yet. The last table varies the tokens of a pass; `tokens/pass` is what they have become.
+yet. The last table varies the tokens of a micro-batch; `tokens/pass` is what they have become.
 """
 
 import time
@@ -30,11 +30,11 @@ from perft.models.load import make_ready
 from perft.ranks import Ranks
 
 COLUMNS = (
-    "trials", "passes", "tokens/pass", "ms/step", "host ms", "launches", "tokens/s",
+    "trials", "micro-batches", "tokens/pass", "ms/step", "host ms", "launches", "tokens/s",
     "of matrix rate", "of floor", "x sequential", "GB beyond", "GB held", "first s",
 )  # fmt: skip
 DEFAULTS, TINY_DEFAULTS = ("1,2,4,8,16", "96,256", "4096,8192,16384,32768"), ("1,2", "16", "512")
-"""Trials, lengths, tokens of a pass; a CPU takes half a minute to compile a shape."""
+"""Trials, lengths, tokens of a micro-batch; a CPU takes half a minute to compile a shape."""
 TRIALS_OF_PASSES = 8
 """Trials of the last table."""
 
@@ -48,9 +48,9 @@ def main(
     lengths: Annotated[
         str | None, typer.Option(help="Longest rows, tokens.", show_default=DEFAULTS[1])
     ] = None,
-    passes: Annotated[
+    microbatches: Annotated[
         str | None,
-        typer.Option(help="Tokens of a pass in the last table.", show_default=DEFAULTS[2]),
+        typer.Option(help="Tokens of a micro-batch in the last table.", show_default=DEFAULTS[2]),
     ] = None,
     turns: Annotated[int, typer.Option(min=1, help="Measured turns.")] = 3,
     checkpointing: Annotated[bool, typer.Option("--checkpointing")] = False,
@@ -72,7 +72,7 @@ def main(
     counts, longest, limits = (
         [int(number) for number in (default if given is None else given).split(",")]
         for given, default in zip(
-            (trials, lengths, passes), TINY_DEFAULTS if tiny else DEFAULTS, strict=True
+            (trials, lengths, microbatches), TINY_DEFAULTS if tiny else DEFAULTS, strict=True
         )
     )
     start = time.monotonic()
@@ -100,7 +100,7 @@ def main(
         for way in ways:
             show(f"{rows} x {length} tokens a trial", sizes, way)
     show(
-        f"{TRIALS_OF_PASSES} x {rows} x {max(longest)} tokens in passes of several sizes",
+        f"{TRIALS_OF_PASSES} x {rows} x {max(longest)} tokens in micro-batches of several sizes",
         [(Size(mixed(TRIALS_OF_PASSES), rows, max(longest)), tokens) for tokens in limits],
         ways[-1],
     )
@@ -142,15 +142,15 @@ def measure(step: Step, rate: float, turns: int) -> list[str]:
     step.settle()
     took = seconds(step.sides(), turns, clock)
     tokens, second = step.real_tokens(), median(took["packed"])
-    passes, host = step.passes(), host_seconds(step.packed, device, turns)
+    microbatches, host = step.microbatches(), host_seconds(step.packed, device, turns)
     with step.counted():
         asked = launches(step.packed, device)
     # Two FLOP per weight and token forward, two backward: the frozen weights have no gradient.
     share = 4 * step.host.base_activated * tokens / second / rate
     return [
         str(len(step.batches)),
-        str(len(passes)),
-        f"{max(one.shape.rows * one.shape.length for one in passes if one.shape):,}",
+        str(len(microbatches)),
+        f"{max(one.shape.rows * one.shape.length for one in microbatches if one.shape):,}",
         f"{1e3 * second:.1f}",
         f"{1e3 * host:.1f}",
         f"{asked:,}",

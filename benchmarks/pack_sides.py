@@ -1,7 +1,7 @@
 """One training step of several trials, three ways: packed, one after another, and the base alone.
 
 What `pack_throughput.py` and `gpu_pack.py` measure. Steps go the way of a pack's training, in its
-shapes (`perft.training.stepper`). The floor is what no adapter can go below: the same passes
+shapes (`perft.training.stepper`). The floor is what no adapter can go below: the same micro-batches
 through the base alone, forward and backward, and the loss; compiled where the base is.
 """
 
@@ -34,7 +34,7 @@ from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.shapes import LENGTH_STEP, RowRoom
-from perft.training.step import Pass, TrialBatch
+from perft.training.step import MicroBatch, TrialBatch
 from perft.training.stepper import Stepper
 
 MIX: tuple[AdapterConfig, ...] = (
@@ -84,7 +84,7 @@ COMPILED = Way("compiled", compiled=True, captured=False)
 AS_TRAINED = Way("compiled and captured", compiled=True, captured=True)
 
 UNTIL_CAPTURED = 3
-"""A pass runs twice as it is, at most, then it is captured (`perft.models.capture`)."""
+"""A micro-batch runs twice as it is, at most, then it is captured (`perft.models.capture`)."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,12 @@ class Step:
         together = self._make(slots=len(self.batches))
         # One capture for all: what it captures shares its memory.
         self._capture = together.capture if way.captured else None
-        self._together = self._stepper(tokens or together.tokens_per_pass, len(self.batches))
+        self._together = self._stepper(
+            tokens or together.max_tokens_per_microbatch, len(self.batches)
+        )
         self._alone = {
-            name: self._stepper(together.tokens_per_pass, slots=1) for name in self.batches
+            name: self._stepper(together.max_tokens_per_microbatch, slots=1)
+            for name in self.batches
         }
         self._floors: list[BaseAlone] = []
 
@@ -158,7 +161,7 @@ class Step:
             self._train(self._alone[name], {name: batch})
 
     def floor(self) -> None:
-        """The passes of `packed` through the base alone, with a gradient as far down as theirs."""
+        """The micro-batches of `packed` through the base alone, with a gradient as far down as theirs."""
         if not self._floors:
             self._floors = [
                 BaseAlone(
@@ -169,7 +172,7 @@ class Step:
                     capture=self._together.capture,
                     checkpointing=self._checkpointing,
                 )
-                for one in self.passes()
+                for one in self.microbatches()
             ]
         for each in self._floors:
             each.run()
@@ -180,9 +183,9 @@ class Step:
             for _ in range(UNTIL_CAPTURED if self._capture else 1):
                 run()
 
-    def passes(self) -> list[Pass]:
-        """The passes of a packed step; of fewer trials each once memory has run out."""
-        return self._together.passes(self.batches)
+    def microbatches(self) -> list[MicroBatch]:
+        """The micro-batches of a packed step; of fewer trials each once memory has run out."""
+        return self._together.microbatches(self.batches)
 
     def real_tokens(self) -> int:
         """Tokens of all trials, without padding, over all ranks."""
@@ -208,7 +211,7 @@ class Step:
             with self.counted(), live:
                 self.packed()
             return StepBytes(live.peak, live.peak)
-        self._together = self._stepper(self._together.tokens_per_pass, len(self.batches))
+        self._together = self._stepper(self._together.max_tokens_per_microbatch, len(self.batches))
         _free()
         torch.cuda.reset_peak_memory_stats()
         allocated, reserved = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
@@ -247,7 +250,7 @@ class Step:
     def _stepper(self, tokens: int, slots: int) -> Stepper:
         stepper = self._make(slots=slots)
         stepper.capture = self._capture
-        stepper.tokens_per_pass = tokens
+        stepper.max_tokens_per_microbatch = tokens
         return stepper
 
     def _train(self, stepper: Stepper, batches: Mapping[str, TrialBatch]) -> None:
@@ -261,6 +264,6 @@ class Step:
 
 
 def _free() -> None:
-    """Gives memory that nothing needs back to the GPU; captured passes go in cycles."""
+    """Gives memory that nothing needs back to the GPU; captured micro-batches go in cycles."""
     gc.collect()
     torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
 """Tokens per second and memory of a pack: against its trials one by one, and against the floor.
 
 `python benchmarks/pack_throughput.py`, and again with `--ranks 2` for two gloo ranks that share a
-sharded base. On the embedded base and on one of hidden size 512 with random weights. Ratios are
+sharded base. On the built-in base and on one of hidden size 512 with random weights. Ratios are
 medians over turns in which packed, sequential and floor follow each other. A rank has one thread.
 """
 
@@ -25,7 +25,7 @@ from perft.config import AdapterConfig
 from perft.models.load import load_base, make_ready
 from perft.ranks import Ranks
 
-BASES = ("embedded", "hidden 512")
+BASES = ("built-in", "hidden 512")
 COLUMNS = ("trials", "tokens/s", "of floor", "x sequential", "MB beyond base", "of trials alone")
 ROWS, LENGTH = 16, 48
 
@@ -99,7 +99,7 @@ def _bytes(model: PreTrainedModel, adapters: tuple[AdapterConfig, ...], ranks: R
 
 def base_model(name: str, ranks: Ranks) -> PreTrainedModel:
     """One of `BASES`, shared by the ranks."""
-    if name == "embedded":
+    if name == "built-in":
         return load_base(ranks=ranks).model
     model: PreTrainedModel = OlmoeForCausalLM(_wide())
     make_ready(model, ranks.device, ranks=ranks)

@@ -13,7 +13,7 @@ import torch
 from card import described
 from transformers import OlmoeConfig, OlmoeForCausalLM
 
-from perft.models.source import EMBEDDED
+from perft.models.source import BUILTIN
 from perft.tasks import Split, TaskSource, load_task
 
 # The numbers of OLMoE-1B-7B-0924's config.json; the others are the defaults of the family.
@@ -33,7 +33,7 @@ def drawn(config: OlmoeConfig, device: torch.device) -> OlmoeForCausalLM:
 
 
 def write_base(config: OlmoeConfig, folder: Path, device: torch.device) -> None:
-    """Writes it in bf16, with the embedded base's tokenizer, whose tokens are the first ones.
+    """Writes it in bf16, with the built-in base's tokenizer, whose tokens are the first ones.
 
     Args:
         config: its sizes.
@@ -42,11 +42,11 @@ def write_base(config: OlmoeConfig, folder: Path, device: torch.device) -> None:
     """
     drawn(config, device).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(EMBEDDED / name, folder / name)
+        shutil.copy(BUILTIN / name, folder / name)
 
 
 def write_data(folder: Path, train: int, test: int) -> str:
-    """Writes so many of the embedded task's word problems in the LLM-Adapters layout."""
+    """Writes so many of the built-in task's word problems in the LLM-Adapters layout."""
     task = load_task(TaskSource(name="arithmetic"))
     for split, count, path in (
         (task.train, train, "train/math_data.json"),

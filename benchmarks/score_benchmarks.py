@@ -31,7 +31,7 @@ def main(
         int, typer.Option(min=1, help="Rows of each benchmark that are scored one by one.")
     ] = 20,
 ) -> None:
-    """Score a fresh PERFT-R adapter of the embedded base."""
+    """Score a fresh PERFT-R adapter of the built-in base."""
     console = Console()
     base = load_base()
     host = AdapterHost(base.model)

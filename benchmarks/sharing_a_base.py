@@ -27,7 +27,7 @@ from transformers import AutoTokenizer, OlmoeConfig, OlmoeForCausalLM
 
 from perft.models.load import load_base
 from perft.models.sharding import shard
-from perft.models.source import EMBEDDED
+from perft.models.source import BUILTIN
 from perft.ranks import Ranks
 
 RANKS = (1, 2, 4)
@@ -80,7 +80,7 @@ def _write(base: str, layers: int) -> None:
         pad_token_id=0, eos_token_id=1,
     )  # fmt: skip
     OlmoeForCausalLM(config).save_pretrained(base, max_shard_size="200MB")
-    AutoTokenizer.from_pretrained(EMBEDDED).save_pretrained(base)
+    AutoTokenizer.from_pretrained(BUILTIN).save_pretrained(base)
 
 
 def _run(job: Job, ranks: int) -> dict[str, float]:
@@ -100,7 +100,7 @@ def _measure(ranks: Ranks, job: Job) -> None:
             base = load_base(job.base, dtype="bfloat16", ranks=ranks)
         after = _own_bytes()
     size = sum(file.stat().st_size for file in Path(job.base).glob("*.safetensors"))
-    agree = _milliseconds(lambda: ranks.from_first(_order()))
+    agree = _milliseconds(lambda: ranks.broadcast(_order()))
     if ranks.rank == 0:
         found = {
             "peak": (peak() - before) / size,

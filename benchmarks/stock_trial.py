@@ -23,7 +23,7 @@ from perft.config import AdapterConfig, LoraAttentionConfig, LoraQVConfig
 from perft.evaluation.score import judge
 from perft.injection import AdapterHost
 from perft.tasks import Split, TaskSource, load_task
-from perft.training.data import TaskRows
+from perft.training.data import TokenizedTask
 from perft.training.pack import RUNG_EXAMPLES
 from perft.training.schedule import example_indices
 from perft.trial import TrialConfig
@@ -49,7 +49,7 @@ class StockTrial:
         self.model = with_adapter(model.to(self.device), self.config.adapter)
         self.tokenizer = AutoTokenizer.from_pretrained(job["base"])
         self.task = load_task(TaskSource(**job["source"]))
-        self.data = TaskRows(self.task, self.tokenizer, model.config.max_position_embeddings)
+        self.data = TokenizedTask(self.task, self.tokenizer, model.config.max_position_embeddings)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         training = self.config.training
         self.optimizer = torch.optim.AdamW(

@@ -16,11 +16,11 @@ Dtype = Literal["auto", "float32", "bfloat16", "float64"]
 
 BaseOption = Annotated[
     str | None,
-    typer.Option(help="Base: a hub id or a local directory.", show_default="embedded"),
+    typer.Option(help="Base: a hub id or a local directory.", show_default="built-in"),
 ]
 DataOption = Annotated[
     str | None,
-    typer.Option(help="Directory in the LLM-Adapters layout, or hub.", show_default="embedded"),
+    typer.Option(help="Directory in the LLM-Adapters layout, or hub.", show_default="built-in"),
 ]
 DtypeOption = Annotated[Dtype, typer.Option(help="Dtype of the base.")]
 ExpertsOption = Annotated[
@@ -56,7 +56,7 @@ RungAccuracyOption = Annotated[
     typer.Option(
         "--rung-accuracy/--no-rung-accuracy",
         help="Generate answers at every rung, not only at full length.",
-        show_default="only on the embedded base",
+        show_default="only on the built-in base",
     ),
 ]
 ValidationSizeOption = Annotated[

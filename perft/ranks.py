@@ -34,11 +34,11 @@ class Ranks:
             return cls(dist.get_rank(), dist.get_world_size(), device)
         return cls(device=device)
 
-    def share(self, count: int) -> slice:
+    def local_slice(self, count: int) -> slice:
         """This rank's part of `count` things: adjacent, and of equal size where possible."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_(self, tensors: Sequence[Tensor]) -> None:
         """Sums each tensor over the ranks, in place, with one collective per dtype."""
         if self.size == 1:
             return
@@ -51,7 +51,7 @@ class Ranks:
             ):
                 tensor.copy_(part.view_as(tensor))
 
-    def most(self, count: int) -> int:
+    def max(self, count: int) -> int:
         """The largest `count` of all ranks."""
         if self.size == 1:
             return count
@@ -59,7 +59,7 @@ class Ranks:
         dist.all_reduce(largest, dist.ReduceOp.MAX)
         return int(largest)
 
-    def from_first(self, item: Item) -> Item:
+    def broadcast(self, item: Item) -> Item:
         """What rank 0 passed, on every rank."""
         if self.size == 1:
             return item
@@ -79,7 +79,7 @@ class Ranks:
                 found = action()
             except StorageError as error:
                 found = error
-        found = self.from_first(found)
+        found = self.broadcast(found)
         if isinstance(found, StorageError):
             raise found
         return found  # type: ignore[return-value]  # rank 0 has done the action

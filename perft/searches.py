@@ -51,7 +51,7 @@ def fresh_name(root: Storage, space: str) -> str:
 
 def remember_search(name: str, storage: str) -> None:
     """Notes that a search lies in a storage; passwords and keys are left out."""
-    if storage == Storage(default_storage()).place:
+    if storage == Storage(default_storage()).uri:
         return
     place = masked(storage)
     note(_folder() / name / hashlib.sha256(place.encode()).hexdigest()[:16], place)
@@ -79,7 +79,7 @@ def storage_of(name: str, storage: str | None = None) -> Storage:
     root, noted = Storage(default_storage()), _noted(name)
     found = [place for place in (root, *map(_opened, noted)) if place and _holds(place, name)]
     if len(found) > 1:
-        places = " and in ".join(place.place for place in found)
+        places = " and in ".join(place.uri for place in found)
         raise SearchError(f"there is a search {name!r} in {places}; say which: --storage")
     if found:
         return found[0]
@@ -97,7 +97,7 @@ def naming(option: str, name: str, storage: str) -> tuple[str, ...]:
         storage: the place that holds it; named only where the name alone does not say it.
     """
     places = [Storage(default_storage()), *map(_opened, _noted(name))]
-    holding = [place.place for place in places if place and _holds(place, name)]
+    holding = [place.uri for place in places if place and _holds(place, name)]
     return (option, name) if holding == [storage] else (option, name, "--storage", masked(storage))
 
 

@@ -20,28 +20,28 @@ from perft.trial import TrialConfig
 _VARIANTS = ("perft-r", "perft-e", "perft-d", "perft-s", "lora-qv", "lora-router")
 
 
-def training(embedded: bool) -> TrainingConfig:
+def training(builtin: bool) -> TrainingConfig:
     """How a trial is trained, but for its learning rate."""
-    if embedded:
+    if builtin:
         return TrainingConfig(lr=5e-3, max_steps=200, warmup_steps=20, max_length=128)
     return TrainingConfig(lr=2e-4, max_steps=600, warmup_steps=60, max_length=256)
 
 
-def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
-    """Draws one trial; small ranks and high rates on the embedded base, the paper's otherwise."""
-    lr = suggest_lr(trial, embedded)
-    return TrialConfig(_adapter(trial, embedded), dataclasses.replace(training(embedded), lr=lr))
+def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
+    """Draws one trial; small ranks and high rates on the built-in base, the paper's otherwise."""
+    lr = suggest_lr(trial, builtin)
+    return TrialConfig(_adapter(trial, builtin), dataclasses.replace(training(builtin), lr=lr))
 
 
-def suggest_lr(trial: optuna.Trial, embedded: bool) -> float:
+def suggest_lr(trial: optuna.Trial, builtin: bool) -> float:
     """Draws a learning rate."""
-    lowest, highest = (1e-3, 3e-2) if embedded else (1e-5, 2e-3)
+    lowest, highest = (1e-3, 3e-2) if builtin else (1e-5, 2e-3)
     return trial.suggest_float("lr", lowest, highest, log=True)
 
 
-def _adapter(trial: optuna.Trial, embedded: bool) -> AdapterConfig:
+def _adapter(trial: optuna.Trial, builtin: bool) -> AdapterConfig:
     variant = trial.suggest_categorical("variant", _VARIANTS)
-    rank = trial.suggest_categorical("rank", (2, 4, 8, 16) if embedded else (4, 8, 16, 32))
+    rank = trial.suggest_categorical("rank", (2, 4, 8, 16) if builtin else (4, 8, 16, 32))
     match variant:
         case "perft-r":
             # One categorical for both, so that top-k never exceeds the number of experts.

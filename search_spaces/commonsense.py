@@ -1,6 +1,6 @@
 """Commonsense questions: the adapters and rates of `arithmetic`, and a longer training.
 
-To ask the base for what it knows takes the embedded base more steps than to copy numbers into an
+To ask the base for what it knows takes the built-in base more steps than to copy numbers into an
 equation.
 """
 
@@ -14,17 +14,17 @@ from perft.trial import TrialConfig
 from search_spaces import arithmetic
 
 
-def training(embedded: bool) -> TrainingConfig:
+def training(builtin: bool) -> TrainingConfig:
     """How a trial is trained, but for its learning rate."""
-    if embedded:
-        return dataclasses.replace(arithmetic.training(embedded), max_steps=300, warmup_steps=30)
-    return arithmetic.training(embedded)
+    if builtin:
+        return dataclasses.replace(arithmetic.training(builtin), max_steps=300, warmup_steps=30)
+    return arithmetic.training(builtin)
 
 
-def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
     """Draws one trial, as `arithmetic` does."""
-    drawn = arithmetic.suggest(trial, embedded)
-    return TrialConfig(drawn.adapter, dataclasses.replace(training(embedded), lr=drawn.training.lr))
+    drawn = arithmetic.suggest(trial, builtin)
+    return TrialConfig(drawn.adapter, dataclasses.replace(training(builtin), lr=drawn.training.lr))
 
 
 SPACE = SearchSpace(task="commonsense", training=training, suggest=suggest)

@@ -14,17 +14,17 @@ from perft.trial import TrialConfig
 from search_spaces.arithmetic import suggest_lr, training
 
 
-def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
-    """Draws one trial; small ranks and high rates on the embedded base, the paper's otherwise."""
-    lr = suggest_lr(trial, embedded)
-    return TrialConfig(_adapter(trial, embedded), dataclasses.replace(training(embedded), lr=lr))
+def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
+    """Draws one trial; small ranks and high rates on the built-in base, the paper's otherwise."""
+    lr = suggest_lr(trial, builtin)
+    return TrialConfig(_adapter(trial, builtin), dataclasses.replace(training(builtin), lr=lr))
 
 
-def _adapter(trial: optuna.Trial, embedded: bool) -> AdapterConfig:
+def _adapter(trial: optuna.Trial, builtin: bool) -> AdapterConfig:
     variant = trial.suggest_categorical("variant", VARIANTS)
     flat: dict[str, Any] = {
         "variant": variant,
-        "rank": trial.suggest_categorical("rank", (2, 4, 8, 16) if embedded else (4, 8, 16, 32)),
+        "rank": trial.suggest_categorical("rank", (2, 4, 8, 16) if builtin else (4, 8, 16, 32)),
         "layers": trial.suggest_categorical("layers", ("all", "every:2", "last:1")),
         "base_balance": trial.suggest_float("base_balance", 0.0, 0.02),
     }

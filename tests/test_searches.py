@@ -51,13 +51,13 @@ def test_a_name_is_made_of_that_of_the_space(space: str, tmp_path: Path) -> None
 def test_the_default_storage_is_looked_into_without_a_record(home: Path) -> None:
     put(home / "searches")
     assert not (home / "index").exists()
-    assert find_search("first").place == str(home / "searches" / "first")
+    assert find_search("first").uri == str(home / "searches" / "first")
     assert naming("--name", "first", str(home / "searches")) == ("--name", "first")
 
 
 def test_another_storage_is_known_by_the_searches_that_began_there(tmp_path: Path) -> None:
     place = put(tmp_path / "my searches")
-    assert find_search("first").place == str(place / "first")
+    assert find_search("first").uri == str(place / "first")
     assert naming("--resume", "first", str(place)) == ("--resume", "first")
     with pytest.raises(SearchError, match=r"unknown search 'frist'; did you mean 'first'\?"):
         find_search("frist")
@@ -67,7 +67,7 @@ def test_a_name_in_two_storages_wants_the_storage(home: Path, tmp_path: Path) ->
     here, there = put(home / "searches"), put(tmp_path / "there")
     with pytest.raises(SearchError, match=f"in {here} and in {there}; say which: --storage"):
         find_search("first")
-    assert find_search("first", str(there)).place == str(there / "first")
+    assert find_search("first", str(there)).uri == str(there / "first")
     options = shlex.join(naming("--name", "first", str(there)))
     assert options == f"--name first --storage {there}"
 
@@ -77,10 +77,10 @@ def test_a_storage_that_has_gone_is_named(tmp_path: Path) -> None:
     place.rename(tmp_path / "moved")
     with pytest.raises(SearchError, match=f"was started in {place}, which does not hold it now"):
         find_search("first")
-    assert find_search("first", str(tmp_path / "moved")).place.endswith("moved/first")
+    assert find_search("first", str(tmp_path / "moved")).uri.endswith("moved/first")
     # Of two, the one that still holds it.
     other = put(tmp_path / "other")
-    assert find_search("first").place == str(other / "first")
+    assert find_search("first").uri == str(other / "first")
 
 
 def test_a_key_is_kept_nowhere(home: Path) -> None:

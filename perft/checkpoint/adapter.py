@@ -40,7 +40,7 @@ def adapter_files(
     Args:
         config: the adapter's configuration.
         tensors: its tensors, as `AdapterHost.tensors` gives them.
-        base: hub id of the base, or "embedded"; of a directory only the name is kept.
+        base: hub id of the base, or "built-in"; of a directory only the name is kept.
         fingerprint: the base's, so that another base is noticed.
         trained_on: the task, as `perft.tasks.to_record` gives it, to be scored on the same data.
     """

@@ -2,7 +2,7 @@
 
 Of a module with one weight, the keys are `<path>.lora_A.weight` and `<path>.lora_B.weight`. Fused
 experts have several: `peft` wraps the module once for each, the first one innermost, so that of n
-weights, weight i lies n - 1 - i `base_layer`s deep. Its pairs are flat: of E base experts, rank R,
+weights, weight i lies n - 1 - i `base_layer`s needs_attention_grad. Its pairs are flat: of E base experts, rank R,
 I inputs and O outputs, `lora_A` is (E R, I), expert after expert, and `lora_B` is (O, R E), rank
 after rank.
 """

@@ -81,7 +81,7 @@ def main(
     source = _trusted(_source(settings, adapter, task, data), trust_code=trust_code)
     folders = {ADAPTER: adapter} | ({AGAINST: against} if against else {})
     named = base_model or _base(settings, adapter)
-    base = None if named == "embedded" else named
+    base = None if named in ("built-in", "built-in") else named  # "built-in": of earlier versions
     check_base(base)
     require_experts(experts, training=False)
     loaded = load_task(source)
@@ -169,10 +169,10 @@ def _scored(task: Task, scoring: Scoring) -> tuple[Split, ...]:
     return splits
 
 
-def _warn(folders: dict[str, Path], print_of_base: str, named: str) -> None:
+def _warn(folders: dict[str, Path], base_fingerprint: str, named: str) -> None:
     for folder in folders.values():
-        trained_on = read_settings(folder)["perft"].get("base_fingerprint", print_of_base)
-        if trained_on != print_of_base:
+        trained_on = read_settings(folder)["perft"].get("base_fingerprint", base_fingerprint)
+        if trained_on != base_fingerprint:
             typer.echo(f"note: {named} is not the very base {folder} was trained on", err=True)
 
 

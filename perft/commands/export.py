@@ -15,11 +15,11 @@ from perft.searches import find_search
 from perft.selection import (
     ActivatedLimit,
     describe,
+    format_score,
     pick,
     read_results,
     read_scores,
     remarks,
-    stated,
     wilson,
 )
 from perft.storage import Storage
@@ -73,7 +73,7 @@ def main(
 
 
 def _result(report: Report) -> str:
-    return f"accuracy {stated(report)}" if report.scored else stated(report)
+    return f"accuracy {format_score(report)}" if report.scored else format_score(report)
 
 
 def scores_of(search: Storage, trial: TrialResult) -> list[Score]:

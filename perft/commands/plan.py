@@ -18,16 +18,16 @@ from perft.config import Variant
 from perft.errors import BaseModelError, ConfigError
 from perft.options import BaseOption, CheckpointingOption, WorkersOption
 from perft.screen import print_table, screen
-from perft.search.corners import Corner, extreme_adapters
+from perft.search.size_extremes import SizeExtreme, extreme_adapters
 from perft.search.space import find_space
 from perft.selection.table import describe_adapter
 
 if TYPE_CHECKING:
-    from perft.search.fit import SpaceOnBase
-    from perft.training.memory import Load, PackMemory
+    from perft.search.capacity import SpaceOnBase
+    from perft.training.memory import PackMemory, StepWorkload
 
 GIGABYTE = 10**9
-PARTS = ("base", "adapters", "gradients", "optimizer", "activations", "working")
+PARTS = ("base", "adapters", "gradients", "optimizer", "activations", "transient")
 """Of what `PackMemory` counts."""
 
 
@@ -58,14 +58,16 @@ def main(
         if device_memory is None and name in given(context):
             raise ConfigError(f"{option_of(name)} goes with --device-memory; leave it out")
     found = find_space(space)
-    configs = extreme_adapters(found, embedded=base_model is None)
+    configs = extreme_adapters(found, builtin=base_model is None)
     # Imported late: a mistake in the options shows at once, not after torch has loaded.
-    from perft.search.fit import count, step_load  # noqa: PLC0415
+    from perft.search.capacity import count, step_workload  # noqa: PLC0415
 
     plan = count(configs, base_model)
     memory = None
     if device_memory is not None:
-        load = step_load(found, base_model, workers=workers_per_group, checkpointing=checkpointing)
+        load = step_workload(
+            found, base_model, workers=workers_per_group, checkpointing=checkpointing
+        )
         memory = _memory(plan, load, int(device_memory * GIGABYTE))
     if as_json:
         answer = {"space": space, "base": base_model, **_to_json(plan)}
@@ -73,12 +75,12 @@ def main(
         return
     console = screen()
     console.print(
-        f"{base_model or 'embedded base'}: {plan.parameters:,} parameters, one token uses "
+        f"{base_model or 'built-in base'}: {plan.parameters:,} parameters, one token uses "
         f"{plan.activated:,}",
         highlight=False,
         soft_wrap=True,
     )
-    print_table(console, _table(plan.corners))
+    print_table(console, _table(plan.size_extremes))
     if memory is not None:
         if memory.unknown:
             console.print(memory.unknown, soft_wrap=True)
@@ -123,8 +125,8 @@ class _Memory:
         return {"memory": costs, "device_memory": self.device, "memory_unknown": self.unknown}
 
 
-def _memory(counted: "SpaceOnBase", load: "Load", device: int) -> _Memory:
-    from perft.search.fit import largest_costs  # noqa: PLC0415
+def _memory(counted: "SpaceOnBase", load: "StepWorkload", device: int) -> _Memory:
+    from perft.search.capacity import largest_costs  # noqa: PLC0415
 
     try:
         return _Memory(device, largest_costs(counted, load))
@@ -132,9 +134,9 @@ def _memory(counted: "SpaceOnBase", load: "Load", device: int) -> _Memory:
         return _Memory(device, {}, str(error))
 
 
-def _table(found: Mapping[Variant, tuple[Corner, Corner]]) -> Table:
+def _table(found: Mapping[Variant, tuple[SizeExtreme, SizeExtreme]]) -> Table:
     table = Table(
-        title="Corner cases: parameters, in percent of the base's activated ones",
+        title="SizeExtreme cases: parameters, in percent of the base's activated ones",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
@@ -165,7 +167,7 @@ def _bytes(count: int) -> str:
 
 
 def _to_json(plan: "SpaceOnBase") -> dict[str, Any]:
-    def entry(corner: Corner) -> dict[str, Any]:
+    def entry(corner: SizeExtreme) -> dict[str, Any]:
         config, size = corner
         return {
             "config": config.to_flat(),
@@ -180,9 +182,9 @@ def _to_json(plan: "SpaceOnBase") -> dict[str, Any]:
     return {
         "base_parameters": plan.parameters,
         "base_activated": plan.activated,
-        "corners": {
+        "size_extremes": {
             variant: {"smallest": entry(smallest), "largest": entry(largest)}
-            for variant, (smallest, largest) in plan.corners.items()
+            for variant, (smallest, largest) in plan.size_extremes.items()
         },
         "refused": plan.refused,
     }

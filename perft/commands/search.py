@@ -30,7 +30,7 @@ from perft.screen import print_table, screen
 from perft.search.stages import Stages
 
 if TYPE_CHECKING:
-    from perft.search.prepare import Prepared
+    from perft.search.prepare import SearchPlan
     from perft.search.run import Finished
 
 MAY_CHANGE = ("resume", "space", "storage", "num_trials", "gpus_per_worker", "trust_code")
@@ -122,18 +122,18 @@ def main(
 
     Worker groups hold the frozen base and train many trials' adapters on it at once; Optuna
     proposes trials, ASHA stops the weak ones early, MLflow records all of them. Without
-    --base-model and --data everything runs on the embedded tiny base and task.
+    --base-model and --data everything runs on the built-in tiny base and task.
     """
     slots_wanted, gpus_wanted = _number_of(slots), _gpus_of(gpus_per_worker)
     console = screen()
     stages = Stages(console)
     stages.say("loading the libraries")
     # Imported late: help and a mistake in the options show at once.
-    from perft.search.prepare import Wish, prepare  # noqa: PLC0415
+    from perft.search.prepare import SearchRequest, prepare  # noqa: PLC0415
     from perft.search.resume import prepare_resume  # noqa: PLC0415
 
     if resume is not None:
-        prepared = prepare_resume(
+        plan = prepare_resume(
             resume,
             storage,
             space=space,
@@ -147,7 +147,7 @@ def main(
     elif trust_code:
         raise ConfigError("--trust-code goes with --resume; a file that --space names is run")
     elif space is not None:
-        wish = Wish(
+        request = SearchRequest(
             space=space,
             name=name,
             num_trials=num_trials,
@@ -167,25 +167,25 @@ def main(
             compile=compile,
             rung_accuracy=rung_accuracy,
         )
-        prepared = prepare(wish, stages.during)
+        plan = prepare(request, stages.during)
     else:
         raise ConfigError("name a search space with --space, or a search to go on with --resume")
-    finished = _run(prepared, stages, trust_code=trust_code)
-    show(prepared, finished, console)
+    finished = _run(plan, stages, trust_code=trust_code)
+    show(plan, finished, console)
     # At its end Python looks through all objects for what it may free; here, for two seconds.
     gc.freeze()
 
 
-def _run(prepared: "Prepared", stages: Stages, *, trust_code: bool) -> "Finished":
+def _run(plan: "SearchPlan", stages: Stages, *, trust_code: bool) -> "Finished":
     from perft.search.run import run_search  # noqa: PLC0415 - as above
     from perft.searches import resume_command  # noqa: PLC0415
 
-    name, root = prepared.settings.name, prepared.root
-    stages.say(f"search {name} in {prepared.search.shown}")
+    name, root = plan.settings.name, plan.root
+    stages.say(f"search {name} in {plan.search.shown}")
     trust = ["--trust-code"] if trust_code else []
     go_on = arguments("search", "--resume", name, "--storage", root, *trust)
     try:
-        return run_search(prepared, stages, go_on)
+        return run_search(plan, stages, go_on)
     except PerftError:
         raise
     except Exception as error:
@@ -214,7 +214,7 @@ def _gpus_of(text: str) -> float | None:
     raise typer.BadParameter(message, param_hint="'--gpus-per-worker'")
 
 
-def show(prepared: "Prepared", finished: "Finished", console: Console) -> None:
+def show(plan: "SearchPlan", finished: "Finished", console: Console) -> None:
     """Prints the front and where to look next.
 
     Raises:
@@ -222,15 +222,15 @@ def show(prepared: "Prepared", finished: "Finished", console: Console) -> None:
     """
     from perft.searches import naming  # noqa: PLC0415
     from perft.selection import (  # noqa: PLC0415 - as above
+        format_share,
         front_table,
         pareto_front,
         remarks,
-        stated_share,
         why_no_front,
     )
     from perft.tracking import where_to_look  # noqa: PLC0415
 
-    name = prepared.settings.name
+    name = plan.settings.name
     results = finished.results
     if not pareto_front(results):
         raise SearchError(why_no_front(results))
@@ -244,13 +244,13 @@ def show(prepared: "Prepared", finished: "Finished", console: Console) -> None:
         for split, (correct, scored) in scores.items():
             console.print(
                 f"trial {number} on test split {split}: {correct}/{scored}, "
-                f"{stated_share(correct, scored)}",
+                f"{format_share(correct, scored)}",
                 soft_wrap=True,
             )
-    named = naming("--name", name, prepared.root)
+    named = naming("--name", name, plan.root)
     console.print(
         f"\nlook:    {masked(where_to_look(finished.tracking_uri))}\n"
-        f"plot:    {prepared.search.shown}/pareto.html\n"
+        f"plot:    {plan.search.shown}/pareto.html\n"
         f"front:   {command_line('pareto', *named)}\n"
         f"export:  {command_line('export', *named, '--out', 'adapter')}",
         highlight=False,

@@ -27,7 +27,7 @@ from perft.options import (
 from perft.screen import screen
 from perft.search.base import require_base, require_experts
 from perft.search.space import SearchSpace, find_space, has_rung_accuracy, of_length
-from perft.selection import stated, stated_share
+from perft.selection import format_score, format_share
 from perft.storage import Storage
 from perft.tasks import Task, TaskSource, load_task, root_of
 from perft.trial import Report, TrialConfig
@@ -123,7 +123,7 @@ def main(
         typer.Option(
             min=1,
             max=MOST_SLOTS,
-            help="Trials a pass has room for: the search's, to repeat its numbers.",
+            help="Trials a micro-batch has room for: the search's, to repeat its numbers.",
         ),
     ] = 1,
     rung_accuracy: RungAccuracyOption = None,
@@ -142,7 +142,7 @@ def main(
         "normalize_top_k": normalize_top_k, "balance": balance, "base_balance": base_balance,
         "layers": layers,
     }  # fmt: skip
-    config = _config(found, settings, lr=lr, embedded=base_model is None)
+    config = _config(found, settings, lr=lr, builtin=base_model is None)
     training = of_length(config.training, seed, max_steps)
     source = found.source(data, validation_size, seed)
     check_base(base_model)
@@ -164,7 +164,7 @@ def main(
 
 
 def _config(
-    space: SearchSpace, settings: dict[str, Any], *, lr: float | None, embedded: bool
+    space: SearchSpace, settings: dict[str, Any], *, lr: float | None, builtin: bool
 ) -> TrialConfig:
     known = fields_of(settings["variant"]) | {"variant"}
     given = {name: value for name, value in settings.items() if value is not None}
@@ -178,7 +178,7 @@ def _config(
                 f'form "{found}" has no {name}, found {option_of(name)} {given[name]}; leave it '
                 f"out, or add --form {form}"
             )
-    training = space.trained(embedded)
+    training = space.trained(builtin)
     if lr is not None:
         training = dataclasses.replace(training, lr=lr)
     return TrialConfig(adapter_from_flat(given), training)
@@ -224,13 +224,13 @@ def _train(
             progress.console.print(_line(report), highlight=False, soft_wrap=True)
     scores = pack.count_tests(pack.predict_tests([NAME]))
     for split, (correct, scored) in scores[NAME].items():
-        console.print(f"test {split}: {correct}/{scored}, {stated_share(correct, scored)}")
+        console.print(f"test {split}: {correct}/{scored}, {format_share(correct, scored)}")
     return pack.adapter(NAME, source)
 
 
 def _line(report: Report) -> str:
     accuracy = (
-        f"accuracy {stated(report)} on {report.scored} validation examples, "
+        f"accuracy {format_score(report)} on {report.scored} validation examples, "
         if report.scored
         else ""
     )

@@ -27,16 +27,16 @@ class Opening:
 
     Attributes:
         ids: the prompt's token ids, and those of its answer that are known.
-        room: new tokens that may follow, at least one.
+        max_new_tokens: new tokens that may follow, at least one.
     """
 
     ids: Ids
-    room: int
+    max_new_tokens: int
 
     @property
     def length(self) -> int:
         """Tokens of the row when it has no room left."""
-        return len(self.ids) + self.room
+        return len(self.ids) + self.max_new_tokens
 
 
 Openings = Mapping[Any, Sequence[Opening]]

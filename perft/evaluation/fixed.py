@@ -33,7 +33,7 @@ from perft.evaluation.decoding import (
     rows_at_once,
 )
 from perft.evaluation.loss import TOKENS_PER_FORWARD
-from perft.injection import AdapterHost, RowLayout, rows_of
+from perft.injection import AdapterHost, BatchLayout, rows_of
 from perft.models.capture import Capture, Step
 from perft.models.kv_cache import FixedCache
 
@@ -113,7 +113,7 @@ class _Step:
     """
 
     host: AdapterHost
-    layout: RowLayout
+    layout: BatchLayout
     cache: Cache
     state: _State
     column_L: Tensor
@@ -171,7 +171,7 @@ class Fixed:
         self.batches = batches_by_adapter(openings, parts)
         self._state = _State.of([None] * rows, self._eos, host.model.device)
         self._column_L = torch.arange(columns, device=host.model.device)
-        room = max(row.room for rows in openings.values() for row in rows)
+        room = max(row.max_new_tokens for rows in openings.values() for row in rows)
         self._new_RN = self._state.ids_B.new_full((rows + 1, room), self._eos)
         self._written_1 = self._state.ids_B.new_zeros(1)
         self._steps: dict[tuple[int, int], Step] = {}

@@ -90,14 +90,14 @@ def _write(decoder: Decoder, openings: Openings, eos: int, ranks: Ranks) -> list
     if not any(openings.values()):
         # A rank without rows still takes part in the collectives of a sharded base.
         openings = {None: [Opening(np.array([eos], dtype=np.int32), 1)]}
-    left = ranks.most(max(row.room for rows in openings.values() for row in rows))
+    left = ranks.max(max(row.max_new_tokens for rows in openings.values() for row in rows))
     decoder.start(openings, left)
     while left:
         steps = min(left, decoder.steps_between_checks)
         decoder.advance(steps)
         left -= steps
         ended = decoder.ended() if left else []
-        if not ranks.most(ended.count(False)):
+        if not ranks.max(ended.count(False)):
             break
         decoder.drop(ended)
     return [_until(ids, eos) for ids in decoder.written()]

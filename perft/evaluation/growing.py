@@ -68,7 +68,7 @@ class Growing:
         self._names = list(openings)
         self._name_of = [name for name, each in openings.items() for _ in each]
         self._row_B = torch.arange(len(rows), device=device)
-        self._room_B = torch.tensor([row.room for row in rows], device=device)
+        self._room_B = torch.tensor([row.max_new_tokens for row in rows], device=device)
         self._done_B = torch.zeros(len(rows), dtype=torch.bool, device=device)
         self._new_RN = torch.full((len(rows), new_tokens), self._eos, device=device)
         self._written, self._cache = 0, None
@@ -128,7 +128,7 @@ def _batches(openings: Openings, at_once: int, ranks: Ranks) -> list[Batch]:
     rows = [(name, i) for name, each in openings.items() for i in range(len(each))]
     lengths = [row.length for each in openings.values() for row in each]
     batches: list[Batch] = []
-    for chunk in split_by_length(lengths, ranks.most(-(-len(rows) // at_once))):
+    for chunk in split_by_length(lengths, ranks.max(-(-len(rows) // at_once))):
         batch: dict[Any, list[int]] = {name: [] for name in openings}
         for k in chunk:
             name, i = rows[k]

@@ -15,11 +15,11 @@ import torch
 
 from perft.evaluation.loss import chunks_by_length
 from perft.evaluation.score import Prediction, judge
-from perft.forward import AdapterRows, row_losses
+from perft.forward import AdapterBatch, row_losses
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
-from perft.tasks.tokenize import TokenRows
+from perft.tasks.tokenize import TokenizedSplit
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def choose(
     names: Sequence[str],
     split: Split,
     *,
-    rows: TokenRows,
+    rows: TokenizedSplit,
     normalized: bool,
     pad: int,
     ranks: Ranks,
@@ -46,13 +46,13 @@ def choose(
     """
     total = {name: torch.zeros(len(rows), dtype=torch.float64, device="cpu") for name in names}
     for chunk in chunks_by_length(rows.lengths.tolist(), len(names), ranks):
-        mine = chunk[ranks.share(len(chunk))]
-        part = AdapterRows([rows.row(i) for i in mine])
+        mine = chunk[ranks.local_slice(len(chunk))]
+        part = AdapterBatch([rows.row(i) for i in mine])
         for name, losses in row_losses(host, pad, dict.fromkeys(names, part)).items():
             total[name][mine] = losses.cpu()
     on_device = {name: losses.to(ranks.device) for name, losses in total.items()}
-    ranks.add_up(list(on_device.values()))
-    indices = range(len(split.examples))[ranks.share(len(split.examples))]
+    ranks.all_reduce_(list(on_device.values()))
+    indices = range(len(split.examples))[ranks.local_slice(len(split.examples))]
     starts = [0, *accumulate(len(example.choices) for example in split.examples)]
     found = {}
     for name, losses in on_device.items():

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from perft.forward import AdapterRows, BatchShape, Row, pack_choices, target_count
+from perft.forward import AdapterBatch, BatchShape, TokenizedExample, pack_choices, target_count
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 
@@ -54,18 +54,18 @@ class Validated:
 
     Attributes:
         loss: mean cross-entropy, nats per predicted token, over the rows of all ranks.
-        begun: by row, of those that this rank had: the tokens that the adapter writes after the
+        known_prefix: by row, of those that this rank had: the tokens that the adapter writes after the
             prompt, up to and with the first that is not the row's; more may follow.
     """
 
     loss: dict[str, float]
-    begun: dict[str, dict[int, list[int]]]
+    known_prefix: dict[str, dict[int, list[int]]]
 
 
 def validate(
     host: AdapterHost,
     names: Sequence[str],
-    rows: Sequence[Row],
+    rows: Sequence[TokenizedExample],
     pad: int,
     ranks: Ranks,
     *,
@@ -83,18 +83,20 @@ def validate(
             of them, with the rows as they are.
     """
     totals = {name: torch.zeros((), dtype=torch.float64, device="cpu") for name in names}
-    begun: dict[str, dict[int, list[int]]] = {name: {} for name in names}
+    known_prefix: dict[str, dict[int, list[int]]] = {name: {} for name in names}
     for some, shape, chunk in _passes(names, [len(ids) for ids, _ in rows], ranks, together):
-        mine = chunk[ranks.share(len(chunk))]
-        parts = dict.fromkeys(some, AdapterRows([rows[i] for i in mine]))
+        mine = chunk[ranks.local_slice(len(chunk))]
+        parts = dict.fromkeys(some, AdapterBatch([rows[i] for i in mine]))
         for name, (loss, choices) in pack_choices(host, pad, parts, shape).items():
             totals[name] += loss.double().cpu()
             for i, tokens in zip(mine, choices, strict=True):
-                begun[name][i] = _begun(tokens.numpy(), rows[i])
+                known_prefix[name][i] = _known_prefix(tokens.numpy(), rows[i])
     on_device = {name: total.to(ranks.device) for name, total in totals.items()}
-    ranks.add_up(list(on_device.values()))
+    ranks.all_reduce_(list(on_device.values()))
     targets = sum(target_count(row) for row in rows)
-    return Validated({name: float(total) / targets for name, total in on_device.items()}, begun)
+    return Validated(
+        {name: float(total) / targets for name, total in on_device.items()}, known_prefix
+    )
 
 
 def _passes(
@@ -114,7 +116,7 @@ def _passes(
             yield some, shape, chunk
 
 
-def _begun(choices: npt.NDArray[np.int64], row: Row) -> list[int]:
+def _known_prefix(choices: npt.NDArray[np.int64], row: TokenizedExample) -> list[int]:
     ids, _ = row
     differs = np.flatnonzero(choices != ids[len(ids) - len(choices) :])
     known: list[int] = choices[: differs[0] + 1 if len(differs) else None].tolist()

@@ -14,7 +14,7 @@ from perft.evaluation.generate import Name, generate
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
-from perft.tasks.tokenize import TokenRows, longest_choice, tokenize_prompts
+from perft.tasks.tokenize import TokenizedSplit, longest_choice, tokenize_prompts
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Prediction:
     correct: bool
 
 
-def prompt_rows(split: Split, tokenizer: PreTrainedTokenizerBase, positions: int) -> TokenRows:
+def prompt_rows(split: Split, tokenizer: PreTrainedTokenizerBase, positions: int) -> TokenizedSplit:
     """The split's prompts as token rows that leave room for the answer.
 
     Args:
@@ -57,10 +57,10 @@ def predict(
     names: Sequence[Name],
     split: Split,
     *,
-    prompts: TokenRows,
+    prompts: TokenizedSplit,
     tokenizer: PreTrainedTokenizerBase,
     ranks: Ranks,
-    begun: Mapping[Name, Mapping[int, Sequence[int]]] | None = None,
+    known_prefix: Mapping[Name, Mapping[int, Sequence[int]]] | None = None,
 ) -> dict[Name, list[Prediction]]:
     """Predictions of this rank's share of the split, for each adapter, by example index.
 
@@ -71,16 +71,18 @@ def predict(
         prompts: the split's, from `prompt_rows`.
         tokenizer: the base's.
         ranks: the examples are shared among them.
-        begun: by adapter and example, tokens that are known to come first after the prompt, as
+        known_prefix: by adapter and example, tokens that are known to come first after the prompt, as
             `validate` finds them: only these examples of this rank are scored, and only what
             follows is generated. None scores all, from their prompts on.
     """
-    if begun is None:
-        mine = range(len(prompts))[ranks.share(len(prompts))]
-        begun = {name: dict.fromkeys(mine, ()) for name in names}
+    if known_prefix is None:
+        mine = range(len(prompts))[ranks.local_slice(len(prompts))]
+        known_prefix = {name: dict.fromkeys(mine, ()) for name in names}
     eos, limit = tokenizer.eos_token_id, new_tokens(split, tokenizer)
     assert isinstance(eos, int), "tokenisation has refused a base without one"
-    answers = {name: {i: list(known[:limit]) for i, known in begun[name].items()} for name in names}
+    answers = {
+        name: {i: list(known[:limit]) for i, known in known_prefix[name].items()} for name in names
+    }
     waiting = {
         name: [i for i, ids in known.items() if len(ids) < limit and ids[-1:] != [eos]]
         for name, known in answers.items()
@@ -118,7 +120,7 @@ def count_correct(
     counts = torch.tensor(
         [sum(p.correct for p in rows) for rows in predictions.values()], device=ranks.device
     )
-    ranks.add_up([counts])
+    ranks.all_reduce_([counts])
     return dict(zip(predictions, counts.tolist(), strict=True))
 
 

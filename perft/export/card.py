@@ -19,7 +19,7 @@ from perft.trial import TrialResult
 
 # What the front matter may name as a base: the Hugging Face hub refuses a local path there.
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
-EMBEDDED = "the tiny OLMoE base embedded in perft"
+BUILTIN = "the built-in tiny OLMoE base of perft"
 
 
 _HOW_SCORED = """\
@@ -45,7 +45,7 @@ def model_card(picked: TrialResult, settings: Mapping[str, Any], scores: Sequenc
 
 # {text(_name(picked, settings))}
 
-A {variant} adapter for {code(base) if base else EMBEDDED}, trial {picked.number} of the perft
+A {variant} adapter for {code(base) if base else BUILTIN}, trial {picked.number} of the perft
 search {code(settings["name"])}. It holds the adapter alone: the base stays as it is.
 
 ## Scores
@@ -165,7 +165,7 @@ def _provenance(picked: TrialResult, settings: Mapping[str, Any]) -> dict[str, A
         "trial": picked.number,
         "MLflow run": picked.run_id,
         "steps": steps,
-        "base": settings.get("base_model") or EMBEDDED,
+        "base": settings.get("base_model") or BUILTIN,
         **{name.replace("_", " "): value for name, value in facts.items() if value is not None},
     }
 

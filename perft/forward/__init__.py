@@ -1,8 +1,8 @@
 """The forward pass of a pack: rows of many adapters through one base."""
 
-from perft.forward.batch import BatchShape, Row, target_count
+from perft.forward.batch import BatchShape, TokenizedExample, target_count
 from perft.forward.losses import (
-    AdapterRows,
+    AdapterBatch,
     PackBatch,
     PackLosses,
     losses_of,
@@ -13,11 +13,11 @@ from perft.forward.losses import (
 )
 
 __all__ = [
-    "AdapterRows",
+    "AdapterBatch",
     "BatchShape",
     "PackBatch",
     "PackLosses",
-    "Row",
+    "TokenizedExample",
     "losses_of",
     "pack_batch",
     "pack_choices",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Row = tuple[npt.NDArray[np.int32], int]
+TokenizedExample = tuple[npt.NDArray[np.int32], int]
 """Token ids and how many of them, at the start, carry no loss."""
 
 
@@ -80,14 +80,17 @@ class TokenBatch:
         return list(total_A[: len(self.targets)])
 
 
-def target_count(row: Row) -> int:
+def target_count(row: TokenizedExample) -> int:
     """Predictions in a row: every token but the first and those without loss."""
     ids, free = row
     return max(0, len(ids) - max(free, 1))
 
 
 def collate(
-    parts: Sequence[Sequence[Row]], pad: int, device: torch.device, shape: BatchShape | None = None
+    parts: Sequence[Sequence[TokenizedExample]],
+    pad: int,
+    device: torch.device,
+    shape: BatchShape | None = None,
 ) -> TokenBatch:
     """Pads rows on the right and lists what is predicted.
 

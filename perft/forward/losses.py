@@ -9,8 +9,8 @@ from torch import Tensor
 
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums
-from perft.forward.batch import BatchShape, Row, TokenBatch, collate
-from perft.injection import AdapterHost, RowLayout, rows_of
+from perft.forward.batch import BatchShape, TokenBatch, TokenizedExample, collate
+from perft.injection import AdapterHost, BatchLayout, rows_of
 from perft.models.head import has_plain_head, token_choices, token_losses
 from perft.models.whole_rows import whole_rows
 
@@ -18,7 +18,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class AdapterRows:
+class AdapterBatch:
     """One adapter's rows of a batch.
 
     Attributes:
@@ -26,7 +26,7 @@ class AdapterRows:
         drop: what its dropout masks depend on, on the CPU; None switches dropout off.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[TokenizedExample]
     drop: DropKey | None = None
 
 
@@ -57,7 +57,7 @@ class PackBatch:
 
     names: tuple[str, ...]
     batch: TokenBatch
-    layout: RowLayout
+    layout: BatchLayout
 
     def tensors(self) -> list[Tensor]:
         """Everything about the rows that is on the device."""
@@ -75,7 +75,7 @@ class PackBatch:
 
 
 def pack_batch(
-    host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows], shape: BatchShape | None = None
+    host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch], shape: BatchShape | None = None
 ) -> PackBatch:
     """Lays the rows of many adapters out as one batch on the base's device.
 
@@ -102,13 +102,13 @@ def losses_of(host: AdapterHost, made: PackBatch) -> PackLosses:
 
 
 def pack_losses(
-    host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows], shape: BatchShape | None = None
+    host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch], shape: BatchShape | None = None
 ) -> PackLosses:
     """`losses_of` what `pack_batch` makes."""
     return losses_of(host, pack_batch(host, pad, parts, shape))
 
 
-def row_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) -> dict[str, Tensor]:
+def row_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch]) -> dict[str, Tensor]:
     """Like `pack_losses`, but each row's own sum: by adapter, (rows,), nats, fp64."""
     made = pack_batch(host, pad, parts)
     loss_N, _ = _run(host, made, token_losses)
@@ -119,7 +119,7 @@ def row_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows]) ->
 
 
 def pack_choices(
-    host: AdapterHost, pad: int, parts: Mapping[str, AdapterRows], shape: BatchShape | None = None
+    host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch], shape: BatchShape | None = None
 ) -> dict[str, tuple[Tensor, tuple[Tensor, ...]]]:
     """The losses of `pack_losses`, without gradient, and what the adapters themselves would write.
 
@@ -133,7 +133,7 @@ def pack_choices(
     return dict(zip(parts, zip(losses, tokens, strict=True), strict=True))
 
 
-def _run(host: AdapterHost, made: PackBatch, of: Callable[..., Found]) -> tuple[Found, RowLayout]:
+def _run(host: AdapterHost, made: PackBatch, of: Callable[..., Found]) -> tuple[Found, BatchLayout]:
     """What `of` finds at every predicted token, and the layout with the routing of the pass."""
     batch, layout = made.batch, made.layout.replay()
     plain = has_plain_head(host.model)
@@ -142,7 +142,7 @@ def _run(host: AdapterHost, made: PackBatch, of: Callable[..., Found]) -> tuple[
     return found, layout
 
 
-def _drops(parts: Mapping[str, AdapterRows], device: torch.device) -> dict[str, DropKey]:
+def _drops(parts: Mapping[str, AdapterBatch], device: torch.device) -> dict[str, DropKey]:
     """The keys of the adapters that drop, on the device: views of one tensor, copied once."""
     seeds = {name: part.drop.seed_b for name, part in parts.items() if part.drop is not None}
     if not seeds:

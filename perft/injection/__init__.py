@@ -1,7 +1,7 @@
 """Joins adapters to a base by forward hooks: see `AdapterHost`."""
 
+from perft.injection.attach_points import require_fit
 from perft.injection.host import AdapterHost
-from perft.injection.places import require_fit
-from perft.injection.rows import RowLayout, Segment, rows_of
+from perft.injection.rows import BatchLayout, Segment, rows_of
 
-__all__ = ["AdapterHost", "RowLayout", "Segment", "require_fit", "rows_of"]
+__all__ = ["AdapterHost", "BatchLayout", "Segment", "require_fit", "rows_of"]

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from perft.adapters.routing import LayerRouting
 from perft.config import AdapterConfig
-from perft.injection.rows import RowLayout
+from perft.injection.rows import BatchLayout
 from perft.injection.sites import CurrentLayout
 from perft.models.blocks import MoEBlock
 from perft.models.routing import BaseRouting
@@ -35,7 +35,7 @@ def watch_base_routers(
     def watch(block: MoEBlock) -> list[RemovableHandle]:
         def keep(routing: BaseRouting) -> None:
             layout = current()
-            if not isinstance(layout, RowLayout) or not torch.is_grad_enabled():
+            if not isinstance(layout, BatchLayout) or not torch.is_grad_enabled():
                 return
             names = [s.name for s in layout.segments]
             if any(name is not None and configs[name].base_balance for name in names):

@@ -10,7 +10,7 @@ from perft.adapters import lora_experts
 from perft.adapters.bottleneck import Weights
 from perft.config import LoraExpertsConfig
 from perft.injection.router_site import BareForward
-from perft.injection.rows import RowLayout, Segment, joined
+from perft.injection.rows import BatchLayout, Segment, joined
 from perft.injection.sites import CurrentLayout, Site
 from perft.models.blocks import MoEBlock
 from perft.models.experts import Update, experts_forward, is_computable
@@ -70,7 +70,7 @@ class FusedSite(Site):
         return joined([found[i] for i in sorted(found)])
 
     def _runs(
-        self, experts: nn.Module, layout: RowLayout
+        self, experts: nn.Module, layout: BatchLayout
     ) -> Iterator[tuple[Sequence[int], Experts]]:
         """Which segments go through the experts together, and how."""
         filled = {i: s for i, s in enumerate(layout.segments) if s.stop > s.start}

@@ -19,10 +19,10 @@ from perft import adapters
 from perft.adapters.init import draw
 from perft.config import AdapterConfig, LoraAttentionConfig, LoraExpertsConfig, LoraQVConfig
 from perft.errors import AdapterError, unknown
+from perft.injection.attach_points import AttachPoint, attach_points_of, require_fit
 from perft.injection.base_router import watch_base_routers
 from perft.injection.labelled import add_router_loss, labelled_layout
-from perft.injection.places import Place, places_of, require_fit
-from perft.injection.rows import RowLayout
+from perft.injection.rows import BatchLayout
 from perft.injection.sites import Site
 from perft.models.blocks import activated_parameters, find_moe_blocks
 from perft.models.checkpointing import recompute_in
@@ -51,9 +51,9 @@ class AdapterHost:
         self.base_activated = activated_parameters(model)
         self.configs: dict[str, AdapterConfig] = {}
         self._sites: dict[str, Site] = {}
-        self._known_places: dict[tuple[str, str], tuple[Place, ...]] = {}
-        self._layout: RowLayout | None = None
-        self._labelled: RowLayout | None = None
+        self._known_points: dict[tuple[str, str], tuple[AttachPoint, ...]] = {}
+        self._layout: BatchLayout | None = None
+        self._labelled: BatchLayout | None = None
         self._active: str | None = None
         self._handles: list[RemovableHandle] = []
         self._heard: set[tuple[str, str]] = set()
@@ -75,9 +75,9 @@ class AdapterHost:
         """
         self._require_new(name)
         generator = torch.Generator().manual_seed(seed)
-        for place in self._places(config):
-            tensors = draw(config, adapters.shapes(config, place.geometry), generator)
-            self._site(place).add(name, config, tensors)
+        for point in self._points(config):
+            tensors = draw(config, adapters.shapes(config, point.geometry), generator)
+            self._site(point).add(name, config, tensors)
         self._register(name, config)
 
     def load(self, name: str, config: AdapterConfig, tensors: Mapping[str, Tensor]) -> None:
@@ -87,29 +87,29 @@ class AdapterHost:
             AdapterError: if the name is taken, or keys or shapes do not fit this base.
         """
         self._require_new(name)
-        places = {place: adapters.shapes(config, place.geometry) for place in self._places(config)}
+        points = {point: adapters.shapes(config, point.geometry) for point in self._points(config)}
         require_fit(
             {
                 f"{p.path}.adapters.{kind}": s
-                for p, kinds in places.items()
+                for p, kinds in points.items()
                 for kind, s in kinds.items()
             },
             {key: tuple(tensor.shape) for key, tensor in tensors.items()},
         )
-        for place, kinds in places.items():
-            weights = {kind: tensors[f"{place.path}.adapters.{kind}"] for kind in kinds}
-            self._site(place).add(name, config, weights)
+        for point, kinds in points.items():
+            weights = {kind: tensors[f"{point.path}.adapters.{kind}"] for kind in kinds}
+            self._site(point).add(name, config, weights)
         self._register(name, config)
 
     def remove(self, name: str) -> None:
         """Takes an adapter off the base; the last one leaves the base as it was."""
         self._require(name)
-        for place in self._places(self.configs.pop(name)):
-            site = self._sites[place.path]
+        for point in self._points(self.configs.pop(name)):
+            site = self._sites[point.path]
             site.remove(name)
             if not site.configs:
-                site.detach_from(self.model.get_submodule(place.path))
-                del self._sites[place.path]
+                site.detach_from(self.model.get_submodule(point.path))
+                del self._sites[point.path]
         for region in self._compilation.regions if self._compilation else ():
             region.carried.discard(name)
         if not self._sites:
@@ -131,7 +131,7 @@ class AdapterHost:
         """
         self._require(name)
         config = self.configs[name]
-        paths = [place.path for place in self._places(config)]
+        paths = [point.path for point in self._points(config)]
         silent = [path for path in paths if name not in self._sites[path].acted]
         if trained and config.base_balance:
             routers = [block.router_name for block in self.blocks]
@@ -142,14 +142,14 @@ class AdapterHost:
         """The adapter's own parameters by key, `<path of the base module>.adapters.<kind>`."""
         self._require(name)
         return {
-            f"{place.path}.adapters.{kind}": tensor
-            for place in self._places(self.configs[name])
-            for kind, tensor in self._sites[place.path].weights(name).items()
+            f"{point.path}.adapters.{kind}": tensor
+            for point in self._points(self.configs[name])
+            for kind, tensor in self._sites[point.path].weights(name).items()
         }
 
     def size(self, config: AdapterConfig) -> AdapterSize:
         """Trainable and activated parameters that an adapter of `config` has on this base."""
-        geometries = [place.geometry for place in self._places(config)]
+        geometries = [point.geometry for point in self._points(config)]
         shapes = [s for g in geometries for s in adapters.shapes(config, g).values()]
         return AdapterSize(
             trainable=sum(math.prod(shape) for shape in shapes),
@@ -184,7 +184,7 @@ class AdapterHost:
         self._active = name
 
     @contextmanager
-    def using(self, layout: RowLayout) -> Iterator[RowLayout]:
+    def using(self, layout: BatchLayout) -> Iterator[BatchLayout]:
         """Forward passes inside follow `layout`, whatever `activate` said."""
         for segment in layout.segments:
             if segment.name is not None:
@@ -208,7 +208,7 @@ class AdapterHost:
         return nullcontext(), self._replaying(layout, self._active)
 
     @contextmanager
-    def _replaying(self, layout: RowLayout | None, active: str | None) -> Iterator[None]:
+    def _replaying(self, layout: BatchLayout | None, active: str | None) -> Iterator[None]:
         before = self._layout, self._active
         self._layout, self._active = layout, active
         try:
@@ -216,7 +216,7 @@ class AdapterHost:
         finally:
             self._layout, self._active = before
 
-    def _current(self) -> RowLayout | str | None:
+    def _current(self) -> BatchLayout | str | None:
         return self._layout or self._labelled or self._active
 
     def _names_in_pass(self) -> frozenset[str]:
@@ -227,22 +227,22 @@ class AdapterHost:
 
     def _register(self, name: str, config: AdapterConfig) -> None:
         self.configs[name] = config
-        paths = [place.path for place in self._places(config)]
+        paths = [point.path for point in self._points(config)]
         for region in self._compilation.regions if self._compilation else ():
             if any(path.startswith(f"{region.path}.") for path in paths):
                 region.carried.add(name)
 
-    def _places(self, config: AdapterConfig) -> tuple[Place, ...]:
+    def _points(self, config: AdapterConfig) -> tuple[AttachPoint, ...]:
         key = config.variant, config.layers
-        if key not in self._known_places:
-            self._known_places[key] = places_of(self.model, self.blocks, config)
-        return self._known_places[key]
+        if key not in self._known_points:
+            self._known_points[key] = attach_points_of(self.model, self.blocks, config)
+        return self._known_points[key]
 
-    def _site(self, place: Place) -> Site:
-        if place.path not in self._sites:
-            self._sites[place.path] = place.make_site(self._current)
+    def _site(self, point: AttachPoint) -> Site:
+        if point.path not in self._sites:
+            self._sites[point.path] = point.make_site(self._current)
             self._hook_base()
-        return self._sites[place.path]
+        return self._sites[point.path]
 
     def _hook_base(self) -> None:
         if not self._handles:

@@ -15,12 +15,12 @@ from transformers import PreTrainedModel
 
 from perft.adapters.routing import RouterSums, load_balancing_loss
 from perft.config import AdapterConfig, RoutedConfig
-from perft.injection.rows import RowLayout, rows_of
+from perft.injection.rows import BatchLayout, rows_of
 
 
 def labelled_layout(
     model: PreTrainedModel, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> RowLayout | None:
+) -> BatchLayout | None:
     """All rows of a forward pass for the adapter `name`; None when the pass has no labels.
 
     Args:
@@ -41,7 +41,7 @@ def labelled_layout(
     )
 
 
-def add_router_loss(config: AdapterConfig, layout: RowLayout, output: Any) -> Any:
+def add_router_loss(config: AdapterConfig, layout: BatchLayout, output: Any) -> Any:
     """Adds the load-balancing losses that `config` asks for to the loss in `output`.
 
     Args:
@@ -58,7 +58,7 @@ def add_router_loss(config: AdapterConfig, layout: RowLayout, output: Any) -> An
     return output
 
 
-def _router_loss(config: AdapterConfig, layout: RowLayout) -> Tensor | None:
+def _router_loss(config: AdapterConfig, layout: BatchLayout) -> Tensor | None:
     terms = [config.base_balance * _loss(sums) for sums in layout.base_sums.values()]
     if isinstance(config, RoutedConfig) and config.balance:
         terms += [config.balance * _loss(sums) for sums in layout.sums.values()]

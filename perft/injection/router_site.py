@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from perft.adapters import lora
 from perft.adapters.bottleneck import master_dtype
-from perft.injection.rows import RowLayout, Segment, replace_rows
+from perft.injection.rows import BatchLayout, Segment, replace_rows
 from perft.injection.sites import CurrentLayout, Site
 from perft.models.blocks import MoEBlock
 
@@ -46,7 +46,7 @@ class RouterSite(Site):
             for at, whole in enumerate(output)
         )
 
-    def _replace(self, layout: RowLayout, whole: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
+    def _replace(self, layout: BatchLayout, whole: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
         width = whole.numel() // self._rows
         by_row = {i: part.reshape(-1, width) for i, part in parts.items()}
         return replace_rows(layout, whole.reshape(self._rows, width), by_row).view(whole.shape)
@@ -67,7 +67,7 @@ class RouterSite(Site):
             (x.to(wide), *others),
         )
 
-    def _split(self, layout: RowLayout, value: Any) -> Sequence[Any]:
+    def _split(self, layout: BatchLayout, value: Any) -> Sequence[Any]:
         # A vector holds one number for each base expert; more dimensions begin with the tokens.
         if not isinstance(value, Tensor) or value.dim() == 1:
             return [value] * len(layout.segments)

@@ -39,7 +39,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class RowLayout:
+class BatchLayout:
     """The layout of one forward pass.
 
     Attributes:
@@ -112,7 +112,7 @@ class RowLayout:
         (segment,) = (s for s in self.segments if s.name == name)
         return self.mask_BS[segment.start : segment.stop].flatten()
 
-    def replay(self) -> "RowLayout":
+    def replay(self) -> "BatchLayout":
         """The same rows with routing of their own: for a recomputed forward pass."""
         return dataclasses.replace(self, routing={}, base_routing={})
 
@@ -121,7 +121,7 @@ def rows_of(
     counts: Mapping[str | None, int],
     mask_BS: Tensor | None = None,
     drops: Mapping[str, Dropping] | None = None,
-) -> RowLayout:
+) -> BatchLayout:
     """Lays out `counts[name]` rows for each adapter, in the order of the mapping."""
     segments: list[Segment] = []
     start = 0
@@ -129,10 +129,10 @@ def rows_of(
         drop = drops.get(name) if drops and name is not None else None
         segments.append(Segment(name, start, start + count, drop))
         start += count
-    return RowLayout(tuple(segments), mask_BS)
+    return BatchLayout(tuple(segments), mask_BS)
 
 
-def add_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
+def add_rows(layout: BatchLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
     """Adds parts to the rows of their segments and leaves the other rows as they are.
 
     Neighbours are added in one operation, all of them where every segment has a part.
@@ -149,7 +149,7 @@ def add_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> T
     )
 
 
-def replace_rows(layout: RowLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
+def replace_rows(layout: BatchLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]) -> Tensor:
     """Puts parts in place of the rows of their segments, without writing into `y_BSO`."""
     rows = layout.split(y_BSO)
     return joined([parts[i].to(y.dtype) if i in parts else y for i, y in enumerate(rows)])

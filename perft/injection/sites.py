@@ -21,11 +21,11 @@ from perft.adapters.dropout import NO_DROP, Drop, keyed_drop
 from perft.adapters.routing import Routing
 from perft.config import AdapterConfig, EmbeddedConfig
 from perft.errors import AdapterError
-from perft.injection.rows import RowLayout, Segment, add_rows, rows_of
+from perft.injection.rows import BatchLayout, Segment, add_rows, rows_of
 from perft.models.blocks import MoEBlock
 from perft.models.routing import BaseRouting
 
-CurrentLayout = Callable[[], RowLayout | str | None]
+CurrentLayout = Callable[[], BatchLayout | str | None]
 
 
 class Site(nn.Module):
@@ -98,7 +98,7 @@ class Site(nn.Module):
 
         return module.register_forward_pre_hook(see, with_kwargs=True)
 
-    def _layout(self, rows: int) -> RowLayout | None:
+    def _layout(self, rows: int) -> BatchLayout | None:
         """The layout in force for a batch of `rows`; None when only the base is wanted."""
         current = self._current()
         if isinstance(current, str):
@@ -110,7 +110,7 @@ class Site(nn.Module):
             )
         return current
 
-    def _mine(self, layout: RowLayout) -> dict[int, Segment]:
+    def _mine(self, layout: BatchLayout) -> dict[int, Segment]:
         """The segments whose adapter is here, by their number in the layout."""
         return {i: s for i, s in enumerate(layout.segments) if s.name in self.configs}
 
@@ -170,7 +170,7 @@ class BlockSite(Site):
         return segment.name is not None and isinstance(self.configs[segment.name], EmbeddedConfig)
 
     def _chosen(
-        self, layout: RowLayout, mine: Mapping[int, Segment], routing: BaseRouting | None
+        self, layout: BatchLayout, mine: Mapping[int, Segment], routing: BaseRouting | None
     ) -> dict[int, Routing]:
         """The base router's choice for the rows of the adapters that go by it."""
         wanted = [i for i, s in mine.items() if self._goes_by_base(s)]
@@ -180,7 +180,7 @@ class BlockSite(Site):
         return {i: Routing(weights[i], indices[i]) for i in wanted}
 
     def _output(
-        self, segment: Segment, x_TD: Tensor, layout: RowLayout, chosen: Routing | None
+        self, segment: Segment, x_TD: Tensor, layout: BatchLayout, chosen: Routing | None
     ) -> Tensor:
         assert segment.name is not None
         y_TD, routed = apply_beside_block(

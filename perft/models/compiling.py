@@ -3,9 +3,9 @@
 A region is a module inside of which no adapter of an MoE block, and no watcher of its router, has
 a hook: attention, a norm, the router, the experts. Its `forward` is compiled and its hooks stay
 outside, so trials join and leave without compiling anything again, and no hook is skipped. LoRA in
-attention has hooks inside a region; passes with rows of such adapters run that region uncompiled.
+attention has hooks inside a region; micro-batches with rows of such adapters run that region uncompiled.
 
-The layers of a base share what is compiled. A pack fills its passes up to a few fixed shapes
+The layers of a base share what is compiled. A pack fills its micro-batches up to a few fixed shapes
 (`perft.training.shapes`), for each of which the regions are compiled once; elsewhere torch compiles
 for one shape first, and for changing ones when it sees another. A kind of module that does not
 compile runs as it is.
@@ -36,9 +36,9 @@ class Compilation:
 
     Attributes:
         regions: all of them, first layer first.
-        active: whether passes run the compiled regions.
+        active: whether micro-batches run the compiled regions.
         static: whether batches have few fixed shapes, so that each has a version of its own.
-        names: gives the adapters that have rows in the pass that is running.
+        names: gives the adapters that have rows in the micro-batch that is running.
         failures: why a kind of module runs uncompiled, by its name.
         on_failure: hears of each failure once, as a sentence.
     """
@@ -143,7 +143,7 @@ def compilation_of(model: nn.Module) -> Compilation | None:
 
 @contextmanager
 def uncompiled(model: nn.Module) -> Iterator[None]:
-    """Passes inside run uncompiled: for batches whose shapes change all the time."""
+    """Micro-batches inside run uncompiled: for batches whose shapes change all the time."""
     compilation = compilation_of(model)
     if compilation is None:
         yield
@@ -157,9 +157,9 @@ def uncompiled(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def gradient_from_embeddings(model: PreTrainedModel) -> Iterator[None]:
-    """Passes inside take the gradient down to the embeddings, whatever the lowest adapter is.
+    """Micro-batches inside take the gradient down to the embeddings, whatever the lowest adapter is.
 
-    So a region has one version for all passes, and what it computes for one trial does not depend
+    So a region has one version for all micro-batches, and what it computes for one trial does not depend
     on how far down the gradient of another goes. It costs one attention's backward pass.
     """
 

@@ -30,7 +30,7 @@ class Base:
     """A loaded, frozen base.
 
     Attributes:
-        name: what the user called it; "embedded" for the embedded base.
+        name: what the user called it; "built-in" for the built-in base.
         model: in evaluation mode, without trainable parameters.
         tokenizer: with a padding token.
         directory: where it was loaded from.
@@ -68,7 +68,7 @@ def load_base(
     """Loads a base, of which every one of several ranks holds and reads its own part.
 
     Args:
-        base: None for the embedded base, else a local directory or a hub id.
+        base: None for the built-in base, else a local directory or a hub id.
         device: where the weights go.
         dtype: a torch dtype name, or "auto": bf16 on a GPU, fp32 on a CPU.
         compile: whether its regions are compiled (`perft.models.compiling`), each when a batch of
@@ -95,7 +95,7 @@ def load_base(
     tokenizer = load_tokenizer(directory, known_ids(model))
     make_ready(model, device, experts=experts, compile=compile, ranks=ranks)
     activated = activated_parameters(model)
-    return Base(base or "embedded", model, tokenizer, directory, fingerprint(directory), activated)
+    return Base(base or "built-in", model, tokenizer, directory, fingerprint(directory), activated)
 
 
 def _load(directory: Path, dtype: str, ranks: Ranks, *, bars: bool) -> PreTrainedModel:

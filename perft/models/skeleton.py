@@ -46,7 +46,7 @@ def skeleton(base: str | None = None) -> PreTrainedModel:
     """A base's modules on the meta device, from its `config.json` alone.
 
     Args:
-        base: None for the embedded base, else a local directory that has a `config.json`, or a
+        base: None for the built-in base, else a local directory that has a `config.json`, or a
             hub id, of which only that file is fetched.
 
     Raises:

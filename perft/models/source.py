@@ -1,6 +1,6 @@
 """Where a base comes from, and the checks that need no weights in memory. Free of torch.
 
-A base is the embedded one, a local directory, or a model id of the hub; all become a directory.
+A base is the built-in one, a local directory, or a model id of the hub; all become a directory.
 """
 
 import functools
@@ -17,7 +17,7 @@ from perft.models.hub import hub_config, hub_snapshot
 from perft.models.quantization import dequantised, dequantised_note, quantization_of
 from perft.models.weight_files import CONFIG, TOKENIZERS, StoredTensor, stored_tensors, weight_files
 
-EMBEDDED = Path(__file__).parent / "embedded"
+BUILTIN = Path(__file__).parent / "builtin"
 LORA = "adapter_config.json"
 _SAMPLE = 1 << 20
 
@@ -30,7 +30,7 @@ def check_base(base: str | None) -> None:
     Of a hub id only the `config.json` is fetched and checked; `base_directory` checks the rest.
 
     Args:
-        base: None for the embedded base, else a local directory or a hub id.
+        base: None for the built-in base, else a local directory or a hub id.
 
     Raises:
         BaseModelError: if it is not there, not a supported MoE family, in a form that is not read,
@@ -51,7 +51,7 @@ def base_directory(base: str | None) -> Path:
         BaseModelError: as `check_base`, but for encoders with a decoder.
     """
     if base is None:
-        return EMBEDDED
+        return BUILTIN
     config = _checked_config(base)
     directory = local_directory(base) or hub_snapshot(base)
     _check_files(directory, config, base)
@@ -66,7 +66,7 @@ def config_directory(base: str | None) -> Path:
             read.
     """
     if base is None:
-        return EMBEDDED
+        return BUILTIN
     _checked_config(base)
     return local_directory(base) or hub_config(base).parent
 

@@ -15,27 +15,27 @@ import ray
 import ray.train
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
+from perft.packing.coordinator import Coordinator
 from perft.packing.deaths import DEATHS
-from perft.packing.meeting import MeetingPoint
 from perft.packing.ray_folder import ray_folder
 from perft.packing.settings import GroupSettings
 from perft.packing.shape import GroupShape
 from perft.storage import Storage
 
 MAX_FAILURES = -1
-"""Ray Train restarts a group without limit; the meeting point counts and gives up."""
+"""Ray Train restarts a group without limit; the coordinator counts and gives up."""
 
 STOP_SECONDS = 60.0
 """Time for the groups to end in order."""
 
 ANSWER_SECONDS = 10.0
-"""Time for the meeting point, which never works for long, to say something."""
+"""Time for the coordinator, which never works for long, to say something."""
 
 log = logging.getLogger(__name__)
 
 
 def calls_at_once(shape: GroupShape, num_trials: int) -> int:
-    """Calls that the meeting point has to hold open: of every trial that waits, and of others.
+    """Calls that the coordinator has to hold open: of every trial that waits, and of others.
 
     A trial whose process died may be waited for twice.
     """
@@ -45,17 +45,17 @@ def calls_at_once(shape: GroupShape, num_trials: int) -> int:
 def _work(told: dict[str, Any]) -> None:
     settings: GroupSettings = told["settings"]
     try:
-        meeting = ray.get_actor(settings.meeting, namespace=settings.namespace)
+        coordinator = ray.get_actor(settings.coordinator, namespace=settings.namespace)
     except ValueError:
         return  # it has died: the search goes on with another one, and with other groups
-    meeting.stage.remote(settings.group, "importing")
+    coordinator.stage.remote(settings.group, "importing")
     # What an import makes stays: to look through it for garbage took a sixth of the time.
     gc.disable()
     try:
         from perft.packing.worker import work  # noqa: PLC0415 - only workers need torch
     except Exception as error:  # the next start would end so too: Ray Train makes them for ever
         reason = f"worker group {settings.group} cannot start: {type(error).__name__}: {error}"
-        ray.get(meeting.give_up.remote(reason), timeout=ANSWER_SECONDS)
+        ray.get(coordinator.give_up.remote(reason), timeout=ANSWER_SECONDS)
         return
     gc.freeze()
     gc.enable()
@@ -91,13 +91,13 @@ def _without_datasets(trainer: Any) -> Callable[..., Any]:
 
 
 class WorkerGroups:
-    """The standing worker groups of one search and their meeting point.
+    """The standing worker groups of one search and their coordinator.
 
     Args:
         shape: how many, how large.
         num_trials: trials of the search.
         rungs: steps after which a trial reports.
-        group: settings of every group; number and meeting point are filled in here.
+        group: settings of every group; number and coordinator are filled in here.
     """
 
     def __init__(
@@ -105,11 +105,11 @@ class WorkerGroups:
     ) -> None:
         self.shape = shape
         self._is_stopping = False
-        self.name = f"perft-meeting-{uuid.uuid4().hex[:12]}"
+        self.name = f"perft-coordinator-{uuid.uuid4().hex[:12]}"
         self.namespace: str = ray.get_runtime_context().namespace
         calls = calls_at_once(shape, num_trials)
-        actor = ray.remote(num_cpus=0, max_concurrency=calls)(MeetingPoint)
-        self.meeting = actor.options(name=self.name).remote(
+        actor = ray.remote(num_cpus=0, max_concurrency=calls)(Coordinator)
+        self.coordinator = actor.options(name=self.name).remote(
             shape.groups, shape.slots, num_trials, rungs
         )
         self._threads = [
@@ -121,9 +121,9 @@ class WorkerGroups:
 
     @property
     def are_lost(self) -> bool:
-        """Whether the meeting point has died; the groups end when they notice."""
+        """Whether the coordinator has died; the groups end when they notice."""
         try:
-            ray.get(self.meeting.status.remote(), timeout=ANSWER_SECONDS)
+            ray.get(self.coordinator.status.remote(), timeout=ANSWER_SECONDS)
         except DEATHS:
             return True
         except ray.exceptions.GetTimeoutError:  # it is slow, and lives
@@ -133,23 +133,23 @@ class WorkerGroups:
     def steps(self) -> dict[int, int]:
         """The steps that running trials have reached; none while nobody can say so."""
         try:
-            status = ray.get(self.meeting.status.remote(), timeout=ANSWER_SECONDS)
+            status = ray.get(self.coordinator.status.remote(), timeout=ANSWER_SECONDS)
         except ray.exceptions.RayError:
             return {}
         return dict(status["steps"])
 
     def stop(self) -> None:
-        """Ends the groups cleanly and the meeting point with them; those that are late with Ray."""
+        """Ends the groups cleanly and the coordinator with them; those that are late with Ray."""
         self._is_stopping = True
         deadline = time.monotonic() + STOP_SECONDS
         started = range(len(self._threads))
         with contextlib.suppress(ray.exceptions.RayError):  # it may be gone already
-            ray.get(self.meeting.stop.remote(), timeout=ANSWER_SECONDS)
-            status = ray.get(self.meeting.status.remote(), timeout=ANSWER_SECONDS)
+            ray.get(self.coordinator.stop.remote(), timeout=ANSWER_SECONDS)
+            status = ray.get(self.coordinator.status.remote(), timeout=ANSWER_SECONDS)
             started = status["started"]  # the others, which wait for room, end with Ray
         for group in started:
             self._threads[group].join(max(0.0, deadline - time.monotonic()))
-        ray.kill(self.meeting)
+        ray.kill(self.coordinator)
 
     def _run(self, index: int, shape: GroupShape, group: dict[str, Any]) -> None:
         """Keeps one group going, until it is told to stop or cannot start."""
@@ -160,7 +160,7 @@ class WorkerGroups:
                 self._trainer(index, start, shape, group).fit()
             except DEATHS:
                 log.debug("the controller of worker group %d died", index, exc_info=True)
-                continue  # the meeting point counts the starts
+                continue  # the coordinator counts the starts
             except Exception as error:  # whatever ended the group, the trials must hear of it
                 log.debug("worker group %d ended", index, exc_info=True)
                 self._give_up(f"worker group {index} ended: {error}")
@@ -169,7 +169,7 @@ class WorkerGroups:
     def _trainer(self, index: int, start: int, shape: GroupShape, group: dict[str, Any]) -> Any:
         settings = GroupSettings(
             group=index,
-            meeting=self.name,
+            coordinator=self.name,
             namespace=self.namespace,
             threads=shape.cpus,
             **group,
@@ -194,6 +194,6 @@ class WorkerGroups:
         if self._is_stopping:  # nobody asks any more
             return
         try:
-            ray.get(self.meeting.give_up.remote(reason), timeout=ANSWER_SECONDS)
+            ray.get(self.coordinator.give_up.remote(reason), timeout=ANSWER_SECONDS)
         except ray.exceptions.RayError:
-            log.debug("the meeting point is gone already")
+            log.debug("the coordinator is gone already")

@@ -59,7 +59,7 @@ def require_shared(storage: Storage, file: str, nodes: Sequence[Node], *, gpus: 
     """
     here = ray.get_runtime_context().get_node_id()
     others = [node for node in nodes if node["NodeID"] != here and _may_hold(node, gpus)]
-    answers = _answers(others, f"whether it sees {storage.shown}", _unseen, storage.place, file)
+    answers = _answers(others, f"whether it sees {storage.shown}", _unseen, storage.uri, file)
     unseen = [
         (node["NodeManagerAddress"], why) for node, why in zip(others, answers, strict=True) if why
     ]

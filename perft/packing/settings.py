@@ -11,9 +11,9 @@ class GroupSettings:
 
     Attributes:
         group: number of the group, from 0.
-        meeting: name of the meeting point's actor.
+        coordinator: name of the coordinator's actor.
         namespace: Ray namespace of that actor.
-        base_model: None for the embedded base, else a local directory or a hub id.
+        base_model: None for the built-in base, else a local directory or a hub id.
         dtype: dtype of the base, or "auto".
         experts: how the base's experts are computed, as `load_base` takes it.
         checkpointing: whether the base's layers run again in the backward pass.
@@ -26,7 +26,7 @@ class GroupSettings:
     """
 
     group: int
-    meeting: str
+    coordinator: str
     namespace: str
     base_model: str | None
     dtype: str

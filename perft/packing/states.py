@@ -3,7 +3,7 @@
 Of every trial the states after its last two rounds are kept, in two files that are written in turn.
 So all trials of a batch can be taken back to where a round began until the new states of all of
 them are written: wherever a worker dies, its batch is trained again by the same trials from the
-same steps, or not at all. That matters to the last bit, since the trials of a pass may change each
+same steps, or not at all. That matters to the last bit, since the trials of a micro-batch may change each
 other's rounding. There is no list of what counts that could be lost: a state says its step itself.
 """
 
@@ -161,7 +161,7 @@ class SavedStates:
             self.say(
                 f"{' and '.join(damaged)} in {self.storage.shown} cannot be used, damaged or of "
                 f"another trial: trial {wanted.trial} is trained again from what is whole, with "
-                "those that share its passes"
+                "those that share its micro-batches"
             )
         note = self._failure(wanted) if failure_file(wanted.trial) in there else None
         return [state for state in (*found.values(), note) if state is not None]

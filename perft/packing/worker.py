@@ -33,14 +33,14 @@ from perft.ranks import Ranks
 from perft.searches import SEARCH_FILE
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task
+from perft.training.microbatches import is_out_of_memory
 from perft.training.pack import Advanced, Pack
-from perft.training.passes import is_out_of_memory
 
 NOTE_SECONDS = 0.5
 """How often a watcher may learn where the trials are."""
 
 BEAT_SECONDS = 5.0
-"""How often the meeting point hears that the group is at work."""
+"""How often the coordinator hears that the group is at work."""
 
 
 def work(settings: GroupSettings) -> None:
@@ -49,23 +49,25 @@ def work(settings: GroupSettings) -> None:
     torch.set_num_threads(settings.threads)
     ranks = Ranks.current(device)
     try:
-        meeting = ray.get_actor(settings.meeting, namespace=settings.namespace)
+        coordinator = ray.get_actor(settings.coordinator, namespace=settings.namespace)
     except ValueError:
         return  # it has died: the search goes on with another one, and with other groups
-    may_start = ray.get(meeting.starting.remote(settings.group)) if ranks.rank == 0 else False
-    if not ranks.from_first(may_start):
+    may_start = ray.get(coordinator.starting.remote(settings.group)) if ranks.rank == 0 else False
+    if not ranks.broadcast(may_start):
         return
     first = ranks.rank == 0
-    say = meeting.note.remote if first else _nothing
-    stage = functools.partial(meeting.stage.remote, settings.group) if first else _nothing
+    say = coordinator.note.remote if first else _nothing
+    stage = functools.partial(coordinator.stage.remote, settings.group) if first else _nothing
     try:
         pack = _load(settings, ranks, say, stage)
-        worker = GroupWorker(settings, pack, ranks, meeting)
+        worker = GroupWorker(settings, pack, ranks, coordinator)
     except PerftError as error:
-        ray.get(meeting.give_up.remote(f"worker group {settings.group} cannot start: {error}"))
+        ray.get(coordinator.give_up.remote(f"worker group {settings.group} cannot start: {error}"))
         return
-    limit = ray.get(meeting.pass_limit.remote(settings.group)) if ranks.rank == 0 else None
-    pack.tokens_per_pass = ranks.from_first(limit) or pack.tokens_per_pass
+    limit = (
+        ray.get(coordinator.microbatch_limit.remote(settings.group)) if ranks.rank == 0 else None
+    )
+    pack.max_tokens_per_microbatch = ranks.broadcast(limit) or pack.max_tokens_per_microbatch
     worker.run()
 
 
@@ -105,14 +107,14 @@ class GroupWorker:
         settings: the group's.
         pack: the base with whatever trials are on it.
         ranks: the group's processes.
-        meeting: handle of the meeting point.
+        coordinator: handle of the coordinator.
     """
 
-    def __init__(self, settings: GroupSettings, pack: Pack, ranks: Ranks, meeting: Any) -> None:
+    def __init__(self, settings: GroupSettings, pack: Pack, ranks: Ranks, coordinator: Any) -> None:
         self._settings = settings
         self._pack = pack
         self._ranks = ranks
-        self._meeting = meeting
+        self._coordinator = coordinator
         storage = Storage(settings.storage, self._say, is_known=True)
         self._storage = storage.anchored(SEARCH_FILE) if storage.exists(SEARCH_FILE) else storage
         self._states = SavedStates(self._storage, self._say)
@@ -131,11 +133,11 @@ class GroupWorker:
     def _work(self) -> None:
         outcomes: dict[int, dict[str, Any]] | None = None
         if self._ranks.rank == 0:
-            ray.get(self._meeting.attach.remote(self._settings.group))
+            ray.get(self._coordinator.attach.remote(self._settings.group))
         with self._beating():
             while True:
                 ask = self._ask(outcomes) if self._ranks.rank == 0 else {}
-                order = self._ranks.from_first(ask)
+                order = self._ranks.broadcast(ask)
                 if order["stop"]:
                     return
                 outcomes = self._do(order) if order["assignments"] else None
@@ -144,12 +146,12 @@ class GroupWorker:
 
     @contextlib.contextmanager
     def _beating(self) -> Iterator[None]:
-        """Lets the meeting point hear of the group, however long a step or an evaluation takes."""
+        """Lets the coordinator hear of the group, however long a step or an evaluation takes."""
         done = threading.Event()
 
         def beat() -> None:
             while not done.wait(BEAT_SECONDS):
-                self._meeting.beat.remote(self._settings.group)
+                self._coordinator.beat.remote(self._settings.group)
 
         if self._ranks.rank == 0:
             threading.Thread(target=beat, daemon=True).start()
@@ -159,7 +161,7 @@ class GroupWorker:
             done.set()
 
     def _ask(self, outcomes: dict[int, dict[str, Any]] | None) -> dict[str, Any]:
-        answer = self._meeting.next_work.remote(self._settings.group, outcomes)
+        answer = self._coordinator.next_work.remote(self._settings.group, outcomes)
         try:
             order: dict[str, Any] = ray.get(answer)
         except DEATHS:
@@ -216,14 +218,14 @@ class GroupWorker:
         """Trains; of several ranks the one that has no memory left says so, and dies of it.
 
         Raises:
-            ConfigError: if a lone rank has no memory for a trial, however small the passes.
+            ConfigError: if a lone rank has no memory for a trial, however small the micro-batches.
         """
         try:
             self._pack.train(targets, self._note_steps)
         except RuntimeError as error:
             if is_out_of_memory(error):
-                limit = self._pack.tokens_per_pass
-                ray.get(self._meeting.limit_passes.remote(self._settings.group, limit))
+                limit = self._pack.max_tokens_per_microbatch
+                ray.get(self._coordinator.limit_microbatches.remote(self._settings.group, limit))
             raise
 
     def _outcome(self, name: str, advanced: Advanced) -> dict[str, Any]:
@@ -249,7 +251,7 @@ class GroupWorker:
         counts = self._pack.count_tests(predictions)  # of all ranks, so all have written by then
         if self._ranks.rank == 0:
             scores = {trial: counts[trial_folder(trial)] for trial in trials}
-            ray.get(self._meeting.scored.remote(scores))
+            ray.get(self._coordinator.scored.remote(scores))
 
     def _state_to_score(self, trial: int) -> bytes:
         # An earlier attempt may have been of more ranks.
@@ -271,21 +273,21 @@ class GroupWorker:
         except StorageError as error:
             failed = True
             self._give_up(error)
-        if self._ranks.most(int(failed)):
+        if self._ranks.max(int(failed)):
             raise StorageError("the predictions of the test splits cannot be written")
 
     def _give_up(self, error: StorageError) -> None:
         """Ends the search: the first error that is told is the one that the user sees."""
         with contextlib.suppress(*DEATHS):
-            ray.get(self._meeting.give_up.remote(str(error)))
+            ray.get(self._coordinator.give_up.remote(str(error)))
 
     def _say(self, text: str) -> None:
         if self._ranks.rank == 0:
-            self._meeting.note.remote(text)
+            self._coordinator.note.remote(text)
 
     def _note_steps(self) -> None:
         now = time.monotonic()
         if self._ranks.rank == 0 and now - self._noted > NOTE_SECONDS:
             self._noted = now
             steps = {int(name): trial.step for name, trial in self._pack.running.items()}
-            self._meeting.note_steps.remote(steps)
+            self._coordinator.note_steps.remote(steps)

@@ -15,20 +15,20 @@ LOOK_SECONDS = 1.0
 
 
 def announce(groups: WorkerGroups, view: View, compiles: bool) -> None:
-    """Tells the view until the groups have loaded their bases, or end with the meeting point.
+    """Tells the view until the groups have loaded their bases, or end with the coordinator.
 
     Args:
         groups: that have just been started.
         view: what the user watches.
         compiles: whether the groups compile their bases.
     """
-    view.stage("starting the worker groups and their meeting point")
+    view.stage("starting the worker groups and their coordinator")
     with contextlib.suppress(ray.exceptions.RayError):
-        ready = groups.meeting.all_ready.remote()
+        ready = groups.coordinator.all_ready.remote()
         told, waited = "", False
         while True:
             waiting = groups_without_room(groups.shape)
-            status = ray.get(groups.meeting.status.remote())
+            status = ray.get(groups.coordinator.status.remote())
             text = doing(groups.shape, status, waiting if waited else 0)
             if text != told:
                 has = f"; the cluster has {free_on(alive_nodes())}" if waiting and waited else ""
@@ -37,7 +37,7 @@ def announce(groups: WorkerGroups, view: View, compiles: bool) -> None:
             waited = waiting > 0  # for more than a moment
             if ray.wait([ready], timeout=LOOK_SECONDS)[0]:
                 break
-        if ray.get(groups.meeting.status.remote())["fatal"]:
+        if ray.get(groups.coordinator.status.remote())["fatal"]:
             return
         view.stage(f"training{'; the first steps compile the base' if compiles else ''}")
 
@@ -47,7 +47,7 @@ def doing(shape: GroupShape, status: dict[str, Any], waiting: int) -> str:
 
     Args:
         shape: of the groups.
-        status: as the meeting point has it.
+        status: as the coordinator has it.
         waiting: groups for which Ray has no room.
     """
     ready, stages = status["ready"], status["stages"]

@@ -8,10 +8,10 @@ from perft.tasks import Split
 def require_base(base: str | None, splits: Iterable[Split]) -> None:
     """Checks all that can be known of a base and its tokenizer without reading its weights.
 
-    It imports torch only if it has to: the embedded base is what it is.
+    It imports torch only if it has to: the built-in base is what it is.
 
     Args:
-        base: None for the embedded base, else a local directory or a hub id.
+        base: None for the built-in base, else a local directory or a hub id.
         splits: what it is to be trained or scored on.
 
     Raises:

@@ -9,7 +9,7 @@ import ray
 from perft.packing.places import PREDICTIONS, trial_folder
 from perft.search.drawing import draw
 from perft.search.ledger import Ledger
-from perft.search.prepare import Prepared
+from perft.search.prepare import SearchPlan
 from perft.search.space import space_module
 from perft.selection import pareto_front, write_scores
 from perft.storage import read_folder, seal_folder
@@ -23,11 +23,11 @@ Scores = Mapping[int, Mapping[str, tuple[int, int]]]
 """Correct and scored examples by trial and test split."""
 
 
-def conclude(prepared: Prepared, ledger: Ledger, tracker: Tracker, scores: Scores) -> None:
+def conclude(plan: SearchPlan, ledger: Ledger, tracker: Tracker, scores: Scores) -> None:
     """Ends Ray, writes the test scores and what is to be looked at, and ends the runs.
 
     Args:
-        prepared: the search.
+        plan: the search.
         ledger: its trials.
         tracker: where its runs are.
         scores: test scores of the chosen trials.
@@ -36,12 +36,12 @@ def conclude(prepared: Prepared, ledger: Ledger, tracker: Tracker, scores: Score
         StorageError: if the search's folder cannot be written.
     """
     with ThreadPoolExecutor() as pool:  # to end Ray's processes takes as long, and only waits
-        files = pool.submit(_write_files, prepared, ledger, tracker)
+        files = pool.submit(_write_files, plan, ledger, tracker)
         ray.shutdown()
         names = files.result()
     predictions = {number: f"{PREDICTIONS}/{trial_folder(number)}" for number in scores}
     for folder in predictions.values():
-        seal_folder(prepared.search, folder, read_folder(prepared.search, folder))
+        seal_folder(plan.search, folder, read_folder(plan.search, folder))
     front = front_of(ledger.results())
     tracker.finish(
         "FINISHED" if front else "FAILED",
@@ -51,16 +51,16 @@ def conclude(prepared: Prepared, ledger: Ledger, tracker: Tracker, scores: Score
         predictions=predictions,
     )
     if front:  # the last of all: where they are, nothing is left to do
-        write_scores(prepared.search, scores)
+        write_scores(plan.search, scores)
 
 
 def conclude_failed(
-    prepared: Prepared, ledger: Ledger, tracker: Tracker, error: BaseException
+    plan: SearchPlan, ledger: Ledger, tracker: Tracker, error: BaseException
 ) -> None:
     """Ends the runs of a search that goes no further, and keeps what there is of it.
 
     Args:
-        prepared: the search.
+        plan: the search.
         ledger: its trials.
         tracker: where its runs are.
         error: what ended it.
@@ -74,7 +74,7 @@ def conclude_failed(
         # First of all: who stops a job kills it some seconds later.
         tracker.finish("KILLED" if is_stopped else "FAILED")
         if not is_stopped:
-            front, files = front_of(ledger.results()), _write_files(prepared, ledger, tracker)
+            front, files = front_of(ledger.results()), _write_files(plan, ledger, tracker)
             tracker.finish("FAILED", front=front or None, files=files)
     finally:
         tracker.close(patience)
@@ -85,14 +85,14 @@ def front_of(results: list[TrialResult]) -> set[int]:
     return {trial.number for trial in pareto_front(results)}
 
 
-def _write_files(prepared: Prepared, ledger: Ledger, tracker: Tracker) -> list[str]:
+def _write_files(plan: SearchPlan, ledger: Ledger, tracker: Tracker) -> list[str]:
     """What is kept of a search to look at, in its folder and with its parent run; the names."""
     tracker.wait()
     ledger.complete_runs()
     files = {"environment.txt": environment().encode()}
-    space = space_module(prepared.settings.space).__file__
+    space = space_module(plan.settings.space).__file__
     if space is not None:
         files["space.py"] = Path(space).read_bytes()
     for name, data in files.items():
-        prepared.search.write(name, data)
-    return [*files, *draw(prepared.search, prepared.settings, ledger.results())]
+        plan.search.write(name, data)
+    return [*files, *draw(plan.search, plan.settings, ledger.results())]

@@ -27,7 +27,7 @@ from perft.tracking import require_usable
 
 
 @dataclass(frozen=True)
-class Prepared:
+class SearchPlan:
     """A search that is ready to run.
 
     Attributes:
@@ -50,7 +50,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class SearchRequest:
     """What the user asked for; None leaves a choice to the space or to the default."""
 
     space: str
@@ -73,78 +73,78 @@ class Wish:
     rung_accuracy: bool | None = None
 
 
-def prepare(wish: Wish, during: During = quietly) -> Prepared:
+def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
     """Checks a new search and makes its folder.
 
     Args:
-        wish: what the user asked for.
+        request: what the user asked for.
         during: says what takes long.
 
     Raises:
         PerftError: the first thing that cannot work: space, base, data, storage, or the name.
     """
-    if wish.name is not None:
-        require_name(wish.name)
-    space = find_space(wish.space)
-    space_file = str(resolved(wish.space)) if wish.space.endswith(".py") else ""
-    base_model = _absolute(wish.base_model)
-    data = _absolute(wish.data)
-    root = Storage(default_storage() if wish.storage is None else wish.storage)
-    if wish.name is not None:
-        _require_new(root, wish.name)
+    if request.name is not None:
+        require_name(request.name)
+    space = find_space(request.space)
+    space_file = str(resolved(request.space)) if request.space.endswith(".py") else ""
+    base_model = _absolute(request.base_model)
+    data = _absolute(request.data)
+    root = Storage(default_storage() if request.storage is None else request.storage)
+    if request.name is not None:
+        _require_new(root, request.name)
     with during("reading the base"):
         check_base(base_model)
         base_fingerprint = fingerprint(base_directory(base_model))
-    require_experts(wish.experts, training=True)
-    source = space.source(data, wish.validation_size, wish.seed)
+    require_experts(request.experts, training=True)
+    source = space.source(data, request.validation_size, request.seed)
     with during("reading the task"):
         task = load_task(source)
     with during("checking the base and its tokenizer"):
         require_base(base_model, task.splits)
-    draw = Draw(space, base_model is None, wish.seed, wish.max_steps)
+    draw = Draw(space, base_model is None, request.seed, request.max_steps)
     extent = extent_of(draw)
     rungs = space.steps_of_rungs(extent.max_steps)
-    _require_rows(extent.smallest_batch, wish.workers_per_group)
+    _require_rows(extent.smallest_batch, request.workers_per_group)
     if (layers := layer_count(base_model)) is not None:
         extent.require_layers(layers)
     tracking_uri = default_tracking_uri()
     require_usable(tracking_uri)
-    name = wish.name or fresh_name(root, wish.space)
+    name = request.name or fresh_name(root, request.space)
     settings = SearchSettings(
         name=name,
-        space=space_file or wish.space,
+        space=space_file or request.space,
         task=source.name,
         base_model=base_model,
         base_fingerprint=base_fingerprint,
         data=data,
         data_fingerprint=task.fingerprint,
-        validation_size=wish.validation_size,
+        validation_size=request.validation_size,
         storage=root.shown,
         tracking_uri=masked(tracking_uri),
-        num_trials=space.num_trials if wish.num_trials is None else wish.num_trials,
+        num_trials=space.num_trials if request.num_trials is None else request.num_trials,
         max_steps=rungs[-1],
         rungs=rungs,
-        groups=wish.groups,
-        workers_per_group=wish.workers_per_group,
-        slots=wish.slots,
-        gpus_per_worker=wish.gpus_per_worker,
-        seed=wish.seed,
-        dtype=wish.dtype,
-        experts=wish.experts,
-        checkpointing=wish.checkpointing,
-        compile=wish.compile,
-        rung_accuracy=has_rung_accuracy(base_model, wish.rung_accuracy),
-        space_code=space_code(space_module(wish.space)),
+        groups=request.groups,
+        workers_per_group=request.workers_per_group,
+        slots=request.slots,
+        gpus_per_worker=request.gpus_per_worker,
+        seed=request.seed,
+        dtype=request.dtype,
+        experts=request.experts,
+        checkpointing=request.checkpointing,
+        compile=request.compile,
+        rung_accuracy=has_rung_accuracy(base_model, request.rung_accuracy),
+        space_code=space_code(space_module(request.space)),
     )
     if space_file:
         remember(space_file)
-    remember_places(settings, source)
+    remember_paths(settings, source)
     search = root.child(name).prepare()
-    remember_search(name, root.place)
-    return Prepared(settings, draw, source, search, root.place, tracking_uri, resume=False)
+    remember_search(name, root.uri)
+    return SearchPlan(settings, draw, source, search, root.uri, tracking_uri, resume=False)
 
 
-def remember_places(settings: SearchSettings, source: TaskSource) -> None:
+def remember_paths(settings: SearchSettings, source: TaskSource) -> None:
     """Notes where base and data are, which an exported adapter does not say."""
     remember_place(settings.base_fingerprint, base_directory(settings.base_model))
     if root := root_of(source):
@@ -153,7 +153,7 @@ def remember_places(settings: SearchSettings, source: TaskSource) -> None:
 
 def _require_new(root: Storage, name: str) -> None:
     if root.exists(f"{name}/{SEARCH_FILE}"):
-        again = resume_command(name, root.place)
+        again = resume_command(name, root.uri)
         raise SearchError(
             f"a search named {name!r} exists in {root.shown}; choose another --name, or go "
             f"on with it by: {again}"

@@ -9,7 +9,7 @@ from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.search.base import require_base, require_experts
 from perft.search.changes import begun_trials, other_versions, require_unchanged
-from perft.search.prepare import Prepared, remember_places
+from perft.search.prepare import SearchPlan, remember_paths
 from perft.search.settings import SearchSettings, installed_versions, tracking_uri_of
 from perft.search.space import Draw, find_space, space_module
 from perft.search.space_code import space_code
@@ -31,7 +31,7 @@ def prepare_resume(
     gpus_per_worker: float | None = None,
     tell: Callable[[str], None] = print,
     during: During = quietly,
-) -> Prepared:
+) -> SearchPlan:
     """Takes up a search where it was interrupted, or goes on with one that has ended.
 
     Args:
@@ -56,7 +56,7 @@ def prepare_resume(
     tracking_uri = tracking_uri_of(settings)
     settings = dataclasses.replace(settings, tracking_uri=masked(tracking_uri))
     settings = _with_trials(settings, search, num_trials)
-    settings = _with_space(settings, space, root.place, trust_code=trust_code, tell=tell)
+    settings = _with_space(settings, space, root.uri, trust_code=trust_code, tell=tell)
     if gpus_per_worker is not None:
         settings = dataclasses.replace(settings, gpus_per_worker=gpus_per_worker)
     with during("reading the base and the task"):
@@ -77,10 +77,10 @@ def prepare_resume(
         require_base(settings.base_model, task.splits)
     for line in other_versions(settings, now):
         tell(line)
-    remember_places(settings, source)
-    remember_search(name, root.place)
+    remember_paths(settings, source)
+    remember_search(name, root.uri)
     draw = Draw(found, settings.base_model is None, settings.seed, settings.max_steps)
-    return Prepared(settings, draw, source, search, root.place, tracking_uri, resume=True)
+    return SearchPlan(settings, draw, source, search, root.uri, tracking_uri, resume=True)
 
 
 def _refuse(settings: SearchSettings, besides: Collection[str]) -> None:

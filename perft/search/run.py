@@ -25,7 +25,7 @@ from perft.search.drawing import import_drawing
 from perft.search.interrupt import interrupted, interruptible
 from perft.search.ledger import Ledger
 from perft.search.lock import locked
-from perft.search.prepare import Prepared
+from perft.search.prepare import SearchPlan
 from perft.search.shape import shape_on
 from perft.search.stages import Stages
 from perft.search.sync import later_by, sync
@@ -51,11 +51,11 @@ class Finished:
     tracking_uri: str
 
 
-def run_search(prepared: Prepared, stages: Stages, resume_command: Sequence[str] = ()) -> Finished:
+def run_search(plan: SearchPlan, stages: Stages, resume_command: Sequence[str] = ()) -> Finished:
     """Runs a prepared search to its end.
 
     Args:
-        prepared: what `prepare` or `prepare_resume` gave.
+        plan: what `prepare` or `prepare_resume` gave.
         stages: where the user watches.
         resume_command: program and arguments that go on with the search; they take this process's
             place should the search's own Ray die. Without them the process ends with it.
@@ -66,25 +66,25 @@ def run_search(prepared: Prepared, stages: Stages, resume_command: Sequence[str]
         InterruptedSearchError: if the user stops it.
         StorageError: if storage or tracking cannot be written.
     """
-    if prepared.resume and has_nothing_left(prepared.search, prepared.settings.num_trials):
-        stages.say(f"search {prepared.settings.name} ran to its end before")
-        if not is_sent(prepared.search):
-            _catch_up(prepared, stages)
+    if plan.resume and has_nothing_left(plan.search, plan.settings.num_trials):
+        stages.say(f"search {plan.settings.name} ran to its end before")
+        if not is_sent(plan.search):
+            _catch_up(plan, stages)
         return Finished(
-            read_results(prepared.search),
-            read_all_scores(prepared.search),
-            prepared.settings.tracking_uri,
+            read_results(plan.search),
+            read_all_scores(plan.search),
+            plan.settings.tracking_uri,
         )
-    name = prepared.settings.name
+    name = plan.settings.name
     again = Again(
         command=resume_command,
         name=name,
-        search=prepared.search,
+        search=plan.search,
         environment=dict(os.environ),
         tell=stages.say,
     )
     again.clear()
-    with interruptible(stages.say) as take_signals, locked(prepared.search, name, stages.say):
+    with interruptible(stages.say) as take_signals, locked(plan.search, name, stages.say):
         try:
             with stages.during("looking for a Ray cluster"):
                 cluster = find_cluster()
@@ -95,38 +95,38 @@ def run_search(prepared: Prepared, stages: Stages, resume_command: Sequence[str]
                 take_signals()
 
             joined = cluster.address is not None
-            with _ray_and_tracker(prepared, start, stages) as tracker:
-                return _run(prepared, tracker, stages, again, joined=joined)
+            with _ray_and_tracker(plan, start, stages) as tracker:
+                return _run(plan, tracker, stages, again, joined=joined)
         except KeyboardInterrupt as error:
-            raise interrupted(prepared.search, prepared.settings) from error
+            raise interrupted(plan.search, plan.settings) from error
 
 
 def _run(
-    prepared: Prepared, tracker: Tracker, stages: Stages, again: Again, *, joined: bool
+    plan: SearchPlan, tracker: Tracker, stages: Stages, again: Again, *, joined: bool
 ) -> Finished:
     """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
-    ledger = _ledger(prepared, tracker)
+    ledger = _ledger(plan, tracker)
     try:
-        shape, nodes = shape_on(prepared, stages, joined=joined)
+        shape, nodes = shape_on(plan, stages, joined=joined)
         settings = dataclasses.replace(
-            prepared.settings, groups=shape.groups, slots=shape.slots, gpus_per_worker=shape.gpus
+            plan.settings, groups=shape.groups, slots=shape.slots, gpus_per_worker=shape.gpus
         )
-        settings.write(prepared.search)
+        settings.write(plan.search)
         with stages.during("asking the machines of the cluster whether they have what it takes"):
-            require_shared(prepared.search, SEARCH_FILE, nodes, gpus=shape.use_gpu)
+            require_shared(plan.search, SEARCH_FILE, nodes, gpus=shape.use_gpu)
             if settings.compile:
                 require_compilers(nodes, gpus=shape.use_gpu)
         tracker.log_params(settings.to_json())
-        prepared.search.sweep()
-        search = prepared.search.anchored(SEARCH_FILE)
-        prepared = dataclasses.replace(prepared, settings=settings, search=search)
+        plan.search.sweep()
+        search = plan.search.anchored(SEARCH_FILE)
+        plan = dataclasses.replace(plan, settings=settings, search=search)
         with again.when_ray_dies(lambda: ledger.reports):
-            scores = run_trials(prepared, shape, ledger, stages)
+            scores = run_trials(plan, shape, ledger, stages)
         with stages.during("ending Ray, and drawing the front"):
-            conclude(prepared, ledger, tracker, scores)
+            conclude(plan, ledger, tracker, scores)
     except BaseException as error:
         with contextlib.suppress(PerftError):  # what went wrong first must be seen
-            conclude_failed(prepared, ledger, tracker, error)
+            conclude_failed(plan, ledger, tracker, error)
         raise
     with stages.during("sending the last records to MLflow"):
         tracker.close()
@@ -136,13 +136,13 @@ def _run(
 
 @contextlib.contextmanager
 def _ray_and_tracker(
-    prepared: Prepared, start: Callable[[], None], stages: Stages
+    plan: SearchPlan, start: Callable[[], None], stages: Stages
 ) -> Iterator[Tracker]:
     """Starts Ray; what takes long to import or to open is done while its processes come up."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     pool = ThreadPoolExecutor(max_workers=1)  # imports in two of its threads may block each other
-    opening = pool.submit(_open_tracker, prepared, stages.say)
+    opening = pool.submit(_open_tracker, plan, stages.say)
     pool.submit(import_drawing)
     pool.shutdown(wait=False)  # a cluster that is up is not kept waiting for what draws
     try:
@@ -150,7 +150,7 @@ def _ray_and_tracker(
     except BaseException as error:
         with contextlib.suppress(PerftError):
             tracker = opening.result()
-            conclude_failed(prepared, _ledger(prepared, tracker), tracker, error)
+            conclude_failed(plan, _ledger(plan, tracker), tracker, error)
         raise
     try:
         with stages.during("opening the records in MLflow"):
@@ -161,12 +161,12 @@ def _ray_and_tracker(
             ray.shutdown()
 
 
-def _open_tracker(prepared: Prepared, tell: Callable[[str], None]) -> Tracker:
-    settings = prepared.settings
-    begin = Tracker.resume if prepared.resume else Tracker.start
+def _open_tracker(plan: SearchPlan, tell: Callable[[str], None]) -> Tracker:
+    settings = plan.settings
+    begin = Tracker.resume if plan.resume else Tracker.start
     return begin(
-        prepared.tracking_uri,
-        prepared.search,
+        plan.tracking_uri,
+        plan.search,
         settings.name,
         settings.to_json(),
         tell=tell,
@@ -174,14 +174,14 @@ def _open_tracker(prepared: Prepared, tell: Callable[[str], None]) -> Tracker:
     )
 
 
-def _ledger(prepared: Prepared, tracker: Tracker) -> Ledger:
-    return Ledger(prepared.search.anchored(SEARCH_FILE), tracker, prepared.settings.max_steps)
+def _ledger(plan: SearchPlan, tracker: Tracker) -> Ledger:
+    return Ledger(plan.search.anchored(SEARCH_FILE), tracker, plan.settings.max_steps)
 
 
-def _catch_up(prepared: Prepared, stages: Stages) -> None:
+def _catch_up(plan: SearchPlan, stages: Stages) -> None:
     """Sends what MLflow has not of a search that has ended; it has ended all the same."""
     try:
         with stages.during("sending to MLflow what it has not of the search"):
-            sync(prepared.search, prepared.settings, prepared.tracking_uri, stages.say)
+            sync(plan.search, plan.settings, plan.tracking_uri, stages.say)
     except PerftError as error:
         stages.say(f"its runs in MLflow are not complete: {error}")

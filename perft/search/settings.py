@@ -74,9 +74,9 @@ class SearchSettings:
         name: unique in its storage.
         space: name of the search space, or the absolute path of its file.
         task: name of the task.
-        base_model: None for the embedded base, else a local directory or a hub id.
+        base_model: None for the built-in base, else a local directory or a hub id.
         base_fingerprint: tells the base from every other one.
-        data: None for the embedded task, else a directory in the LLM-Adapters layout.
+        data: None for the built-in task, else a directory in the LLM-Adapters layout.
         data_fingerprint: tells the data from any other.
         validation_size: validation examples.
         storage: the place that holds searches, without passwords and keys.

@@ -22,7 +22,7 @@ from perft.packing.shape import (
     has_gpu,
     kind_of,
 )
-from perft.search.prepare import Prepared
+from perft.search.prepare import SearchPlan
 from perft.search.settings import SearchSettings
 from perft.search.stages import Stages
 
@@ -38,7 +38,7 @@ AGAIN_SECONDS = 60.0
 SWITCH = "--gpus-per-worker"
 
 
-def shape_on(prepared: Prepared, stages: Stages, *, joined: bool) -> tuple[GroupShape, list[Node]]:
+def shape_on(plan: SearchPlan, stages: Stages, *, joined: bool) -> tuple[GroupShape, list[Node]]:
     """How the worker groups lie on the machines of the cluster, and which these are.
 
     On a cluster of the user's, machines may still come up: there an autoscaler hears what is
@@ -46,14 +46,14 @@ def shape_on(prepared: Prepared, stages: Stages, *, joined: bool) -> tuple[Group
     has said so when the search was started, or where nothing is up that could hold one.
 
     Args:
-        prepared: the search.
+        plan: the search.
         stages: what the user reads.
         joined: whether the cluster is the user's, which may grow.
 
     Raises:
         SearchError: if the search does not fit.
     """
-    settings, nodes = prepared.settings, alive_nodes()
+    settings, nodes = plan.settings, alive_nodes()
     gpus = settings.gpus_per_worker
     if gpus is None and joined and not _have_gpus(nodes):
         gpus = _to_come(stages)
@@ -67,7 +67,7 @@ def shape_on(prepared: Prepared, stages: Stages, *, joined: bool) -> tuple[Group
         with stages.during("asking the machines for their GPUs' memory"):
             memory = int(gpu_memory(kind) * shape.gpus)
         with stages.during("planning how many trials a GPU holds"):
-            shape = dataclasses.replace(shape, slots=_slots_on_gpus(prepared, memory))
+            shape = dataclasses.replace(shape, slots=_slots_on_gpus(plan, memory))
     return shape, nodes
 
 
@@ -188,12 +188,12 @@ def _tell_kinds(shape: GroupShape, nodes: Sequence[Node], stages: Stages) -> Non
     )
 
 
-def _slots_on_gpus(prepared: Prepared, memory: int) -> int:
+def _slots_on_gpus(plan: SearchPlan, memory: int) -> int:
     """As many trials as a GPU of so many bytes holds, and no more than are useful at a time."""
-    from perft.search.fit import slots_in, step_load  # noqa: PLC0415 - imports torch
+    from perft.search.capacity import slots_in, step_workload  # noqa: PLC0415 - imports torch
 
-    settings, space = prepared.settings, prepared.draw.space
-    load = step_load(
+    settings, space = plan.settings, plan.draw.space
+    load = step_workload(
         space,
         settings.base_model,
         workers=settings.workers_per_group,

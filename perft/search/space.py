@@ -34,12 +34,12 @@ REDUCTION_FACTOR = 2
 class SearchSpace:
     """What a search draws trials from.
 
-    `embedded` says that the base is the embedded one, for which other sizes and rates make sense.
+    `builtin` says that the base is the built-in one, for which other sizes and rates make sense.
 
     Attributes:
         task: name of the task, as `perft.tasks` knows it, or the user's own.
-        training: the training configuration that trials vary, as `training(embedded)`.
-        suggest: draws one trial, as `suggest(trial, embedded)`.
+        training: the training configuration that trials vary, as `training(builtin)`.
+        suggest: draws one trial, as `suggest(trial, builtin)`.
         num_trials: trials of a search unless the user says otherwise.
         rungs: how often ASHA compares a trial before its full length.
     """
@@ -59,21 +59,21 @@ class SearchSpace:
         require_positive("num_trials", self.num_trials)
         require_whole("rungs", self.rungs, 0, MOST_RUNGS)
 
-    def trained(self, embedded: bool) -> TrainingConfig:
+    def trained(self, builtin: bool) -> TrainingConfig:
         """What `training` returns.
 
         Raises:
             ConfigError: if that is something else, or it raises; names the function.
         """
-        return result_of(TrainingConfig, self.training, embedded)
+        return result_of(TrainingConfig, self.training, builtin)
 
-    def drawn(self, trial: optuna.Trial, embedded: bool) -> TrialConfig:
+    def drawn(self, trial: optuna.Trial, builtin: bool) -> TrialConfig:
         """What `suggest` draws.
 
         Raises:
             ConfigError: if that is something else, or it raises; names the function.
         """
-        found = result_of(TrialConfig, self.suggest, trial, embedded)
+        found = result_of(TrialConfig, self.suggest, trial, builtin)
         for name, kind in (("adapter", AdapterConfig), ("training", TrainingConfig)):
             if not isinstance(getattr(found, name), kind):
                 raise ConfigError(
@@ -151,7 +151,7 @@ def of_length(training: TrainingConfig, seed: int, max_steps: int | None) -> Tra
 
 
 def has_rung_accuracy(base_model: str | None, wanted: bool | None) -> bool:
-    """Whether trials generate answers at every rung; unless said, only on the embedded base.
+    """Whether trials generate answers at every rung; unless said, only on the built-in base.
 
     A rung compares losses. On a real base the answers, which nothing waits for, take longer than
     the training between two rungs.
@@ -165,13 +165,13 @@ class Draw:
 
     Attributes:
         space: the search space.
-        embedded: whether the base is the embedded one.
+        builtin: whether the base is the built-in one.
         seed: becomes every trial's training seed, so that trials differ by configuration alone.
         max_steps: full length in optimiser steps; None keeps the space's own.
     """
 
     space: SearchSpace
-    embedded: bool
+    builtin: bool
     seed: int
     max_steps: int | None = None
 
@@ -181,5 +181,5 @@ class Draw:
         Raises:
             ConfigError: if the space draws none; names its function.
         """
-        config = self.space.drawn(trial, self.embedded)
+        config = self.space.drawn(trial, self.builtin)
         return TrialConfig(config.adapter, of_length(config.training, self.seed, self.max_steps))

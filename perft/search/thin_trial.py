@@ -1,4 +1,4 @@
-"""A Ray Tune trial that trains nothing itself: it asks the meeting point and hands on the answer.
+"""A Ray Tune trial that trains nothing itself: it asks the coordinator and hands on the answer.
 
 Its process imports no torch, so that many of them fit beside a worker group.
 """
@@ -15,8 +15,8 @@ class ThinTrial(tune.Trainable):  # type: ignore[misc]
     """One trial of a search, as Ray Tune sees it."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Finds the meeting point and takes the trial's configuration."""
-        self._meeting = ray.get_actor(config["meeting"], namespace=config["namespace"])
+        """Finds the coordinator and takes the trial's configuration."""
+        self._coordinator = ray.get_actor(config["coordinator"], namespace=config["namespace"])
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -33,7 +33,9 @@ class ThinTrial(tune.Trainable):  # type: ignore[misc]
         Raises:
             SearchError: if the trial failed, or no worker group can work any more.
         """
-        answer = ray.get(self._meeting.next_report.remote(self._number, self._trial, self._reached))
+        answer = ray.get(
+            self._coordinator.next_report.remote(self._number, self._trial, self._reached)
+        )
         if reason := answer.get("fatal") or answer.get("failure"):
             raise SearchError(reason)
         report = answer["report"]

@@ -14,10 +14,10 @@ from perft.packing.groups import WorkerGroups
 from perft.packing.shape import GroupShape
 from perft.search.announce import announce
 from perft.search.conclude import Scores
-from perft.search.follow import Follow
 from perft.search.ledger import Ledger
-from perft.search.prepare import Prepared
+from perft.search.prepare import SearchPlan
 from perft.search.stages import Stages
+from perft.search.tune_callback import TuneCallback
 from perft.search.tuning import tune_trials
 from perft.search.view import View
 from perft.selection import best, knee, pareto_front
@@ -29,38 +29,38 @@ MEETING_POINTS = 4
 """Meeting points that may die with no new report between before a search gives up."""
 
 
-def run_trials(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
-    """Searches, and goes on from what is saved when the meeting point has died."""
+def run_trials(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
+    """Searches, and goes on from what is saved when the coordinator has died."""
     most, left = 0, MEETING_POINTS
     while True:
         try:
-            return _search(prepared, shape, ledger, stages)
-        except _MeetingLostError:
+            return _search(plan, shape, ledger, stages)
+        except _CoordinatorLostError:
             left = left - 1 if ledger.reports <= most else MEETING_POINTS - 1
             if not left:
                 raise
             most = max(most, ledger.reports)
-            stages.say("the meeting point died; the search goes on from what is saved")
+            stages.say("the coordinator died; the search goes on from what is saved")
             ledger.entries.clear()  # everything is told once more
 
 
-class _MeetingLostError(SearchError):
-    """The meeting point has died, and with it what it knew."""
+class _CoordinatorLostError(SearchError):
+    """The coordinator has died, and with it what it knew."""
 
 
-def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
-    settings = prepared.settings
-    with contextlib.ExitStack() as talking, _worker_groups(prepared, shape, stages) as groups:
+def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
+    settings = plan.settings
+    with contextlib.ExitStack() as talking, _worker_groups(plan, shape, stages) as groups:
         view = View(stages, settings.num_trials, settings.max_steps, ledger.entries, groups.steps)
         with view.running():
             compiles = settings.compile or (settings.compile is None and shape.use_gpu)
             talking.enter_context(_beside(announce, groups, view, compiles))
             talking.enter_context(_beside(_relay_notes, groups, view))
-            follow = Follow(ledger, view, groups.meeting, settings.num_trials)
+            callback = TuneCallback(ledger, view, groups.coordinator, settings.num_trials)
             try:
-                tune_trials(prepared, groups, follow)
+                tune_trials(plan, groups, callback)
                 scores = _scores(groups, ledger, view)
-                if fatal := ray.get(groups.meeting.status.remote())["fatal"]:
+                if fatal := ray.get(groups.coordinator.status.remote())["fatal"]:
                     raise SearchError(fatal)
                 return scores
             except KeyboardInterrupt:
@@ -68,13 +68,13 @@ def _search(prepared: Prepared, shape: GroupShape, ledger: Ledger, stages: Stage
                 raise
             except (SearchError, *DEATHS) as error:
                 if groups.are_lost:
-                    raise _MeetingLostError(str(error)) from error
+                    raise _CoordinatorLostError(str(error)) from error
                 raise
 
 
 @contextlib.contextmanager
 def _beside(say: Callable[..., None], *about: Any) -> Iterator[None]:
-    """Says things from a thread, which ends with the meeting point.
+    """Says things from a thread, which ends with the coordinator.
 
     It is waited for: Ray's library ends a process of which a thread asks it after its end.
     """
@@ -90,15 +90,15 @@ def _relay_notes(groups: WorkerGroups, view: View) -> None:
     """Says what the worker groups have to say, until they end."""
     seen = 0
     with contextlib.suppress(ray.exceptions.RayError):
-        while notes := ray.get(groups.meeting.notes_after.remote(seen)):
+        while notes := ray.get(groups.coordinator.notes_after.remote(seen)):
             seen += len(notes)
             for text in notes:
                 view.note(text)
 
 
 @contextlib.contextmanager
-def _worker_groups(prepared: Prepared, shape: GroupShape, stages: Stages) -> Iterator[WorkerGroups]:
-    settings = prepared.settings
+def _worker_groups(plan: SearchPlan, shape: GroupShape, stages: Stages) -> Iterator[WorkerGroups]:
+    settings = plan.settings
     groups = WorkerGroups(
         shape,
         settings.num_trials,
@@ -111,8 +111,8 @@ def _worker_groups(prepared: Prepared, shape: GroupShape, stages: Stages) -> Ite
             "compile": settings.compile,
             "slots": shape.slots,
             "rung_accuracy": settings.rung_accuracy,
-            "task": dataclasses.asdict(prepared.source),
-            "storage": prepared.search.place,
+            "task": dataclasses.asdict(plan.source),
+            "storage": plan.search.uri,
         },
     )
     try:
@@ -129,5 +129,5 @@ def _scores(groups: WorkerGroups, ledger: Ledger, view: View) -> Scores:
         return {}
     view.stage("scoring the best trial and the knee of the front on the test splits")
     chosen = sorted({best(front).number, knee(front).number})
-    scores: Scores = ray.get(groups.meeting.score.remote(chosen))
+    scores: Scores = ray.get(groups.coordinator.score.remote(chosen))
     return scores

@@ -18,11 +18,11 @@ from perft.errors import SearchError, StorageError
 from perft.failures import useful_line
 from perft.packing.groups import WorkerGroups
 from perft.packing.ray_folder import ray_folder
-from perft.search.follow import Follow
-from perft.search.prepare import Prepared
+from perft.search.prepare import SearchPlan
 from perft.search.proposer import METRIC, STEP, Proposer
 from perft.search.space import REDUCTION_FACTOR
 from perft.search.thin_trial import ThinTrial
+from perft.search.tune_callback import TuneCallback
 from perft.searches import SEARCH_FILE, resume_command
 from perft.storage import Storage, free_in
 
@@ -40,19 +40,19 @@ class_cache.ENV_VARS_TO_PROPAGATE = {
 TUNE_FOLDER, OPTUNA_FILE = "tune", "optuna.journal"
 
 
-def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> None:
+def tune_trials(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) -> None:
     """Runs all trials of a search, from its first; returns when the last has ended.
 
     Raises:
         SearchError: if Ray itself fails, no worker group can work any more, or what is told of the
             trials cannot be written.
     """
-    settings = prepared.settings
-    prepared.search.delete(TUNE_FOLDER)
+    settings = plan.settings
+    plan.search.delete(TUNE_FOLDER)
     tuner = tune.Tuner(
         tune.with_resources(ThinTrial, THIN_TRIAL_RESOURCES),
         tune_config=tune.TuneConfig(
-            search_alg=_proposer(prepared, groups, follow),
+            search_alg=_proposer(plan, groups, callback),
             scheduler=ASHAScheduler(
                 time_attr=STEP,
                 metric=METRIC,
@@ -69,10 +69,10 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
         ),
         run_config=tune.RunConfig(
             name=TUNE_FOLDER,
-            storage_path=str(ray_folder(prepared.search)),
+            storage_path=str(ray_folder(plan.search)),
             failure_config=tune.FailureConfig(max_failures=THIN_TRIAL_FAILURES),
-            callbacks=[follow],
-            stop=_Ending(follow),
+            callbacks=[callback],
+            stop=_Ending(callback),
             verbose=0,
         ),
     )
@@ -82,21 +82,21 @@ def tune_trials(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Non
     try:
         tuner.fit()
     except (OSError, ray.exceptions.RayError, tune.TuneError) as error:
-        if reason := _fault_of_storage(prepared.search, error):
-            raise _stopped(prepared, reason) from error
+        if reason := _fault_of_storage(plan.search, error):
+            raise _stopped(plan, reason) from error
         raise SearchError(
             f"Ray broke off search {name!r} ({type(error).__name__}: {useful_line(error)}); go on "
-            f"with it by: {resume_command(prepared.settings.name, prepared.root)}"
+            f"with it by: {resume_command(plan.settings.name, plan.root)}"
         ) from error
-    if follow.failure is not None:
-        raise _stopped(prepared, str(follow.failure)) from follow.failure
+    if callback.failure is not None:
+        raise _stopped(plan, str(callback.failure)) from callback.failure
 
 
 class _Ending(tune.Stopper):  # type: ignore[misc]
     """Has Tune stop all trials once the search has to end."""
 
-    def __init__(self, follow: Follow) -> None:
-        self._follow = follow
+    def __init__(self, callback: TuneCallback) -> None:
+        self._callback = callback
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Never: one trial is stopped by ASHA."""
@@ -104,7 +104,7 @@ class _Ending(tune.Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Whether the search has to end."""
-        return self._follow.is_over()
+        return self._callback.is_over()
 
 
 def _fault_of_storage(search: Storage, error: Exception) -> str:
@@ -118,21 +118,21 @@ def _fault_of_storage(search: Storage, error: Exception) -> str:
     return useful_line(error) if isinstance(error, OSError) else ""
 
 
-def _stopped(prepared: Prepared, reason: str) -> SearchError:
-    name = prepared.settings.name
-    again = resume_command(name, prepared.root)
+def _stopped(plan: SearchPlan, reason: str) -> SearchError:
+    name = plan.settings.name
+    again = resume_command(name, plan.root)
     return SearchError(f"search {name!r} has stopped: {reason}; go on with it by: {again}")
 
 
-def _proposer(prepared: Prepared, groups: WorkerGroups, follow: Follow) -> Proposer:
-    settings = prepared.settings
+def _proposer(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) -> Proposer:
+    settings = plan.settings
     return Proposer(
-        prepared.draw,
-        {"meeting": groups.name, "namespace": groups.namespace},
+        plan.draw,
+        {"coordinator": groups.name, "namespace": groups.namespace},
         settings.max_steps,
-        follow.proposed,
+        callback.proposed,
         sampler=optuna.samplers.TPESampler(seed=settings.seed),
-        storage=_optuna_storage(prepared.search),
+        storage=_optuna_storage(plan.search),
         study_name=settings.name,
     )
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from perft.search.ledger import Entry
 from perft.search.stages import Stages
-from perft.selection import describe, merit, stated
+from perft.selection import describe, format_score, objective
 from perft.trial import Report
 
 _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red"}
@@ -119,8 +119,8 @@ class View:
         parts = [self._stages.clock, f"{done}/{self._num_trials} trials", self._stage]
         complete = [entry for entry in entries if entry.outcome == "complete"]
         if complete:
-            best = max(complete, key=lambda entry: merit(entry.reports[-1]))
-            parts.append(f"best {stated(best.reports[-1])} trial {best.number}")
+            best = max(complete, key=lambda entry: objective(entry.reports[-1]))
+            parts.append(f"best {format_score(best.reports[-1])} trial {best.number}")
         return "  ·  ".join(part for part in parts if part)
 
     def _line(self, text: str) -> None:

@@ -3,8 +3,8 @@
 Everything here is a pure function of `TrialResult`s; only `results` touches a file.
 """
 
-from perft.selection.front import best, knee, merit, pareto_front, pick, why_no_front
-from perft.selection.interval import stated, stated_share, wilson
+from perft.selection.front import best, knee, objective, pareto_front, pick, why_no_front
+from perft.selection.interval import format_score, format_share, wilson
 from perft.selection.limit import ActivatedLimit
 from perft.selection.remarks import remarks
 from perft.selection.results import (
@@ -23,10 +23,12 @@ __all__ = [
     "ActivatedLimit",
     "best",
     "describe",
+    "format_score",
+    "format_share",
     "front_table",
     "is_concluded",
     "knee",
-    "merit",
+    "objective",
     "pareto_front",
     "pick",
     "read_all_scores",
@@ -35,8 +37,6 @@ __all__ = [
     "read_scores",
     "remarks",
     "result_line",
-    "stated",
-    "stated_share",
     "to_frame",
     "why_no_front",
     "wilson",

@@ -42,7 +42,7 @@ def pareto_front(results: Sequence[TrialResult]) -> list[TrialResult]:
     points = [measured(trial) for trial in trials]
     kept = front_indices(
         np.array([size.activated for size, _ in points], dtype=np.int64),
-        np.array([merit(report) for _, report in points], dtype=np.float64),
+        np.array([objective(report) for _, report in points], dtype=np.float64),
         np.array([report.val_loss for _, report in points], dtype=np.float64),
     )
     return [trials[index] for index in kept]
@@ -53,7 +53,7 @@ def is_scored(trials: Sequence[TrialResult]) -> bool:
     return all(measured(trial)[1].scored for trial in trials)
 
 
-def merit(report: Report) -> float:
+def objective(report: Report) -> float:
     """What a search maximises: the accuracy; of a task that scores nothing, minus the loss."""
     return report.accuracy if report.scored else -report.val_loss
 
@@ -90,7 +90,7 @@ def knee(front: Sequence[TrialResult]) -> TrialResult:
         return front[0]
     points = [measured(trial) for trial in front]
     x = np.log([size.activated for size, _ in points])
-    y = np.array([merit(report) for _, report in points])
+    y = np.array([objective(report) for _, report in points])
     above = (y - y[0]) / (y[-1] - y[0]) - (x - x[0]) / (x[-1] - x[0])
     # Both ends lie on the chord; rounding must not make one of them the winner.
     above[[0, -1]] = 0.0

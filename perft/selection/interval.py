@@ -27,17 +27,17 @@ def accuracy_interval(report: Report) -> tuple[float, float]:
     return wilson(report.correct, report.scored)
 
 
-def stated(report: Report) -> str:
+def format_score(report: Report) -> str:
     """How good a trial is: "77.0% (72.6-80.9)", its accuracy and the interval in percent.
 
     Of a task that scores nothing "loss 0.1234", the validation loss in nats per token.
     """
     if not report.scored:
         return f"loss {report.val_loss:.4f}"
-    return stated_share(report.correct, report.scored)
+    return format_share(report.correct, report.scored)
 
 
-def stated_share(correct: int, scored: int) -> str:
+def format_share(correct: int, scored: int) -> str:
     """A share of right answers and its interval in percent: "77.0% (72.6-80.9)"."""
     low, high = wilson(correct, scored)
     return f"{correct / max(1, scored):.1%} ({100 * low:.1f}-{100 * high:.1f})"

@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter
 
 from perft.config import VARIANTS, Variant
 from perft.selection.front import complete, is_scored, measured, pareto_front
-from perft.selection.interval import accuracy_interval, stated
+from perft.selection.interval import accuracy_interval, format_score
 from perft.trial import TrialResult
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
@@ -147,7 +147,7 @@ def _hover(trial: TrialResult) -> str:
     return "<br>".join(
         [
             f"<b>trial {trial.number}</b>",
-            *([f"accuracy {stated(report)}"] if report.scored else []),
+            *([f"accuracy {format_score(report)}"] if report.scored else []),
             f"validation loss {report.val_loss:.4f}",
             f"activated {size.activated:,} ({size.activated_percent:.3g}% of the base)",
             f"trainable {size.trainable:,}",

@@ -21,7 +21,7 @@ from perft.selection.front import (
     measured,
     pareto_front,
 )
-from perft.selection.interval import accuracy_interval, stated
+from perft.selection.interval import accuracy_interval, format_score
 from perft.trial import TrialConfig, TrialResult
 
 
@@ -60,7 +60,7 @@ def front_table(results: Sequence[TrialResult]) -> Table:
         ]
         table.add_row(
             str(trial.number),
-            stated(report),
+            format_score(report),
             f"{size.activated:,}",
             f"{size.activated_percent:.3g}%",
             describe(trial.config),

@@ -43,7 +43,7 @@ class Storage:
         is_known: whether the place has answered before, if another process.
 
     Attributes:
-        place: an absolute path, or the URI with its options: opens the same folder anywhere.
+        uri: an absolute path, or the URI with its options: opens the same folder anywhere.
         shown: the same for people, without passwords and options.
 
     Raises:
@@ -54,7 +54,7 @@ class Storage:
         self, place: str, say: Callable[[str], None] = _silent, *, is_known: bool = False
     ) -> None:
         self._place = Place.parse(place)
-        self.place, self.shown = str(self._place), self._place.shown
+        self.uri, self.shown = str(self._place), self._place.shown
         self.say = say
         self._anchor: str | None = None
         self._has_answered = is_known
@@ -76,7 +76,7 @@ class Storage:
         """The folder `name` inside this one."""
         below = copy.copy(self)
         below._place, below._root = self._place.child(name), self._path(name)
-        below.place, below.shown = str(below._place), below._place.shown
+        below.uri, below.shown = str(below._place), below._place.shown
         below._anchor = None
         return below
 

@@ -1,4 +1,4 @@
-"""The text that the embedded base is pretrained on: short documents of a few kinds.
+"""The text that the built-in base is pretrained on: short documents of a few kinds.
 
 A kind is one function from a random generator to a document; `MIXTURE` weighs them. Numbers are
 told in a few verbs (gets, loses, brings, takes); the verbs of the fine-tuning tasks occur without

@@ -43,7 +43,7 @@ _GROUP_OF = {
     for group in GROUPS
     for name in (group.name, *(benchmark.name for benchmark in group.benchmarks))
 }
-_EMBEDDED = {
+_BUILTIN = {
     arithmetic.GROUP.name: word_problems.arithmetic,
     commonsense.GROUP.name: world_questions.commonsense,
 }
@@ -55,7 +55,7 @@ def load_task(source: TaskSource) -> Task:
     """Loads the task that `source` describes.
 
     Raises:
-        ConfigError: for an unknown task, a task that is not embedded without a data directory,
+        ConfigError: for an unknown task, a task that is not built-in without a data directory,
             code that is not trusted, or a validation size that the task does not have.
         DataError: when the data directory lacks the expected files, or a row cannot be used.
     """
@@ -70,12 +70,12 @@ def load_task(source: TaskSource) -> Task:
         raise ConfigError(unknown("task", source.name, TASKS))
     if source.data is not None:
         return benchmarks.load(_GROUP_OF[name], source)
-    if name not in _EMBEDDED:
+    if name not in _BUILTIN:
         raise ConfigError(
             f"task {source.name!r} needs a data directory, found none; name one with --data, or "
-            f"use an embedded task: {', '.join(_EMBEDDED)}"
+            f"use a built-in task: {', '.join(_BUILTIN)}"
         )
-    return _EMBEDDED[name](source.validation_size, source.seed)
+    return _BUILTIN[name](source.validation_size, source.seed)
 
 
 def check_source(source: TaskSource) -> None:

@@ -24,9 +24,9 @@ from perft.tasks.extraction import (
     last_number,
     numbers_match,
 )
-from perft.tasks.hub import HubRows
+from perft.tasks.hub import HubDataset
 from perft.tasks.prompts import TEMPLATE, alpaca, first_response
-from perft.tasks.rows import Row
+from perft.tasks.rows import DataRow
 from perft.tasks.task import Example, Scorer
 
 _MAX_NEW_TOKENS = 256
@@ -71,21 +71,21 @@ def _aqua(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_MULTIARITH = HubRows(
+_MULTIARITH = HubDataset(
     id="ChilleD/MultiArith",
     train=None,  # all 600 rows are the published test set
     test="train+test",
     convert=lambda row: {"instruction": row["question"], "answer": row["final_ans"]},
 )
-_GSM8K = HubRows(id="openai/gsm8k", config="main", train="train", test="test", convert=_gsm8k)
-_AQUA = HubRows(
+_GSM8K = HubDataset(id="openai/gsm8k", config="main", train="train", test="test", convert=_gsm8k)
+_AQUA = HubDataset(
     id="deepmind/aqua_rat",
     config="raw",
     train="train[:7473]",  # no more than gsm8k has, of 97,467
     test="test",
     convert=_aqua,
 )
-_SVAMP = HubRows(
+_SVAMP = HubDataset(
     id="ChilleD/SVAMP",
     train=None,  # all 1,000 rows are the published test set
     test="train+test",
@@ -96,7 +96,7 @@ _SVAMP = HubRows(
 )
 
 
-def _example(row: Row, answer: str) -> Example:
+def _example(row: DataRow, answer: str) -> Example:
     """Blank outputs, which a few published rows have, teach "The answer is <answer>."."""
     return Example(
         prompt=alpaca(row.required("instruction"), row.text("input")),

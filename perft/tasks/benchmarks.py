@@ -10,8 +10,8 @@ from pathlib import Path
 
 from perft.errors import ConfigError, DataError
 from perft.tasks import llm_adapters
-from perft.tasks.hub import HUB, HubRows, benchmark_rows
-from perft.tasks.rows import Row, read_rows
+from perft.tasks.hub import HUB, HubDataset, benchmark_rows
+from perft.tasks.rows import DataRow, read_rows
 from perft.tasks.splits import hold_out
 from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
 
@@ -28,7 +28,7 @@ class Labels:
     wanted: str
     accepts: Callable[[str], bool]
 
-    def of(self, row: Row) -> str:
+    def of(self, row: DataRow) -> str:
         """The row's label.
 
         Raises:
@@ -47,7 +47,7 @@ class Benchmark:
     name: str
     labels: Labels
     scorer: Scorer
-    hub: HubRows | None = None
+    hub: HubDataset | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +70,9 @@ class Group:
     train_labels: Labels
     validation: Benchmark
     benchmarks: tuple[Benchmark, ...]
-    example: Callable[[Row, str], Example]
+    example: Callable[[DataRow, str], Example]
 
-    def read(self, rows: Iterable[Row], labels: Labels) -> tuple[Example, ...]:
+    def read(self, rows: Iterable[DataRow], labels: Labels) -> tuple[Example, ...]:
         """Every row as an example.
 
         Raises:
@@ -114,7 +114,7 @@ def load(group: Group, source: TaskSource) -> Task:
 
 def _from_files(
     group: Group, chosen: tuple[Benchmark, ...], data: Path
-) -> tuple[list[Row], tuple[Split, ...]]:
+) -> tuple[list[DataRow], tuple[Split, ...]]:
     alone = chosen[0].name if len(chosen) == 1 else None
     names = [benchmark.name for benchmark in group.benchmarks]
     paths = llm_adapters.find_training(data, group.mixtures, names, alone)
@@ -134,7 +134,7 @@ def _is_mirror(data: Path, group: Group) -> bool:
 
 def _from_hub(
     group: Group, chosen: tuple[Benchmark, ...], data: str
-) -> tuple[list[Row], tuple[Split, ...]]:
+) -> tuple[list[DataRow], tuple[Split, ...]]:
     root = None if data == HUB else Path(data)
     there = [
         (benchmark, benchmark.hub)
@@ -154,17 +154,17 @@ def _from_hub(
     return training, tests
 
 
-def _test(group: Group, benchmark: Benchmark, rows: list[Row]) -> Split:
+def _test(group: Group, benchmark: Benchmark, rows: list[DataRow]) -> Split:
     return Split(benchmark.name, group.read(rows, benchmark.labels), benchmark.scorer)
 
 
-def _any_for(benchmark: Benchmark, rows: list[Row]) -> bool:
+def _any_for(benchmark: Benchmark, rows: list[DataRow]) -> bool:
     """Whether training rows are labelled as the benchmark's are; other ones can train it, too."""
     return any(benchmark.labels.accepts(row.label("answer")) for row in rows)
 
 
 def _hold_out(
-    group: Group, rows: list[Row], validation: Benchmark, source: TaskSource
+    group: Group, rows: list[DataRow], validation: Benchmark, source: TaskSource
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     train, held = hold_out(
         group.read(rows, group.train_labels),

@@ -16,9 +16,9 @@ from typing import Any
 from perft.errors import DataError
 from perft.tasks.benchmarks import Benchmark, Group, Labels
 from perft.tasks.extraction import first_choice, labels_match
-from perft.tasks.hub import HubRows
+from perft.tasks.hub import HubDataset
 from perft.tasks.prompts import TEMPLATE, alpaca, first_response
-from perft.tasks.rows import Row
+from perft.tasks.rows import DataRow
 from perft.tasks.task import Example, Scorer
 
 LEAD = "the correct answer is"
@@ -34,7 +34,7 @@ _ANSWERS = ("answer1", "answer2", "answer3", "answer4", "answer5")
 _KINDS = (_TRUTH, _SOLUTIONS, _OPTIONS, _ENDINGS, _ANSWERS)
 
 
-def _benchmark(name: str, choices: tuple[str, ...], hub: HubRows | None = None) -> Benchmark:
+def _benchmark(name: str, choices: tuple[str, ...], hub: HubDataset | None = None) -> Benchmark:
     found = first_choice(choices)
     scorer = Scorer(
         protocol=(
@@ -49,7 +49,7 @@ def _benchmark(name: str, choices: tuple[str, ...], hub: HubRows | None = None) 
     return Benchmark(name, Labels(wanted, lambda label: label in choices), scorer, hub)
 
 
-def _example(row: Row, answer: str) -> Example:
+def _example(row: DataRow, answer: str) -> Example:
     """The row's output, always "the correct answer is <answer>", is not read."""
     instruction = row.required("instruction")
     stated = _FORMAT.search(instruction)
@@ -138,8 +138,8 @@ def _science(question: str, row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _arc(config: str) -> HubRows:
-    return HubRows(
+def _arc(config: str) -> HubDataset:
+    return HubDataset(
         id="allenai/ai2_arc",
         config=config,
         train="train",
@@ -159,27 +159,27 @@ GROUP = Group(
         _benchmark(
             "boolq",
             _TRUTH,
-            HubRows(id="google/boolq", train="train", test="validation", convert=_boolq),
+            HubDataset(id="google/boolq", train="train", test="validation", convert=_boolq),
         ),
         _benchmark(
             "piqa",
             _SOLUTIONS,
-            HubRows(id="baber/piqa", train="train", test="validation", convert=_piqa),
+            HubDataset(id="baber/piqa", train="train", test="validation", convert=_piqa),
         ),
         _benchmark(
             "social_i_qa",
             _ANSWERS,
-            HubRows(id="lighteval/siqa", train="train", test="validation", convert=_social_i_qa),
+            HubDataset(id="lighteval/siqa", train="train", test="validation", convert=_social_i_qa),
         ),
         _benchmark(
             "hellaswag",
             _ENDINGS,
-            HubRows(id="Rowan/hellaswag", train="train", test="validation", convert=_hellaswag),
+            HubDataset(id="Rowan/hellaswag", train="train", test="validation", convert=_hellaswag),
         ),
         _benchmark(
             "winogrande",
             _OPTIONS,
-            HubRows(
+            HubDataset(
                 id="allenai/winogrande",
                 config="winogrande_xl",
                 train="train",
@@ -192,7 +192,7 @@ GROUP = Group(
         _benchmark(
             "openbookqa",
             _ANSWERS,
-            HubRows(
+            HubDataset(
                 id="allenai/openbookqa",
                 config="main",
                 train="train",

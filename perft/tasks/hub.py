@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from perft.errors import DataError
-from perft.tasks.rows import Row, checked_rows, rows_of_table
+from perft.tasks.rows import DataRow, checked_rows, rows_of_table
 
 MOST_FILES = 10_000
 """Files that a local copy of a dataset stays below."""
@@ -22,7 +22,7 @@ HUB = "hub"
 
 
 @dataclass(frozen=True, kw_only=True)
-class HubRows:
+class HubDataset:
     """Where a benchmark lies on the hub, and how its rows read in the LLM-Adapters layout.
 
     Attributes:
@@ -40,7 +40,7 @@ class HubRows:
     convert: Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
-def dataset_rows(place: str, config: str | None, split: str) -> list[Row]:
+def dataset_rows(place: str, config: str | None, split: str) -> list[DataRow]:
     """Rows of one split of a dataset.
 
     Args:
@@ -79,7 +79,7 @@ def _require_small(folder: Path) -> None:
         )
 
 
-def benchmark_rows(rows: HubRows, root: Path | None, split: str) -> list[Row]:
+def benchmark_rows(rows: HubDataset, root: Path | None, split: str) -> list[DataRow]:
     """Rows of a benchmark in the LLM-Adapters layout.
 
     Args:
@@ -92,9 +92,9 @@ def benchmark_rows(rows: HubRows, root: Path | None, split: str) -> list[Row]:
     return [_converted(row, rows) for row in dataset_rows(place, rows.config, split)]
 
 
-def _converted(row: Row, rows: HubRows) -> Row:
+def _converted(row: DataRow, rows: HubDataset) -> DataRow:
     try:
-        return Row(row.where, rows.convert(row.values))
+        return DataRow(row.where, rows.convert(row.values))
     except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise DataError(
             f"{row.where} is not a row of {rows.id}: {error!r} (its columns: "

@@ -8,7 +8,7 @@ from perft.files import resolved
 from perft.tasks.extraction import is_number, labels_match, last_number, numbers_match
 from perft.tasks.hub import dataset_rows
 from perft.tasks.own import DATASET, FILES, Judge, OwnTask
-from perft.tasks.rows import Row, read_rows
+from perft.tasks.rows import DataRow, read_rows
 from perft.tasks.splits import hold_out
 from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
 
@@ -38,7 +38,7 @@ def load(own: OwnTask, source: TaskSource) -> Task:
     return Task(own.name, Split("train", train, scorer), Split("validation", held, scorer), tests)
 
 
-def _rows(place: str, split: str) -> list[Row]:
+def _rows(place: str, split: str) -> list[DataRow]:
     if place.endswith(FILES):
         return read_rows(resolved(Path(place).parent) / Path(place).name)
     named = DATASET.fullmatch(place)
@@ -57,7 +57,7 @@ class _ExampleOf:
         self._own = own
         self._prompt, self._completion = own.prompt_template, own.completion_template
 
-    def __call__(self, row: Row) -> Example:
+    def __call__(self, row: DataRow) -> Example:
         own = self._own
         columns = self._prompt.columns | (self._completion.columns - {own.answer})
         values = {name: _value(row, name) for name in columns}
@@ -86,7 +86,7 @@ def _try(own: OwnTask, label: str) -> None:
         ) from error
 
 
-def _label(own: OwnTask, row: Row, choices: tuple[str, ...]) -> str:
+def _label(own: OwnTask, row: DataRow, choices: tuple[str, ...]) -> str:
     place = row.values.get(own.answer)
     if choices and isinstance(place, int) and not isinstance(place, bool):
         if not 0 <= place < len(choices):
@@ -100,7 +100,7 @@ def _label(own: OwnTask, row: Row, choices: tuple[str, ...]) -> str:
     return answer
 
 
-def _choices(own: OwnTask, row: Row) -> tuple[str, ...]:
+def _choices(own: OwnTask, row: DataRow) -> tuple[str, ...]:
     if not (own.choices and isinstance(own.choices, str)):
         return tuple(own.choices)
     found = row.values.get(own.choices)
@@ -109,7 +109,7 @@ def _choices(own: OwnTask, row: Row) -> tuple[str, ...]:
     return tuple(row.part(own.choices, choice) for choice in found)
 
 
-def _value(row: Row, column: str) -> str:
+def _value(row: DataRow, column: str) -> str:
     """What the template gets: text, which may be blank, or a number."""
     if isinstance(row.values.get(column), str):
         return row.text(column)

@@ -27,7 +27,7 @@ _KNOWN = "one JSON array of objects (.json), one JSON object per line (.jsonl), 
 
 
 @dataclass(frozen=True)
-class Row:
+class DataRow:
     """One row of data, and where it stands.
 
     Attributes:
@@ -85,7 +85,7 @@ class Row:
         return self.required(column)
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[DataRow]:
     """Reads a file, by its suffix.
 
     Raises:
@@ -108,13 +108,13 @@ def read_rows(path: Path) -> list[Row]:
     return checked_rows(str(path), values)
 
 
-def checked_rows(place: str, values: Iterable[tuple[int, Any]]) -> list[Row]:
+def checked_rows(place: str, values: Iterable[tuple[int, Any]]) -> list[DataRow]:
     """Rows of `place`, given with their numbers, each proved to be an object with an id of its own.
 
     Raises:
         DataError: when there is no row, one is no object, or two have one id.
     """
-    rows: list[Row] = []
+    rows: list[DataRow] = []
     seen: dict[str, int] = {}
     for number, value in values:
         where = f"{place}, row {number}"
@@ -126,7 +126,7 @@ def checked_rows(place: str, values: Iterable[tuple[int, Any]]) -> list[Row]:
                 raise DataError(
                     f"{where} has the id of row {first}, {value[ID]!r}; ids must differ"
                 )
-        rows.append(Row(where, value))
+        rows.append(DataRow(where, value))
     if not rows:
         raise DataError(f"{place} holds no rows; wanted at least one")
     return rows

@@ -100,7 +100,7 @@ class TaskSource:
     Attributes:
         name: a task or group of tasks, such as "arithmetic" or "addsub".
         data: a directory in the LLM-Adapters layout, a directory with copies of the hub's datasets
-            by id, or "hub"; None means the embedded task.
+            by id, or "hub"; None means the built-in task.
         validation_size: examples of the validation split (held out of the training file where
             the data has no validation split of its own).
         seed: seeds the hold-out.

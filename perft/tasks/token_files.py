@@ -25,7 +25,7 @@ from rich.console import Console
 from perft.errors import StorageError
 from perft.home import home
 from perft.tasks.task import Example
-from perft.tasks.tokenize import TokenRows
+from perft.tasks.tokenize import TokenizedSplit
 
 FILE = "rows.arrow"
 _VERSION = 2  # of what `tokenize` does and of the file: another one makes all rows again
@@ -33,22 +33,22 @@ _VERSION = 2  # of what `tokenize` does and of the file: another one makes all r
 
 def rows_once(
     examples: Sequence[Example],
-    tokenizer_print: str,
-    make: Callable[[], TokenRows],
+    tokenizer_fingerprint: str,
+    make: Callable[[], TokenizedSplit],
     **settings: int | str,
-) -> TokenRows:
+) -> TokenizedSplit:
     """What `make` returns; mapped from disk when it was made before, here or in another process.
 
     Args:
         examples: what the rows are made of.
-        tokenizer_print: tells the tokenizer, from `fingerprint_of`.
+        tokenizer_fingerprint: tells the tokenizer, from `fingerprint_of`.
         make: makes the rows.
         **settings: whatever else the rows follow from, by name.
 
     Raises:
         StorageError: if the folder cannot be written.
     """
-    digest = hashlib.sha256(json.dumps([_VERSION, tokenizer_print, settings]).encode())
+    digest = hashlib.sha256(json.dumps([_VERSION, tokenizer_fingerprint, settings]).encode())
     for example in examples:
         digest.update(json.dumps([example.prompt, example.completion]).encode())
     folder = home() / "tokens" / digest.hexdigest()
@@ -80,12 +80,12 @@ def fingerprint_of(tokenizer: Any) -> str:
     return hashlib.sha256(json.dumps([about, ids], sort_keys=True).encode()).hexdigest()
 
 
-def _make(make: Callable[[], TokenRows], count: int, folder: Path) -> None:
+def _make(make: Callable[[], TokenizedSplit], count: int, folder: Path) -> None:
     with Console(stderr=True).status(f"tokenising {count:,} examples, this once"):
         _write(make(), folder)
 
 
-def _write(rows: TokenRows, folder: Path) -> None:
+def _write(rows: TokenizedSplit, folder: Path) -> None:
     """Writes the rows to a folder beside, which then takes its place at once."""
     order = np.argsort(-rows.lengths, kind="stable").astype(np.int32)
     ids = [rows.row(index)[0] for index in order]
@@ -108,7 +108,7 @@ def _write(rows: TokenRows, folder: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _mapped(file: Path) -> TokenRows:
+def _mapped(file: Path) -> TokenizedSplit:
     reader = pa.ipc.open_file(pa.memory_map(str(file)))
     batch = reader.get_batch(0)
     # By way of DLPack, since Arrow's own way imports pandas.
@@ -117,7 +117,7 @@ def _mapped(file: Path) -> TokenRows:
     starts, lengths, prompt_lengths = (np.empty(len(order), kind) for kind in ("i8", "i4", "i4"))
     starts[order], lengths[order] = offsets[:-1], np.diff(offsets)
     prompt_lengths[order] = np.from_dlpack(batch["prompt_length"])
-    return TokenRows(
+    return TokenizedSplit(
         ids=np.from_dlpack(ids.values).astype(np.int32, copy=False),
         starts=starts,
         lengths=lengths,

@@ -46,7 +46,7 @@ class Affixes:
 
 
 @dataclass(frozen=True, eq=False)
-class TokenRows:
+class TokenizedSplit:
     """N token rows of different lengths in flat arrays.
 
     Attributes:
@@ -80,7 +80,7 @@ def tokenize(
     loss_on: Literal["answer", "all"],
     *,
     ends: bool = True,
-) -> TokenRows:
+) -> TokenizedSplit:
     """Rows of prompt, completion and end of sequence, for training and validation loss.
 
     A row longer than `max_length` loses the beginning of its prompt. Where the completion alone
@@ -118,7 +118,7 @@ def tokenize(
 
 def tokenize_prompts(
     examples: Sequence[Example], tokenizer: Tokenizer, max_prompt_length: int
-) -> TokenRows:
+) -> TokenizedSplit:
     """Rows of the prompt alone, for generation; the ids are those of `tokenize`.
 
     A prompt longer than `max_prompt_length` loses its beginning. `prompt_lengths` are the rows'.
@@ -139,7 +139,7 @@ def tokenize_prompts(
 
 def tokenize_choices(
     examples: Sequence[Example], tokenizer: Tokenizer, max_length: int
-) -> TokenRows:
+) -> TokenizedSplit:
     """One row for every choice of every example, in order, without end of sequence.
 
     Raises:
@@ -219,9 +219,9 @@ def _end(ids: list[int], size: int) -> list[int]:
 
 def _rows(
     ids: "array[int]", lengths: list[int], prompt_lengths: list[int], truncated: int
-) -> TokenRows:
+) -> TokenizedSplit:
     ends = np.cumsum(lengths, dtype=np.int64)
-    return TokenRows(
+    return TokenizedSplit(
         ids=np.array(ids, dtype=np.int32),
         starts=ends - np.array(lengths, dtype=np.int64),
         lengths=np.array(lengths, dtype=np.int32),

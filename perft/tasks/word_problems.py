@@ -1,4 +1,4 @@
-"""The embedded arithmetic task: word problems in verbs and sentences that pretraining had not.
+"""The built-in arithmetic task: word problems in verbs and sentences that pretraining had not.
 
 No number tuple and no sentence shape occurs in two splits: a split draws only tuples whose hash
 falls to it, and only the pairs of statement and question that fall to it.
@@ -10,7 +10,7 @@ from random import Random
 
 from perft.synthetic.arithmetic import draw_numbers, solution
 from perft.synthetic.world import FOODS, PEOPLE, TOYS
-from perft.tasks.embedded import embedded_task, split_of
+from perft.tasks.builtin import builtin_task, split_of
 from perft.tasks.extraction import last_number, numbers_match
 from perft.tasks.task import Example, Scorer, Task
 
@@ -160,8 +160,8 @@ DAYS = ("Monday", "Tuesday", "Friday", "Sunday")
 
 
 def arithmetic(validation_size: int, seed: int) -> Task:
-    """The embedded arithmetic task, as `embedded_task` makes one."""
-    return embedded_task("arithmetic", _problems, SCORER, validation_size, seed)
+    """The built-in arithmetic task, as `builtin_task` makes one."""
+    return builtin_task("arithmetic", _problems, SCORER, validation_size, seed)
 
 
 def shapes_of(split: str, kind: Kind) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The embedded commonsense task: questions about the small world whose facts the base was told.
+"""The built-in commonsense task: questions about the small world whose facts the base was told.
 
 One example: "Question: Choose: the cat eats grass, fish, honey or mice?" is answered by "The cat
 eats fish. The answer is fish." The base has read every fact in pretraining, and no question, option
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 
 from perft.synthetic.world import CREATURES, FRUITS, TOOLS
-from perft.tasks.embedded import embedded_task, split_of
+from perft.tasks.builtin import builtin_task, split_of
 from perft.tasks.task import Example, Scorer, Task
 
 OPTIONS = 4
@@ -97,8 +97,8 @@ SCORER = Scorer(
 
 
 def commonsense(validation_size: int, seed: int) -> Task:
-    """The embedded commonsense task, as `embedded_task` makes one."""
-    return embedded_task("commonsense", _questions, SCORER, validation_size, seed)
+    """The built-in commonsense task, as `builtin_task` makes one."""
+    return builtin_task("commonsense", _questions, SCORER, validation_size, seed)
 
 
 def _questions(split: str, rng: Random) -> Iterator[Example]:

@@ -188,7 +188,7 @@ class Runs:
     def _make_parent(self, search: SearchRecord) -> Run:
         tags = {SEARCH: search.name, STORAGE: search.place, KEY: search.key}
         for name in ("space", "base_model"):
-            tags[f"perft.{name.removesuffix('_model')}"] = search.params.get(name) or "embedded"
+            tags[f"perft.{name.removesuffix('_model')}"] = search.params.get(name) or "built-in"
         return self._client.create_run(
             self._experiment, start_time=search.started, run_name=search.name, tags=tags
         )

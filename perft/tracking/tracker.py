@@ -266,7 +266,7 @@ def is_sent(folder: Storage) -> bool:
 
 
 def _fresh(folder: Storage, name: str, params: Mapping[str, Any]) -> SearchRecord:
-    return SearchRecord(name=name, place=masked(folder.place), params=params)
+    return SearchRecord(name=name, place=masked(folder.uri), params=params)
 
 
 def _open_runs(tracking_uri: str, records: Records) -> "Runs":

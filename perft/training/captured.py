@@ -1,6 +1,6 @@
-"""A pass of a step that is captured once and replayed, until its trials change.
+"""A micro-batch of a step that is captured once and replayed, until its trials change.
 
-A short pass waits for Python: a graph of it does not. All that changes from step to step lies in
+A short micro-batch waits for Python: a graph of it does not. All that changes from step to step lies in
 tensors that stay where they are: the rows, their predictions, what dropout depends on, and each
 trial's number of predictions.
 """
@@ -15,24 +15,24 @@ from perft.forward import PackBatch
 from perft.injection import AdapterHost
 from perft.models.capture import Capture
 from perft.ranks import Ranks
-from perft.training.step import Measures, Pass, TrialBatch, batch_of, manner_of, objective
+from perft.training.step import Measures, MicroBatch, TrialBatch, batch_of, manner_of, objective
 
 
-class CapturedPass:
-    """One pass of the same trials, step after step, on a lone rank.
+class CapturedMicroBatch:
+    """One micro-batch of the same trials, step after step, on a lone rank.
 
     Args:
         host: the base with the trials' adapters on it.
         pad: token id of padding.
-        one: the pass, of a fixed shape.
+        one: the micro-batch, of a fixed shape.
         capture: makes of a function one that repeats what it did.
         checkpointing: whether the base's layers run again in the backward pass.
     """
 
     def __init__(
-        self, host: AdapterHost, pad: int, one: Pass, capture: Capture, *, checkpointing: bool
+        self, host: AdapterHost, pad: int, one: MicroBatch, capture: Capture, *, checkpointing: bool
     ) -> None:
-        assert one.shape is not None, "a pass that is captured has a fixed shape"
+        assert one.shape is not None, "a micro-batch that is captured has a fixed shape"
         self._host, self._pad, self._one = host, pad, one
         self._ranks = Ranks(device=host.model.device)
         self._checkpointing = checkpointing

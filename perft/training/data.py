@@ -8,11 +8,11 @@ from transformers import PreTrainedTokenizerBase
 from perft.evaluation.score import new_tokens, prompt_rows
 from perft.tasks import Split, Task
 from perft.tasks.token_files import fingerprint_of, rows_once
-from perft.tasks.tokenize import TokenRows, tokenize
+from perft.tasks.tokenize import TokenizedSplit, tokenize
 
 
 @dataclass
-class TaskRows:
+class TokenizedTask:
     """Token rows of a task, made when first asked for.
 
     Attributes:
@@ -24,18 +24,18 @@ class TaskRows:
     task: Task
     tokenizer: PreTrainedTokenizerBase
     positions: int
-    _rows: dict[tuple[str, int, str], TokenRows] = field(default_factory=dict)
-    _prompts: dict[str, TokenRows] = field(default_factory=dict)
+    _rows: dict[tuple[str, int, str], TokenizedSplit] = field(default_factory=dict)
+    _prompts: dict[str, TokenizedSplit] = field(default_factory=dict)
 
-    def train(self, max_length: int, loss_on: str) -> TokenRows:
+    def train(self, max_length: int, loss_on: str) -> TokenizedSplit:
         """Training rows cut at `max_length` tokens, with loss on the "answer" or on "all"."""
         return self._tokenized(self.task.train, max_length, loss_on)
 
-    def validation(self, max_length: int) -> TokenRows:
+    def validation(self, max_length: int) -> TokenizedSplit:
         """Validation rows, with loss on the answer whatever training does."""
         return self._tokenized(self.task.validation, max_length, "answer")
 
-    def prompts(self, split: Split) -> TokenRows:
+    def prompts(self, split: Split) -> TokenizedSplit:
         """A split's prompts, for generation."""
         if split.name not in self._prompts:
             self._prompts[split.name] = rows_once(
@@ -48,7 +48,7 @@ class TaskRows:
             )
         return self._prompts[split.name]
 
-    def _tokenized(self, split: Split, max_length: int, loss_on: str) -> TokenRows:
+    def _tokenized(self, split: Split, max_length: int, loss_on: str) -> TokenizedSplit:
         key = (split.name, min(max_length, self.positions), loss_on)
         if key not in self._rows:
             self._rows[key] = rows_once(

@@ -17,12 +17,12 @@ from perft.evaluation import (
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
-from perft.training.data import TaskRows
+from perft.training.data import TokenizedTask
 from perft.training.shapes import FixedShapes, RowRoom, room_for
 from perft.training.step import apart_from_others
 
 ROWS_AT_A_TIME = 16
-"""Examples of one trial in a pass of a fixed shape, on each rank."""
+"""Examples of one trial in a micro-batch of a fixed shape, on each rank."""
 
 Measured = tuple[float, int, int]
 """Validation loss (nats per answer token), examples answered right, and examples scored."""
@@ -36,11 +36,11 @@ class Evaluator:
         host: the base with the trials' adapters on it.
         rows: the task as token rows.
         ranks: the examples are shared among them.
-        fixed: gives the shapes of passes; None where these take the rows as they are.
+        fixed: gives the shapes of micro-batches; None where these take the rows as they are.
     """
 
     host: AdapterHost
-    rows: TaskRows
+    rows: TokenizedTask
     ranks: Ranks
     fixed: Callable[[], FixedShapes | None]
 
@@ -56,22 +56,22 @@ class Evaluator:
         """
         split = self.rows.task.validation
         losses: dict[str, float] = {}
-        begun: dict[str, dict[int, list[int]]] = {}
+        known_prefix: dict[str, dict[int, list[int]]] = {}
         for length in dict.fromkeys(lengths.values()):
             same = [name for name in lengths if lengths[name] == length]
             found = self._read(same, length, examples)
             losses |= found.loss
-            begun |= found.begun
+            known_prefix |= found.known_prefix
         if not (lengths and scored and split.scorer.generates):
             return {name: (losses[name], 0, 0) for name in lengths}
-        correct = count_correct(self.predict(list(lengths), split, begun), self.ranks)
+        correct = count_correct(self.predict(list(lengths), split, known_prefix), self.ranks)
         return {name: (losses[name], correct[name], examples) for name in lengths}
 
     def predict(
         self,
         names: Sequence[str],
         split: Split,
-        begun: Mapping[str, Mapping[int, Sequence[int]]] | None = None,
+        known_prefix: Mapping[str, Mapping[int, Sequence[int]]] | None = None,
     ) -> dict[str, list[Prediction]]:
         """`perft.evaluation.predict` on a split of the task."""
         return predict(
@@ -81,7 +81,7 @@ class Evaluator:
             prompts=self.rows.prompts(split),
             tokenizer=self.rows.tokenizer,
             ranks=self.ranks,
-            begun=begun,
+            known_prefix=known_prefix,
         )
 
     def _read(self, names: Sequence[str], max_length: int, examples: int) -> Validated:
@@ -97,13 +97,15 @@ class Evaluator:
             for i, (ids, prompt) in enumerate(rows)
             if not np.array_equal(ids[:prompt], prompts.row(i)[0])
         }
-        for known in found.begun.values():
+        for known in found.known_prefix.values():
             known.update({i: [] for i in cut & known.keys()})
         return found
 
     def _together(self, names: Sequence[str], room: RowRoom) -> list[Together] | None:
-        """The passes of trials whose rows all have the same room."""
+        """The micro-batches of trials whose rows all have the same room."""
         if (fixed := self.fixed()) is None:
             return None
         kind = (ROWS_AT_A_TIME * self.ranks.size, room)
-        return list(fixed.passes(dict.fromkeys(names, kind), apart_from_others(self.host, names)))
+        return list(
+            fixed.microbatches(dict.fromkeys(names, kind), apart_from_others(self.host, names))
+        )

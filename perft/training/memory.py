@@ -1,6 +1,6 @@
 """What a pack of trials costs in memory, from a base's configuration, before anything is loaded.
 
-The pass is rehearsed: the base's own code runs forward and backward, with the adapters on it, on
+The micro-batch is rehearsed: the base's own code runs forward and backward, with the adapters on it, on
 fake tensors, which have shapes and no memory. So every family and variant is counted as it is, and
 nothing of either is written down here.
 """
@@ -23,7 +23,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from perft.config import AdapterConfig
 from perft.errors import BaseModelError
-from perft.forward import AdapterRows, Row, pack_losses
+from perft.forward import AdapterBatch, TokenizedExample, pack_losses
 from perft.injection import AdapterHost
 from perft.models.blocks import decoder_layers
 from perft.models.implementations import AUTO, use_rehearsable
@@ -31,14 +31,14 @@ from perft.models.skeleton import skeleton_of
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.shapes import FixedShapes, RowRoom
-from perft.training.step import Pass, fixed_passes_on, manner_of, passes_on
+from perft.training.step import MicroBatch, fixed_microbatches_on, manner_of, microbatches_on
 
 MOMENTS = 2
 """Tensors that AdamW keeps for each of an adapter's."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
+class StepWorkload:
     """What goes through the base in a step.
 
     Attributes:
@@ -49,7 +49,7 @@ class Load:
         ranks: processes that share the base.
         experts: how the base's experts are computed, as `load_base` takes it.
         checkpointing: whether the base's layers run again in the backward pass.
-        fixed: whether passes have fixed shapes, with room for as many trials as are counted.
+        fixed: whether micro-batches have fixed shapes, with room for as many trials as are counted.
     """
 
     rows: int
@@ -72,8 +72,8 @@ class PackMemory:
         adapters: the trials' tensors.
         gradients: theirs; twice with several ranks, which add them up in one piece.
         optimizer: AdamW's moments.
-        activations: what the largest pass keeps for its backward pass.
-        working: what that pass needs beyond it: logits, and what the backward pass makes.
+        activations: what the largest micro-batch keeps for its backward pass.
+        transient: what that micro-batch needs beyond it: logits, and what the backward pass makes.
     """
 
     base: int
@@ -81,7 +81,7 @@ class PackMemory:
     gradients: int
     optimizer: int
     activations: int
-    working: int
+    transient: int
 
     @property
     def total(self) -> int:
@@ -91,14 +91,14 @@ class PackMemory:
     def trials_in(self, memory: int) -> int:
         """How many trials a device of `memory` bytes holds, if this is what a lone one costs.
 
-        Each goes through the base in a pass of its own then, as passes do when memory runs out.
+        Each goes through the base in a micro-batch of its own then, as micro-batches do when memory runs out.
         """
         state = self.adapters + self.gradients + self.optimizer
         return max(0, memory - (self.total - state)) // state
 
 
 def pack_memory(
-    config: PreTrainedConfig, adapters: Sequence[AdapterConfig], load: Load
+    config: PreTrainedConfig, adapters: Sequence[AdapterConfig], load: StepWorkload
 ) -> PackMemory:
     """Counts what a pack costs.
 
@@ -120,13 +120,13 @@ def pack_memory(
             host.add(name, dataclasses.replace(adapter, dropout=0.0))
         trainable = [tensor for name in names for tensor in host.tensors(name).values()]
         try:
-            each = (_rehearse(host, one, load) for one in _largest_passes(host, load))
-            activations, working = max(each, key=sum)
+            each = (_rehearse(host, one, load) for one in _largest_microbatches(host, load))
+            activations, transient = max(each, key=sum)
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise BaseModelError(
                 f"what a step on a base of type {config.model_type!r} costs cannot be known before "
                 f"it runs: its code looks at the values of tensors ({error.func}). Start with "
-                "--slots 1; a step that runs out of memory is repeated in smaller passes"
+                "--slots 1; a step that runs out of memory is repeated in smaller micro-batches"
             ) from error
         state = sum(map(_bytes, trainable))
         return PackMemory(
@@ -135,12 +135,12 @@ def pack_memory(
             gradients=state * (2 if load.ranks > 1 else 1),
             optimizer=MOMENTS * state,
             activations=activations,
-            working=working,
+            transient=transient,
         )
 
 
-def _largest_passes(host: AdapterHost, load: Load) -> list[Pass]:
-    """Of a step of trials of one batch size and length, the passes that may be most demanding.
+def _largest_microbatches(host: AdapterHost, load: StepWorkload) -> list[MicroBatch]:
+    """Of a step of trials of one batch size and length, the micro-batches that may be most demanding.
 
     They are the largest of those whose adapters act inside the same modules of the base.
     """
@@ -149,26 +149,26 @@ def _largest_passes(host: AdapterHost, load: Load) -> list[Pass]:
         vocabulary = len(host.model.get_output_embeddings().weight)
         kind = (load.rows, RowRoom(load.length, load.length))
         fixed = FixedShapes(len(names), load.tokens, vocabulary, ranks)
-        together = fixed_passes_on(host, fixed, dict.fromkeys(names, kind))
+        together = fixed_microbatches_on(host, fixed, dict.fromkeys(names, kind))
     else:
         shapes = dict.fromkeys(names, (load.rows, load.length))
-        together = passes_on(host, ranks, shapes, load.tokens)
-    largest: dict[str, Pass] = {}
+        together = microbatches_on(host, ranks, shapes, load.tokens)
+    largest: dict[str, MicroBatch] = {}
     for one in sorted(together, key=lambda one: len(one.names)):
         largest[host.inside_of(one.names[-1])] = one
     return list(largest.values())
 
 
-def _rehearse(host: AdapterHost, one: Pass, load: Load) -> tuple[int, int]:
-    """Bytes kept when a pass's forward ends, and how many more there are at its peak."""
+def _rehearse(host: AdapterHost, one: MicroBatch, load: StepWorkload) -> tuple[int, int]:
+    """Bytes kept when a micro-batch's forward ends, and how many more there are at its peak."""
     rows = [_row(load.length)] * -(-load.rows // load.ranks)
-    parts = {name: AdapterRows(rows) for name in one.names}
+    parts = {name: AdapterBatch(rows) for name in one.names}
     tensors = [*host.model.parameters(), *host.model.buffers()]
     for tensor in tensors:
         if tensor.requires_grad:  # counted apart, so they go as soon as they come
             tensor.register_post_accumulate_grad_hook(_forget_gradient)
     with _GroupedProducts():  # type: ignore[no-untyped-call]
-        pack_losses(host, 0, {name: AdapterRows([_row(2)]) for name in one.names})  # fills caches
+        pack_losses(host, 0, {name: AdapterBatch([_row(2)]) for name in one.names})  # fills caches
         with LiveBytes(tensors) as live:
             with manner_of(host, one, checkpointing=load.checkpointing):
                 losses = pack_losses(host, 0, parts, one.shape).loss
@@ -212,7 +212,7 @@ def _base_bytes(model: PreTrainedModel, trainable: Sequence[Tensor], ranks: int)
     return total // ranks + whole * (ranks - 1) // ranks
 
 
-def _row(length: int) -> Row:
+def _row(length: int) -> TokenizedExample:
     """Loss on every token but the first: the most that a row can have."""
     return np.zeros(length, dtype=np.int32), 0
 

@@ -16,7 +16,7 @@ from perft.models.load import Base
 from perft.ranks import Ranks
 from perft.tasks import Split, Task, TaskSource, to_record
 from perft.tasks.vocabulary import require_embeddings
-from perft.training.data import TaskRows
+from perft.training.data import TokenizedTask
 from perft.training.evaluator import Evaluator
 from perft.training.guard import fault_of
 from perft.training.optimizer import AdapterOptimizer
@@ -40,7 +40,7 @@ class Pack:
         base: loaded; sharded already where there are several ranks.
         task: what is trained and validated on.
         ranks: the processes that share the base.
-        slots: trials that are trained together at most: where passes have fixed shapes
+        slots: trials that are trained together at most: where micro-batches have fixed shapes
             (`perft.training.shapes`), results depend on it.
         checkpointing: whether the base's layers run again in the backward pass, which takes a
             third more time and far less memory.
@@ -69,7 +69,7 @@ class Pack:
         self.task = task
         self.ranks = ranks
         self.host = AdapterHost(base.model)
-        self.rows = TaskRows(task, base.tokenizer, base.positions)
+        self.rows = TokenizedTask(task, base.tokenizer, base.positions)
         self.running: dict[str, RunningTrial] = {}
         pad: Any = base.tokenizer.pad_token_id
         self._stepper = Stepper(
@@ -212,7 +212,7 @@ class Pack:
 
     @property
     def has_fixed_shapes(self) -> bool:
-        """Whether passes have fixed shapes: then no trial changes another's rounding."""
+        """Whether micro-batches have fixed shapes: then no trial changes another's rounding."""
         return self._stepper.fixed is not None
 
     @property
@@ -222,13 +222,13 @@ class Pack:
         return 1.0 - self._trained / padded if padded else 0.0
 
     @property
-    def tokens_per_pass(self) -> int:
-        """What one pass takes on each rank; fewer once memory has run out."""
-        return self._stepper.tokens_per_pass
+    def max_tokens_per_microbatch(self) -> int:
+        """What one micro-batch takes on each rank; fewer once memory has run out."""
+        return self._stepper.max_tokens_per_microbatch
 
-    @tokens_per_pass.setter
-    def tokens_per_pass(self, tokens: int) -> None:
-        self._stepper.tokens_per_pass = tokens
+    @max_tokens_per_microbatch.setter
+    def max_tokens_per_microbatch(self, tokens: int) -> None:
+        self._stepper.max_tokens_per_microbatch = tokens
 
     def _step(self, names: Sequence[str]) -> None:
         start = time.perf_counter()

@@ -7,8 +7,8 @@ from torch import Tensor
 from perft.adapters.routing import RouterSums
 from perft.checkpoint import Progress
 from perft.config.checks import is_number
-from perft.forward import Row
-from perft.tasks.tokenize import TokenRows
+from perft.forward import TokenizedExample
+from perft.tasks.tokenize import TokenizedSplit
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.schedule import example_indices, learning_rate
 from perft.training.shapes import RowRoom
@@ -24,7 +24,7 @@ class RunningTrial:
         config: its configuration.
         rows: the training split as token rows.
         optimizer: its optimiser.
-        room: of each training row, where passes have fixed shapes.
+        room: of each training row, where micro-batches have fixed shapes.
         step: optimiser steps done.
         reports: its reports so far.
         failure: why it cannot go on; empty while it can.
@@ -33,7 +33,7 @@ class RunningTrial:
     """
 
     config: TrialConfig
-    rows: TokenRows
+    rows: TokenizedSplit
     optimizer: AdapterOptimizer
     room: RowRoom
     step: int = 0
@@ -51,7 +51,7 @@ class RunningTrial:
         """The rows of its next step."""
         training = self.config.training
         indices = example_indices(training, self.step, len(self.rows))
-        rows: list[Row] = [self.rows.row(i) for i in indices]
+        rows: list[TokenizedExample] = [self.rows.row(i) for i in indices]
         return TrialBatch(training, self.step, rows, self.optimizer, self.room)
 
     def take_step(

@@ -1,7 +1,7 @@
-"""Fixed shapes of passes: what goes through the base looks the same whoever shares the pass.
+"""Fixed shapes of micro-batches: what goes through the base looks the same whoever shares the micro-batch.
 
 In bf16, and wherever kernels are chosen by shape, a result's last bits depend on the shape of the
-pass. So every pass of a kind of trial has room for equally many trials, rows of one length, and
+pass. So every micro-batch of a kind of trial has room for equally many trials, rows of one length, and
 equally many predictions; rows of no adapter fill what is not taken. A trial then repeats bit for
 bit whoever its neighbours are, in whichever group, and alone (docs/faults.md). Compiling and
 capturing want few shapes as well.
@@ -17,10 +17,10 @@ import torch
 from perft.forward import BatchShape
 from perft.models.head import predictions_at_once
 from perft.ranks import Ranks
-from perft.tasks.tokenize import TokenRows
+from perft.tasks.tokenize import TokenizedSplit
 
 LENGTH_STEP = 16
-"""Lengths of passes are multiples of it: what matrix products on every device like."""
+"""Lengths of micro-batches are multiples of it: what matrix products on every device like."""
 
 _EXACT = (torch.float32, torch.float64)
 
@@ -42,7 +42,7 @@ Kind = tuple[int, RowRoom]
 """Rows of a trial's batch over all ranks, and the room of each."""
 
 
-def room_for(rows: TokenRows) -> RowRoom:
+def room_for(rows: TokenizedSplit) -> RowRoom:
     """Room for each of the rows, their longest rounded up."""
     predictions = np.maximum(0, rows.lengths - np.maximum(rows.prompt_lengths, 1))
     longest = int(rows.lengths.max())
@@ -50,7 +50,7 @@ def room_for(rows: TokenRows) -> RowRoom:
 
 
 def are_fixed(device: torch.device, dtype: torch.dtype, *, compiled: bool) -> bool:
-    """Whether passes have fixed shapes.
+    """Whether micro-batches have fixed shapes.
 
     On a CPU in fp32 they take the rows as they are, which is faster; trials then agree with those
     in other packs to 1e-5.
@@ -65,7 +65,7 @@ def are_fixed(device: torch.device, dtype: torch.dtype, *, compiled: bool) -> bo
 
 @dataclass(frozen=True)
 class FixedShapes:
-    """The shapes of a pack's passes.
+    """The shapes of a pack's micro-batches.
 
     Attributes:
         slots: trials that are trained together at most; no pass has room for more.
@@ -80,12 +80,12 @@ class FixedShapes:
     ranks: Ranks
 
     def trials(self, kind: Kind) -> int:
-        """Trials of a kind that a pass has room for."""
+        """Trials of a kind that a micro-batch has room for."""
         rows, room = kind
         return max(1, min(self.slots, self.tokens * self.ranks.size // (rows * room.length)))
 
     def of(self, kind: Kind) -> BatchShape:
-        """The shape of a pass of trials of a kind, on each rank."""
+        """The shape of a micro-batch of trials of a kind, on each rank."""
         rows, room = kind
         trials, each = self.trials(kind), -(-rows // self.ranks.size)
         at_once = predictions_at_once(self.vocabulary)
@@ -94,14 +94,14 @@ class FixedShapes:
         whole = wanted if wanted <= at_once else -(-wanted // at_once) * at_once
         return BatchShape(trials * each, room.length, trials, each * room.predictions, whole)
 
-    def passes(
+    def microbatches(
         self, kinds: Mapping[str, Kind], apart: Mapping[str, str] = MappingProxyType({})
     ) -> list[tuple[BatchShape, list[str]]]:
         """Which trials go through the base together, longest rows first, and in which shape.
 
         Args:
-            kinds: the kind of each trial; only those of one share a pass.
-            apart: by trial, the company with which alone it shares passes; the others share
+            kinds: the kind of each trial; only those of one share a micro-batch.
+            apart: by trial, the company with which alone it shares micro-batches; the others share
                 theirs.
         """
         alike: dict[tuple[str, Kind], list[str]] = {}

@@ -15,10 +15,10 @@ from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums, load_balancing_loss
 from perft.config import RoutedConfig, TrainingConfig
 from perft.forward import (
-    AdapterRows,
+    AdapterBatch,
     BatchShape,
     PackBatch,
-    Row,
+    TokenizedExample,
     losses_of,
     pack_batch,
     target_count,
@@ -28,8 +28,8 @@ from perft.models.blocks import decoder_layers
 from perft.models.checkpointing import recomputed
 from perft.models.compiling import gradient_from_embeddings
 from perft.ranks import Ranks
+from perft.training.microbatches import Shape, microbatches
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.passes import Shape, passes
 from perft.training.shapes import FixedShapes, Kind, RowRoom
 
 Measures = tuple[dict[str, Tensor], dict[str, RouterSums]]
@@ -45,12 +45,12 @@ class TrialBatch:
         step: its optimiser steps done.
         rows: its whole batch, over all ranks.
         optimizer: its optimiser.
-        room: of each row; needed where passes have fixed shapes.
+        room: of each row; needed where micro-batches have fixed shapes.
     """
 
     training: TrainingConfig
     step: int
-    rows: Sequence[Row]
+    rows: Sequence[TokenizedExample]
     optimizer: AdapterOptimizer
     room: RowRoom | None = None
 
@@ -67,17 +67,17 @@ class TrialBatch:
     @property
     def kind(self) -> Kind:
         """Rows over all ranks, and the room of each."""
-        assert self.room is not None, "passes of fixed shapes need the room of a row"
+        assert self.room is not None, "micro-batches of fixed shapes need the room of a row"
         return len(self.rows), self.room
 
-    def on(self, ranks: Ranks) -> AdapterRows:
+    def on(self, ranks: Ranks) -> AdapterBatch:
         """This rank's part of the batch."""
-        mine = ranks.share(len(self.rows))
-        return AdapterRows(self.rows[mine], DropKey.of(self.training.seed, self.step, mine))
+        mine = ranks.local_slice(len(self.rows))
+        return AdapterBatch(self.rows[mine], DropKey.of(self.training.seed, self.step, mine))
 
 
 @dataclass(frozen=True)
-class Pass:
+class MicroBatch:
     """Trials that go through the base together.
 
     Attributes:
@@ -89,9 +89,9 @@ class Pass:
     shape: BatchShape | None = None
 
 
-def passes_on(
+def microbatches_on(
     host: AdapterHost, ranks: Ranks, shapes: Mapping[str, Shape], tokens: int
-) -> list[Pass]:
+) -> list[MicroBatch]:
     """Which trials go through the base together; the same on every rank.
 
     Trials with adapters in attention take the gradient below the first MoE block, so they share no
@@ -103,21 +103,28 @@ def passes_on(
         shapes: shape of each trial's batch, over all ranks.
         tokens: padded tokens of one pass on each rank.
     """
-    deep = {name for name in shapes if host.in_attention(name)} if ranks.size == 1 else set()
-    return [Pass(names) for names in passes(shapes, tokens * ranks.size, deep)]
+    needs_attention_grad = (
+        {name for name in shapes if host.in_attention(name)} if ranks.size == 1 else set()
+    )
+    return [
+        MicroBatch(names)
+        for names in microbatches(shapes, tokens * ranks.size, needs_attention_grad)
+    ]
 
 
-def fixed_passes_on(host: AdapterHost, fixed: FixedShapes, kinds: Mapping[str, Kind]) -> list[Pass]:
-    """As `passes_on`, where every pass has a fixed shape."""
+def fixed_microbatches_on(
+    host: AdapterHost, fixed: FixedShapes, kinds: Mapping[str, Kind]
+) -> list[MicroBatch]:
+    """As `microbatches_on`, where every micro-batch has a fixed shape."""
     apart = apart_from_others(host, kinds)
-    return [Pass(names, shape) for shape, names in fixed.passes(kinds, apart)]
+    return [MicroBatch(names, shape) for shape, names in fixed.microbatches(kinds, apart)]
 
 
 def apart_from_others(host: AdapterHost, names: Iterable[str]) -> dict[str, str]:
-    """Trials that share passes of fixed shapes with those of the same company alone, and which.
+    """Trials that share micro-batches of fixed shapes with those of the same company alone, and which.
 
     Those with adapters inside modules of the base: what it computes around them rounds otherwise
-    than for others, so they share passes only with adapters inside the same modules.
+    than for others, so they share micro-batches only with adapters inside the same modules.
     """
     return {name: inside for name in names if (inside := host.inside_of(name))}
 
@@ -127,7 +134,7 @@ def gradients_of(
     pad: int,
     ranks: Ranks,
     batches: Mapping[str, TrialBatch],
-    together: Sequence[Pass],
+    together: Sequence[MicroBatch],
     *,
     checkpointing: bool = False,
 ) -> Measures:
@@ -138,7 +145,7 @@ def gradients_of(
         pad: token id of padding.
         ranks: the processes that share each batch.
         batches: what each trial brings.
-        together: the passes; the same on every rank.
+        together: the micro-batches; the same on every rank.
         checkpointing: keep only the inputs of the decoder layers for the backward pass, and run
             each layer again there.
 
@@ -157,20 +164,20 @@ def gradients_of(
         means |= found[0]
         sums |= found[1]
     gradients = [g for batch in batches.values() for g in batch.optimizer.gradients()]
-    ranks.add_up([*gradients, *means.values()])
+    ranks.all_reduce_([*gradients, *means.values()])
     return means, sums
 
 
 def batch_of(
-    host: AdapterHost, pad: int, ranks: Ranks, batches: Mapping[str, TrialBatch], one: Pass
+    host: AdapterHost, pad: int, ranks: Ranks, batches: Mapping[str, TrialBatch], one: MicroBatch
 ) -> PackBatch:
-    """This rank's rows of a pass; arguments as those of `gradients_of`."""
+    """This rank's rows of a micro-batch; arguments as those of `gradients_of`."""
     return pack_batch(host, pad, {name: batches[name].on(ranks) for name in one.names}, one.shape)
 
 
 @contextmanager
-def manner_of(host: AdapterHost, one: Pass, *, checkpointing: bool) -> Iterator[None]:
-    """Inside, forward passes keep for the backward pass what a pass of this kind is to keep."""
+def manner_of(host: AdapterHost, one: MicroBatch, *, checkpointing: bool) -> Iterator[None]:
+    """Inside, forward passes keep for the backward pass what a micro-batch of this kind is to keep."""
     layers = decoder_layers(host.model) if checkpointing else []
     whole_depth = nullcontext() if one.shape is None else gradient_from_embeddings(host.model)
     with recomputed(layers, host.checkpoint_contexts), whole_depth:
@@ -218,7 +225,7 @@ def _over_ranks(
     """The sums of all ranks; all trials' together, since every collective has its wait."""
     whole = [{name: _copied(sums) for name, sums in part.items()} for part in parts]
     each = [sums for part in whole for sums in part.values()]
-    ranks.add_up([t for s in each for t in (s.load_M, s.prob_M, s.entropy, s.tokens)])
+    ranks.all_reduce_([t for s in each for t in (s.load_M, s.prob_M, s.entropy, s.tokens)])
     return whole
 
 

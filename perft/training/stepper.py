@@ -1,6 +1,6 @@
-"""Makes the gradients of a pack's steps: in which passes, and what to do when one fails.
+"""Makes the gradients of a pack's steps: in which micro-batches, and what to do when one fails.
 
-A step that fails changes nothing but gradients, so it can run again: in smaller passes after a lack
+A step that fails changes nothing but gradients, so it can run again: in smaller micro-batches after a lack
 of memory, without what was captured or compiled after a fault that may come of it.
 """
 
@@ -15,16 +15,21 @@ from perft.injection import AdapterHost
 from perft.models.capture import Capture, capture_for
 from perft.models.compiling import Compilation, compilation_of
 from perft.ranks import Ranks
-from perft.training.captured import CapturedPass
-from perft.training.passes import fewer_tokens, is_out_of_memory, padded_tokens, tokens_per_pass
+from perft.training.captured import CapturedMicroBatch
+from perft.training.microbatches import (
+    fewer_tokens,
+    is_out_of_memory,
+    max_tokens_per_microbatch,
+    padded_tokens,
+)
 from perft.training.shapes import FixedShapes, are_fixed
 from perft.training.step import (
     Measures,
-    Pass,
+    MicroBatch,
     TrialBatch,
-    fixed_passes_on,
+    fixed_microbatches_on,
     gradients_of,
-    passes_on,
+    microbatches_on,
 )
 
 
@@ -40,9 +45,9 @@ class Stepper:
         say: hears what the user should know, in a sentence.
 
     Attributes:
-        tokens_per_pass: what one pass takes on each rank; fewer once memory has run out.
+        max_tokens_per_microbatch: what one micro-batch takes on each rank; fewer once memory has run out.
         padded: tokens that went through the base so far, padding included, over all ranks.
-        capture: how passes of fixed shapes are captured; None where they run as they are.
+        capture: how micro-batches of fixed shapes are captured; None where they run as they are.
     """
 
     def __init__(
@@ -56,7 +61,7 @@ class Stepper:
         say: Callable[[str], None] = print,
     ) -> None:
         model = host.model
-        self.tokens_per_pass = tokens_per_pass(
+        self.max_tokens_per_microbatch = max_tokens_per_microbatch(
             ranks.device.type, host.blocks[0].hidden_size, ranks.size
         )
         self.padded = 0
@@ -71,21 +76,21 @@ class Stepper:
         self._is_fixed = are_fixed(
             ranks.device, model.dtype, compiled=self._compilation is not None
         )
-        self._captured: dict[tuple[object, ...], CapturedPass] = {}
+        self._captured: dict[tuple[object, ...], CapturedMicroBatch] = {}
 
     @property
     def fixed(self) -> FixedShapes | None:
-        """The shapes of passes; None where these take the rows as they are."""
+        """The shapes of micro-batches; None where these take the rows as they are."""
         if not self._is_fixed:
             return None
         vocabulary = len(self._host.model.get_output_embeddings().weight)
-        return FixedShapes(self._slots, self.tokens_per_pass, vocabulary, self._ranks)
+        return FixedShapes(self._slots, self.max_tokens_per_microbatch, vocabulary, self._ranks)
 
     def gradients(self, batches: Mapping[str, TrialBatch]) -> Measures:
         """Every trial's gradient, summed over the ranks; again, when memory runs out.
 
         Several ranks cannot begin again, since one of them may be alone in having none left, while
-        the others wait for it: its error ends the step, and `tokens_per_pass` is what the next
+        the others wait for it: its error ends the step, and `max_tokens_per_microbatch` is what the next
         attempt is to be made with.
 
         Returns:
@@ -95,7 +100,7 @@ class Stepper:
             ConfigError: if a lone trial fits no pass.
         """
         while True:
-            together = self.passes(batches)
+            together = self.microbatches(batches)
             try:
                 found = self._run(batches, together)
             except RuntimeError as error:
@@ -110,14 +115,14 @@ class Stepper:
                 batch.optimizer.skip()
             torch.cuda.empty_cache()
 
-    def passes(self, batches: Mapping[str, TrialBatch]) -> list[Pass]:
-        """The passes of a step: of whole batches, so that all ranks make the same ones."""
+    def microbatches(self, batches: Mapping[str, TrialBatch]) -> list[MicroBatch]:
+        """The micro-batches of a step: of whole batches, so that all ranks make the same ones."""
         if (fixed := self.fixed) is not None:
-            return fixed_passes_on(self._host, fixed, {n: b.kind for n, b in batches.items()})
+            return fixed_microbatches_on(self._host, fixed, {n: b.kind for n, b in batches.items()})
         shapes = {name: batch.shape for name, batch in batches.items()}
-        return passes_on(self._host, self._ranks, shapes, self.tokens_per_pass)
+        return microbatches_on(self._host, self._ranks, shapes, self.max_tokens_per_microbatch)
 
-    def _run(self, batches: Mapping[str, TrialBatch], together: Sequence[Pass]) -> Measures:
+    def _run(self, batches: Mapping[str, TrialBatch], together: Sequence[MicroBatch]) -> Measures:
         if self.capture is None or not self._is_fixed:
             return gradients_of(
                 self._host,
@@ -135,7 +140,7 @@ class Stepper:
         sums: dict[str, RouterSums] = {}
         for key, one in zip(keys, together, strict=True):
             if key not in self._captured:
-                self._captured[key] = CapturedPass(
+                self._captured[key] = CapturedMicroBatch(
                     self._host, self._pad, one, self.capture, checkpointing=self._checkpointing
                 )
             found = self._captured[key].gradients(batches)
@@ -143,19 +148,19 @@ class Stepper:
             sums |= found[1]
         return means, sums
 
-    def _tokens_of(self, one: Pass, batches: Mapping[str, TrialBatch]) -> int:
+    def _tokens_of(self, one: MicroBatch, batches: Mapping[str, TrialBatch]) -> int:
         if one.shape is not None:
             return one.shape.rows * one.shape.length * self._ranks.size
         return padded_tokens(one.names, {name: batches[name].shape for name in one.names})
 
     def _may_repeat(
-        self, error: RuntimeError, batches: Mapping[str, TrialBatch], together: Sequence[Pass]
+        self, error: RuntimeError, batches: Mapping[str, TrialBatch], together: Sequence[MicroBatch]
     ) -> bool:
         """Whether a step that failed may run again; if so, something is different by then."""
         if is_out_of_memory(error):
             shapes = {name: batch.shape for name, batch in batches.items()}
             fewer = fewer_tokens(shapes, [one.names for one in together])
-            self.tokens_per_pass = max(1, fewer // self._ranks.size)
+            self.max_tokens_per_microbatch = max(1, fewer // self._ranks.size)
             return self._ranks.size == 1
         if self._captured:
             self.capture = None

@@ -119,7 +119,7 @@ def test_floors_have_the_shapes_of_what_they_are_the_floor_of() -> None:
     from pack_sides import Size, Step, mixed
 
     step = Step(model_of(), Size(mixed(8), 2, 12), Ranks(), tokens=64)
-    assert [one.shape.rows for one in step.passes() if one.shape] == [4] * 5
+    assert [one.shape.rows for one in step.microbatches() if one.shape] == [4] * 5
     seen: list[tuple[int, ...]] = []
     step.host.model.get_input_embeddings().register_forward_hook(
         lambda _module, args, _y: seen.append(tuple(args[0].shape))

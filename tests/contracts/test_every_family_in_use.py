@@ -12,12 +12,12 @@ from contracts.adapters import (
     token_ids,
 )
 from contracts.bases import answer, every_family, every_family_but, tiny_base
-from perft.injection import AdapterHost, RowLayout, rows_of
+from perft.injection import AdapterHost, BatchLayout, rows_of
 
 NEW_TOKENS = 5
 
 
-def packed(family: str) -> tuple[AdapterHost, RowLayout]:
+def packed(family: str) -> tuple[AdapterHost, BatchLayout]:
     """A host with one adapter of each possible variant, and two rows for each."""
     host = AdapterHost(tiny_base(family))
     for seed, (name, config) in enumerate(possible(host, SIX).items()):
@@ -25,7 +25,7 @@ def packed(family: str) -> tuple[AdapterHost, RowLayout]:
     return host, rows_of({**dict.fromkeys(host.configs, 2), None: 1})
 
 
-def gradients(host: AdapterHost, layout: RowLayout) -> dict[str, dict[str, Tensor]]:
+def gradients(host: AdapterHost, layout: BatchLayout) -> dict[str, dict[str, Tensor]]:
     ids = token_ids(layout.rows)
     torch.manual_seed(3)  # dropout and noise of the base's own
     with host.using(layout):

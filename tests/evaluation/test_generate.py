@@ -153,10 +153,10 @@ def test_predictions_are_judged_one_by_one_and_counted() -> None:
 class Apart(Ranks):
     """Ranks that do not talk; each has the whole base."""
 
-    def add_up(self, tensors: object) -> None:
+    def all_reduce_(self, tensors: object) -> None:
         pass
 
-    def most(self, count: int) -> int:
+    def max(self, count: int) -> int:
         return count
 
 

@@ -110,7 +110,7 @@ def test_neither_the_pack_nor_the_batch_matters(monkeypatch: pytest.MonkeyPatch)
 class Half(Ranks):
     """One of two ranks; the first tells its sums to the second."""
 
-    def add_up(self, tensors: list[Tensor]) -> None:
+    def all_reduce_(self, tensors: list[Tensor]) -> None:
         if self.rank == 0:
             heard.extend(tensor.clone() for tensor in tensors)
         else:

@@ -13,7 +13,7 @@ from contracts.bases import tiny_base
 from perft.evaluation import loss as evaluation_loss
 from perft.evaluation import validate
 from perft.evaluation.loss import TOKENS_PER_FORWARD, chunks_by_length
-from perft.forward import AdapterRows, Row, pack_losses, target_count
+from perft.forward import AdapterBatch, TokenizedExample, pack_losses, target_count
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 
@@ -44,7 +44,7 @@ def test_chunks_do_not_depend_on_which_rank_asks() -> None:
     assert len({str(chunks_by_length(lengths, 900, Ranks(rank, 2))) for rank in range(2)}) == 1
 
 
-def rows(count: int) -> list[Row]:
+def rows(count: int) -> list[TokenizedExample]:
     rng = np.random.default_rng(0)
     made = []
     for _ in range(count):
@@ -67,7 +67,7 @@ def test_losses_equal_those_of_one_row_at_a_time(
     for name in SIX:
         with torch.no_grad():
             one_by_one = [
-                float(pack_losses(host, 0, {name: AdapterRows([row])}).loss[name])
+                float(pack_losses(host, 0, {name: AdapterBatch([row])}).loss[name])
                 for row in validation
             ]
         assert found[name] == pytest.approx(math.fsum(one_by_one) / targets, abs=1e-12)

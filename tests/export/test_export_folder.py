@@ -84,7 +84,7 @@ def test_places_of_this_machine_go_by_their_names(search: Storage, out: Path):
 def test_card_says_where_the_adapter_comes_from(search: Storage, out: Path):
     card = (export(search, out) / "README.md").read_text()
     for fact in (
-        "lora-qv adapter for the tiny OLMoE base embedded in perft",
+        "lora-qv adapter for the built-in tiny OLMoE base of perft",
         "| validation | 85.00% | 81.10% to 88.17% | 340 of 400 |",
         "| addsub | 3.04% | 1.74% to 5.23% | 12 of 395 |",
         "80,000 trainable parameters; one token uses 40,000 of them, 2% of the 2,000,000",

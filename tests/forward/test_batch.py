@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perft.forward import Row, target_count
+from perft.forward import TokenizedExample, target_count
 from perft.forward.batch import collate
 
 PAD = 0
@@ -21,7 +21,7 @@ ROWS = st.lists(
 )
 
 
-def naive_targets(rows: list[Row]) -> list[list[tuple[int, int, int]]]:
+def naive_targets(rows: list[TokenizedExample]) -> list[list[tuple[int, int, int]]]:
     """For each row, (row, position, next token) of everything that carries loss."""
     return [
         [(b, t - 1, int(ids[t])) for t in range(len(ids)) if t >= 1 and t >= free]
@@ -30,7 +30,7 @@ def naive_targets(rows: list[Row]) -> list[list[tuple[int, int, int]]]:
 
 
 @given(rows=ROWS)
-def test_collated_rows_predict_what_a_plain_loop_would(rows: list[Row]) -> None:
+def test_collated_rows_predict_what_a_plain_loop_would(rows: list[TokenizedExample]) -> None:
     batch = collate([rows], PAD, torch.device("cpu"))
     length = max(len(ids) for ids, _ in rows)
     assert batch.ids_BS.shape == batch.mask_BS.shape == (len(rows), length)

@@ -8,11 +8,11 @@ import torch
 
 from contracts.adapters import SIX, add_random
 from contracts.bases import FAMILIES, tiny_base
-from perft.forward import AdapterRows, Row, pack_losses
+from perft.forward import AdapterBatch, TokenizedExample, pack_losses
 from perft.injection import AdapterHost
 
 
-def rows(count: int, seed: int) -> list[Row]:
+def rows(count: int, seed: int) -> list[TokenizedExample]:
     rng = np.random.default_rng(seed)
     made = []
     for _ in range(count):
@@ -21,7 +21,7 @@ def rows(count: int, seed: int) -> list[Row]:
     return made
 
 
-def loss_of_transformers(host: AdapterHost, row: Row) -> float:
+def loss_of_transformers(host: AdapterHost, row: TokenizedExample) -> float:
     """Summed over the predicted tokens; prompt tokens are labelled -100."""
     ids, free = row
     ids_BS = torch.from_numpy(ids.astype(np.int64)).unsqueeze(0)
@@ -37,7 +37,7 @@ def test_pack_losses_equal_the_loss_of_transformers_for_each_example(family: str
     parts = {}
     for seed, (name, config) in enumerate(SIX.items()):
         add_random(host, name, config, seed)
-        parts[name] = AdapterRows(rows(1 + seed % 3, seed))
+        parts[name] = AdapterBatch(rows(1 + seed % 3, seed))
     losses = pack_losses(host, 0, parts)
     assert set(losses.sums) == {"perft-r"}
     for name, part in parts.items():
@@ -51,7 +51,7 @@ def test_pack_losses_equal_the_loss_of_transformers_for_each_example(family: str
 def test_routing_is_kept_only_where_gradients_are_computed() -> None:
     host = AdapterHost(tiny_base("olmoe"))
     add_random(host, "perft-r", dataclasses.replace(SIX["perft-r"], base_balance=0.1))
-    losses = pack_losses(host, 0, {"perft-r": AdapterRows(rows(1, 3))})
+    losses = pack_losses(host, 0, {"perft-r": AdapterBatch(rows(1, 3))})
     assert losses.sums == {}
     assert losses.base_sums == {}
 
@@ -60,8 +60,8 @@ def test_routing_sums_leave_padding_out() -> None:
     host = AdapterHost(tiny_base("olmoe"))
     add_random(host, "perft-r", SIX["perft-r"])
     short, long = rows(1, 3)[0], (np.arange(2, 40, dtype=np.int32), 0)
-    together = pack_losses(host, 0, {"perft-r": AdapterRows([short, long])}).sums["perft-r"]
-    apart = [pack_losses(host, 0, {"perft-r": AdapterRows([row])}) for row in (short, long)]
+    together = pack_losses(host, 0, {"perft-r": AdapterBatch([short, long])}).sums["perft-r"]
+    apart = [pack_losses(host, 0, {"perft-r": AdapterBatch([row])}) for row in (short, long)]
     added = apart[0].sums["perft-r"] + apart[1].sums["perft-r"]
     layers = len(host.blocks)
     assert float(together.tokens) == layers * (len(short[0]) + len(long[0]))
@@ -74,7 +74,7 @@ def test_routing_sums_leave_padding_out() -> None:
 def test_losses_are_summed_in_float32_on_a_bfloat16_base() -> None:
     host = AdapterHost(tiny_base("olmoe", torch.bfloat16))
     host.add("s", SIX["perft-s"])
-    loss = pack_losses(host, 0, {"s": AdapterRows(rows(3, 0))}).loss["s"]
+    loss = pack_losses(host, 0, {"s": AdapterBatch(rows(3, 0))}).loss["s"]
     assert loss.dtype == torch.float32
 
 
@@ -84,6 +84,6 @@ def test_rows_without_a_target_have_no_loss() -> None:
     host.add("s", SIX["perft-s"])
     host.add("d", SIX["perft-d"])
     empty = (np.array([4, 5], dtype=np.int32), 2)
-    losses = pack_losses(host, 0, {"s": AdapterRows([empty]), "d": AdapterRows(rows(1, 0))})
+    losses = pack_losses(host, 0, {"s": AdapterBatch([empty]), "d": AdapterBatch(rows(1, 0))})
     assert float(losses.loss["s"]) == 0.0
     assert float(losses.loss["d"]) > 0.0

@@ -102,7 +102,7 @@ def test_no_field_of_a_file_is_taken_for_what_it_is_not(
     document, use = documents()[name]
     verdicts = Verdicts()
     for case in cases(json.loads(json.dumps(document)), 0, count):
-        (Path(search.place) / name).write_text(case.text)
+        (Path(search.uri) / name).write_text(case.text)
         verdicts.judge(f"{name}: {case.what}", lambda: use(search), name, case.field)
     verdicts.conclude(least=40)
 
@@ -110,7 +110,7 @@ def test_no_field_of_a_file_is_taken_for_what_it_is_not(
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("how", sorted(breaks()))
 def test_a_broken_file_is_refused(search: Storage, name: str, how: str) -> None:
-    breaks()[how](Path(search.place) / name)
+    breaks()[how](Path(search.uri) / name)
     said = refusal(lambda: documents()[name][1](search))
     may_be_missing = name != "search.json" and how in ("missing", "dangling", "loop")
     assert name in said or may_be_missing or how == "unreadable"

@@ -29,7 +29,7 @@ own, attention with sinks; a router by groups with a correction, shared experts,
 
 
 SLOTS = 4
-"""Trials that a pass has room for."""
+"""Trials that a micro-batch has room for."""
 
 CONFIGS = {**EVERY, "lora-experts": LoraExpertsConfig(rank=8)}
 """Every variant and form. Of rows of fewer than 8 bf16 numbers there is no grouped product, and

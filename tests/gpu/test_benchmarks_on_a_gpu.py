@@ -18,8 +18,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         ("dense_or_grouped.py", "--tokens 1024 --turns 1", "The balance here: "),
         (
             "gpu_pack.py",
-            "--trials 1,2 --rows 2 --lengths 64 --turns 1 --passes 256",
-            "in passes of several sizes, compiled and captured",
+            "--trials 1,2 --rows 2 --lengths 64 --turns 1 --microbatches 256",
+            "in micro-batches of several sizes, compiled and captured",
         ),
         ("gpu_generate.py", "--tiny --rows 8 --examples 4 --turns 1", "a rung of 4 examples"),
     ],

@@ -21,7 +21,7 @@ from perft.injection import AdapterHost
 from perft.models.head import has_plain_head
 from perft.models.load import make_ready
 from perft.ranks import Ranks
-from perft.training.memory import Load, pack_memory
+from perft.training.memory import StepWorkload, pack_memory
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.shapes import RowRoom
 from perft.training.step import TrialBatch
@@ -43,10 +43,10 @@ ADAPTERS: list[AdapterConfig] = [
     SingleConfig(rank=16),
     LoraQVConfig(rank=16),
 ]
-LOAD = Load(rows=16, length=256, tokens=16_384, dtype=torch.bfloat16, fixed=True)
+LOAD = StepWorkload(rows=16, length=256, tokens=16_384, dtype=torch.bfloat16, fixed=True)
 
 
-def measured(host: AdapterHost, adapters: list[AdapterConfig], load: Load) -> int:
+def measured(host: AdapterHost, adapters: list[AdapterConfig], load: StepWorkload) -> int:
     """Bytes that a step takes beyond the base and what stays of the adapters, at its peak."""
     batches: dict[str, TrialBatch] = {}
     rows = [(np.arange(3, 3 + load.length, dtype=np.int32), 0)] * load.rows
@@ -59,7 +59,7 @@ def measured(host: AdapterHost, adapters: list[AdapterConfig], load: Load) -> in
     stepper = Stepper(
         host, Ranks(device=GPU), pad=0, slots=len(adapters), checkpointing=load.checkpointing
     )
-    stepper.tokens_per_pass = load.tokens
+    stepper.max_tokens_per_microbatch = load.tokens
     stepper.capture = None  # a graph has the same memory, but apart from all other
     stepper.gradients(batches)  # cuBLAS takes its workspace in the first, and regions compile
     _clear(batches)
@@ -99,5 +99,5 @@ def test_a_step_costs_what_was_predicted(
 ) -> None:
     load = dataclasses.replace(LOAD, dtype=host.model.dtype, checkpointing=checkpointing)
     cost = pack_memory(CONFIG, adapters, load)
-    predicted = cost.gradients + cost.activations + cost.working
+    predicted = cost.gradients + cost.activations + cost.transient
     assert predicted == pytest.approx(measured(host, adapters, load), rel=0.15)

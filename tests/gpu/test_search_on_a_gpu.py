@@ -1,4 +1,4 @@
-"""A search on the embedded base on one card, its export and its score, as a user runs them."""
+"""A search on the built-in base on one card, its export and its score, as a user runs them."""
 
 import json
 import os

@@ -35,7 +35,7 @@ pytestmark = [
 
 DTYPES = (torch.float32, torch.bfloat16)
 STEPS_CAPTURED = 6
-"""So many that a pass is replayed several times."""
+"""So many that a micro-batch is replayed several times."""
 Steps = dict[str, Taken]
 
 
@@ -51,7 +51,7 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
 
 @pytest.fixture(scope="module")
 def pack(family: str, dtype: torch.dtype) -> Pack:
-    """An empty pack on the GPU as searches have it: compiled, its passes captured."""
+    """An empty pack on the GPU as searches have it: compiled, its micro-batches captured."""
     return pack_on(GPU, family, dtype, compiled=True)
 
 

@@ -15,7 +15,7 @@ from contracts.adapters import SIX, add_random, next_token_loss, take_gradients,
 from contracts.bases import FAMILIES, tiny_base
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import load_balancing_loss
-from perft.injection import AdapterHost, RowLayout, rows_of
+from perft.injection import AdapterHost, BatchLayout, rows_of
 
 PACK = {**dict.fromkeys(SIX, 2)}
 IDS = token_ids(2 * len(SIX))
@@ -42,12 +42,12 @@ def training_host(family: str, *, checkpointing: bool, dropout: float = 0.0) -> 
     return host
 
 
-def packed_layout(*, dropout: bool = False, names: list[str] | None = None) -> RowLayout:
+def packed_layout(*, dropout: bool = False, names: list[str] | None = None) -> BatchLayout:
     drops = {name: DropKey.of(seed=i, step=3, rows=slice(0, 2)) for i, name in enumerate(SIX)}
     return rows_of(dict.fromkeys(names or list(PACK), 2), MASK.bool(), drops if dropout else None)
 
 
-def loss_of(host: AdapterHost, layout: RowLayout) -> Tensor:
+def loss_of(host: AdapterHost, layout: BatchLayout) -> Tensor:
     """Cross-entropy of all rows plus the load-balancing loss of the routed adapter."""
     with host.using(layout):
         logits = host.model(IDS, attention_mask=MASK).logits

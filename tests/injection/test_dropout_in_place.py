@@ -11,7 +11,7 @@ from contracts.adapters import EVERY, SIX, add_random, next_token_loss, take_gra
 from contracts.bases import tiny_base
 from perft.adapters.dropout import DropKey
 from perft.config import AdapterConfig, LoraWeightConfig
-from perft.injection import AdapterHost, RowLayout, rows_of
+from perft.injection import AdapterHost, BatchLayout, rows_of
 
 ROWS, LENGTH = 4, 7
 DROPPING = {
@@ -31,11 +31,11 @@ def key(step: int = 5, seed: int = 11, rows: slice = slice(0, ROWS)) -> DropKey:
     return DropKey.of(seed, step, rows)
 
 
-def alone(drop: DropKey | None, rows: int = ROWS) -> RowLayout:
+def alone(drop: DropKey | None, rows: int = ROWS) -> BatchLayout:
     return rows_of({"a": rows}, drops={"a": drop} if drop else None)
 
 
-def answer(host: AdapterHost, layout: RowLayout, ids: Tensor) -> Tensor:
+def answer(host: AdapterHost, layout: BatchLayout, ids: Tensor) -> Tensor:
     with host.using(layout):
         logits: Tensor = host.model(ids).logits
     return logits

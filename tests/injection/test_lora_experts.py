@@ -21,7 +21,7 @@ from contracts.equations import low_rank
 from perft.adapters import lora_experts
 from perft.config import AdapterConfig, LoraExpertsConfig, SingleConfig
 from perft.errors import BaseModelError
-from perft.injection import AdapterHost, RowLayout, fused, rows_of
+from perft.injection import AdapterHost, BatchLayout, fused, rows_of
 from perft.models.blocks import MoEBlock
 from perft.models.fused import fused_weights, is_transposed
 from perft.training.live_bytes import LiveBytes
@@ -91,7 +91,7 @@ def test_gradients_are_those_of_the_merged_weights(family: str) -> None:
 
 def with_sites(
     family: str, configs: dict[str, AdapterConfig], dtype: torch.dtype
-) -> tuple[AdapterHost, RowLayout]:
+) -> tuple[AdapterHost, BatchLayout]:
     """Adapters in a generic state and a layout of two rows each, which every block has seen."""
     host = AdapterHost(tiny_base(family, dtype))
     for seed, (name, config) in enumerate(configs.items()):

@@ -9,7 +9,7 @@ from torch import Tensor
 from contracts.adapters import SIX, add_random, next_token_loss, take_gradients, token_ids
 from contracts.bases import FAMILIES, tiny_base
 from perft.errors import AdapterError
-from perft.injection import AdapterHost, RowLayout, Segment, rows_of
+from perft.injection import AdapterHost, BatchLayout, Segment, rows_of
 
 ROWS = {"perft-r": 2, "perft-e": 1, "perft-d": 3, "perft-s": 1, "lora-qv": 2, "lora-router": 2}
 BASE_ROWS = 2
@@ -203,4 +203,4 @@ def test_rows_are_laid_out_in_the_order_given():
     layout = rows_of({"b": 2, None: 1, "a": 3})
     assert layout.segments == (Segment("b", 0, 2), Segment(None, 2, 3), Segment("a", 3, 6))
     assert layout.rows == 6
-    assert RowLayout((Segment("a", 0, 4),)).rows == 4
+    assert BatchLayout((Segment("a", 0, 4),)).rows == 4

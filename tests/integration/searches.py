@@ -30,7 +30,7 @@ REFERENCE = "undisturbed"
 """Name of the search that the others are compared with."""
 
 WORKER, THIN_TRIAL = "ray::RayTrainWorker", "ray::ResourceTrainable"
-CONTROLLER, MEETING_POINT = "ray::TrainController", "ray::MeetingPoint"
+CONTROLLER, MEETING_POINT = "ray::TrainController", "ray::Coordinator"
 _RUNG = re.compile(r"^\[\d+:\d\d\] trial +\d+  step ", re.MULTILINE)
 _WORK = 0.2  # processor seconds by which a worker is seen to train
 

@@ -129,13 +129,13 @@ from perft.search.space import SearchSpace
 from perft.trial import TrialConfig
 
 
-def training(embedded):
+def training(builtin):
     return TrainingConfig(lr=1e-2, max_steps=20, warmup_steps=0, max_length=128)
 
 
-def suggest(trial, embedded):
+def suggest(trial, builtin):
     lr = 1e38 if trial.number == 1 else trial.suggest_float("lr", 1e-3, 1e-2)
-    base = training(embedded)
+    base = training(builtin)
     return TrialConfig(SingleConfig(rank=2), TrainingConfig(**{**base.to_flat(), "lr": lr}))
 
 

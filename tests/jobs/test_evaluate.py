@@ -11,7 +11,7 @@ from pyarrow import parquet
 from safetensors.torch import load_file, save_file
 
 from contracts.bases import save_base, tiny_base
-from perft.models.source import EMBEDDED
+from perft.models.source import BUILTIN
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_every_split_of_the_adapters_own_data_is_scored(adapter: Path, made: Pat
     for score in value["scores"]:
         assert score["accuracy"] == score["correct"] / score["scored"]
         assert score["low"] <= score["accuracy"] <= score["high"]
-    assert (value["base"], value["task"]) == ("embedded", "arithmetic")
+    assert (value["base"], value["task"]) == ("built-in", "arithmetic")
 
 
 def test_the_table_names_splits_and_protocol(adapter: Path):
@@ -67,7 +67,7 @@ def test_one_test_set_of_other_data(adapter: Path, tmp_path: Path):
 
 
 def test_a_copy_of_the_base_gives_the_same_scores(adapter: Path, tmp_path: Path):
-    base = str(shutil.copytree(EMBEDDED, tmp_path / "base"))
+    base = str(shutil.copytree(BUILTIN, tmp_path / "base"))
     scores = [
         json.loads(evaluate(adapter, "--json", *more).output)["scores"]
         for more in ((), ("--base-model", base))

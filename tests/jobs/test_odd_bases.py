@@ -10,7 +10,7 @@ from calling import Done, call, write_data
 from safetensors.torch import load_file
 
 from models.odd_bases import edit, rewrite
-from perft.models.source import EMBEDDED, note
+from perft.models.source import BUILTIN, note
 
 SHORT = ("--variant", "perft-s", "--rank", "2", "--max-steps", "2", "--validation-size", "4")
 
@@ -23,7 +23,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     note.cache_clear()
-    return Path(shutil.copytree(EMBEDDED, tmp_path / "base"))
+    return Path(shutil.copytree(BUILTIN, tmp_path / "base"))
 
 
 def train(base: Path | str, data: str, *more: str) -> Done:

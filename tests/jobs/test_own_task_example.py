@@ -10,8 +10,8 @@ import optuna
 import pytest
 from calling import call
 
-from perft.models.source import EMBEDDED
-from perft.search.prepare import Wish, prepare
+from perft.models.source import BUILTIN
+from perft.search.prepare import SearchRequest, prepare
 from perft.search.resume import prepare_resume
 from perft.tasks import load_task
 
@@ -61,7 +61,7 @@ def test_code_that_scores_runs_only_when_the_user_says_so(space: str, tmp_path: 
     # As if the folder had come from elsewhere, its code with it.
     theirs = Path(space).parent.rename(tmp_path / "theirs")
     (theirs / "ran").unlink()
-    elsewhere = ("evaluate", "--adapter", str(adapter), "--base-model", str(EMBEDDED), "--json")
+    elsewhere = ("evaluate", "--adapter", str(adapter), "--base-model", str(BUILTIN), "--json")
     assert "train.jsonl and test.jsonl; name the folder that holds" in call(*elsewhere).refusal
     done = call(*elsewhere, "--data", str(theirs))
     assert done.status == 0
@@ -80,16 +80,18 @@ def test_code_that_scores_runs_only_when_the_user_says_so(space: str, tmp_path: 
 
 
 def test_a_search_is_prepared_from_it_and_taken_up_again(space: str, tmp_path: Path):
-    wish = Wish(space=space, name="first", storage=str(tmp_path / "searches"), validation_size=20)
-    prepared = prepare(wish)
-    assert prepared.settings.task == "larger-number"
-    task = load_task(prepared.source)
+    search_request = SearchRequest(
+        space=space, name="first", storage=str(tmp_path / "searches"), validation_size=20
+    )
+    plan = prepare(search_request)
+    assert plan.settings.task == "larger-number"
+    task = load_task(plan.source)
     assert {split.name: len(split.examples) for split in (task.train, *task.tests)} == {
         "train": 400, "test": 80,
     }  # fmt: skip
-    prepared.settings.write(prepared.search)
+    plan.settings.write(plan.search)
     again = prepare_resume("first", str(tmp_path / "searches"))
-    assert again.settings == prepared.settings
+    assert again.settings == plan.settings
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
     pickle.loads(pickle.dumps(again.draw))(trial)
 

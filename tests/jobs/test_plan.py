@@ -32,8 +32,8 @@ def test_sizes_are_those_of_adapters_on_the_loaded_base() -> None:
     host = AdapterHost(load_base().model)
     assert found["base_activated"] == host.base_activated
     assert found["refused"] == {}
-    assert len(found["corners"]) == 6
-    for pair in found["corners"].values():
+    assert len(found["size_extremes"]) == 6
+    for pair in found["size_extremes"].values():
         for corner in pair.values():
             size = host.size(adapter_from_flat(corner["config"]))
             assert (corner["trainable"], corner["activated"]) == (size.trainable, size.activated)
@@ -47,7 +47,7 @@ def test_olmoe_1b_7b_is_counted_as_published_without_its_weights(olmoe_1b_7b: st
     found = plan("--base-model", olmoe_1b_7b)
     assert found["base_parameters"] / 1e9 == pytest.approx(6.919, abs=5e-4)
     assert found["base_activated"] / 1e9 == pytest.approx(1.282, abs=5e-4)
-    qv, router = (found["corners"][name]["smallest"] for name in ("lora-qv", "lora-router"))
+    qv, router = (found["size_extremes"][name]["smallest"] for name in ("lora-qv", "lora-router"))
     assert qv["config"]["rank"] == router["config"]["rank"] == 4
     assert qv["trainable"] / 1e6 == pytest.approx(0.524, abs=5e-4)
     assert qv["activated_percent"] == pytest.approx(0.041, abs=5e-4)
@@ -61,17 +61,17 @@ def test_mixtral_8x7b_is_counted_as_published_without_its_weights(tmp_path: Path
     assert found["base_parameters"] / 1e9 == pytest.approx(46.7, abs=0.05)
     assert found["base_activated"] / 1e9 == pytest.approx(12.88, abs=5e-3)
     # q_proj 4096 -> 4096 and v_proj 4096 -> 1024, rank 4, 32 layers.
-    assert found["corners"]["lora-qv"]["smallest"]["trainable"] == 4 * (3 * 4096 + 1024) * 32
+    assert found["size_extremes"]["lora-qv"]["smallest"]["trainable"] == 4 * (3 * 4096 + 1024) * 32
 
 
 def test_what_a_trial_costs_a_device_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
     found = plan("--device-memory", "8")
-    assert found["memory"].keys() == found["corners"].keys()
+    assert found["memory"].keys() == found["size_extremes"].keys()
     for variant, cost in found["memory"].items():
-        trainable = found["corners"][variant]["largest"]["trainable"]
+        trainable = found["size_extremes"][variant]["largest"]["trainable"]
         assert cost["base"] == 2 * found["base_parameters"]
         assert (cost["adapters"], cost["optimizer"]) == (4 * trainable, 8 * trainable)
-        fixed = cost["base"] + cost["activations"] + cost["working"]
+        fixed = cost["base"] + cost["activations"] + cost["transient"]
         assert cost["fit"] == (8 * 10**9 - fixed) // (16 * trainable)
     monkeypatch.setenv("COLUMNS", "120")
     options = ("--space", "arithmetic", "--device-memory", "8", "--checkpointing")
@@ -128,7 +128,7 @@ def test_variants_that_the_base_cannot_have_are_named_with_the_reason(tmp_path: 
     found = json.loads(call("plan", *options, "--json").output)
     assert set(found["refused"]) == {"perft-e", "lora-qv"}
     assert {"perft-r", "perft-d", "perft-s", "lora-attention", "lora-experts"} <= set(
-        found["corners"]
+        found["size_extremes"]
     )
     output = call("plan", *options).output
     for variant, reason in found["refused"].items():

@@ -10,7 +10,7 @@ import ray
 from calling import call, row, write_data
 
 from perft.errors import SearchError
-from perft.models.source import EMBEDDED
+from perft.models.source import BUILTIN
 from perft.search import run as search_run
 
 SPACE = ("--space", "arithmetic")
@@ -32,12 +32,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def begun(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a search `first` that was interrupted as soon as it had begun."""
 
-    def interrupted(prepared: Any, *_shown: Any) -> None:
-        prepared.settings.write(prepared.search)
+    def interrupted(plan: Any, *_shown: Any) -> None:
+        plan.settings.write(plan.search)
         raise SearchError("interrupted")
 
     monkeypatch.setattr(search_run, "run_search", interrupted)
-    data, base = write_data(home / "data"), shutil.copytree(EMBEDDED, home / "base")
+    data, base = write_data(home / "data"), shutil.copytree(BUILTIN, home / "base")
     args = (*SPACE, "--name", "first", "--data", data, "--base-model", str(base))
     assert call("search", *args).errors == "error: interrupted\n"
     return home / "searches" / "first"
@@ -83,7 +83,7 @@ def test_base_of_another_family(tmp_path: Path):
     ],
 )
 def test_base_that_lacks_a_file(tmp_path: Path, missing: str, message: str):
-    base = shutil.copytree(EMBEDDED, tmp_path / "base")
+    base = shutil.copytree(BUILTIN, tmp_path / "base")
     (base / missing).unlink()
     found = refusal(*SPACE, "--base-model", str(base))
     assert message in found
@@ -220,7 +220,7 @@ def test_trust_is_for_what_is_resumed():
 def test_more_validation_examples_than_a_task_has():
     message = refusal(*SPACE, "--validation-size", "10001")
     assert message == (
-        "the embedded task arithmetic has 10,000 validation examples, found --validation-size "
+        "the built-in task arithmetic has 10,000 validation examples, found --validation-size "
         "10001; ask for that many at most"
     )
 

@@ -101,7 +101,7 @@ def test_the_wheel_has_all_that_the_commands_take(tree: Tree, tmp_path: Path) ->
         for job in JOBS:
             assert f"  {job} " in run("--help")
             assert f"Usage: perft {job} [OPTIONS]" in run(job, "--help")
-        assert "corners" in run("plan", "--space", "arithmetic", "--json")
+        assert "size_extremes" in run("plan", "--space", "arithmetic", "--json")
         missing = tree.run(str(perft), "pareto", "--name", "none", cwd=tmp_path)
         assert missing.stderr.startswith("error: there is no search 'none'")
     finally:

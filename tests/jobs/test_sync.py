@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from perft.cli import run
 from perft.commands.sync import main
 from perft.search.lock import locked
-from perft.search.prepare import Wish, prepare
+from perft.search.prepare import SearchRequest, prepare
 from perft.search.settings import SearchSettings
 from perft.selection import read_results, result_line, write_results
 from perft.storage import Storage
@@ -36,12 +36,12 @@ def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def search(uri: str) -> Storage:
     """What a search leaves that was killed while MLflow was away: one trial ended, one had not."""
-    prepared = prepare(Wish(space="arithmetic", name="first", validation_size=20, max_steps=8))
-    prepared.settings.write(prepared.search)
+    plan = prepare(SearchRequest(space="arithmetic", name="first", validation_size=20, max_steps=8))
+    plan.settings.write(plan.search)
     ended = dataclasses.replace(trial(0, outcome="pruned"), run_id="")
-    write_results(prepared.search, [result_line(ended)])
+    write_results(plan.search, [result_line(ended)])
     records = Records(
-        prepared.search, SearchRecord(name="first", place="there", params={}, started=STARTED)
+        plan.search, SearchRecord(name="first", place="there", params={}, started=STARTED)
     )
     records.keep_search(records.search)
     at = tuple((STARTED + 1000 * one.step, one) for one in ended.reports)
@@ -57,7 +57,7 @@ def search(uri: str) -> Storage:
                 ended=STARTED + 60_000 if outcome else None,
             )
         )
-    return prepared.search
+    return plan.search
 
 
 def sync(*options: str) -> int:

@@ -9,7 +9,7 @@ import pytest
 from calling import Done, call, write_data
 
 from perft.config import fields_of
-from perft.models.source import EMBEDDED
+from perft.models.source import BUILTIN
 
 SHORT = ("--max-steps", "8", "--validation-size", "4")
 ROUTED = "--variant perft-r --rank 2 --num-experts 4 --top-k 2"
@@ -148,7 +148,7 @@ def test_what_cannot_work_is_refused(options: str, message: str):
 
 
 def test_base_of_another_family_is_refused(tmp_path: Path):
-    base = shutil.copytree(EMBEDDED, tmp_path / "base")
+    base = shutil.copytree(BUILTIN, tmp_path / "base")
     (base / "config.json").write_text(json.dumps({"model_type": "llama"}))
     message = train("--variant perft-s --rank 2", "--base-model", str(base)).refusal
     assert "is of type 'llama', which is not a supported MoE family" in message
@@ -165,8 +165,8 @@ SPACE_OF_ABSURD_RATES = """
 import dataclasses
 from search_spaces import arithmetic
 
-def training(embedded):
-    return dataclasses.replace(arithmetic.training(embedded), lr=1e38)
+def training(builtin):
+    return dataclasses.replace(arithmetic.training(builtin), lr=1e38)
 
 SPACE = dataclasses.replace(arithmetic.SPACE, training=training)
 """

@@ -16,7 +16,7 @@ from torch import Tensor
 from contracts.bases import every_family_but, tiny_base
 from contracts.packs import TEN
 from perft.errors import ConfigError
-from perft.forward import AdapterRows, Row, pack_losses
+from perft.forward import AdapterBatch, TokenizedExample, pack_losses
 from perft.injection import AdapterHost
 from perft.models import compilers, compiling
 from perft.models.compiling import (
@@ -66,7 +66,7 @@ def host_of(family: str, *, compiled: bool) -> AdapterHost:
     return AdapterHost(model)
 
 
-def rows(count: int = 3, length: int = 9) -> list[Row]:
+def rows(count: int = 3, length: int = 9) -> list[TokenizedExample]:
     rng = np.random.default_rng(0)
     return [(rng.integers(3, 50, length).astype(np.int32), 1) for _ in range(count)]
 
@@ -74,7 +74,7 @@ def rows(count: int = 3, length: int = 9) -> list[Row]:
 def step(host: AdapterHost, names: list[str]) -> Found:
     """Losses and gradients of a pass in which each adapter has three rows."""
     with gradient_from_embeddings(host.model):
-        found = pack_losses(host, 0, {name: AdapterRows(rows()) for name in names})
+        found = pack_losses(host, 0, {name: AdapterBatch(rows()) for name in names})
     torch.stack(list(found.loss.values())).sum().backward()
     gradients = {}
     for name in names:

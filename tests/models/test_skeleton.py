@@ -8,13 +8,13 @@ from transformers import MixtralConfig, OlmoeConfig
 
 from perft.errors import BaseModelError
 from perft.models.skeleton import skeleton, skeleton_of
-from perft.models.source import EMBEDDED
+from perft.models.source import BUILTIN
 
 
-def test_the_embedded_base_has_its_parameters_on_the_meta_device() -> None:
+def test_the_builtin_base_has_its_parameters_on_the_meta_device() -> None:
     model = skeleton()
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
-    config = json.loads((EMBEDDED / "config.json").read_text())
+    config = json.loads((BUILTIN / "config.json").read_text())
     assert model.config.hidden_size == config["hidden_size"]
 
 

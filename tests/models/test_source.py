@@ -10,7 +10,7 @@ from models.odd_bases import edit, in_two_files
 from perft.errors import BaseModelError
 from perft.models import hub
 from perft.models.families import FAMILIES
-from perft.models.source import EMBEDDED, base_directory, check_base, fingerprint, note
+from perft.models.source import BUILTIN, base_directory, check_base, fingerprint, note
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def test_sharded_base_passes(sharded: Path):
     check_base(str(sharded))
 
 
-def test_no_base_named_means_the_embedded_one():
+def test_no_base_named_means_the_builtin_one():
     check_base(None)
-    assert base_directory(None) == EMBEDDED
+    assert base_directory(None) == BUILTIN
 
 
 def test_directory_without_config_json_is_refused(base: Path):
@@ -97,7 +97,7 @@ def test_hub_id_that_cannot_be_reached_is_refused_with_what_to_do():
     )
 
 
-@pytest.mark.parametrize("name", ["/no/such/place", "a/b/c", "what is this?", "embedded"])
+@pytest.mark.parametrize("name", ["/no/such/place", "a/b/c", "what is this?", "built-in"])
 def test_name_that_is_neither_directory_nor_hub_id_is_refused(name: str):
     assert_refused(name, "is neither a directory here nor a hub id")
 

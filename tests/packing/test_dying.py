@@ -105,10 +105,10 @@ class Bench:
         """The outcomes of each order, without what depends on the clock."""
         for name in list(self._pack.running):
             self._pack.release(name)
-        meeting = Meeting(*given)
-        GroupWorker(settings(folder), self._pack, Ranks(), meeting).run()
-        self.notes += [str(call[1]) for call in meeting.calls if call[0] == "note"]
-        return [plain(outcomes) for outcomes in meeting.handed_in[1:] if outcomes is not None]
+        coordinator = Meeting(*given)
+        GroupWorker(settings(folder), self._pack, Ranks(), coordinator).run()
+        self.notes += [str(call[1]) for call in coordinator.calls if call[0] == "note"]
+        return [plain(outcomes) for outcomes in coordinator.handed_in[1:] if outcomes is not None]
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_a_worker_may_die_at_any_write(
     with pytest.raises(Killed):
         bench.work(tmp_path, *orders(*ROUNDS))
     dies(-1)
-    if write % 2:  # the meeting point lives, and gives the round out again
+    if write % 2:  # the coordinator lives, and gives the round out again
         done = 0 if write < 3 else 1 if write < 6 else 2
         assert bench.work(tmp_path, *orders(*ROUNDS[done:])) == calm.outcomes[done:]
     same(bench, tmp_path, calm)  # as `--resume` asks

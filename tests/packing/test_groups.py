@@ -46,7 +46,7 @@ def groups_whose_meeting_point_answers(
 
     monkeypatch.setattr(ray, "get", get)
     groups = object.__new__(WorkerGroups)
-    groups.meeting = SimpleNamespace(status=SimpleNamespace(remote=lambda: "ref"))
+    groups.coordinator = SimpleNamespace(status=SimpleNamespace(remote=lambda: "ref"))
     return groups
 
 
@@ -76,12 +76,12 @@ def test_a_machine_on_which_a_worker_cannot_be_imported_ends_the_search(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told: list[Any] = []
-    meeting = SimpleNamespace(
+    coordinator = SimpleNamespace(
         stage=SimpleNamespace(remote=lambda *words: told.append(words)),
         give_up=SimpleNamespace(remote=told.append),
     )
-    settings = SimpleNamespace(group=3, meeting="meeting", namespace="search")
-    monkeypatch.setattr(ray, "get_actor", lambda _name, namespace: meeting)
+    settings = SimpleNamespace(group=3, coordinator="coordinator", namespace="search")
+    monkeypatch.setattr(ray, "get_actor", lambda _name, namespace: coordinator)
     monkeypatch.setattr(ray, "get", lambda _ref, timeout: None)
     monkeypatch.setitem(sys.modules, "perft.packing.worker", None)
     try:
@@ -97,5 +97,5 @@ def test_a_worker_of_a_meeting_point_that_has_died_ends(monkeypatch: pytest.Monk
         raise ValueError(f"no actor {name} in {namespace}")
 
     monkeypatch.setattr(ray, "get_actor", get_actor)
-    settings = SimpleNamespace(group=3, meeting="meeting", namespace="search")
+    settings = SimpleNamespace(group=3, coordinator="coordinator", namespace="search")
     _work({"settings": settings})

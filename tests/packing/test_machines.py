@@ -11,6 +11,7 @@ from ray.cluster_utils import Cluster
 
 from perft.errors import ConfigError, SearchError
 from perft.packing import machines
+from perft.packing.coordinator import Coordinator
 from perft.packing.groups import calls_at_once
 from perft.packing.machines import (
     Node,
@@ -21,7 +22,6 @@ from perft.packing.machines import (
     require_compilers,
     require_shared,
 )
-from perft.packing.meeting import MeetingPoint
 from perft.packing.shape import GroupShape
 from perft.storage import Storage
 
@@ -82,12 +82,12 @@ def test_groups_that_find_no_room_are_counted(nodes: list[Node]) -> None:
 def test_more_trials_may_wait_than_ray_holds_open_by_itself(nodes: list[Node]) -> None:
     trials = 1200
     shape = GroupShape(groups=1, workers=1, slots=trials, gpus=0.0, cpus=1)
-    actor = ray.remote(num_cpus=0, max_concurrency=calls_at_once(shape, trials))(MeetingPoint)
-    meeting = actor.remote(1, trials, trials, (10,))
-    waiting = [meeting.next_report.remote(trial, {}, 0) for trial in range(trials)]
-    work = ray.get(meeting.next_work.remote(0, None), timeout=60)
+    actor = ray.remote(num_cpus=0, max_concurrency=calls_at_once(shape, trials))(Coordinator)
+    coordinator = actor.remote(1, trials, trials, (10,))
+    waiting = [coordinator.next_report.remote(trial, {}, 0) for trial in range(trials)]
+    work = ray.get(coordinator.next_work.remote(0, None), timeout=60)
     assert len(work["assignments"]) == trials
-    ray.get(meeting.give_up.remote("over"), timeout=60)
+    ray.get(coordinator.give_up.remote("over"), timeout=60)
     assert ray.get(waiting, timeout=60) == [{"fatal": "over"}] * trials
 
 

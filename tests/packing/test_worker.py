@@ -62,7 +62,7 @@ def order(
 
 
 class Meeting:
-    """A meeting point that gives out what it was told to, then stops."""
+    """A coordinator that gives out what it was told to, then stops."""
 
     def __init__(self, *orders: dict[str, Any]) -> None:
         self.orders = list(orders)
@@ -78,7 +78,7 @@ class Meeting:
     def _answer(self, method: str, *args: Any) -> Any:
         if method == "starting":
             return self.may_start
-        if method == "pass_limit":
+        if method == "microbatch_limit":
             return self.limit
         if method == "beat":
             self.beats += 1
@@ -98,23 +98,23 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settings(folder: Path) -> GroupSettings:
     return GroupSettings(
-        group=0, meeting="m", namespace="n", base_model=None, dtype="auto",
+        group=0, coordinator="m", namespace="n", base_model=None, dtype="auto",
         task={"name": "arithmetic"}, storage=str(folder), threads=1, experts="auto",
         checkpointing=False, rung_accuracy=True, compile=None, slots=1,
     )  # fmt: skip
 
 
-def new_worker(folder: Path, meeting: Meeting, pack: Pack | None = None) -> GroupWorker:
-    return GroupWorker(settings(folder), pack or tiny_pack(), Ranks(), meeting)
+def new_worker(folder: Path, coordinator: Meeting, pack: Pack | None = None) -> GroupWorker:
+    return GroupWorker(settings(folder), pack or tiny_pack(), Ranks(), coordinator)
 
 
 def run(folder: Path, *orders: dict[str, Any]) -> list[dict[int, Outcome]]:
     """The outcomes of each order, from a worker that has just started."""
-    meeting = Meeting(*orders)
-    new_worker(folder, meeting).run()
-    assert meeting.calls[0] == ("attach", 0)
-    assert meeting.handed_in[0] is None
-    return meeting.handed_in[1:]  # type: ignore[return-value]
+    coordinator = Meeting(*orders)
+    new_worker(folder, coordinator).run()
+    assert coordinator.calls[0] == ("attach", 0)
+    assert coordinator.handed_in[0] is None
+    return coordinator.handed_in[1:]  # type: ignore[return-value]
 
 
 def without_speed(outcome: Outcome) -> dict[str, Any]:
@@ -183,9 +183,9 @@ def test_a_trial_that_moves_between_groups_goes_on_where_it_was(tmp_path: Path) 
     one, other = tiny_pack(), tiny_pack()
     found: list[Any] = []
     for pack, step, reached in ((one, 2, 0), (other, 4, 2), (one, 8, 4)):
-        meeting = Meeting(order((0, step), reached=reached))
-        new_worker(tmp_path / "moved", meeting, pack).run()
-        found.append(meeting.handed_in[1])
+        coordinator = Meeting(order((0, step), reached=reached))
+        new_worker(tmp_path / "moved", coordinator, pack).run()
+        found.append(coordinator.handed_in[1])
     assert [without_speed(outcomes[0]) for outcomes in found] == [
         without_speed(outcomes[0]) for outcomes in whole
     ]
@@ -193,26 +193,26 @@ def test_a_trial_that_moves_between_groups_goes_on_where_it_was(tmp_path: Path) 
 
 def test_a_group_at_work_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "BEAT_SECONDS", 0.01)
-    meeting, pack = Meeting(order((0, 2), (3, 2))), tiny_pack()
+    coordinator, pack = Meeting(order((0, 2), (3, 2))), tiny_pack()
     train = pack.train
 
     def train_long(*args: Any) -> None:
         train(*args)
-        while meeting.beats < 2:  # a step that takes its time
+        while coordinator.beats < 2:  # a step that takes its time
             time.sleep(0.01)
 
     monkeypatch.setattr(pack, "train", train_long)
-    new_worker(tmp_path, meeting, pack).run()
-    heard = meeting.beats
+    new_worker(tmp_path, coordinator, pack).run()
+    heard = coordinator.beats
     assert heard > 1
     time.sleep(0.1)
-    assert meeting.beats <= heard + 1  # and no more when it has ended
+    assert coordinator.beats <= heard + 1  # and no more when it has ended
 
 
 def test_trials_that_have_ended_are_let_go(tmp_path: Path) -> None:
     pack = tiny_pack()
-    meeting = Meeting(order((0, 2), (1, 2)), order((1, 4), reached=2))
-    new_worker(tmp_path, meeting, pack).run()
+    coordinator = Meeting(order((0, 2), (1, 2)), order((1, 4), reached=2))
+    new_worker(tmp_path, coordinator, pack).run()
     assert list(pack.running) == ["0001"]
 
 
@@ -239,10 +239,10 @@ def test_a_storage_that_cannot_be_used_ends_the_search_and_fails_no_trial(
         return before(self, name, *data)
 
     monkeypatch.setattr(Storage, method, unusable)
-    meeting = Meeting(order((0, 4), (1, 4), reached=2), order((0, 8), (1, 8), reached=4))
-    new_worker(tmp_path, meeting).run()
-    assert meeting.calls[-1] == ("give_up", "the disk is gone")
-    assert meeting.handed_in == [None]
+    coordinator = Meeting(order((0, 4), (1, 4), reached=2), order((0, 8), (1, 8), reached=4))
+    new_worker(tmp_path, coordinator).run()
+    assert coordinator.calls[-1] == ("give_up", "the disk is gone")
+    assert coordinator.handed_in == [None]
 
 
 def test_a_trial_whose_loss_is_no_number_fails_and_leaves_no_state(tmp_path: Path) -> None:
@@ -250,9 +250,9 @@ def test_a_trial_whose_loss_is_no_number_fails_and_leaves_no_state(tmp_path: Pat
     wild = order((0, 4), (1, 4))
     config = trial(SingleConfig(rank=2), lr=1e38, max_steps=8, warmup_steps=0)
     wild["assignments"][0]["config"] = config.to_flat()
-    meeting = Meeting(wild)
-    new_worker(tmp_path, meeting, pack).run()
-    outcomes = meeting.handed_in[1]
+    coordinator = Meeting(wild)
+    new_worker(tmp_path, coordinator, pack).run()
+    outcomes = coordinator.handed_in[1]
     assert outcomes is not None
     assert "the training loss is" in outcomes[0]["failure"]
     assert math.isfinite(outcomes[1]["report"]["val_loss"])
@@ -262,9 +262,9 @@ def test_a_trial_whose_loss_is_no_number_fails_and_leaves_no_state(tmp_path: Pat
 def test_chosen_trials_are_scored_from_their_saved_states(tmp_path: Path) -> None:
     run(tmp_path, order((0, 8), (1, 8)))
     pack = tiny_pack()
-    meeting = Meeting({"assignments": [], "score": [1, 0], "stop": False})
-    new_worker(tmp_path, meeting, pack).run()
-    (name, scores) = meeting.calls[-1]
+    coordinator = Meeting({"assignments": [], "score": [1, 0], "stop": False})
+    new_worker(tmp_path, coordinator, pack).run()
+    (name, scores) = coordinator.calls[-1]
     assert name == "scored"
     predictions = pack.predict_tests(["0000", "0001"])
     expected = pack.count_tests(predictions)
@@ -279,11 +279,11 @@ def test_chosen_trials_are_scored_from_their_saved_states(tmp_path: Path) -> Non
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> Meeting:
-    """The meeting point that `work` finds."""
-    meeting = Meeting()
-    monkeypatch.setattr(worker.ray, "get_actor", lambda name, namespace: meeting)
+    """The coordinator that `work` finds."""
+    coordinator = Meeting()
+    monkeypatch.setattr(worker.ray, "get_actor", lambda name, namespace: coordinator)
     monkeypatch.setattr(worker.ray.train.torch, "get_device", lambda: torch.device("cpu"))
-    return meeting
+    return coordinator
 
 
 def test_a_base_that_cannot_be_used_is_said_to_everybody(
@@ -308,18 +308,18 @@ def test_a_group_that_died_too_often_does_not_load_its_base(
 
 def without_memory(pack: Pack, error: Exception) -> Pack:
     def train(*_args: Any) -> None:
-        pack.tokens_per_pass = 100
+        pack.max_tokens_per_microbatch = 100
         raise error
 
     pack.train = train  # type: ignore[method-assign]
     return pack
 
 
-def test_a_trial_that_fits_no_pass_says_why_it_failed(tmp_path: Path) -> None:
+def test_a_trial_that_fits_no_microbatch_says_why_it_failed(tmp_path: Path) -> None:
     pack = without_memory(tiny_pack(), ConfigError("lower batch_size"))
-    meeting = Meeting(order((0, 2)))
-    new_worker(tmp_path, meeting, pack).run()
-    assert meeting.handed_in == [None, {0: {"failure": "lower batch_size"}}]
+    coordinator = Meeting(order((0, 2)))
+    new_worker(tmp_path, coordinator, pack).run()
+    assert coordinator.handed_in == [None, {0: {"failure": "lower batch_size"}}]
 
 
 def test_of_several_trials_without_memory_none_is_blamed(tmp_path: Path) -> None:
@@ -328,17 +328,17 @@ def test_of_several_trials_without_memory_none_is_blamed(tmp_path: Path) -> None
         new_worker(tmp_path, Meeting(order((0, 2), (1, 2))), pack).run()
 
 
-def test_who_dies_for_want_of_memory_says_so_and_the_next_makes_smaller_passes(
+def test_who_dies_for_want_of_memory_says_so_and_the_next_makes_smaller_microbatches(
     tmp_path: Path, called: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack = without_memory(tiny_pack(), torch.OutOfMemoryError("none left"))
     with pytest.raises(torch.OutOfMemoryError):
         new_worker(tmp_path, called, pack)._do(order((0, 2), (1, 2)))
-    assert called.calls == [("limit_passes", 0, 100)]
+    assert called.calls == [("limit_microbatches", 0, 100)]
     called.limit, after = 100, tiny_pack()
     monkeypatch.setattr(worker, "_load", lambda *_: after)
     worker.work(settings(tmp_path))
-    assert after.tokens_per_pass == 100
+    assert after.max_tokens_per_microbatch == 100
 
 
 class Killed(BaseException):

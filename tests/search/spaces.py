@@ -15,11 +15,11 @@ from perft.search.space import SearchSpace
 from perft.trial import TrialConfig
 
 
-def training(embedded: bool) -> TrainingConfig:
-    return TrainingConfig(lr=1e-3, max_steps=40 if embedded else 80, warmup_steps=8, batch_size=4)
+def training(builtin: bool) -> TrainingConfig:
+    return TrainingConfig(lr=1e-3, max_steps=40 if builtin else 80, warmup_steps=8, batch_size=4)
 
 
-def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
     """Two variants of which one has a further choice."""
     lr = trial.suggest_float("lr", 1e-4, 1e-1, log=True)
     kind = trial.suggest_categorical("variant", ("perft-r", "perft-s", "perft-e"))
@@ -29,7 +29,7 @@ def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
         adapter = RoutedConfig(rank=rank, num_experts=experts, top_k=1)
     else:
         adapter = (SingleConfig if kind == "perft-s" else EmbeddedConfig)(rank=rank)
-    return TrialConfig(adapter, dataclasses.replace(training(embedded), lr=lr))
+    return TrialConfig(adapter, dataclasses.replace(training(builtin), lr=lr))
 
 
 SMALL = SearchSpace(task="arithmetic", training=training, suggest=suggest, num_trials=5)

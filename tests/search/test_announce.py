@@ -15,7 +15,7 @@ ONE = GroupShape(groups=1, workers=1, slots=4, gpus=0, cpus=2)
 
 
 def status(*ready: int, fatal: str = "", **stages: str) -> dict[str, Any]:
-    """What the meeting point says, the stages as of `g0`, `g1` and so on."""
+    """What the coordinator says, the stages as of `g0`, `g1` and so on."""
     told = {int(name[1:]): text for name, text in stages.items()}
     return {"ready": list(ready), "stages": told, "fatal": fatal}
 
@@ -77,18 +77,18 @@ def told(
     monkeypatch.setattr(module, "groups_without_room", lambda _shape: left[0][1])
     monkeypatch.setattr(module, "free_on", lambda _nodes: "2 CPU (0 free), 0 GPU (0 free)")
     monkeypatch.setattr(module, "alive_nodes", list)
-    meeting = SimpleNamespace(
+    coordinator = SimpleNamespace(
         all_ready=SimpleNamespace(remote=lambda: "ready"),
         status=SimpleNamespace(remote=lambda: "status"),
     )
     stages: list[str] = []
-    groups: Any = SimpleNamespace(meeting=meeting, shape=ONE)
+    groups: Any = SimpleNamespace(coordinator=coordinator, shape=ONE)
     view: Any = SimpleNamespace(stage=stages.append)
     announce(groups, view, compiles)
     return stages
 
 
-FIRST = "starting the worker groups and their meeting point"
+FIRST = "starting the worker groups and their coordinator"
 STARTING = "the worker group is starting its processes"
 
 

@@ -13,8 +13,8 @@ from perft import modules
 from perft.config import LoraQVConfig, RoutedConfig, SingleConfig, TrainingConfig
 from perft.errors import AdapterError, ConfigError
 from perft.search import paths
+from perft.search.capacity import step_workload
 from perft.search.extent import Extent, extent_of
-from perft.search.fit import step_load
 from perft.search.space import Draw, SearchSpace, find_space
 from perft.trial import TrialConfig
 from search.spaces import SMALL, training
@@ -34,7 +34,7 @@ def trial_of(rank: Any = 2, **changes: Any) -> TrialConfig:
     return TrialConfig(SingleConfig(rank=rank), dataclasses.replace(training(True), **changes))
 
 
-def rare(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+def rare(trial: optuna.Trial, builtin: bool) -> TrialConfig:
     """One of 64 paths differs: 20 random draws miss it three times in four."""
     drawn = [trial.suggest_categorical(name, (1, 2, 3, 4)) for name in "abc"]
     return trial_of(max_steps=80 if drawn == [4, 3, 2] else 40)
@@ -47,26 +47,26 @@ def test_a_rare_path_of_another_length_is_found_with_its_example() -> None:
 
 
 def test_the_largest_and_the_smallest_of_what_can_be_drawn_count() -> None:
-    def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+    def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
         batch = trial.suggest_int("batch", 2, 32)
         length = trial.suggest_categorical("length", (64, 512)) if batch > 4 else 128
         return trial_of(batch_size=batch, max_length=length)
 
     found = extent(suggest)
     assert (found.smallest_batch, found.largest_batch, found.longest) == (2, 32, 512)
-    load = step_load(space_of(suggest), None)
+    load = step_workload(space_of(suggest), None)
     assert (load.rows, load.length) == (32, 512)
 
 
 def test_sizes_that_follow_from_real_numbers_are_taken_at_both_ends() -> None:
-    def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+    def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
         return trial_of(batch_size=int(2 ** trial.suggest_float("log batch", 1.0, 6.0)))
 
     assert (extent(suggest).smallest_batch, extent(suggest).largest_batch) == (2, 64)
 
 
 def test_what_lies_between_the_ends_is_tried() -> None:
-    def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+    def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
         return trial_of(rank=2 if trial.suggest_int("rank", 1, 9) in (1, 9) else 0)
 
     with pytest.raises(ConfigError, match=r"rank must be .*, found 0; so it is at rank=[2-8]$"):
@@ -74,7 +74,7 @@ def test_what_lies_between_the_ends_is_tried() -> None:
 
 
 def test_layers_that_the_base_lacks_are_named_with_their_example() -> None:
-    def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+    def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
         layers = trial.suggest_categorical("layers", ("all", "last:2", "0,7"))
         return TrialConfig(LoraQVConfig(rank=2, layers=layers), training(True))
 
@@ -86,7 +86,7 @@ def test_layers_that_the_base_lacks_are_named_with_their_example() -> None:
 def test_an_endless_number_of_paths_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "MOST_PATHS", 200)
 
-    def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+    def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
         sizes = [trial.suggest_categorical(f"p{i}", (1, 2, 3)) for i in range(40)]
         return trial_of(batch_size=sizes[-1], rank=sizes[0])
 
@@ -98,7 +98,7 @@ def test_an_endless_number_of_paths_is_sampled(monkeypatch: pytest.MonkeyPatch) 
 def test_a_space_that_is_no_function_of_its_trial_ends() -> None:
     asked = iter(range(10**6))
 
-    def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+    def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
         for i in range(next(asked) % 3):
             trial.suggest_int(f"p{i}", 0, next(asked) % 2)
         return trial_of()
@@ -136,7 +136,7 @@ def test_a_space_that_is_no_function_of_its_trial_ends() -> None:
 def test_what_a_space_does_wrong_names_function_and_field(
     made: Callable[[], Any], message: str
 ) -> None:
-    def suggest(trial: optuna.Trial, embedded: bool) -> Any:
+    def suggest(trial: optuna.Trial, builtin: bool) -> Any:
         return made()
 
     with pytest.raises(ConfigError, match=message) as refused:
@@ -146,7 +146,7 @@ def test_what_a_space_does_wrong_names_function_and_field(
 
 
 def test_code_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    def endless(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+    def endless(trial: optuna.Trial, builtin: bool) -> TrialConfig:
         while True:
             try:
                 trial.suggest_float("lr", 0.1, 1.0)
@@ -172,7 +172,7 @@ def test_a_file_that_does_not_end_or_ends_the_program_is_refused(
 
 
 def test_choices_that_differ_between_trials_are_refused_as_optuna_would() -> None:
-    def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+    def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
         small = trial.suggest_categorical("small", (True, False))
         return trial_of(rank=trial.suggest_categorical("rank", (2, 4) if small else (8, 16)))
 
@@ -181,7 +181,7 @@ def test_choices_that_differ_between_trials_are_refused_as_optuna_would() -> Non
 
 
 def test_what_a_space_prints_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+    def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
         print("drawn")
         return trial_of()
 

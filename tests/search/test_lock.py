@@ -43,7 +43,7 @@ def owner(search: Storage) -> dict[str, Any]:
 
 def test_a_second_process_is_refused_until_the_first_is_dead(search: Storage) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, search.place], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, search.uri], stdout=subprocess.PIPE, text=True
     ) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "mine\n"
@@ -68,7 +68,7 @@ def left_behind(search: Storage, **changes: Any) -> None:
 def test_a_process_of_another_machine_may_live(search: Storage, beat: float | None) -> None:
     left_behind(search, host="elsewhere", beat=beat and time.time() + beat)
     message = (
-        rf"on elsewhere; let it end, or, if that process is gone, remove {search.place}/lock/left"
+        rf"on elsewhere; let it end, or, if that process is gone, remove {search.uri}/lock/left"
         r"\.json or wait until nothing is heard of it for 5 minutes"
     )
     with pytest.raises(SearchError, match=message), locked(search, "first"):

@@ -20,7 +20,7 @@ from perft.errors import (
     StorageError,
 )
 from perft.search.extent import extent_of
-from perft.search.prepare import Wish, prepare
+from perft.search.prepare import SearchRequest, prepare
 from perft.search.resume import prepare_resume
 from perft.search.settings import SearchSettings
 from perft.searches import SEARCH_FILE as FILE
@@ -49,8 +49,8 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def wish(tmp_path: Path) -> Wish:
-    return Wish(
+def search_request(tmp_path: Path) -> SearchRequest:
+    return SearchRequest(
         space="arithmetic",
         name="first",
         storage=str(tmp_path / "searches"),
@@ -59,96 +59,111 @@ def wish(tmp_path: Path) -> Wish:
     )
 
 
-def refused(wish: Wish, kind: type[PerftError], message: str, **changes: Any) -> None:
-    """`wish` with `changes` is refused, and its storage is not so much as made."""
+def refused(
+    search_request: SearchRequest, kind: type[PerftError], message: str, **changes: Any
+) -> None:
+    """`search_request` with `changes` is refused, and its storage is not so much as made."""
     with pytest.raises(kind, match=message):
-        prepare(replace(wish, **changes))
-    assert not Path(wish.storage or "").exists()
+        prepare(replace(search_request, **changes))
+    assert not Path(search_request.storage or "").exists()
 
 
-def test_a_good_wish_is_ready_to_run(wish: Wish, tmp_path: Path) -> None:
-    prepared = prepare(wish)
-    settings = prepared.settings
-    assert not prepared.resume
+def test_a_good_wish_is_ready_to_run(search_request: SearchRequest, tmp_path: Path) -> None:
+    plan = prepare(search_request)
+    settings = plan.settings
+    assert not plan.resume
     assert settings.rungs == (2, 4, 8)
     assert settings.max_steps == 8
-    assert settings.num_trials == prepared.draw.space.num_trials
+    assert settings.num_trials == plan.draw.space.num_trials
     assert settings.base_model is None
     assert settings.storage == str(tmp_path / "searches")
     assert Path(settings.tracking_uri.removeprefix("sqlite:///")).is_absolute()
-    assert prepared.search.place == str(tmp_path / "searches" / "first")
+    assert plan.search.uri == str(tmp_path / "searches" / "first")
     assert (tmp_path / "searches" / "first").is_dir()
-    assert prepared.search.names() == []
+    assert plan.search.names() == []
 
 
 @pytest.mark.parametrize(
-    ("wanted", "embedded", "real"),
+    ("wanted", "builtin", "real"),
     [(None, True, False), (True, True, True), (False, False, False)],
 )
-def test_accuracy_at_rungs_is_for_the_embedded_base_unless_asked_for(
-    wanted: bool | None, embedded: bool, real: bool, wish: Wish, base: Path
+def test_accuracy_at_rungs_is_for_the_builtin_base_unless_asked_for(
+    wanted: bool | None, builtin: bool, real: bool, search_request: SearchRequest, base: Path
 ) -> None:
-    wish = replace(wish, rung_accuracy=wanted)
+    search_request = replace(search_request, rung_accuracy=wanted)
     found = [
-        prepare(replace(wish, base_model=where)).settings.rung_accuracy
+        prepare(replace(search_request, base_model=where)).settings.rung_accuracy
         for where in (None, str(base))
     ]
-    assert found == [embedded, real]
+    assert found == [builtin, real]
 
 
 def test_a_base_and_data_are_known_by_absolute_paths_and_fingerprints(
-    wish: Wish, base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+    search_request: SearchRequest, base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embedded = prepare(replace(wish, name="embedded")).settings
+    builtin = prepare(replace(search_request, name="built-in")).settings
     monkeypatch.chdir(data.parent)
-    settings = prepare(replace(wish, base_model=str(base), data="data", validation_size=3)).settings
+    settings = prepare(
+        replace(search_request, base_model=str(base), data="data", validation_size=3)
+    ).settings
     assert settings.base_model == str(base)
     assert settings.data == str(data)
-    assert settings.base_fingerprint != embedded.base_fingerprint
-    assert settings.data_fingerprint != embedded.data_fingerprint
+    assert settings.base_fingerprint != builtin.base_fingerprint
+    assert settings.data_fingerprint != builtin.data_fingerprint
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "-x", "a b", "a/b", "../a", "a\n", "é", ".first"])
-def test_a_name_that_is_no_folder_name_is_refused(wish: Wish, name: str) -> None:
-    refused(wish, ConfigError, "search name", name=name)
+def test_a_name_that_is_no_folder_name_is_refused(search_request: SearchRequest, name: str) -> None:
+    refused(search_request, ConfigError, "search name", name=name)
 
 
-def test_an_unknown_space_is_refused(wish: Wish) -> None:
-    refused(wish, ConfigError, "did you mean 'arithmetic'", space="aritmetic")
+def test_an_unknown_space_is_refused(search_request: SearchRequest) -> None:
+    refused(search_request, ConfigError, "did you mean 'arithmetic'", space="aritmetic")
 
 
-def test_a_base_that_is_not_there_is_refused(wish: Wish, tmp_path: Path) -> None:
-    refused(wish, BaseModelError, "neither a directory here nor a hub id", base_model="/no/such")
+def test_a_base_that_is_not_there_is_refused(search_request: SearchRequest, tmp_path: Path) -> None:
+    refused(
+        search_request,
+        BaseModelError,
+        "neither a directory here nor a hub id",
+        base_model="/no/such",
+    )
     empty = tmp_path / "empty"
     empty.mkdir()
-    refused(wish, BaseModelError, "has no config.json", base_model=str(empty))
+    refused(search_request, BaseModelError, "has no config.json", base_model=str(empty))
 
 
-def test_a_base_that_is_no_supported_moe_is_refused(wish: Wish, base: Path, tmp_path: Path) -> None:
+def test_a_base_that_is_no_supported_moe_is_refused(
+    search_request: SearchRequest, base: Path, tmp_path: Path
+) -> None:
     other = Path(shutil.copytree(base, tmp_path / "other"))
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
     refused(
-        wish,
+        search_request,
         BaseModelError,
         "not a supported MoE family; supported: .*olmoe",
         base_model=str(other),
     )
 
 
-def test_a_base_without_weights_is_refused(wish: Wish, base: Path, tmp_path: Path) -> None:
+def test_a_base_without_weights_is_refused(
+    search_request: SearchRequest, base: Path, tmp_path: Path
+) -> None:
     other = Path(shutil.copytree(base, tmp_path / "other"))
     (other / "model.safetensors").unlink()
-    refused(wish, BaseModelError, "has no weights", base_model=str(other))
+    refused(search_request, BaseModelError, "has no weights", base_model=str(other))
 
 
-def test_data_that_cannot_be_used_are_refused(wish: Wish, data: Path, tmp_path: Path) -> None:
-    refused(wish, DataError, "is not a directory", data=str(tmp_path / "nowhere"))
-    refused(wish, DataError, "LLM-Adapters layout", data=str(tmp_path))
+def test_data_that_cannot_be_used_are_refused(
+    search_request: SearchRequest, data: Path, tmp_path: Path
+) -> None:
+    refused(search_request, DataError, "is not a directory", data=str(tmp_path / "nowhere"))
+    refused(search_request, DataError, "LLM-Adapters layout", data=str(tmp_path))
     broken = rows(20)
     del broken[6]["instruction"]
     (data / "train" / "math_data.json").write_text(json.dumps(broken))
-    refused(wish, DataError, "math_data.json, row 7 has no instruction", data=str(data))
+    refused(search_request, DataError, "math_data.json, row 7 has no instruction", data=str(data))
 
 
 @pytest.mark.parametrize(
@@ -164,81 +179,87 @@ def test_data_that_cannot_be_used_are_refused(wish: Wish, data: Path, tmp_path: 
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(
-    wish: Wish, changes: dict[str, int], message: str
+    search_request: SearchRequest, changes: dict[str, int], message: str
 ) -> None:
-    refused(wish, ConfigError, message, **changes)
+    refused(search_request, ConfigError, message, **changes)
 
 
-def test_a_storage_that_cannot_be_written_is_refused(wish: Wish, tmp_path: Path) -> None:
+def test_a_storage_that_cannot_be_written_is_refused(
+    search_request: SearchRequest, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="cannot"):
-        prepare(replace(wish, storage=str(tmp_path / "file")))
+        prepare(replace(search_request, storage=str(tmp_path / "file")))
     with pytest.raises(StorageError, match="cannot open storage"):
-        prepare(replace(wish, storage="nosuch://place"))
+        prepare(replace(search_request, storage="nosuch://place"))
 
 
-def test_a_name_that_is_taken_is_refused_and_nothing_is_lost(wish: Wish) -> None:
-    prepared = prepare(wish)
-    prepared.settings.write(prepared.search)
-    prepared.search.write("results.json", b"{}")
+def test_a_name_that_is_taken_is_refused_and_nothing_is_lost(search_request: SearchRequest) -> None:
+    plan = prepare(search_request)
+    plan.settings.write(plan.search)
+    plan.search.write("results.json", b"{}")
     with pytest.raises(SearchError, match=r"choose another --name, or go on .* --resume first"):
-        prepare(wish)
-    assert prepared.search.names() == ["results.json", FILE]
+        prepare(search_request)
+    assert plan.search.names() == ["results.json", FILE]
     # A folder in which no search was started yet is no search.
-    prepared.search.delete(FILE)
-    prepare(wish)
+    plan.search.delete(FILE)
+    prepare(search_request)
 
 
-def started(wish: Wish, **changes: Any) -> SearchSettings:
-    prepared = prepare(replace(wish, **changes))
-    prepared.settings.write(prepared.search)
-    return prepared.settings
+def started(search_request: SearchRequest, **changes: Any) -> SearchSettings:
+    plan = prepare(replace(search_request, **changes))
+    plan.settings.write(plan.search)
+    return plan.settings
 
 
-def test_a_search_is_taken_up_with_the_settings_it_had(wish: Wish) -> None:
-    settings = started(wish, seed=5, num_trials=3, slots=2)
-    prepared = prepare_resume("first", wish.storage)
-    assert prepared.resume
-    assert prepared.settings == settings
-    assert prepared.draw == prepare(replace(wish, name="second", seed=5)).draw
-    assert extent_of(prepared.draw).max_steps == settings.max_steps
+def test_a_search_is_taken_up_with_the_settings_it_had(search_request: SearchRequest) -> None:
+    settings = started(search_request, seed=5, num_trials=3, slots=2)
+    plan = prepare_resume("first", search_request.storage)
+    assert plan.resume
+    assert plan.settings == settings
+    assert plan.draw == prepare(replace(search_request, name="second", seed=5)).draw
+    assert extent_of(plan.draw).max_steps == settings.max_steps
 
 
-def test_only_a_search_that_is_there_can_be_taken_up(wish: Wish) -> None:
+def test_only_a_search_that_is_there_can_be_taken_up(search_request: SearchRequest) -> None:
     with pytest.raises(SearchError, match="holds no search"):
-        prepare_resume("first", wish.storage)
-    started(wish)
+        prepare_resume("first", search_request.storage)
+    started(search_request)
     with pytest.raises(SearchError, match="did you mean 'first'"):
-        prepare_resume("frist", wish.storage)
+        prepare_resume("frist", search_request.storage)
 
 
 def test_changed_data_and_bases_are_noticed(
-    wish: Wish, base: Path, data: Path, tmp_path: Path
+    search_request: SearchRequest, base: Path, data: Path, tmp_path: Path
 ) -> None:
     other = Path(shutil.copytree(base, tmp_path / "other"))
-    started(wish, base_model=str(other), data=str(data), validation_size=3)
-    prepare_resume("first", wish.storage)
+    started(search_request, base_model=str(other), data=str(data), validation_size=3)
+    prepare_resume("first", search_request.storage)
     weights = (other / "model.safetensors").read_bytes()
     (other / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
     with pytest.raises(SearchError, match="the base of search 'first' has changed"):
-        prepare_resume("first", wish.storage)
+        prepare_resume("first", search_request.storage)
     (other / "model.safetensors").write_bytes(weights)
     test = data / "eval" / "AddSub" / "test.json"
     test.write_text(json.dumps(rows(2)))
     with pytest.raises(SearchError, match="the data of search 'first' have changed"):
-        prepare_resume("first", wish.storage)
+        prepare_resume("first", search_request.storage)
 
 
-def test_searches_of_one_second_get_names_of_their_own(wish: Wish):
-    names = [prepare(replace(wish, name=None)).settings.name for _ in range(2)]
+def test_searches_of_one_second_get_names_of_their_own(search_request: SearchRequest):
+    names = [prepare(replace(search_request, name=None)).settings.name for _ in range(2)]
     assert len(set(names)) == 2
     assert all(re.fullmatch(r"arithmetic-\d{8}-\d{6}", name) for name in names)
 
 
-def test_settings_that_cannot_change_are_refused_with_what_they_are(wish: Wish) -> None:
-    started(wish, seed=5, groups=2)
+def test_settings_that_cannot_change_are_refused_with_what_they_are(
+    search_request: SearchRequest,
+) -> None:
+    started(search_request, seed=5, groups=2)
     with pytest.raises(ConfigError) as refusal:
-        prepare_resume("first", wish.storage, besides=("seed", "max_steps", "name", "slots"))
+        prepare_resume(
+            "first", search_request.storage, besides=("seed", "max_steps", "name", "slots")
+        )
     assert str(refusal.value) == (
         "search 'first' goes on with the settings that it was started with; leave out --seed (it "
         "has 5), --max-steps (it has 8), --name (it has first), --slots (it has None)"
@@ -246,42 +267,45 @@ def test_settings_that_cannot_change_are_refused_with_what_they_are(wish: Wish) 
 
 
 def test_a_search_goes_on_with_more_trials_and_never_with_fewer_than_have_begun(
-    wish: Wish,
+    search_request: SearchRequest,
 ) -> None:
-    started(wish, num_trials=6)
-    search = Storage(wish.storage or "").child("first")
+    started(search_request, num_trials=6)
+    search = Storage(search_request.storage or "").child("first")
     search.write("trials/0002.safetensors", b"")
     search.write("results.json", b'{"trials": []}')
     for wanted in (3, 6, 12):
-        prepared = prepare_resume("first", wish.storage, num_trials=wanted)
-        assert prepared.settings.num_trials == wanted
-    assert prepare_resume("first", wish.storage).settings.num_trials == 6
+        plan = prepare_resume("first", search_request.storage, num_trials=wanted)
+        assert plan.settings.num_trials == wanted
+    assert prepare_resume("first", search_request.storage).settings.num_trials == 6
     with pytest.raises(ConfigError, match="3 trials of search 'first' have begun, found --num-tr"):
-        prepare_resume("first", wish.storage, num_trials=2)
+        prepare_resume("first", search_request.storage, num_trials=2)
 
 
-def test_other_versions_of_packages_are_noted(wish: Wish) -> None:
-    settings = started(wish)
+def test_other_versions_of_packages_are_noted(search_request: SearchRequest) -> None:
+    settings = started(search_request)
     said: list[str] = []
-    prepare_resume("first", wish.storage, tell=said.append)
+    prepare_resume("first", search_request.storage, tell=said.append)
     assert said == []
     other = replace(settings, versions={**settings.versions, "torch": "1.0", "ray": "0.1"})
-    other.write(Storage(wish.storage or "").child("first"))
-    assert prepare_resume("first", wish.storage, tell=said.append).settings.versions["ray"] == "0.1"
+    other.write(Storage(search_request.storage or "").child("first"))
+    assert (
+        prepare_resume("first", search_request.storage, tell=said.append).settings.versions["ray"]
+        == "0.1"
+    )
     (line,) = said
     assert line.startswith("note: search 'first' was started with ray 0.1, now 2.")
     assert "; torch 1.0, now 2." in line
 
 
 def test_a_search_of_another_storage_goes_on_by_its_name(
-    wish: Wish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    search_request: SearchRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PERFT_HOME", str(tmp_path / "home"))
-    started(wish)
-    assert prepare_resume("first").search.place == str(tmp_path / "searches" / "first")
+    started(search_request)
+    assert prepare_resume("first").search.uri == str(tmp_path / "searches" / "first")
     # On another machine, the storage says it, and is known from then on.
     monkeypatch.setenv("PERFT_HOME", str(tmp_path / "other"))
     with pytest.raises(SearchError, match="holds no search at all"):
         prepare_resume("first")
-    prepare_resume("first", wish.storage)
+    prepare_resume("first", search_request.storage)
     prepare_resume("first")

@@ -25,7 +25,7 @@ def proposer(seed: int = 0) -> Proposer:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return Proposer(
         Draw(SMALL, True, seed, MAX_STEPS),
-        {"meeting": "here"},
+        {"coordinator": "here"},
         MAX_STEPS,
         lambda: None,
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=3),
@@ -49,7 +49,7 @@ def test_a_proposal_is_a_tune_configuration_with_optunas_number() -> None:
         config = searcher.suggest(f"tune-{number}")
         assert config is not None
         assert config["number"] == number
-        assert config["meeting"] == "here"
+        assert config["coordinator"] == "here"
         assert TrialConfig.from_flat(config["trial"]).training.max_steps == MAX_STEPS
         assert trials(searcher)[number].state == TrialState.RUNNING
 

@@ -12,7 +12,7 @@ from perft.export import Score, export_adapter
 from perft.search import prepare as preparing
 from perft.search.conclude import conclude
 from perft.search.ledger import Ledger
-from perft.search.prepare import Prepared, Wish, prepare
+from perft.search.prepare import SearchPlan, SearchRequest, prepare
 from perft.search.resume import prepare_resume
 from perft.search.settings import SearchSettings
 from perft.selection import pick, read_results
@@ -29,24 +29,26 @@ FULL = 8
 
 
 @pytest.fixture
-def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchPlan:
     """A new search whose MLflow wants a login, which its user has given."""
     for name in VARIABLES:
         monkeypatch.setenv(name, SECRET)
     monkeypatch.setenv("PERFT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", URI)
     monkeypatch.setattr(preparing, "require_usable", lambda _uri: None)  # nobody is there
-    wish = Wish(space="arithmetic", name="first", validation_size=20, max_steps=FULL)
-    prepared = prepare(wish)
-    prepared.settings.write(prepared.search)
-    return prepared
+    search_request = SearchRequest(
+        space="arithmetic", name="first", validation_size=20, max_steps=FULL
+    )
+    plan = prepare(search_request)
+    plan.settings.write(plan.search)
+    return plan
 
 
 def test_a_login_is_kept_nowhere_and_asked_for_again(
-    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+    plan: SearchPlan, monkeypatch: pytest.MonkeyPatch
 ):
-    assert prepared.tracking_uri == URI
-    assert SearchSettings.read(prepared.search).tracking_uri == MASKED
+    assert plan.tracking_uri == URI
+    assert SearchSettings.read(plan.search).tracking_uri == MASKED
     again = prepare_resume("first", None)
     assert (again.tracking_uri, again.settings.tracking_uri) == (URI, MASKED)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
@@ -56,41 +58,41 @@ def test_a_login_is_kept_nowhere_and_asked_for_again(
 
 
 def test_a_search_goes_on_where_it_was_recorded_unless_told_otherwise(
-    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: SearchPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     place = f"sqlite:///{tmp_path}/there.db"
-    dataclasses.replace(prepared.settings, tracking_uri=place).write(prepared.search)
+    dataclasses.replace(plan.settings, tracking_uri=place).write(plan.search)
     assert prepare_resume("first", None).tracking_uri == URI
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert prepare_resume("first", None).tracking_uri == place
 
 
-def test_whatever_a_search_writes_holds_no_secret(prepared: Prepared, tmp_path: Path):
+def test_whatever_a_search_writes_holds_no_secret(plan: SearchPlan, tmp_path: Path):
     told: list[str] = []
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    settings = prepared.settings.to_json()
+    settings = plan.settings.to_json()
     tracker = Tracker.start(
-        uri, prepared.search, "first", settings, tell=told.append, later=lambda: "perft sync"
+        uri, plan.search, "first", settings, tell=told.append, later=lambda: "perft sync"
     )
     tracker.log_params(settings)
-    ledger = Ledger(prepared.search, tracker, FULL)
+    ledger = Ledger(plan.search, tracker, FULL)
     size = dataclasses.asdict(pretend.trial(0).size)  # type: ignore[arg-type]
     for number in (0, 1):
         ledger.start(number, pretend.trial(number).config.to_flat())
         ledger.report(number, pretend.report(FULL, 300).to_json(), size)
-    pretend.store_adapters(prepared.search, [pretend.trial(0)])
+    pretend.store_adapters(plan.search, [pretend.trial(0)])
     ledger.end(0)
     ledger.end(1, f"cannot write s3://KEY:{SECRET}@bucket/x?secret_key={SECRET}")
-    conclude(prepared, ledger, tracker, {})
+    conclude(plan, ledger, tracker, {})
     assert tracker.close()
     ledger.complete_runs()
 
-    picked = pick(read_results(prepared.search), "best")
+    picked = pick(read_results(plan.search), "best")
     score = Score(split="validation", correct=300, scored=400, low=0.7, high=0.8)
     export_adapter(
-        prepared.search,
+        plan.search,
         picked,
-        SearchSettings.read(prepared.search).to_json(),
+        SearchSettings.read(plan.search).to_json(),
         tmp_path / "exported",
         scores=[score],
     )

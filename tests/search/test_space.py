@@ -24,8 +24,8 @@ def test_the_shipped_space_is_found_by_name() -> None:
     space = find_space("arithmetic")
     assert space.task == "arithmetic"
     assert space.num_trials >= 12
-    for embedded in (True, False):
-        drawn = {Draw(space, embedded, 0)(asked(seed)).adapter.variant for seed in range(60)}
+    for builtin in (True, False):
+        drawn = {Draw(space, builtin, 0)(asked(seed)).adapter.variant for seed in range(60)}
         assert len(drawn) == 6, "every variant can be drawn"
 
 
@@ -40,14 +40,14 @@ def test_commonsense_draws_what_arithmetic_draws_and_trains_it_for_longer() -> N
 
 def test_the_design_space_draws_every_variant_and_every_choice() -> None:
     space = find_space("design_space")
-    for embedded in (True, False):
-        drawn = [Draw(space, embedded, 0)(asked(seed)).adapter for seed in range(400)]
+    for builtin in (True, False):
+        drawn = [Draw(space, builtin, 0)(asked(seed)).adapter for seed in range(400)]
         assert {config.variant for config in drawn} == set(VARIANTS)
         assert {config.layers for config in drawn} == {"all", "every:2", "last:1"}
         routed = [config for config in drawn if isinstance(config, RoutedConfig)]
         assert {config.normalize_top_k for config in routed} == {True, False}
         assert {config.activation for config in routed} == {"silu", "gelu", "relu"}
-        assert rungs(Draw(space, embedded, 0)) == rungs(Draw(find_space("arithmetic"), embedded, 0))
+        assert rungs(Draw(space, builtin, 0)) == rungs(Draw(find_space("arithmetic"), builtin, 0))
 
 
 def test_an_unknown_space_is_refused_with_the_nearest_name() -> None:
@@ -112,7 +112,7 @@ def test_the_length_can_be_set_and_warm_up_shrinks_with_it() -> None:
 
 
 def test_trials_of_unequal_length_are_refused() -> None:
-    def uneven(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+    def uneven(trial: optuna.Trial, builtin: bool) -> TrialConfig:
         steps = trial.suggest_categorical("steps", (100, 200))
         return TrialConfig(SingleConfig(rank=2), TrainingConfig(lr=1e-3, max_steps=steps))
 
@@ -125,9 +125,9 @@ def test_trials_of_unequal_length_are_refused() -> None:
 
 
 def test_a_space_whose_trials_make_no_sense_is_refused_before_a_search() -> None:
-    def impossible(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+    def impossible(trial: optuna.Trial, builtin: bool) -> TrialConfig:
         top_k = trial.suggest_int("top_k", 1, 8)
-        return TrialConfig(RoutedConfig(rank=2, num_experts=4, top_k=top_k), training(embedded))
+        return TrialConfig(RoutedConfig(rank=2, num_experts=4, top_k=top_k), training(builtin))
 
     with pytest.raises(ConfigError, match="top_k must be at most num_experts"):
         rungs(Draw(SearchSpace(task="arithmetic", training=training, suggest=impossible), True, 0))

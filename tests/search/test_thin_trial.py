@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from perft.errors import SearchError, StorageError
-from perft.search import follow, thin_trial
-from perft.search.follow import Follow
+from perft.search import thin_trial, tune_callback
 from perft.search.thin_trial import ThinTrial
+from perft.search.tune_callback import TuneCallback
 
 SIZE = {"trainable": 2, "activated": 1, "base_activated": 9}
 
@@ -19,7 +19,7 @@ def answer(step: int, loss: float = 0.5) -> dict[str, Any]:
 
 
 class Meeting:
-    """A handle like Ray's: `meeting.method.remote(...)` is noted and answered."""
+    """A handle like Ray's: `coordinator.method.remote(...)` is noted and answered."""
 
     def __init__(self, **answers: Any) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -42,7 +42,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> dict[str, Meeting]:
         get_actor=lambda name, namespace: meetings[f"{namespace}/{name}"], get=lambda x: x
     )
     monkeypatch.setattr(thin_trial, "ray", fake)
-    monkeypatch.setattr(follow, "ray", fake)
+    monkeypatch.setattr(tune_callback, "ray", fake)
     return meetings
 
 
@@ -50,21 +50,21 @@ def config(number: int) -> dict[str, Any]:
     return {
         "number": number,
         "trial": {"lr": number, "max_steps": 20},
-        "meeting": "m",
+        "coordinator": "m",
         "namespace": "n",
     }
 
 
-def made(meeting: Meeting, meetings: dict[str, Meeting]) -> ThinTrial:
-    meetings["n/m"] = meeting
+def made(coordinator: Meeting, meetings: dict[str, Meeting]) -> ThinTrial:
+    meetings["n/m"] = coordinator
     trial = ThinTrial.__new__(ThinTrial)  # Tune's own constructor opens log folders
     trial.setup(config(7))
     return trial
 
 
 def test_reports_become_tune_results(no_ray: dict[str, Meeting]) -> None:
-    meeting = Meeting(next_report=[answer(10), answer(20, 0.25)])
-    trial = made(meeting, no_ray)
+    coordinator = Meeting(next_report=[answer(10), answer(20, 0.25)])
+    trial = made(coordinator, no_ray)
     first, last = trial.step(), trial.step()
     assert first["step"] == 10
     assert first["val_loss"] == 0.5
@@ -73,16 +73,16 @@ def test_reports_become_tune_results(no_ray: dict[str, Meeting]) -> None:
     assert last["done"]
     assert last["val_loss"] == 0.25
     asked = {"lr": 7, "max_steps": 20}
-    assert meeting.calls == [("next_report", 7, asked, 0), ("next_report", 7, asked, 10)]
+    assert coordinator.calls == [("next_report", 7, asked, 0), ("next_report", 7, asked, 10)]
 
 
 def test_a_process_that_becomes_another_trial_starts_anew(no_ray: dict[str, Meeting]) -> None:
-    meeting = Meeting(next_report=[answer(10), answer(10)])
-    trial = made(meeting, no_ray)
+    coordinator = Meeting(next_report=[answer(10), answer(10)])
+    trial = made(coordinator, no_ray)
     trial.step()
     assert trial.reset_config(config(8))
     trial.step()
-    assert meeting.calls[-1] == ("next_report", 8, {"lr": 8, "max_steps": 20}, 0)
+    assert coordinator.calls[-1] == ("next_report", 8, {"lr": 8, "max_steps": 20}, 0)
 
 
 @pytest.mark.parametrize("said", [{"fatal": "no base"}, {"failure": "no base"}])
@@ -105,16 +105,16 @@ class Book:
 
 
 def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
-    meeting = Meeting(failure_of="the loss is nan", status={"fatal": ""})
+    coordinator = Meeting(failure_of="the loss is nan", status={"fatal": ""})
     ledger, view = Book(), Book()
-    following = Follow(ledger, view, meeting, 1)  # type: ignore[arg-type]
-    following.proposed()
+    callback = TuneCallback(ledger, view, coordinator, 1)  # type: ignore[arg-type]
+    callback.proposed()
     trial = SimpleNamespace(config=config(7))
     result = {"step": 10, "report": {"step": 10}, "size": SIZE, "done": False}
-    following.on_trial_start(0, [], trial)
-    following.on_trial_result(0, [], trial, result)
-    following.on_trial_complete(0, [], trial)
-    following.on_trial_error(0, [], trial)
+    callback.on_trial_start(0, [], trial)
+    callback.on_trial_result(0, [], trial, result)
+    callback.on_trial_complete(0, [], trial)
+    callback.on_trial_error(0, [], trial)
     started = ("start", 7, {"lr": 7, "max_steps": 20})
     assert ledger.calls == [
         started,
@@ -123,7 +123,7 @@ def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
         started,
         ("end", 7, "the loss is nan"),
     ]
-    assert meeting.calls == [
+    assert coordinator.calls == [
         ("processed", 7, 10),
         ("ended", 7),
         ("status",),
@@ -135,29 +135,29 @@ def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
 
 def test_a_trial_whose_process_died_has_a_reason_too() -> None:
     ledger = Book()
-    meeting = Meeting(failure_of="", status={"fatal": ""})
-    following = Follow(ledger, Book(), meeting, 1)  # type: ignore[arg-type]
-    following.on_trial_error(0, [], SimpleNamespace(config=config(7)))
+    coordinator = Meeting(failure_of="", status={"fatal": ""})
+    callback = TuneCallback(ledger, Book(), coordinator, 1)  # type: ignore[arg-type]
+    callback.on_trial_error(0, [], SimpleNamespace(config=config(7)))
     assert ledger.calls[-1] == ("end", 7, "the trial's process died")
 
 
 def test_when_no_group_can_work_the_search_ends_and_no_trial_has_failed() -> None:
-    ledger, meeting = Book(), Meeting(status={"fatal": "the disk is full"})
-    following = Follow(ledger, Book(), meeting, 1)  # type: ignore[arg-type]
-    following.on_trial_error(0, [], SimpleNamespace(config=config(7)))
-    assert str(following.failure) == "the disk is full"
-    assert following.is_over()
+    ledger, coordinator = Book(), Meeting(status={"fatal": "the disk is full"})
+    callback = TuneCallback(ledger, Book(), coordinator, 1)  # type: ignore[arg-type]
+    callback.on_trial_error(0, [], SimpleNamespace(config=config(7)))
+    assert str(callback.failure) == "the disk is full"
+    assert callback.is_over()
     assert ledger.calls == []
 
 
 def test_that_no_group_can_work_is_noticed_while_all_trials_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(follow, "LOOK_SECONDS", 0.0)
-    meeting = Meeting(status=[{"fatal": ""}, {"fatal": "the disk is full"}])
-    following = Follow(Book(), Book(), meeting, 1)  # type: ignore[arg-type]
-    assert not following.is_over()
-    assert following.is_over()
+    monkeypatch.setattr(tune_callback, "LOOK_SECONDS", 0.0)
+    coordinator = Meeting(status=[{"fatal": ""}, {"fatal": "the disk is full"}])
+    callback = TuneCallback(Book(), Book(), coordinator, 1)  # type: ignore[arg-type]
+    assert not callback.is_over()
+    assert callback.is_over()
 
 
 def test_a_book_that_cannot_be_written_ends_the_search() -> None:
@@ -165,28 +165,28 @@ def test_a_book_that_cannot_be_written_ends_the_search() -> None:
         def end(self, number: int) -> None:
             raise StorageError("the disk is full")
 
-    meeting = Meeting()
-    following = Follow(Full(), Book(), meeting, 1)  # type: ignore[arg-type]
-    following.on_trial_complete(0, [], SimpleNamespace(config=config(7)))
-    assert str(following.failure) == "the disk is full"
-    assert following.is_over()
-    assert meeting.calls == []
+    coordinator = Meeting()
+    callback = TuneCallback(Full(), Book(), coordinator, 1)  # type: ignore[arg-type]
+    callback.on_trial_complete(0, [], SimpleNamespace(config=config(7)))
+    assert str(callback.failure) == "the disk is full"
+    assert callback.is_over()
+    assert coordinator.calls == []
 
 
 def test_of_an_end_the_meeting_hears_when_the_next_trial_is_proposed() -> None:
-    meeting = Meeting()
-    following = Follow(Book(), Book(), meeting, 4)  # type: ignore[arg-type]
+    coordinator = Meeting()
+    callback = TuneCallback(Book(), Book(), coordinator, 4)  # type: ignore[arg-type]
     trials = [SimpleNamespace(config=config(number)) for number in range(4)]
-    following.proposed()
-    following.proposed()
+    callback.proposed()
+    callback.proposed()
     last = {"step": 20, "report": {"step": 20}, "size": SIZE, "done": True}
-    following.on_trial_result(0, [], trials[0], last)
-    following.on_trial_complete(0, [], trials[0])
-    following.on_trial_complete(0, [], trials[1])
-    assert meeting.calls == []
-    following.proposed()
-    assert meeting.calls == [("ended", 0)]
-    following.proposed()
-    assert meeting.calls == [("ended", 0), ("ended", 1)]
-    following.on_trial_complete(0, [], trials[2])
-    assert meeting.calls[-1] == ("ended", 2), "nothing comes in its place"
+    callback.on_trial_result(0, [], trials[0], last)
+    callback.on_trial_complete(0, [], trials[0])
+    callback.on_trial_complete(0, [], trials[1])
+    assert coordinator.calls == []
+    callback.proposed()
+    assert coordinator.calls == [("ended", 0)]
+    callback.proposed()
+    assert coordinator.calls == [("ended", 0), ("ended", 1)]
+    callback.on_trial_complete(0, [], trials[2])
+    assert coordinator.calls[-1] == ("ended", 2), "nothing comes in its place"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perft.errors import SearchError
-from perft.search.prepare import Prepared, Wish, prepare
+from perft.search.prepare import SearchPlan, SearchRequest, prepare
 from perft.search.resume import prepare_resume
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_task"
@@ -36,13 +36,13 @@ def copy(folder: Path) -> Path:
     return space
 
 
-def begin(space: Path | str) -> Prepared:
-    prepared = prepare(Wish(space=str(space), name="first", validation_size=20))
-    prepared.settings.write(prepared.search)
-    return prepared
+def begin(space: Path | str) -> SearchPlan:
+    plan = prepare(SearchRequest(space=str(space), name="first", validation_size=20))
+    plan.settings.write(plan.search)
+    return plan
 
 
-def resume(*, space: str | None = None, trust_code: bool = False) -> tuple[Prepared, list[str]]:
+def resume(*, space: str | None = None, trust_code: bool = False) -> tuple[SearchPlan, list[str]]:
     said: list[str] = []
     found = prepare_resume("first", None, space=space, trust_code=trust_code, tell=said.append)
     return found, said
@@ -55,9 +55,9 @@ def name_in_folder(home: Path, file: Path) -> None:
 
 
 def test_a_users_own_search_goes_on_unasked(space: Path) -> None:
-    prepared = begin(space)
+    plan = begin(space)
     again, said = resume()
-    assert (again.settings, again.source, said) == (prepared.settings, prepared.source, [])
+    assert (again.settings, again.source, said) == (plan.settings, plan.source, [])
 
 
 def test_a_file_that_only_the_folder_names_does_not_run(

@@ -9,7 +9,7 @@ from ray import tune
 
 from perft.errors import SearchError
 from perft.search import tuning
-from perft.search.prepare import Prepared, Wish, prepare
+from perft.search.prepare import SearchPlan, SearchRequest, prepare
 
 
 def test_the_last_line_of_an_error_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,22 +18,24 @@ def test_the_last_line_of_an_error_is_told(tmp_path: Path, monkeypatch: pytest.M
             "Traceback (most recent call last):\n  somewhere\nOSError: disk full\n"
         )
 
-    wish = Wish(space="arithmetic", name="first", storage=str(tmp_path), validation_size=20)
-    prepared = prepare(wish)
-    prepared.settings.write(prepared.search)
+    search_request = SearchRequest(
+        space="arithmetic", name="first", storage=str(tmp_path), validation_size=20
+    )
+    plan = prepare(search_request)
+    plan.settings.write(plan.search)
     monkeypatch.setattr(tune.Tuner, "fit", fit)
     monkeypatch.setattr(tuning, "_proposer", lambda *_: None)
     groups: Any = SimpleNamespace(shape=SimpleNamespace(trials_at_once=1))
-    follow: Any = tune.Callback()
-    follow.failure = None
+    callback: Any = tune.Callback()
+    callback.failure = None
     message = (
         r"broke off search 'first' \(TuneError: OSError: disk full\); go on with it by: .* --res"
     )
     with pytest.raises(SearchError, match=message):
-        tuning.tune_trials(prepared, groups, follow)
+        tuning.tune_trials(plan, groups, callback)
 
 
-def stopped(prepared: Prepared, monkeypatch: pytest.MonkeyPatch, error: Exception) -> str:
+def stopped(plan: SearchPlan, monkeypatch: pytest.MonkeyPatch, error: Exception) -> str:
     """What a search says that ends by an error of Tune's."""
 
     def fit(_tuner: tune.Tuner) -> None:
@@ -42,23 +44,25 @@ def stopped(prepared: Prepared, monkeypatch: pytest.MonkeyPatch, error: Exceptio
     monkeypatch.setattr(tune.Tuner, "fit", fit)
     monkeypatch.setattr(tuning, "_proposer", lambda *_: None)
     groups: Any = SimpleNamespace(shape=SimpleNamespace(trials_at_once=1))
-    follow: Any = tune.Callback()
-    follow.failure = None
+    callback: Any = tune.Callback()
+    callback.failure = None
     with pytest.raises(SearchError) as caught:
-        tuning.tune_trials(prepared, groups, follow)
+        tuning.tune_trials(plan, groups, callback)
     return str(caught.value)
 
 
 def test_a_folder_that_is_gone_or_full_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wish = Wish(space="arithmetic", name="first", storage=str(tmp_path), validation_size=20)
-    prepared = prepare(wish)
-    prepared.settings.write(prepared.search)
+    search_request = SearchRequest(
+        space="arithmetic", name="first", storage=str(tmp_path), validation_size=20
+    )
+    plan = prepare(search_request)
+    plan.settings.write(plan.search)
     full = tune.TuneError("Traceback\nOSError: [Errno 28] No space left on device")
-    said = stopped(prepared, monkeypatch, full)
+    said = stopped(plan, monkeypatch, full)
     assert f"cannot write to {tmp_path}/first: No space left on device (" in said
     assert "MB free in" in said
     gone = tune.TuneError("Traceback\nFileNotFoundError: optuna.journal")
-    prepared.search.delete("search.json")
-    assert f"{tmp_path}/first/search.json is gone" in stopped(prepared, monkeypatch, gone)
+    plan.search.delete("search.json")
+    assert f"{tmp_path}/first/search.json is gone" in stopped(plan, monkeypatch, gone)

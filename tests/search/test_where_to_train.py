@@ -13,23 +13,23 @@ from rich.console import Console
 from perft.errors import ConfigError, SearchError
 from perft.packing.shape import GroupShape
 from perft.search import shape as module
-from perft.search.prepare import Prepared, Wish, prepare
+from perft.search.prepare import SearchPlan, SearchRequest, prepare
 from perft.search.resume import prepare_resume
 from perft.search.shape import shape_on
 from perft.search.stages import Stages
 
 CPUS, GPUS = {"CPU": 8.0}, {"CPU": 16.0, "GPU": 4.0}
-Search = Callable[..., Prepared]
+Search = Callable[..., SearchPlan]
 
 
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
     monkeypatch.setenv("PERFT_HOME", str(tmp_path))
-    prepared = prepare(Wish(space="arithmetic", name="shape"))
+    plan = prepare(SearchRequest(space="arithmetic", name="shape"))
 
-    def with_settings(**changes: Any) -> Prepared:
-        settings = dataclasses.replace(prepared.settings, slots=1, **changes)
-        return dataclasses.replace(prepared, settings=settings)
+    def with_settings(**changes: Any) -> SearchPlan:
+        settings = dataclasses.replace(plan.settings, slots=1, **changes)
+        return dataclasses.replace(plan, settings=settings)
 
     return with_settings
 
@@ -53,7 +53,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[GroupShape]:
 
 
 def lay(
-    prepared: Prepared,
+    plan: SearchPlan,
     monkeypatch: pytest.MonkeyPatch,
     *clusters: list[dict[str, float]],
     joined: bool = True,
@@ -64,7 +64,7 @@ def lay(
     monkeypatch.setattr(module, "alive_nodes", lambda: looks.pop(0) if len(looks) > 1 else looks[0])
     monkeypatch.setattr(module, "gpus_to_come", lambda: to_come)
     stream = io.StringIO()
-    shape, nodes = shape_on(prepared, Stages(Console(file=stream)), joined=joined)
+    shape, nodes = shape_on(plan, Stages(Console(file=stream)), joined=joined)
     assert nodes == looks[0]
     return shape, stream.getvalue()
 
@@ -195,8 +195,8 @@ def test_memory_is_asked_of_the_gpus_that_are_taken(
 
 
 def test_a_search_goes_on_on_what_it_had_unless_asked_for_another(search: Search) -> None:
-    prepared = search(gpus_per_worker=0.0)
-    prepared.settings.write(prepared.search)
+    plan = search(gpus_per_worker=0.0)
+    plan.settings.write(plan.search)
     assert prepare_resume("shape", None).settings.gpus_per_worker == 0.0
     assert prepare_resume("shape", None, gpus_per_worker=1.0).settings.gpus_per_worker == 1.0
 
@@ -212,6 +212,8 @@ def test_a_search_goes_on_on_what_it_had_unless_asked_for_another(search: Search
 def test_gpus_that_make_no_sense(gpus: float, workers: int, message: str, search: Search) -> None:
     with pytest.raises(ConfigError, match=message):
         search(gpus_per_worker=gpus, workers_per_group=workers)
-    wish = Wish(space="arithmetic", gpus_per_worker=gpus, workers_per_group=workers)
+    search_request = SearchRequest(
+        space="arithmetic", gpus_per_worker=gpus, workers_per_group=workers
+    )
     with pytest.raises(ConfigError, match=message):
-        prepare(wish)
+        prepare(search_request)

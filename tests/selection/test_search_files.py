@@ -69,7 +69,7 @@ def test_damaged_scores_are_named(search: Storage, content: bytes):
 
 
 def test_search_is_found_by_name(search: Storage, tmp_path: Path):
-    assert find_search("first", str(tmp_path)).place == search.place
+    assert find_search("first", str(tmp_path)).uri == search.uri
 
 
 def test_an_unknown_search_names_the_nearest(search: Storage, tmp_path: Path):

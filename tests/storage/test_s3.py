@@ -28,7 +28,7 @@ def server(running: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 def test_what_is_written_is_read(server: S3Server, path: str):
     root = Storage(server.uri(path))
     root.child("s").write("f/g", b"x")
-    assert Storage(root.child("s").place).read("f/g") == b"x"
+    assert Storage(root.child("s").uri).read("f/g") == b"x"
     assert root.exists("s/f")
     assert root.names("s") == ["f"]
     assert root.child("s").names("f") == ["g"]

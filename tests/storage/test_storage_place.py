@@ -17,15 +17,15 @@ def test_odd_names_of_folders_are_taken_as_they_are(name: str, tmp_path: Path):
     below.write("f", b"x")
     assert (tmp_path / name / name / "f").read_bytes() == b"x"
     assert below.names() == ["f"]
-    assert below.place == str(tmp_path / name / name)
-    assert Storage(below.place).read("f") == b"x"
+    assert below.uri == str(tmp_path / name / name)
+    assert Storage(below.uri).read("f") == b"x"
     assert Storage((tmp_path / name / name).as_uri()).read("f") == b"x"
 
 
 @pytest.mark.parametrize("end", ["/", "//", "/.", ""])
 def test_what_a_path_ends_with_changes_nothing(end: str, tmp_path: Path):
-    assert Storage(f"{tmp_path}{end}").child("a").place == f"{tmp_path}/a"
-    assert Storage(f"file://{tmp_path}{end}").place == str(tmp_path)
+    assert Storage(f"{tmp_path}{end}").child("a").uri == f"{tmp_path}/a"
+    assert Storage(f"file://{tmp_path}{end}").uri == str(tmp_path)
 
 
 def test_a_name_goes_before_the_query():

@@ -24,7 +24,7 @@ def test_an_unknown_task_is_named_with_the_nearest() -> None:
         check_source(TaskSource(name="AdSub"))
 
 
-def test_a_benchmark_is_not_embedded() -> None:
+def test_a_benchmark_is_not_builtin() -> None:
     with pytest.raises(ConfigError, match="task 'gsm8k' needs a data directory"):
         load_task(TaskSource(name="gsm8k"))
 
@@ -34,7 +34,7 @@ def test_validation_needs_an_example() -> None:
         check_source(TaskSource(name="arithmetic", validation_size=0))
 
 
-def test_the_embedded_task_follows_the_source() -> None:
+def test_the_builtin_task_follows_the_source() -> None:
     source = TaskSource(name="Arithmetic", validation_size=30, seed=5)
     task = load_task(source)
     assert (task.name, len(task.validation.examples)) == ("arithmetic", 30)

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from perft.errors import DataError
-from perft.tasks.rows import Row, read_rows
+from perft.tasks.rows import DataRow, read_rows
 
 ROWS = [{"id": "a", "text": "one\u2028line"}, {"id": "b", "text": "caf\u00e9"}]
 
@@ -30,7 +30,9 @@ every_kind = pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
 @every_kind
 def test_rows_and_their_places(tmp_path: Path, suffix: str) -> None:
     file = write(tmp_path / f"rows{suffix}", ROWS)
-    assert read_rows(file) == [Row(f"{file}, row {i}", row) for i, row in enumerate(ROWS, start=1)]
+    assert read_rows(file) == [
+        DataRow(f"{file}, row {i}", row) for i, row in enumerate(ROWS, start=1)
+    ]
 
 
 @every_kind
@@ -98,7 +100,7 @@ def test_a_missing_file_and_an_unknown_kind(tmp_path: Path) -> None:
 
 
 def test_a_wrong_column_is_answered_with_those_there_are() -> None:
-    row = Row("rows.json, row 4", {"question": "2 + 2?", "answer": 4})
+    row = DataRow("rows.json, row 4", {"question": "2 + 2?", "answer": 4})
     with pytest.raises(DataError, match=r"row 4 has no instruction.*columns: question, answer\)"):
         row.required("instruction")
     assert row.label("answer") == "4"

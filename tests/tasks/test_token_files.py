@@ -13,7 +13,7 @@ import pytest
 from perft.errors import ConfigError, StorageError
 from perft.tasks import Example
 from perft.tasks.token_files import FILE, fingerprint_of, rows_once
-from perft.tasks.tokenize import TokenRows, tokenize
+from perft.tasks.tokenize import TokenizedSplit, tokenize
 from tasks.byte_tokenizer import BOS, PLAIN
 
 MANY = tuple(Example(f"{i} + {i * i} =", " ?" * (i % 7), "") for i in range(50))
@@ -25,11 +25,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "tokens"
 
 
-def once(examples: Any = MANY, tokenizer: Any = PLAIN, **settings: Any) -> tuple[TokenRows, int]:
+def once(
+    examples: Any = MANY, tokenizer: Any = PLAIN, **settings: Any
+) -> tuple[TokenizedSplit, int]:
     """The rows, and how often they were made."""
     made: list[int] = []
 
-    def make() -> TokenRows:
+    def make() -> TokenizedSplit:
         made.append(1)
         return tokenize(examples, tokenizer, 20, "answer")
 
@@ -37,7 +39,7 @@ def once(examples: Any = MANY, tokenizer: Any = PLAIN, **settings: Any) -> tuple
     return rows_once(examples, fingerprint_of(tokenizer), make, **settings), len(made)
 
 
-def equal(one: TokenRows, other: TokenRows) -> bool:
+def equal(one: TokenizedSplit, other: TokenizedSplit) -> bool:
     rows = [
         one.row(i)[1] == other.row(i)[1] and np.array_equal(one.row(i)[0], other.row(i)[0])
         for i in range(len(one))
@@ -100,7 +102,7 @@ def test_a_tokenizer_is_known_by_what_it_does_not_by_its_last_call() -> None:
 
 
 def test_rows_that_cannot_be_made_leave_nothing(folder: Path) -> None:
-    def fails() -> TokenRows:
+    def fails() -> TokenizedSplit:
         raise ConfigError("no room")
 
     with pytest.raises(ConfigError, match="no room"):
@@ -134,14 +136,14 @@ STARTS_WITH_OTHERS = """
 import sys, time
 import numpy as np
 from perft.tasks.token_files import rows_once
-from perft.tasks.tokenize import TokenRows
+from perft.tasks.tokenize import TokenizedSplit
 
 def make():
     with open(sys.argv[1], "a") as made:
         made.write("made ")
     time.sleep(0.5)
     one = np.ones(1, dtype=np.int32)
-    return TokenRows(one, np.zeros(1, dtype=np.int64), one, one, 0)
+    return TokenizedSplit(one, np.zeros(1, dtype=np.int64), one, one, 0)
 
 print(rows_once((), "print", make, kind="race").row(0))
 """

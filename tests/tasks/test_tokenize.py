@@ -11,7 +11,7 @@ from tokenizers import processors
 
 from perft.errors import BaseModelError, ConfigError
 from perft.tasks import Example
-from perft.tasks.tokenize import TokenRows, tokenize, tokenize_choices, tokenize_prompts
+from perft.tasks.tokenize import TokenizedSplit, tokenize, tokenize_choices, tokenize_prompts
 from tasks.byte_tokenizer import BOS, PLAIN, byte_tokenizer
 
 EXAMPLES = (
@@ -25,7 +25,7 @@ def size(text: str) -> int:
     return len(text.encode())
 
 
-def texts(rows: TokenRows, tokenizer: Any) -> list[tuple[str, str]]:
+def texts(rows: TokenizedSplit, tokenizer: Any) -> list[tuple[str, str]]:
     """Each row as text: what carries no loss, and what does."""
     found = []
     for index in range(len(rows)):

@@ -1,4 +1,4 @@
-"""The embedded arithmetic task: disjoint splits, right labels, one task per seed."""
+"""The built-in arithmetic task: disjoint splits, right labels, one task per seed."""
 
 import re
 

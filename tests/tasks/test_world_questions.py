@@ -1,4 +1,4 @@
-"""The embedded commonsense task: true answers, disjoint splits, one task per seed."""
+"""The built-in commonsense task: true answers, disjoint splits, one task per seed."""
 
 import re
 

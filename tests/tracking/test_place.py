@@ -28,7 +28,7 @@ from perft.storage import Storage
 from perft.tracking import Tracker
 folder = Storage(sys.argv[2]).prepare()
 told = {"tell": print, "later": lambda: ""}
-tracker = Tracker.start(sys.argv[1], folder, folder.place, {"seed": 0}, **told)
+tracker = Tracker.start(sys.argv[1], folder, folder.uri, {"seed": 0}, **told)
 tracker.finish("FINISHED", front=[])
 assert tracker.close()
 """

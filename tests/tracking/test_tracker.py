@@ -116,7 +116,7 @@ def test_parent_says_what_was_searched(client: MlflowClient, finished: Storage, 
     assert run.info.run_name == "finished"
     assert run.info.status == "FINISHED"
     assert run.data.params == {name: str(value) for name, value in SETTINGS.items()}
-    tags = {"perft.search": "finished", "perft.space": "arithmetic", "perft.base": "embedded"}
+    tags = {"perft.search": "finished", "perft.space": "arithmetic", "perft.base": "built-in"}
     assert run.data.tags.items() >= tags.items()
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert names == {
@@ -334,7 +334,7 @@ def test_a_store_that_has_nothing_of_a_search_gets_all_of_it(
     client: MlflowClient, uri: str, finished: Storage, tmp_path: Path
 ):
     """Metrics with the times at which they were measured."""
-    shutil.copytree(finished.place, tmp_path / "copied")
+    shutil.copytree(finished.uri, tmp_path / "copied")
     record = tmp_path / "copied/records/search.json"
     record.write_text(
         json.dumps({**json.loads(record.read_text()), "name": "copied", "key": "new"})

@@ -23,11 +23,11 @@ from perft.config import (
     RoutedConfig,
     SingleConfig,
 )
-from perft.forward import AdapterRows, Row, pack_losses
+from perft.forward import AdapterBatch, TokenizedExample, pack_losses
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.step import Pass, TrialBatch, gradients_of
+from perft.training.step import MicroBatch, TrialBatch, gradients_of
 
 BALANCE = 0.7
 CONFIGS: dict[str, AdapterConfig] = {
@@ -48,7 +48,7 @@ def host_of(family: str, configs: Mapping[str, AdapterConfig] = CONFIGS) -> Adap
     return host
 
 
-def rows_of_each() -> dict[str, list[Row]]:
+def rows_of_each() -> dict[str, list[TokenizedExample]]:
     """Rows of unequal length, so that the batch is padded."""
     rng = np.random.default_rng(0)
     return {
@@ -57,7 +57,7 @@ def rows_of_each() -> dict[str, list[Row]]:
     }
 
 
-def batches(host: AdapterHost, rows: dict[str, list[Row]]) -> dict[str, TrialBatch]:
+def batches(host: AdapterHost, rows: dict[str, list[TokenizedExample]]) -> dict[str, TrialBatch]:
     training = trial(CONFIGS["s"], batch_size=3).training
     return {
         name: TrialBatch(training, 0, rows[name], AdapterOptimizer(host.tensors(name), training))
@@ -65,7 +65,7 @@ def batches(host: AdapterHost, rows: dict[str, list[Row]]) -> dict[str, TrialBat
     }
 
 
-def loss_of_transformers(host: AdapterHost, name: str, rows: list[Row]) -> Tensor:
+def loss_of_transformers(host: AdapterHost, name: str, rows: list[TokenizedExample]) -> Tensor:
     """Mean cross-entropy plus the balance term, from transformers' logits, row after row."""
     logits: list[list[Tensor]] = [[] for _ in host.blocks]
     handles = [
@@ -91,7 +91,7 @@ def loss_of_transformers(host: AdapterHost, name: str, rows: list[Row]) -> Tenso
 def test_gradients_in_a_pack_are_those_of_transformers_loss_for_each_adapter(family: str) -> None:
     host, rows = host_of(family), rows_of_each()
     mine = batches(host, rows)
-    gradients_of(host, 0, Ranks(), mine, [Pass(list(mine))])
+    gradients_of(host, 0, Ranks(), mine, [MicroBatch(list(mine))])
     for name, batch in mine.items():
         found = {key: t.grad.clone() for key, t in host.tensors(name).items()}
         batch.optimizer.skip()
@@ -110,7 +110,7 @@ def test_the_term_changes_the_gradient_of_every_variant_that_asks_for_it() -> No
         {n: dataclasses.replace(c, base_balance=0) for n, c in CONFIGS.items()},
     ):
         host = host_of("olmoe", configs)
-        gradients_of(host, 0, Ranks(), batches(host, rows), [Pass(list(CONFIGS))])
+        gradients_of(host, 0, Ranks(), batches(host, rows), [MicroBatch(list(CONFIGS))])
         gradients.append({name: [t.grad for t in host.tensors(name).values()] for name in CONFIGS})
     for name in CONFIGS:
         pairs = zip(gradients[0][name], gradients[1][name], strict=True)
@@ -120,13 +120,13 @@ def test_the_term_changes_the_gradient_of_every_variant_that_asks_for_it() -> No
 
 def test_sums_are_of_the_adapters_that_ask_and_leave_padding_out() -> None:
     host, rows = host_of("mixtral"), rows_of_each()
-    packed = pack_losses(host, 0, {name: AdapterRows(rows[name]) for name in CONFIGS})
+    packed = pack_losses(host, 0, {name: AdapterBatch(rows[name]) for name in CONFIGS})
     assert set(packed.base_sums) == set(BALANCED)
     assert set(packed.sums) == {"r"}
     for name in BALANCED:
         found = packed.base_sums[name]
         alone = [
-            pack_losses(host, 0, {name: AdapterRows([row])}).base_sums[name] for row in rows[name]
+            pack_losses(host, 0, {name: AdapterBatch([row])}).base_sums[name] for row in rows[name]
         ]
         wanted = alone[0] + alone[1] + alone[2]
         assert float(found.tokens) == len(host.blocks) * (4 + 9 + 6)
@@ -135,7 +135,7 @@ def test_sums_are_of_the_adapters_that_ask_and_leave_padding_out() -> None:
             torch.testing.assert_close(getattr(found, field), getattr(wanted, field))
 
 
-def test_loss_of_a_labelled_pass_in_training_mode_has_the_term() -> None:
+def test_loss_of_a_labelled_microbatch_in_training_mode_has_the_term() -> None:
     host, ids_BS = host_of("olmoe"), token_ids(2)
     host.activate("s")
     logits: list[Tensor] = []

@@ -26,7 +26,7 @@ from perft.models.tiny import tiny_config
 from perft.ranks import Ranks
 from perft.tasks import Example, Split
 from perft.tasks.tokenize import tokenize_choices
-from perft.training.memory import Load, pack_memory
+from perft.training.memory import StepWorkload, pack_memory
 from perft.trial import Report
 
 ELSEWHERE = torch.device("meta")
@@ -111,7 +111,7 @@ def test_choices_are_scored_alike() -> None:
 
 
 def test_what_a_pack_costs_is_counted_alike() -> None:
-    load = Load(rows=2, length=8, tokens=64, dtype=torch.bfloat16)
+    load = StepWorkload(rows=2, length=8, tokens=64, dtype=torch.bfloat16)
     config, adapters = tiny_config("olmoe"), list(SIX.values())
     wanted = pack_memory(config, adapters, load)
     with default_device(ELSEWHERE):

@@ -16,7 +16,7 @@ from perft.config import (
     RoutedConfig,
     SingleConfig,
 )
-from perft.forward import AdapterRows, pack_losses
+from perft.forward import AdapterBatch, pack_losses
 from perft.training.pack import Pack
 from perft.trial import Report
 
@@ -130,7 +130,7 @@ def test_not_even_a_gradient_crosses_from_rows_that_are_no_numbers(
 
     def gradients(names: list[str]) -> dict[str, list[float]]:
         key = DropKey.of(seed=0, step=0, rows=slice(0, 4))
-        batch = {name: AdapterRows(pack.running[name].batch().rows, key) for name in names}
+        batch = {name: AdapterBatch(pack.running[name].batch().rows, key) for name in names}
         losses = pack_losses(pack.host, 0, batch)
         torch.stack(list(losses.loss.values())).sum().backward()
         found = {}

@@ -1,8 +1,8 @@
-"""Passes of fixed shapes: a trial repeats bit for bit, whoever shares its passes, in bf16 too.
+"""Micro-batches of fixed shapes: a trial repeats bit for bit, whoever shares its micro-batches, in bf16 too.
 
 That is what holds on GPUs and wherever bf16 is used, since kernels and rounding go by the shape of
-a pass. And what fills a pass changes nothing: in float64 losses and adapters agree with those of
-passes without it to 1e-9 (measured: 3e-16).
+a micro-batch. And what fills a micro-batch changes nothing: in float64 losses and adapters agree with those of
+micro-batches without it to 1e-9 (measured: 3e-16).
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ Trained = Mapping[str, tuple[dict[str, Tensor], Report]]
 
 @pytest.fixture
 def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fixes the shapes of passes whatever the dtype."""
+    """Fixes the shapes of micro-batches whatever the dtype."""
     monkeypatch.setattr(stepper, "are_fixed", lambda *_args, **_options: True)
 
 
@@ -89,7 +89,7 @@ def test_in_bf16_those_who_act_inside_of_the_base_change_nothing_for_others() ->
     assert_equal(train(pack, ["e"]), train(pack, ["e", "lora-experts", "lora-attention"]))
 
 
-def test_only_what_acts_inside_the_same_modules_shares_a_pass() -> None:
+def test_only_what_acts_inside_the_same_modules_shares_a_microbatch() -> None:
     pack = tiny_pack("olmoe", torch.bfloat16, slots=8)
     inside = {
         "s": SingleConfig(rank=2),
@@ -102,7 +102,7 @@ def test_only_what_acts_inside_the_same_modules_shares_a_pass() -> None:
     for name, adapter in inside.items():
         pack.admit(name, trial(adapter))
     batches = {name: running.batch() for name, running in pack.running.items()}
-    together = {frozenset(one.names) for one in pack._stepper.passes(batches)}
+    together = {frozenset(one.names) for one in pack._stepper.microbatches(batches)}
     assert together == {
         frozenset(names) for names in (["s", "router"], ["qv", "attention"], ["last"], ["experts"])
     }
@@ -118,7 +118,9 @@ def test_another_number_of_slots_is_another_shape() -> None:
 
 
 @pytest.mark.parametrize("family", ["olmoe", "mixtral"])
-def test_what_fills_a_pass_changes_nothing(family: str, request: pytest.FixtureRequest) -> None:
+def test_what_fills_a_microbatch_changes_nothing(
+    family: str, request: pytest.FixtureRequest
+) -> None:
     exact = train(tiny_pack(family, torch.float64), list(TEN))
     request.getfixturevalue("fixed")
     filled = train(tiny_pack(family, torch.float64, slots=4), list(TEN))
@@ -148,7 +150,7 @@ def test_captured_steps_equal_those_that_run_as_they_are(checkpointing: bool, fi
     assert recording.replayed == (STEPS - 2) * recording.captured
 
 
-def test_a_pass_that_cannot_be_captured_runs_as_it_is(
+def test_a_microbatch_that_cannot_be_captured_runs_as_it_is(
     fixed: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def capture(_step: object) -> object:

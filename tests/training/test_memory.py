@@ -17,13 +17,13 @@ from perft.models.load import load_base
 from perft.models.tiny import tiny_config, tiny_model
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
-from perft.training.memory import Load, PackMemory, pack_memory
+from perft.training.memory import PackMemory, StepWorkload, pack_memory
+from perft.training.microbatches import microbatches
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.passes import passes
 from perft.training.shapes import FixedShapes, RowRoom
-from perft.training.step import Pass, TrialBatch, fixed_passes_on, gradients_of
+from perft.training.step import MicroBatch, TrialBatch, fixed_microbatches_on, gradients_of
 
-LOAD = Load(rows=4, length=24, tokens=4096, dtype=torch.float32)
+LOAD = StepWorkload(rows=4, length=24, tokens=4096, dtype=torch.float32)
 VALUES_MATTER = ("dbrx", "jetmoe", "longcat_flash", "qwen4_exp", "qwen4_exp_text")
 SAMPLE = ("mixtral", "gpt_oss", "jetmoe")
 DECODERS = [name for name, family in FAMILIES.items() if not family.encoder_decoder]
@@ -37,7 +37,7 @@ def wide_config() -> OlmoeConfig:
     )  # fmt: skip
 
 
-def measured(model, adapters: list[AdapterConfig], load: Load) -> int:
+def measured(model, adapters: list[AdapterConfig], load: StepWorkload) -> int:
     """Bytes of gradients and of everything else that one real step makes."""
     use_experts(model, load.experts)
     host = AdapterHost(model)
@@ -48,7 +48,7 @@ def measured(model, adapters: list[AdapterConfig], load: Load) -> int:
         training = trial(adapter, batch_size=load.rows, max_length=load.length).training
         optimizer = AdapterOptimizer(host.tensors(f"a{i}"), training)
         batches[f"a{i}"] = TrialBatch(training, 0, rows, optimizer)
-    together = passes_of(host, batches, load)
+    together = microbatches_of(host, batches, load)
     with LiveBytes([*model.parameters(), *model.buffers()]) as live:
         gradients_of(host, 0, Ranks(), batches, together, checkpointing=load.checkpointing)
     for name in batches:
@@ -56,27 +56,29 @@ def measured(model, adapters: list[AdapterConfig], load: Load) -> int:
     return live.peak
 
 
-def passes_of(host: AdapterHost, batches: dict[str, TrialBatch], load: Load) -> list[Pass]:
+def microbatches_of(
+    host: AdapterHost, batches: dict[str, TrialBatch], load: StepWorkload
+) -> list[MicroBatch]:
     if not load.fixed:
-        together = passes(dict.fromkeys(batches, (load.rows, load.length)), load.tokens)
-        return [Pass(names) for names in together]
+        together = microbatches(dict.fromkeys(batches, (load.rows, load.length)), load.tokens)
+        return [MicroBatch(names) for names in together]
     vocabulary = host.model.config.vocab_size
     fixed = FixedShapes(len(batches), load.tokens, vocabulary, Ranks())
     kind = (load.rows, RowRoom(load.length, load.length))
-    return fixed_passes_on(host, fixed, dict.fromkeys(batches, kind))
+    return fixed_microbatches_on(host, fixed, dict.fromkeys(batches, kind))
 
 
 def of_the_step(cost: PackMemory) -> int:
-    return cost.gradients + cost.activations + cost.working
+    return cost.gradients + cost.activations + cost.transient
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_step_on_the_embedded_base_costs_what_was_foretold(checkpointing: bool) -> None:
+def test_a_step_on_the_builtin_base_costs_what_was_foretold(checkpointing: bool) -> None:
     model = load_base().model
     load = dataclasses.replace(LOAD, rows=16, length=56, checkpointing=checkpointing)
     adapters = list(SIX.values())
-    foretold = of_the_step(pack_memory(model.config, adapters, load))
-    assert foretold == pytest.approx(measured(model, adapters, load), rel=0.15)
+    predicted = of_the_step(pack_memory(model.config, adapters, load))
+    assert predicted == pytest.approx(measured(model, adapters, load), rel=0.15)
 
 
 @pytest.mark.parametrize("tokens", [2048, 4096])
@@ -84,8 +86,8 @@ def test_a_step_of_fixed_shapes_costs_what_was_foretold(tokens: int) -> None:
     model = load_base().model
     load = dataclasses.replace(LOAD, rows=16, length=64, tokens=tokens, fixed=True)
     adapters = list(SIX.values())
-    foretold = of_the_step(pack_memory(model.config, adapters, load))
-    assert foretold == pytest.approx(measured(model, adapters, load), rel=0.15)
+    predicted = of_the_step(pack_memory(model.config, adapters, load))
+    assert predicted == pytest.approx(measured(model, adapters, load), rel=0.15)
     as_they_are = dataclasses.replace(load, fixed=False, tokens=4096)
     few = adapters[:1] + adapters[4:5]  # they share no pass, and a filled one has room for both
     assert of_the_step(pack_memory(model.config, few, load)) > of_the_step(
@@ -99,13 +101,13 @@ def test_a_step_on_a_base_of_hidden_size_512_costs_what_was_foretold(checkpointi
     model = OlmoeForCausalLM(config).eval()
     adapters = [RoutedConfig(rank=8, num_experts=4, top_k=2), EmbeddedConfig(rank=8)]
     load = dataclasses.replace(LOAD, length=64, checkpointing=checkpointing)
-    foretold = pack_memory(config, adapters, load)
-    assert of_the_step(foretold) == pytest.approx(measured(model, adapters, load), rel=0.15)
-    assert foretold.base == sum(4 * p.numel() for p in model.parameters())
+    predicted = pack_memory(config, adapters, load)
+    assert of_the_step(predicted) == pytest.approx(measured(model, adapters, load), rel=0.15)
+    assert predicted.base == sum(4 * p.numel() for p in model.parameters())
     host = AdapterHost(model)
     trainable = sum(host.size(adapter).trainable for adapter in adapters)
-    assert (foretold.adapters, foretold.gradients) == (4 * trainable, 4 * trainable)
-    assert foretold.optimizer == 8 * trainable
+    assert (predicted.adapters, predicted.gradients) == (4 * trainable, 4 * trainable)
+    assert predicted.optimizer == 8 * trainable
 
 
 @pytest.mark.parametrize(
@@ -122,18 +124,18 @@ def test_steps_on_every_family_cost_what_was_foretold(family: str) -> None:
         with pytest.raises(BaseModelError, match="--slots 1"):
             pack_memory(config, adapters, LOAD)
         return
-    foretold = of_the_step(pack_memory(config, adapters, LOAD))
-    assert foretold == pytest.approx(measured(tiny_model(family), adapters, LOAD), rel=0.15)
+    predicted = of_the_step(pack_memory(config, adapters, LOAD))
+    assert predicted == pytest.approx(measured(tiny_model(family), adapters, LOAD), rel=0.15)
 
 
 @pytest.mark.parametrize("experts", ["grouped_mm", "batched_mm"])
 def test_other_experts_cost_what_was_foretold(experts: str) -> None:
     load = dataclasses.replace(LOAD, length=64, experts=experts)
     ours, adapters = dataclasses.replace(load, experts="auto"), [EmbeddedConfig(rank=8)]
-    foretold, auto = (of_the_step(pack_memory(wide_config(), adapters, x)) for x in (load, ours))
+    predicted, auto = (of_the_step(pack_memory(wide_config(), adapters, x)) for x in (load, ours))
     model = OlmoeForCausalLM(wide_config()).eval()
-    assert foretold == pytest.approx(measured(model, adapters, load), rel=0.15)
-    assert foretold > 1.1 * auto
+    assert predicted == pytest.approx(measured(model, adapters, load), rel=0.15)
+    assert predicted > 1.1 * auto
 
 
 def test_bfloat16_halves_the_base_and_no_adapter() -> None:
@@ -155,9 +157,10 @@ def test_the_ranks_share_base_and_rows() -> None:
     assert root > layers
     assert shared.activations == pytest.approx(alone.activations / 2, rel=0.05)
     assert shared.gradients == 2 * alone.gradients
-    deep = OlmoeConfig(**{**config.to_dict(), "num_hidden_layers": 6})
+    needs_attention_grad = OlmoeConfig(**{**config.to_dict(), "num_hidden_layers": 6})
     of_one, of_two = (
-        pack_memory(deep, adapter, dataclasses.replace(LOAD, ranks=ranks)).base for ranks in (1, 2)
+        pack_memory(needs_attention_grad, adapter, dataclasses.replace(LOAD, ranks=ranks)).base
+        for ranks in (1, 2)
     )
     assert of_one - of_two == 4 * 4 * _layer_parameters(config) // 2
 
@@ -177,10 +180,10 @@ def test_as_many_trials_fit_as_need_no_more_than_the_device_has() -> None:
     assert alone.trials_in(alone.base) == 0
 
 
-def test_a_pass_takes_no_more_trials_than_its_tokens() -> None:
+def test_a_microbatch_takes_no_more_trials_than_its_tokens() -> None:
     config, adapter = wide_config(), SingleConfig(rank=4)
     load = dataclasses.replace(LOAD, tokens=2 * LOAD.rows * LOAD.length)
-    assert len(passes({str(i): (4, 24) for i in range(8)}, load.tokens)[0]) == 2
+    assert len(microbatches({str(i): (4, 24) for i in range(8)}, load.tokens)[0]) == 2
     two, eight = (pack_memory(config, [adapter] * count, load) for count in (2, 8))
     assert eight.activations == two.activations
     assert eight.adapters == 4 * two.adapters

@@ -1,4 +1,4 @@
-"""Which trials share a pass of a fixed shape, and what the shape is."""
+"""Which trials share a micro-batch of a fixed shape, and what the shape is."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from perft.models.head import predictions_at_once
 from perft.ranks import Ranks
-from perft.tasks.tokenize import TokenRows
+from perft.tasks.tokenize import TokenizedSplit
 from perft.training.shapes import FixedShapes, RowRoom, room_for
 
 ROOMS = st.builds(RowRoom, length=st.sampled_from([16, 32, 96]), predictions=st.integers(0, 16))
@@ -25,12 +25,12 @@ KINDS = st.dictionaries(
     tokens=st.integers(1, 2000),
     vocabulary=st.sampled_from([50, 1 << 20, 1 << 25]),
 )
-def test_only_trials_of_a_kind_share_a_pass_and_each_has_one(
+def test_only_trials_of_a_kind_share_a_microbatch_and_each_has_one(
     kinds: dict[str, tuple[int, RowRoom]], slots: int, tokens: int, vocabulary: int
 ) -> None:
     fixed = FixedShapes(slots, tokens, vocabulary, Ranks())
     apart = {name: name[0] for name in kinds if name[0] in "ab"}
-    found = fixed.passes(kinds, apart)
+    found = fixed.microbatches(kinds, apart)
     assert sorted(name for _, names in found for name in names) == sorted(kinds)
     for shape, names in found:
         assert len({(kinds[name], apart.get(name)) for name in names}) == 1
@@ -42,17 +42,17 @@ def test_only_trials_of_a_kind_share_a_pass_and_each_has_one(
 
 
 @given(kinds=KINDS, slots=st.integers(1, 8), tokens=st.integers(1, 2000))
-def test_the_shape_of_a_trials_pass_does_not_depend_on_the_others(
+def test_the_shape_of_a_trials_microbatch_does_not_depend_on_the_others(
     kinds: dict[str, tuple[int, RowRoom]], slots: int, tokens: int
 ) -> None:
     fixed = FixedShapes(slots, tokens, 50, Ranks())
-    for shape, names in fixed.passes(kinds):
+    for shape, names in fixed.microbatches(kinds):
         for name in names:
-            assert fixed.passes({name: kinds[name]}) == [(shape, [name])]
+            assert fixed.microbatches({name: kinds[name]}) == [(shape, [name])]
 
 
 def test_room_is_for_the_longest_row_and_the_one_with_most_predictions() -> None:
-    rows = TokenRows(
+    rows = TokenizedSplit(
         ids=np.zeros(60, dtype=np.int32),
         starts=np.array([0, 17, 37]),
         lengths=np.array([17, 20, 1], dtype=np.int32),
@@ -63,7 +63,7 @@ def test_room_is_for_the_longest_row_and_the_one_with_most_predictions() -> None
 
 
 @pytest.mark.parametrize(("slots", "tokens", "trials"), [(8, 16_384, 4), (2, 16_384, 2), (8, 1, 1)])
-def test_a_pass_has_room_for_as_many_trials_as_its_tokens_and_the_slots_allow(
+def test_a_microbatch_has_room_for_as_many_trials_as_its_tokens_and_the_slots_allow(
     slots: int, tokens: int, trials: int
 ) -> None:
     shape = FixedShapes(slots, tokens, 50_000, Ranks()).of((16, RowRoom(256, 30)))

@@ -11,7 +11,7 @@ from perft.config import AdapterConfig, LoraQVConfig, RoutedConfig, SingleConfig
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.step import Pass, TrialBatch, gradients_of
+from perft.training.step import MicroBatch, TrialBatch, gradients_of
 
 CONFIGS: dict[str, AdapterConfig] = {
     "r": RoutedConfig(rank=2, num_experts=3, top_k=2, balance=0.5),
@@ -31,7 +31,7 @@ def batches(host: AdapterHost) -> dict[str, TrialBatch]:
 
 
 def plain_loss(host: AdapterHost, name: str, batch: TrialBatch) -> torch.Tensor:
-    """Row after row through transformers' logits: the mean over all predicted tokens."""
+    """TokenizedExample after row through transformers' logits: the mean over all predicted tokens."""
     host.activate(name)
     total, targets = torch.zeros((), dtype=torch.float64), 0
     for ids, free in batch.rows:
@@ -71,7 +71,7 @@ def test_gradients_are_those_of_each_trial_on_its_own(family: str) -> None:
     for seed, (name, config) in enumerate(CONFIGS.items()):
         add_random(host, name, config, seed)
     mine = batches(host)
-    losses, sums = gradients_of(host, 0, Ranks(), mine, [Pass(list(mine))])
+    losses, sums = gradients_of(host, 0, Ranks(), mine, [MicroBatch(list(mine))])
     assert set(sums) == {"r"}
     for name, batch in mine.items():
         found = {k: t.grad.clone() for k, t in host.tensors(name).items() if t.grad is not None}
@@ -97,7 +97,7 @@ def test_checkpointed_layers_run_once_more_in_the_backward_pass(checkpointing: b
     for block in host.blocks:
         block.module.register_forward_pre_hook(lambda *_: calls.append(1))
     mine = batches(host)
-    gradients_of(host, 0, Ranks(), mine, [Pass(list(mine))], checkpointing=checkpointing)
+    gradients_of(host, 0, Ranks(), mine, [MicroBatch(list(mine))], checkpointing=checkpointing)
     # One more is the token that tells whether the head is a plain one.
     assert len(calls) == len(host.blocks) * (2 + checkpointing)
 
@@ -117,7 +117,7 @@ def test_the_balance_term_is_no_part_of_the_reported_loss() -> None:
             name: TrialBatch(training, 0, rows, AdapterOptimizer(host.tensors(name), training))
             for name in ("r", "balanced")
         },
-        [Pass(["r", "balanced"])],
+        [MicroBatch(["r", "balanced"])],
     )[0]
     assert float(losses["r"]) == pytest.approx(float(losses["balanced"]), abs=1e-12)
     key = f"{host.blocks[0].name}.adapters.perft_router"

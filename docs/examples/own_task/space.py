@@ -27,15 +27,15 @@ TASK = OwnTask(
 )
 
 
-def training(embedded: bool) -> TrainingConfig:
+def training(builtin: bool) -> TrainingConfig:
     """How a trial is trained, but for its learning rate."""
-    lr = 1e-2 if embedded else 2e-4
+    lr = 1e-2 if builtin else 2e-4
     return TrainingConfig(lr=lr, max_steps=80, warmup_steps=8, max_length=64)
 
 
-def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
+def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
     """Draws one trial."""
-    lowest, highest = (1e-3, 3e-2) if embedded else (1e-5, 2e-3)
+    lowest, highest = (1e-3, 3e-2) if builtin else (1e-5, 2e-3)
     lr = trial.suggest_float("lr", lowest, highest, log=True)
     rank = trial.suggest_categorical("rank", (2, 8, 16))
     variant = trial.suggest_categorical("variant", ("perft-r", "perft-s", "lora-qv"))
@@ -44,7 +44,7 @@ def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
         "perft-s": SingleConfig(rank=rank),
         "lora-qv": LoraQVConfig(rank=rank),
     }[variant]
-    return TrialConfig(adapter, dataclasses.replace(training(embedded), lr=lr))
+    return TrialConfig(adapter, dataclasses.replace(training(builtin), lr=lr))
 
 
 SPACE = SearchSpace(task=TASK, training=training, suggest=suggest, num_trials=6, rungs=2)

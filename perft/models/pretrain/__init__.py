@@ -1,1 +1,1 @@
-"""Builds the embedded base again: `python -m perft.models.pretrain --out DIR --seed 0`."""
+"""Builds the built-in base again: `python -m perft.models.pretrain --out DIR --seed 0`."""

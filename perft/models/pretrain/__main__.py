@@ -1,4 +1,4 @@
-"""The command that rebuilds the embedded base: `python -m perft.models.pretrain --out DIR`."""
+"""The command that rebuilds the built-in base: `python -m perft.models.pretrain --out DIR`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ def main(
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = _DEFAULT.steps,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of torch.")] = 2,
 ) -> None:
-    """Pretrains the embedded base on its seeded text; several minutes on two cores."""
+    """Pretrains the built-in base on its seeded text; several minutes on two cores."""
     torch.set_num_threads(threads)
     config = PretrainConfig(seed=seed, steps=steps)
     tokenizer = build_tokenizer(seed=seed, max_length=MAX_LENGTH)

@@ -1,4 +1,4 @@
-"""The model card of the embedded base: what it is and how it was made."""
+"""The model card of the built-in base: what it is and how it was made."""
 
 import dataclasses
 import platform
@@ -17,7 +17,7 @@ library_name: transformers
 tags: [olmoe, synthetic]
 ---
 
-# The embedded base of perft
+# The built-in base of perft
 
 A tiny Mixture-of-Experts language model of the OLMoE architecture: {parameters:,} parameters in
 {dtype}, pretrained on text that a seed makes: equations, short stories, worked questions, and a

@@ -1,4 +1,4 @@
-"""The tokenizer of the embedded base: lossless on any text, one token per digit."""
+"""The tokenizer of the built-in base: lossless on any text, one token per digit."""
 
 from itertools import islice
 

@@ -1,4 +1,4 @@
-"""Pretrains the embedded base from nothing but a seed.
+"""Pretrains the built-in base from nothing but a seed.
 
 The same seed, settings and library versions on the same kind of machine give the same weights.
 """
@@ -16,7 +16,7 @@ from perft.synthetic.pretraining import documents
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """How the embedded base is built.
+    """How the built-in base is built.
 
     Attributes:
         seed: seeds tokenizer, initial weights and text.

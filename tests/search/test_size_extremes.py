@@ -13,7 +13,7 @@ from perft.config import (
     SingleConfig,
 )
 from perft.errors import ConfigError
-from perft.search.corners import corners, extreme_adapters
+from perft.search.size_extremes import extreme_adapters, size_extremes
 from perft.search.space import SearchSpace, find_space
 from perft.trial import AdapterSize, TrialConfig
 from search.spaces import SMALL, training
@@ -22,8 +22,8 @@ from search.spaces import SMALL, training
 def space_of(draw) -> SearchSpace:
     """A space of the adapters that `draw` makes of an Optuna trial."""
 
-    def suggest(trial: optuna.Trial, embedded: bool) -> TrialConfig:
-        return TrialConfig(draw(trial), training(embedded))
+    def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
+        return TrialConfig(draw(trial), training(builtin))
 
     return dataclasses.replace(SMALL, suggest=suggest)
 
@@ -75,8 +75,8 @@ def test_a_branch_that_ends_early_does_not_hide_the_next() -> None:
 
 
 def test_the_shipped_space_has_corners_for_both_kinds_of_base() -> None:
-    for embedded, ranks in ((True, {2, 4, 8, 16}), (False, {4, 8, 16, 32})):
-        found = extreme_adapters(find_space("arithmetic"), embedded)
+    for builtin, ranks in ((True, {2, 4, 8, 16}), (False, {4, 8, 16, 32})):
+        found = extreme_adapters(find_space("arithmetic"), builtin)
         assert len({config.variant for config in found}) == 6
         assert {config.rank for config in found} == ranks
         assert RoutedConfig(rank=max(ranks), num_experts=8, top_k=4) in found
@@ -103,7 +103,7 @@ def test_smallest_and_largest_of_a_variant_are_by_trainable_then_activated() -> 
         routed[3]: sized(10, 3),
         DenseConfig(rank=2, num_experts=2): sized(50, 50),
     }
-    found = corners(sizes)
+    found = size_extremes(sizes)
     assert list(found) == ["perft-r", "perft-d"]
     assert [config for config, _ in found["perft-r"]] == [routed[3], routed[1]]
     assert found["perft-d"][0] == found["perft-d"][1]

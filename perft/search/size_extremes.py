@@ -8,12 +8,12 @@ from perft.search.paths import drawn
 from perft.search.space import SearchSpace
 from perft.trial import AdapterSize
 
-Corner = tuple[AdapterConfig, AdapterSize]
+SizeExtreme = tuple[AdapterConfig, AdapterSize]
 
 _WITHOUT_SIZE = {"alpha", "dropout", "init", "base_balance", "balance"}
 
 
-def extreme_adapters(space: SearchSpace, embedded: bool) -> tuple[AdapterConfig, ...]:
+def extreme_adapters(space: SearchSpace, builtin: bool) -> tuple[AdapterConfig, ...]:
     """Every adapter that a space draws from the ends of its ranges, each once.
 
     Of adapters that differ in rates and weights alone, which change nothing of their size, only
@@ -21,13 +21,13 @@ def extreme_adapters(space: SearchSpace, embedded: bool) -> tuple[AdapterConfig,
 
     Args:
         space: the search space.
-        embedded: whether the base is the embedded one.
+        builtin: whether the base is the built-in one.
 
     Raises:
         ConfigError: if the space draws an adapter that makes no sense.
     """
     found: dict[tuple[Any, ...], AdapterConfig] = {}
-    for one in drawn(lambda trial: space.drawn(trial, embedded)):
+    for one in drawn(lambda trial: space.drawn(trial, builtin)):
         if one.is_extreme:
             adapter = one.found.adapter
             found.setdefault(_shape(adapter), adapter)
@@ -40,13 +40,15 @@ def _shape(adapter: AdapterConfig) -> tuple[Any, ...]:
     return tuple(value for name, value in settings.items() if name not in _WITHOUT_SIZE)
 
 
-def corners(sizes: Mapping[AdapterConfig, AdapterSize]) -> dict[Variant, tuple[Corner, Corner]]:
+def size_extremes(
+    sizes: Mapping[AdapterConfig, AdapterSize],
+) -> dict[Variant, tuple[SizeExtreme, SizeExtreme]]:
     """The smallest and the largest adapter of every variant, by trainable, then activated."""
 
-    def extent(corner: Corner) -> tuple[int, int]:
+    def extent(corner: SizeExtreme) -> tuple[int, int]:
         return corner[1].trainable, corner[1].activated
 
-    by_variant: dict[Variant, list[Corner]] = {}
+    by_variant: dict[Variant, list[SizeExtreme]] = {}
     for config, size in sizes.items():
         by_variant.setdefault(config.variant, []).append((config, size))
     return {

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from perft.models.pretrain.trainer import PretrainConfig, build_model, pretrain
-from perft.models.source import EMBEDDED
+from perft.models.source import BUILTIN
 from perft.synthetic.world import PEOPLE, THINGS
 from perft.tasks.word_problems import BAGS, DAYS, DROPS, GAINS, arithmetic
 
 _MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-TOKENIZER = AutoTokenizer.from_pretrained(EMBEDDED)
+TOKENIZER = AutoTokenizer.from_pretrained(BUILTIN)
 
 
 def test_folder_is_small_and_holds_no_code() -> None:
-    files = list(EMBEDDED.iterdir())
+    files = list(BUILTIN.iterdir())
     assert {path.name for path in files} >= {*_MODEL_FILES, "README.md"}
     assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
     assert sum(path.stat().st_size for path in files) < 8_000_000
@@ -55,7 +55,7 @@ def test_pads_on_the_right_and_adds_nothing() -> None:
 
 @torch.no_grad()
 def test_base_alone_solves_less_than_a_quarter() -> None:
-    model = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(BUILTIN, dtype=torch.float32).eval()
     split = arithmetic(validation_size=64, seed=0).validation
     prompts = TOKENIZER(
         [example.prompt for example in split.examples],
@@ -83,10 +83,10 @@ def settings(path: Path) -> dict[str, object]:
 def test_command_rebuilds_the_shipped_configuration_and_tokenizer(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "perft.models.pretrain", "--out", str(tmp_path)]
     subprocess.run([*command, "--steps", "1", "--seed", "0"], check=True, capture_output=True)
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in EMBEDDED.iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in BUILTIN.iterdir()}
     assert "--seed 0 --steps 1" in (tmp_path / "README.md").read_text("utf-8")
     for file in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        assert settings(tmp_path / file) == settings(EMBEDDED / file)
+        assert settings(tmp_path / file) == settings(BUILTIN / file)
 
 
 def test_same_seed_trains_the_same_weights() -> None:

@@ -10,17 +10,17 @@ from perft.config import AdapterConfig, Variant
 from perft.errors import AdapterError, BaseModelError, SearchError
 from perft.injection import AdapterHost
 from perft.models.skeleton import skeleton
-from perft.search.corners import Corner, corners, extreme_adapters
 from perft.search.extent import extent_of
+from perft.search.size_extremes import SizeExtreme, extreme_adapters, size_extremes
 from perft.search.space import Draw, SearchSpace
-from perft.training.memory import Load, PackMemory, pack_memory
-from perft.training.passes import TOKENS_ON_ACCELERATOR
+from perft.training.memory import PackMemory, StepWorkload, pack_memory
+from perft.training.microbatches import TOKENS_ON_ACCELERATOR
 from perft.trial import AdapterSize
 
 _ANY_STEPS = 100  # steps take no memory
 
 USABLE = 0.85
-"""Share of a GPU's memory that is planned with: costs are foretold within 15%."""
+"""Share of a GPU's memory that is planned with: costs are predicted within 15%."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class SpaceOnBase:
         config: the base's.
         parameters: the base's, all of them.
         activated: those that one token uses.
-        corners: smallest and largest adapter of each variant that the base takes.
+        size_extremes: smallest and largest adapter of each variant that the base takes.
         refused: why it does not take the others.
     """
 
     config: PreTrainedConfig
     parameters: int
     activated: int
-    corners: Mapping[Variant, tuple[Corner, Corner]]
+    size_extremes: Mapping[Variant, tuple[SizeExtreme, SizeExtreme]]
     refused: Mapping[Variant, str]
 
 
@@ -47,7 +47,7 @@ def count(configs: Sequence[AdapterConfig], base_model: str | None) -> SpaceOnBa
 
     Args:
         configs: from `extreme_adapters`.
-        base_model: None for the embedded base, else a local directory or a hub id.
+        base_model: None for the built-in base, else a local directory or a hub id.
     """
     host = AdapterHost(skeleton(base_model))
     sizes: dict[AdapterConfig, AdapterSize] = {}
@@ -58,10 +58,12 @@ def count(configs: Sequence[AdapterConfig], base_model: str | None) -> SpaceOnBa
         except (AdapterError, BaseModelError) as error:
             refused[config.variant] = str(error)
     parameters = sum(parameter.numel() for parameter in host.model.parameters())
-    return SpaceOnBase(host.model.config, parameters, host.base_activated, corners(sizes), refused)
+    return SpaceOnBase(
+        host.model.config, parameters, host.base_activated, size_extremes(sizes), refused
+    )
 
 
-def step_load(
+def step_workload(
     space: SearchSpace,
     base_model: str | None,
     *,
@@ -69,7 +71,7 @@ def step_load(
     dtype: str = "auto",
     experts: str = "auto",
     checkpointing: bool = False,
-) -> Load:
+) -> StepWorkload:
     """The most that a trial of the space brings to a step on GPUs; arguments as a search's.
 
     Trials of all batch sizes and lengths may share a step, so that the largest of both count.
@@ -78,7 +80,7 @@ def step_load(
         ConfigError: if the space draws trials that do not make sense.
     """
     extent = extent_of(Draw(space, base_model is None, seed=0, max_steps=_ANY_STEPS))
-    return Load(
+    return StepWorkload(
         rows=extent.largest_batch,
         length=extent.longest,
         tokens=TOKENS_ON_ACCELERATOR,
@@ -90,7 +92,7 @@ def step_load(
     )
 
 
-def largest_costs(counted: SpaceOnBase, load: Load) -> dict[Variant, PackMemory]:
+def largest_costs(counted: SpaceOnBase, load: StepWorkload) -> dict[Variant, PackMemory]:
     """What one trial with the largest adapter of each variant costs.
 
     Raises:
@@ -98,23 +100,25 @@ def largest_costs(counted: SpaceOnBase, load: Load) -> dict[Variant, PackMemory]
     """
     return {
         variant: pack_memory(counted.config, [largest], load)
-        for variant, (_, (largest, _size)) in counted.corners.items()
+        for variant, (_, (largest, _size)) in counted.size_extremes.items()
     }
 
 
-def slots_in(memory: int, space: SearchSpace, base_model: str | None, load: Load) -> int | None:
+def slots_in(
+    memory: int, space: SearchSpace, base_model: str | None, load: StepWorkload
+) -> int | None:
     """Trials of any kind that a GPU holds at a time; None if that cannot be known.
 
     Args:
         memory: of each worker's GPU, in bytes.
         space: what the trials are drawn from.
-        base_model: None for the embedded base, else a local directory or a hub id.
-        load: from `step_load`.
+        base_model: None for the built-in base, else a local directory or a hub id.
+        load: from `step_workload`.
 
     Raises:
         SearchError: if there is no room for a single one.
     """
-    counted = count(extreme_adapters(space, embedded=base_model is None), base_model)
+    counted = count(extreme_adapters(space, builtin=base_model is None), base_model)
     try:
         costs = largest_costs(counted, load)
     except BaseModelError:
@@ -123,7 +127,7 @@ def slots_in(memory: int, space: SearchSpace, base_model: str | None, load: Load
     slots = min(cost.trials_in(int(memory * USABLE)) for cost in costs.values())
     if slots < 1:
         raise SearchError(
-            f"one trial on {base_model or 'the embedded base'} would take {most.total / 1e9:.1f} "
+            f"one trial on {base_model or 'the built-in base'} would take {most.total / 1e9:.1f} "
             f"GB on each worker, {most.base / 1e9:.1f} GB of them for the base, and a GPU here has "
             f"{memory / 1e9:.1f} GB, of which {USABLE:.0%} are planned with; share the base among "
             "more --workers-per-group, add --checkpointing, or say --slots 1 to try all the same"

@@ -12,14 +12,14 @@ from contracts.packs import TEN, advance, apart, copied, tiny_pack
 from perft.errors import ConfigError
 from perft.ranks import Ranks
 from perft.training import stepper
-from perft.training.passes import (
+from perft.training.microbatches import (
     NUMBERS_IN_CACHES,
     fewer_tokens,
+    max_tokens_per_microbatch,
+    microbatches,
     padded_tokens,
-    passes,
-    tokens_per_pass,
 )
-from perft.training.step import Pass
+from perft.training.step import MicroBatch
 from training import ranked
 
 SHAPES = st.dictionaries(
@@ -31,10 +31,10 @@ SHAPES = st.dictionaries(
 
 
 @given(shapes=SHAPES, tokens=st.integers(1, 1000))
-def test_each_trial_is_in_one_pass_and_only_a_lone_one_exceeds_the_limit(
+def test_each_trial_is_in_one_microbatch_and_only_a_lone_one_exceeds_the_limit(
     shapes: dict[str, tuple[int, int]], tokens: int
 ) -> None:
-    found = passes(shapes, tokens)
+    found = microbatches(shapes, tokens)
     order = [name for names in found for name in names]
     assert sorted(order) == sorted(shapes)
     assert [shapes[name][1] for name in order] == sorted((n for _, n in shapes.values()))[::-1]
@@ -44,16 +44,16 @@ def test_each_trial_is_in_one_pass_and_only_a_lone_one_exceeds_the_limit(
         assert padded <= tokens or len(names) == 1
 
 
-def test_a_pass_takes_as_many_trials_as_fit_of_those_with_rows_as_long() -> None:
+def test_a_microbatch_takes_as_many_trials_as_fit_of_those_with_rows_as_long() -> None:
     shapes = {"a": (2, 5), "b": (2, 5), "c": (2, 5), "d": (9, 9), "e": (1, 1)}
-    assert passes(shapes, 20) == [["d"], ["a", "b"], ["c", "e"]]
+    assert microbatches(shapes, 20) == [["d"], ["a", "b"], ["c", "e"]]
 
 
 @given(shapes=SHAPES, tokens=st.integers(1, 1000))
-def test_after_a_lack_of_memory_the_largest_shared_pass_is_split(
+def test_after_a_lack_of_memory_the_largest_shared_microbatch_is_split(
     shapes: dict[str, tuple[int, int]], tokens: int
 ) -> None:
-    together = passes(shapes, tokens)
+    together = microbatches(shapes, tokens)
     before = [names for names in together if len(names) > 1]
     if not before:
         with pytest.raises(ConfigError, match="--checkpointing"):
@@ -62,34 +62,43 @@ def test_after_a_lack_of_memory_the_largest_shared_pass_is_split(
     fewer = fewer_tokens(shapes, together)
     assert fewer <= tokens // 2
     largest = max(before, key=lambda names: padded_tokens(names, shapes))
-    assert largest not in passes(shapes, fewer)
+    assert largest not in microbatches(shapes, fewer)
 
 
 @given(hidden_size=st.integers(1, 1 << 22))
-def test_a_pass_is_smaller_where_the_base_is_wider_but_only_on_a_lone_cpu(hidden_size: int) -> None:
-    tokens = tokens_per_pass("cpu", hidden_size, 1)
-    assert 1 <= tokens <= tokens_per_pass("cpu", 1, 1)
+def test_a_microbatch_is_smaller_where_the_base_is_wider_but_only_on_a_lone_cpu(
+    hidden_size: int,
+) -> None:
+    tokens = max_tokens_per_microbatch("cpu", hidden_size, 1)
+    assert 1 <= tokens <= max_tokens_per_microbatch("cpu", 1, 1)
     assert tokens == 1 or tokens * hidden_size <= NUMBERS_IN_CACHES
-    assert tokens >= tokens_per_pass("cpu", 2 * hidden_size, 1)
+    assert tokens >= max_tokens_per_microbatch("cpu", 2 * hidden_size, 1)
     for device, ranks in (("cpu", 2), ("cuda", 1), ("cuda", 2)):
-        assert tokens_per_pass(device, hidden_size, ranks) == tokens_per_pass(device, 1, ranks)
+        assert max_tokens_per_microbatch(device, hidden_size, ranks) == max_tokens_per_microbatch(
+            device, 1, ranks
+        )
 
 
 @given(shapes=SHAPES, tokens=st.integers(1, 1000), data=st.data())
-def test_deep_trials_share_no_pass_with_others(
+def test_deep_trials_share_no_microbatch_with_others(
     shapes: dict[str, tuple[int, int]], tokens: int, data: st.DataObject
 ) -> None:
-    deep = set(data.draw(st.lists(st.sampled_from(sorted(shapes)))))
-    together = passes(shapes, tokens, deep)
+    needs_attention_grad = set(data.draw(st.lists(st.sampled_from(sorted(shapes)))))
+    together = microbatches(shapes, tokens, needs_attention_grad)
     assert sorted(chain.from_iterable(together)) == sorted(shapes)
-    assert all(deep.isdisjoint(names) or deep.issuperset(names) for names in together)
+    assert all(
+        needs_attention_grad.isdisjoint(names) or needs_attention_grad.issuperset(names)
+        for names in together
+    )
 
 
 @pytest.mark.parametrize("tokens", [1, 200])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_neither_passes_nor_checkpointing_change_a_trial(tokens: int, checkpointing: bool) -> None:
+def test_neither_microbatches_nor_checkpointing_change_a_trial(
+    tokens: int, checkpointing: bool
+) -> None:
     together, other = tiny_pack(), tiny_pack(checkpointing=checkpointing)
-    other.tokens_per_pass = tokens
+    other.max_tokens_per_microbatch = tokens
     for name, config in TEN.items():
         together.admit(name, config)
         other.admit(name, config)
@@ -107,7 +116,7 @@ def test_neither_passes_nor_checkpointing_change_a_trial(tokens: int, checkpoint
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
     ],
 )
-def test_a_step_without_memory_is_repeated_in_smaller_passes(
+def test_a_step_without_memory_is_repeated_in_smaller_microbatches(
     error: RuntimeError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed, short = tiny_pack(), tiny_pack()
@@ -119,7 +128,7 @@ def test_a_step_without_memory_is_repeated_in_smaller_passes(
 
     def gradients_of(*args: Any, **options: Any) -> Any:
         """Runs out of memory in the second step, when every gradient is there."""
-        limits.append(short.tokens_per_pass)
+        limits.append(short.max_tokens_per_microbatch)
         found = whole(*args, **options)
         if len(limits) in (2, 3):
             raise error
@@ -135,13 +144,13 @@ def test_a_step_without_memory_is_repeated_in_smaller_passes(
         assert apart(copied(undisturbed, name), copied(short, name)) < 1e-9
 
 
-def test_one_of_several_ranks_without_memory_ends_the_step_and_knows_a_smaller_pass(
+def test_one_of_several_ranks_without_memory_ends_the_step_and_knows_a_smaller_microbatch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pack = tiny_pack(ranks=Ranks(1, 2))
     for name, config in ranked.configs(2).items():
         pack.admit(name, config)
-    taken: list[list[Pass]] = []
+    taken: list[list[MicroBatch]] = []
 
     def no_memory(*args: Any, **_options: Any) -> None:
         taken.append(args[4])

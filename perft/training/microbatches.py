@@ -1,6 +1,6 @@
-"""Splits a step of a pack over forward passes: whole trials, as many as one pass should take.
+"""Splits a step of a pack over forward passes: whole trials, as many as one micro-batch should take.
 
-A CPU is fastest when a pass's activations stay in its caches, an accelerator when a pass is large.
+A CPU is fastest when a micro-batch's activations stay in its caches, an accelerator when a micro-batch is large.
 A trial is never split: its load-balancing loss is of its whole batch.
 """
 
@@ -12,7 +12,7 @@ from perft.errors import ConfigError
 
 TOKENS_ON_CPU = 4096
 NUMBERS_IN_CACHES = 1 << 20
-"""Numbers of one layer's hidden states, of all tokens of a pass, that suit a core's caches."""
+"""Numbers of one layer's hidden states, of all tokens of a micro-batch, that suit a core's caches."""
 TOKENS_ON_ACCELERATOR = 16_384
 """Keeps a large GPU busy. More would take more memory, and longer to pass when trials have ended
 and rows of no adapter take their place (`perft.training.shapes`)."""
@@ -21,14 +21,14 @@ Shape = tuple[int, int]
 """Rows of a trial's batch, and tokens of the longest."""
 
 
-def tokens_per_pass(device: str, hidden_size: int, ranks: int) -> int:
+def max_tokens_per_microbatch(device: str, hidden_size: int, ranks: int) -> int:
     """Padded tokens that one forward pass should take on each rank.
 
     Args:
         device: its type.
         hidden_size: the base's.
-        ranks: processes that share the base; to gather it for a pass takes longer than what small
-            passes save.
+        ranks: processes that share the base; to gather it for a micro-batch takes longer than what small
+            micro-batches save.
     """
     if device != "cpu":
         return TOKENS_ON_ACCELERATOR
@@ -37,21 +37,23 @@ def tokens_per_pass(device: str, hidden_size: int, ranks: int) -> int:
     return min(TOKENS_ON_CPU, max(1, NUMBERS_IN_CACHES // hidden_size))
 
 
-def passes(shapes: Mapping[str, Shape], tokens: int, deep: Container[str] = ()) -> list[list[str]]:
-    """Which trials go through the base together, longest rows first, each trial in one pass.
+def microbatches(
+    shapes: Mapping[str, Shape], tokens: int, needs_attention_grad: Container[str] = ()
+) -> list[list[str]]:
+    """Which trials go through the base together, longest rows first, each trial in one micro-batch.
 
-    Trials of similar length share a pass, so that they pad each other little.
+    Trials of similar length share a micro-batch, so that they pad each other little.
 
     Args:
         shapes: shape of each trial's batch.
-        tokens: padded tokens of one pass; a trial that is larger goes alone.
-        deep: trials whose gradient goes further down the base than that of the others, who would
-            go there with them in a shared pass; so they share none.
+        tokens: padded tokens of one micro-batch; a trial that is larger goes alone.
+        needs_attention_grad: trials whose gradient goes further down the base than that of the others, who would
+            go there with them in a shared micro-batch; so they share none.
     """
     found: list[list[str]] = []
-    for name in sorted(shapes, key=lambda name: (name in deep, -shapes[name][1])):
+    for name in sorted(shapes, key=lambda name: (name in needs_attention_grad, -shapes[name][1])):
         fits = found and padded_tokens([*found[-1], name], shapes) <= tokens
-        if fits and (found[-1][0] in deep) == (name in deep):
+        if fits and (found[-1][0] in needs_attention_grad) == (name in needs_attention_grad):
             found[-1].append(name)
         else:
             found.append([name])
@@ -59,7 +61,7 @@ def passes(shapes: Mapping[str, Shape], tokens: int, deep: Container[str] = ()) 
 
 
 def padded_tokens(names: Sequence[str], shapes: Mapping[str, Shape]) -> int:
-    """Tokens of one pass of these trials, padding included."""
+    """Tokens of one micro-batch of these trials, padding included."""
     return sum(shapes[name][0] for name in names) * max(shapes[name][1] for name in names)
 
 
@@ -69,14 +71,14 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def fewer_tokens(shapes: Mapping[str, Shape], together: Iterable[Sequence[str]]) -> int:
-    """Half of what the largest pass that can be split has taken, after it did not fit.
+    """Half of what the largest micro-batch that can be split has taken, after it did not fit.
 
     Args:
         shapes: shape of each trial's batch.
-        together: the trials of each pass.
+        together: the trials of each micro-batch.
 
     Raises:
-        ConfigError: if every trial has a pass of its own already.
+        ConfigError: if every trial has a micro-batch of its own already.
     """
     shared = [names for names in together if len(names) > 1]
     if not shared:

@@ -1,4 +1,4 @@
-"""What the embedded tasks have in common: made-up examples, in splits that ask about other things.
+"""What the built-in tasks have in common: made-up examples, in splits that ask about other things.
 
 One example of each is in `word_problems` and in `world_questions`.
 """
@@ -13,7 +13,7 @@ from perft.tasks.task import Example, Scorer, Split, Task
 TRAIN_SIZE = 4000
 TEST_SIZE = 1000
 LARGEST_VALIDATION = 10_000
-"""Every embedded task has so many different validation examples, and finds them in seconds."""
+"""Every built-in task has so many different validation examples, and finds them in seconds."""
 
 _TEST_SEED = 0  # the test split is the same for every seed, so that test scores compare
 _SHARES = {"train": 7, "validation": 1, "test": 2}  # tenths of all that can be asked about
@@ -22,7 +22,7 @@ Examples = Callable[[str, Random], Iterator[Example]]
 """Endless examples of a split, drawn from a generator; a prompt may come again."""
 
 
-def embedded_task(
+def builtin_task(
     name: str, examples: Examples, scorer: Scorer, validation_size: int, seed: int
 ) -> Task:
     """A task of 4,000 training and 1,000 test examples.
@@ -39,7 +39,7 @@ def embedded_task(
     """
     if validation_size > LARGEST_VALIDATION:
         raise ConfigError(
-            f"the embedded task {name} has {LARGEST_VALIDATION:,} validation examples, found "
+            f"the built-in task {name} has {LARGEST_VALIDATION:,} validation examples, found "
             f"--validation-size {validation_size}; ask for that many at most"
         )
 

@@ -27,12 +27,12 @@ from perft.models.fused import fused_weights
 
 
 @dataclass(frozen=True)
-class Place:
+class AttachPoint:
     """One module of the base that carries a part of an adapter.
 
     Attributes:
         path: dotted path of the module.
-        number: tells the places of one adapter apart, the same for every adapter that is put here.
+        number: tells the attach points of one adapter apart, the same for every adapter that is put here.
         geometry: what the shapes of the adapter's tensors follow from.
         target: the MoE block (with its router) or the linear layer.
         kind: the site that serves it.
@@ -49,10 +49,10 @@ class Place:
         return self.kind(self.number, self.target, current)  # type: ignore[arg-type]
 
 
-def places_of(
+def attach_points_of(
     model: PreTrainedModel, blocks: tuple[MoEBlock, ...], config: AdapterConfig
-) -> tuple[Place, ...]:
-    """The places of `config` on the layers that it chooses, first layer first.
+) -> tuple[AttachPoint, ...]:
+    """The attach points of `config` on the layers that it chooses, first layer first.
 
     Raises:
         BaseModelError: if the base has no such place.
@@ -66,37 +66,39 @@ def places_of(
 
 def _in_attention(
     model: PreTrainedModel, config: LoraQVConfig | LoraAttentionConfig
-) -> tuple[Place, ...]:
+) -> tuple[AttachPoint, ...]:
     found = attention_projections(model)
     if isinstance(config, LoraQVConfig):
         found = query_and_value(found, base_name(model))
     chosen = config.chosen_layers(len(decoder_layers(model)))
-    places = tuple(
-        Place(p.path, p.number, (p.linear.out_features, p.linear.in_features), p.linear, LinearSite)
+    points = tuple(
+        AttachPoint(
+            p.path, p.number, (p.linear.out_features, p.linear.in_features), p.linear, LinearSite
+        )
         for p in found
         if p.layer in chosen
     )
-    if not places:
+    if not points:
         with_attention = ", ".join(str(layer) for layer in sorted({p.layer for p in found}))
         raise AdapterError(
             f"layers={config.layers!r} chooses no layer of this base with attention; "
             f"these have it: {with_attention}"
         )
-    return places
+    return points
 
 
-def _at_block(block: MoEBlock, number: int, config: AdapterConfig) -> Place:
+def _at_block(block: MoEBlock, number: int, config: AdapterConfig) -> AttachPoint:
     if isinstance(config, LoraRouterConfig):
         matrix = block.scorer.get_parameter(block.scorer_weight)
-        return Place(block.scorer_name, number, tuple(matrix.shape), block, RouterSite)  # type: ignore[arg-type]
+        return AttachPoint(block.scorer_name, number, tuple(matrix.shape), block, RouterSite)  # type: ignore[arg-type]
     if isinstance(config, LoraExpertsConfig):
         weights = tuple(FusedWeight(name, *eoi) for name, eoi in fused_weights(block).items())
         fused = FusedGeometry(weights, block.top_k)
-        return Place(block.experts_name, number, fused, block, FusedSite)
+        return AttachPoint(block.experts_name, number, fused, block, FusedSite)
     if isinstance(config, EmbeddedConfig):
         _require_routed(block)
     geometry = BlockGeometry(block.hidden_size, block.num_experts, block.top_k)
-    return Place(block.name, number, geometry, block, BlockSite)
+    return AttachPoint(block.name, number, geometry, block, BlockSite)
 
 
 def _require_routed(block: MoEBlock) -> None:

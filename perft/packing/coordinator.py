@@ -1,4 +1,4 @@
-"""The meeting point: a Ray actor where thin trials ask for reports and worker groups for work.
+"""The coordinator: a Ray actor where thin trials ask for reports and worker groups for work.
 
 All deciding is in `Rounds`; here are only the waiting and the waking.
 """
@@ -28,7 +28,7 @@ Two trials that kill every worker they meet, first in line, take nine.
 """
 
 
-class MeetingPoint:
+class Coordinator:
     """Runs as a named asynchronous actor, one per search.
 
     Args:
@@ -48,7 +48,7 @@ class MeetingPoint:
         self._stages: dict[int, str] = {}
         self._ready: set[int] = set()
         self._heard: dict[int, float] = {}
-        self._pass_limits: dict[int, int] = {}
+        self._microbatch_limits: dict[int, int] = {}
         self._steps: dict[int, int] = {}
         self._notes: list[str] = []
         self._failures: dict[int, str] = {}
@@ -106,13 +106,13 @@ class MeetingPoint:
                 self._changed.notify_all()
             return not self._fatal
 
-    async def limit_passes(self, group: int, tokens: int) -> None:
-        """A group is about to die for want of memory: passes are to be no larger from then on."""
-        self._pass_limits[group] = min(tokens, self._pass_limits.get(group, tokens))
+    async def limit_microbatches(self, group: int, tokens: int) -> None:
+        """A group is about to die for want of memory: micro-batches are to be no larger from then on."""
+        self._microbatch_limits[group] = min(tokens, self._microbatch_limits.get(group, tokens))
 
-    async def pass_limit(self, group: int) -> int | None:
-        """Tokens that a pass of the group may have; None as long as nothing is known of it."""
-        return self._pass_limits.get(group)
+    async def microbatch_limit(self, group: int) -> int | None:
+        """Tokens that a micro-batch of the group may have; None as long as nothing is known of it."""
+        return self._microbatch_limits.get(group)
 
     async def attach(self, group: int) -> None:
         """A group has loaded its base and is ready, for the first time or after a crash."""

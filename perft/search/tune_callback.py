@@ -1,6 +1,6 @@
-"""Follows Ray Tune: what happens to a trial there goes to the ledger, the view and the meeting.
+"""Follows Ray Tune: what happens to a trial there goes to the ledger, the view and the coordinator.
 
-The meeting point hands out one report after the other, each when it hears that the search has acted
+The coordinator hands out one report after the other, each when it hears that the search has acted
 on the one before. Of a trial that ended it hears when the next one is proposed in its place: so
 what a proposal is based on does not depend on timing, and Tune gives the new trial the process of
 the old one.
@@ -28,7 +28,7 @@ def _ending(method: Callable[..., None]) -> Callable[..., None]:
     """The method; an error of ours ends the search, of which Tune would make a failed trial."""
 
     @functools.wraps(method)
-    def ending(self: "Follow", *args: Any, **info: Any) -> None:
+    def ending(self: "TuneCallback", *args: Any, **info: Any) -> None:
         if self.failure is None:
             try:
                 method(self, *args, **info)
@@ -38,23 +38,23 @@ def _ending(method: Callable[..., None]) -> Callable[..., None]:
     return ending
 
 
-class Follow(tune.Callback):  # type: ignore[misc]
+class TuneCallback(tune.Callback):  # type: ignore[misc]
     """Tune callback of one search; runs in the driver.
 
     Args:
         ledger: the search's book.
         view: what the user watches.
-        meeting: handle of the meeting point.
+        coordinator: handle of the coordinator.
         num_trials: trials of the search.
 
     Attributes:
         failure: what ended the search before its time; None while nothing has.
     """
 
-    def __init__(self, ledger: Ledger, view: View, meeting: Any, num_trials: int) -> None:
+    def __init__(self, ledger: Ledger, view: View, coordinator: Any, num_trials: int) -> None:
         self._ledger = ledger
         self._view = view
-        self._meeting = meeting
+        self._coordinator = coordinator
         self._to_propose = num_trials
         self.failure: PerftError | None = None
         self._looked = time.monotonic()
@@ -76,7 +76,7 @@ class Follow(tune.Callback):  # type: ignore[misc]
         """A trial has been proposed, in place of one that ended if there is one."""
         self._to_propose -= 1
         if self._ended:
-            self._meeting.ended.remote(self._ended.popleft())
+            self._coordinator.ended.remote(self._ended.popleft())
         self._let_go()
 
     @_ending
@@ -91,7 +91,7 @@ class Follow(tune.Callback):  # type: ignore[misc]
         """Scheduler and searcher have acted on a report."""
         number = trial.config["number"]
         if not result["done"]:
-            self._meeting.processed.remote(number, result["step"])
+            self._coordinator.processed.remote(number, result["step"])
         self._view.reported(self._ledger.report(number, result["report"], result["size"]))
 
     @_ending
@@ -109,17 +109,17 @@ class Follow(tune.Callback):  # type: ignore[misc]
             return
         number = trial.config["number"]
         self._ledger.start(number, trial.config["trial"])
-        reason = ray.get(self._meeting.failure_of.remote(number))
+        reason = ray.get(self._coordinator.failure_of.remote(number))
         self._view.ended(self._ledger.end(number, reason or "the trial's process died"))
         self._end(number)
 
     def _look(self) -> None:
         """Asks whether any worker group can still work."""
         try:
-            if fatal := ray.get(self._meeting.status.remote())["fatal"]:
+            if fatal := ray.get(self._coordinator.status.remote())["fatal"]:
                 self.failure = SearchError(fatal)
         except DEATHS:
-            self.failure = SearchError("the meeting point died")
+            self.failure = SearchError("the coordinator died")
 
     def _end(self, number: int) -> None:
         self._ended.append(number)
@@ -128,4 +128,4 @@ class Follow(tune.Callback):  # type: ignore[misc]
     def _let_go(self) -> None:
         """Nothing comes in the place of these any more."""
         while self._ended and not self._to_propose:
-            self._meeting.ended.remote(self._ended.popleft())
+            self._coordinator.ended.remote(self._ended.popleft())

@@ -58,7 +58,7 @@ def test_what_is_known_is_the_answer_up_to_the_first_other_token(family: str) ->
             (np.array([*prompt, *ids], dtype=np.int32), len(prompt))
             for prompt, ids in zip(prompts, given, strict=True)
         ]
-        known = validate(host, [name], rows, PAD, Ranks()).begun[name]
+        known = validate(host, [name], rows, PAD, Ranks()).known_prefix[name]
         assert known == {
             0: answers[0],
             1: answers[1][:1],
@@ -82,14 +82,14 @@ def test_predictions_are_the_same_whatever_is_known(monkeypatch: pytest.MonkeyPa
     prompts = prompt_rows(split, tokenizer, 64)
     ids = [prompts.row(i)[0] for i in range(12)]
     names = ["perft-s", "perft-r", "lora-qv"]
-    begun = {}
+    known_prefix = {}
     for name in names:
         given = references(host, name, ids)
         rows = [
             (np.array([*prompt, *answer], dtype=np.int32), len(prompt))
             for prompt, answer in zip(ids, given, strict=True)
         ]
-        begun |= validate(host, [name], rows, PAD, Ranks()).begun
+        known_prefix |= validate(host, [name], rows, PAD, Ranks()).known_prefix
     generated: list[int] = []
 
     def counting(host: AdapterHost, openings: dict[str, list[Opening]], **rest: object) -> object:
@@ -99,9 +99,15 @@ def test_predictions_are_the_same_whatever_is_known(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(evaluation_score, "generate", counting)
     plain, known = (
         predict(
-            host, names, split, prompts=prompts, tokenizer=tokenizer, ranks=Ranks(), begun=given
+            host,
+            names,
+            split,
+            prompts=prompts,
+            tokenizer=tokenizer,
+            ranks=Ranks(),
+            known_prefix=given,
         )
-        for given in (None, begun)
+        for given in (None, known_prefix)
     )
     assert known == plain
     assert generated[0] == 36
@@ -115,7 +121,7 @@ def test_known_answers_have_no_more_tokens_than_generated_ones(max_new_tokens: i
     scorer = dataclasses.replace(split.scorer, max_new_tokens=max_new_tokens)
     split = dataclasses.replace(split, scorer=scorer)
     prompts = prompt_rows(split, tokenizer, 64)
-    begun = {"perft-s": {i: written(host, "perft-s", prompts.row(i)[0]) for i in range(6)}}
+    known_prefix = {"perft-s": {i: written(host, "perft-s", prompts.row(i)[0]) for i in range(6)}}
     plain, known = (
         predict(
             host,
@@ -124,9 +130,9 @@ def test_known_answers_have_no_more_tokens_than_generated_ones(max_new_tokens: i
             prompts=prompts,
             tokenizer=tokenizer,
             ranks=Ranks(),
-            begun=given,
+            known_prefix=given,
         )
-        for given in (None, begun)
+        for given in (None, known_prefix)
     )
     assert known == plain
 

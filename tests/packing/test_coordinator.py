@@ -1,4 +1,4 @@
-"""The meeting point as a plain object: who waits, who is woken, and with what."""
+"""The coordinator as a plain object: who waits, who is woken, and with what."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from perft.packing import meeting
-from perft.packing.meeting import ABSENT_SECONDS, MAX_STARTS_WITHOUT_WORK, MeetingPoint
+from perft.packing import coordinator
+from perft.packing.coordinator import ABSENT_SECONDS, MAX_STARTS_WITHOUT_WORK, Coordinator
 
 RUNGS = (10, 20)
-Play = Callable[[MeetingPoint], Awaitable[None]]
+Play = Callable[[Coordinator], Awaitable[None]]
 
 
 def run(play: Play, groups: int = 1, slots: int = 2, trials: int = 2) -> None:
     async def main() -> None:
         async with asyncio.timeout(20):  # a test that would wait for ever fails instead
-            await play(MeetingPoint(groups, slots, trials, RUNGS))
+            await play(Coordinator(groups, slots, trials, RUNGS))
 
     asyncio.run(main())
 
@@ -26,11 +26,11 @@ def report(step: int) -> dict[str, Any]:
     return {"report": {"step": step}, "size": {}}
 
 
-def ask(point: MeetingPoint, trial: int, after: int = 0) -> "asyncio.Task[dict[str, Any]]":
+def ask(point: Coordinator, trial: int, after: int = 0) -> "asyncio.Task[dict[str, Any]]":
     return asyncio.create_task(point.next_report(trial, {"lr": trial}, after))
 
 
-async def group(point: MeetingPoint, number: int = 0) -> None:
+async def group(point: Coordinator, number: int = 0) -> None:
     """A worker group that trains whatever it is given, until it is told to stop."""
     await point.attach(number)
     outcomes = None
@@ -46,20 +46,20 @@ async def group(point: MeetingPoint, number: int = 0) -> None:
 
 @pytest.fixture
 def short_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(coordinator, "POLL_SECONDS", 0.01)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """What the meeting point takes the time from; it stands still at `now`."""
+    """What the coordinator takes the time from; it stands still at `now`."""
     clock = SimpleNamespace(now=0.0)
     clock.monotonic = lambda: clock.now
-    monkeypatch.setattr(meeting, "time", clock)
+    monkeypatch.setattr(coordinator, "time", clock)
     return clock
 
 
 def test_trials_get_their_reports_in_order() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         working = asyncio.create_task(group(point))
         asked = [ask(point, 1), ask(point, 0)]
         assert await asked[1] == report(10)
@@ -74,7 +74,7 @@ def test_trials_get_their_reports_in_order() -> None:
 
 
 def test_a_group_is_told_what_to_train() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         asked = [ask(point, 0), ask(point, 1)]
         await point.attach(0)
         order = await point.next_work(0, None)
@@ -94,7 +94,7 @@ def test_a_group_is_told_what_to_train() -> None:
 
 @pytest.mark.usefixtures("short_poll")
 def test_a_question_without_an_answer_comes_back_empty() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         await point.attach(0)
         order = await point.next_work(0, None)
         assert order == {"assignments": [], "score": [], "stop": False}
@@ -103,7 +103,7 @@ def test_a_question_without_an_answer_comes_back_empty() -> None:
 
 
 def test_a_waiting_group_is_woken_by_a_request() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         await point.attach(0)
         order = asyncio.create_task(point.next_work(0, None))
         await asyncio.sleep(0)
@@ -115,7 +115,7 @@ def test_a_waiting_group_is_woken_by_a_request() -> None:
 
 
 def test_giving_up_tells_every_trial_and_group_why() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         working = asyncio.create_task(group(point))
         asked = ask(point, 0)
         await asyncio.sleep(0)
@@ -132,7 +132,7 @@ def test_giving_up_tells_every_trial_and_group_why() -> None:
 
 
 def test_stop_ends_every_group() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         working = [asyncio.create_task(group(point, number)) for number in range(2)]
         await asyncio.sleep(0)
         assert (await point.status())["ready"] == [0, 1]
@@ -143,7 +143,7 @@ def test_stop_ends_every_group() -> None:
 
 
 def test_every_group_scores_its_share() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         working = [asyncio.create_task(group(point, number)) for number in range(2)]
         assert await point.score([3, 5]) == {3: {"test": (3, 9)}, 5: {"test": (5, 9)}}
         assert await point.score([4]) == {4: {"test": (4, 9)}}
@@ -154,7 +154,7 @@ def test_every_group_scores_its_share() -> None:
 
 
 def test_scores_are_there_when_every_share_is() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         scores = asyncio.create_task(point.score([3, 5, 7]))
         await asyncio.sleep(0)
         assert (await point.next_work(1, None))["score"] == [5]
@@ -169,7 +169,7 @@ def test_scores_are_there_when_every_share_is() -> None:
 
 @pytest.mark.usefixtures("short_poll")
 def test_a_group_without_a_share_scores_nothing() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         await point.attach(0)
         scores = asyncio.create_task(point.score([3]))
         await asyncio.sleep(0)
@@ -182,7 +182,7 @@ def test_a_group_without_a_share_scores_nothing() -> None:
 
 
 def test_scores_are_asked_for_again_after_the_group_died() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         await point.attach(0)
         scores = asyncio.create_task(point.score([0]))
         await asyncio.sleep(0)
@@ -196,7 +196,7 @@ def test_scores_are_asked_for_again_after_the_group_died() -> None:
 
 
 def test_why_a_trial_failed_is_remembered_after_it_ended() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         asked = ask(point, 0)
         await point.attach(0)
         await point.next_work(0, None)
@@ -207,12 +207,12 @@ def test_why_a_trial_failed_is_remembered_after_it_ended() -> None:
         assert await point.failure_of(7) == ""
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(meeting, "POLL_SECONDS", 0.01)
+        patch.setattr(coordinator, "POLL_SECONDS", 0.01)
         run(play, trials=1)
 
 
 def test_a_group_that_comes_back_gets_its_batch_again() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         asked = [ask(point, 0), ask(point, 1)]
         for _ in range(2):
             await point.attach(0)
@@ -230,7 +230,7 @@ def trials_in(order: dict[str, Any]) -> list[int]:
 
 @pytest.mark.usefixtures("short_poll")
 def test_a_group_that_has_not_started_is_stood_in_for() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         asked = [ask(point, trial) for trial in range(2)]
         await point.attach(1)
         assert trials_in(await point.next_work(1, None)) == [1]
@@ -247,7 +247,7 @@ def test_a_group_that_has_not_started_is_stood_in_for() -> None:
 def test_a_group_that_is_not_heard_of_any_more_is_stood_in_for(
     clock: SimpleNamespace,
 ) -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         asked = [ask(point, trial) for trial in range(2)]
         for number in range(2):
             await point.attach(number)
@@ -272,7 +272,7 @@ def test_a_group_that_is_not_heard_of_any_more_is_stood_in_for(
 def test_a_trial_fails_that_takes_one_group_after_another_with_it(
     clock: SimpleNamespace,
 ) -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         asked = [ask(point, trial) for trial in range(3)]
         for number in range(3):
             await point.attach(number)
@@ -296,7 +296,7 @@ def test_a_trial_fails_that_takes_one_group_after_another_with_it(
 
 @pytest.mark.usefixtures("short_poll")
 def test_the_share_of_a_group_that_is_gone_is_scored_by_another() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         working = asyncio.create_task(group(point, 1))
         assert (await point.score([3, 5])).keys() == {3, 5}
         await point.stop()
@@ -306,7 +306,7 @@ def test_the_share_of_a_group_that_is_gone_is_scored_by_another() -> None:
 
 
 def test_a_group_that_only_ever_dies_ends_the_search() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         asked = ask(point, 0)
         for _ in range(MAX_STARTS_WITHOUT_WORK):
             assert await point.starting(0)
@@ -320,7 +320,7 @@ def test_a_group_that_only_ever_dies_ends_the_search() -> None:
 
 @pytest.mark.usefixtures("short_poll")
 def test_two_trials_that_kill_every_worker_do_not_end_the_search() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         asked = [ask(point, trial) for trial in range(3)]
         await asyncio.sleep(0)
         trained: set[int] = set()
@@ -340,20 +340,20 @@ def test_two_trials_that_kill_every_worker_do_not_end_the_search() -> None:
     run(play, slots=3, trials=3)
 
 
-def test_the_smallest_pass_that_a_group_asked_for_is_remembered() -> None:
-    async def play(point: MeetingPoint) -> None:
-        assert await point.pass_limit(0) is None
+def test_the_smallest_microbatch_that_a_group_asked_for_is_remembered() -> None:
+    async def play(point: Coordinator) -> None:
+        assert await point.microbatch_limit(0) is None
         for tokens in (800, 400, 600):
-            await point.limit_passes(0, tokens)
-        assert await point.pass_limit(0) == 400
-        assert await point.pass_limit(1) is None
+            await point.limit_microbatches(0, tokens)
+        assert await point.microbatch_limit(0) == 400
+        assert await point.microbatch_limit(1) is None
 
     run(play)
 
 
 @pytest.mark.usefixtures("short_poll")
 def test_work_that_is_done_clears_the_count_of_starts() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         for _ in range(2 * MAX_STARTS_WITHOUT_WORK):
             assert await point.starting(0)
             await point.next_work(0, {})
@@ -362,7 +362,7 @@ def test_work_that_is_done_clears_the_count_of_starts() -> None:
 
 
 def test_steps_are_there_for_whoever_watches() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         await point.note_steps({0: 3})
         await point.note_steps({0: 4, 1: 2})
         assert (await point.status())["steps"] == {0: 4, 1: 2}
@@ -371,7 +371,7 @@ def test_steps_are_there_for_whoever_watches() -> None:
 
 
 def test_what_groups_have_to_say_is_heard_once_each_until_they_end() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         listening = asyncio.create_task(point.notes_after(0))
         await asyncio.sleep(0.01)
         assert not listening.done()
@@ -388,7 +388,7 @@ def test_what_groups_have_to_say_is_heard_once_each_until_they_end() -> None:
 
 
 def test_what_a_group_does_before_it_is_ready_is_there_for_whoever_watches() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         assert (await point.status())["started"] == []
         await point.stage(1, "importing")
         await point.stage(1, "loading the base")
@@ -399,7 +399,7 @@ def test_what_a_group_does_before_it_is_ready_is_there_for_whoever_watches() -> 
 
 
 def test_a_group_that_starts_again_is_spoken_of() -> None:
-    async def play(point: MeetingPoint) -> None:
+    async def play(point: Coordinator) -> None:
         await point.starting(0)
         await point.starting(0)  # it has not been ready, and the user waits for it anyway
         await point.attach(0)
