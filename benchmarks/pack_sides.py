@@ -161,7 +161,7 @@ class Step:
             self._train(self._alone[name], {name: batch})
 
     def floor(self) -> None:
-        """The micro-batches of `packed` through the base alone, with a gradient as far down as theirs."""
+        """The micro-batches of `packed` through the base alone, their gradients as far down."""
         if not self._floors:
             self._floors = [
                 BaseAlone(

@@ -2,9 +2,9 @@
 
 Of a module with one weight, the keys are `<path>.lora_A.weight` and `<path>.lora_B.weight`. Fused
 experts have several: `peft` wraps the module once for each, the first one innermost, so that of n
-weights, weight i lies n - 1 - i `base_layer`s needs_attention_grad. Its pairs are flat: of E base experts, rank R,
-I inputs and O outputs, `lora_A` is (E R, I), expert after expert, and `lora_B` is (O, R E), rank
-after rank.
+weights, weight i lies n - 1 - i `base_layer`s deep. Its pairs are flat: of E base
+experts, rank R, I inputs and O outputs, `lora_A` is (E R, I), expert after expert, and `lora_B` is
+(O, R E), rank after rank.
 """
 
 from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from rich.progress import track
 from perft.adapter_folder import read_settings
 from perft.errors import AdapterError, ConfigError
 from perft.home import remembered_place
-from perft.models.source import base_directory, check_base, fingerprint
+from perft.models.source import BUILTIN_NAMES, base_directory, check_base, fingerprint
 from perft.options import DtypeOption, ExpertsOption
 from perft.screen import print_table, screen
 from perft.search.base import require_base, require_experts
@@ -81,7 +81,7 @@ def main(
     source = _trusted(_source(settings, adapter, task, data), trust_code=trust_code)
     folders = {ADAPTER: adapter} | ({AGAINST: against} if against else {})
     named = base_model or _base(settings, adapter)
-    base = None if named in ("built-in", "built-in") else named  # "built-in": of earlier versions
+    base = None if named in BUILTIN_NAMES else named
     check_base(base)
     require_experts(experts, training=False)
     loaded = load_task(source)

@@ -54,8 +54,8 @@ class Validated:
 
     Attributes:
         loss: mean cross-entropy, nats per predicted token, over the rows of all ranks.
-        known_prefix: by row, of those that this rank had: the tokens that the adapter writes after the
-            prompt, up to and with the first that is not the row's; more may follow.
+        known_prefix: by row, of those that this rank had: the tokens that the adapter writes after
+            the prompt, up to and with the first that is not the row's; more may follow.
     """
 
     loss: dict[str, float]

@@ -71,8 +71,8 @@ def predict(
         prompts: the split's, from `prompt_rows`.
         tokenizer: the base's.
         ranks: the examples are shared among them.
-        known_prefix: by adapter and example, tokens that are known to come first after the prompt, as
-            `validate` finds them: only these examples of this rank are scored, and only what
+        known_prefix: by adapter and example, tokens that are known to come first after the prompt,
+            as `validate` finds them: only these examples of this rank are scored, and only what
             follows is generated. None scores all, from their prompts on.
     """
     if known_prefix is None:

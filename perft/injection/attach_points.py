@@ -32,7 +32,8 @@ class AttachPoint:
 
     Attributes:
         path: dotted path of the module.
-        number: tells the attach points of one adapter apart, the same for every adapter that is put here.
+        number: tells the attach points of one adapter apart, the same for every adapter that is put
+            here.
         geometry: what the shapes of the adapter's tensors follow from.
         target: the MoE block (with its router) or the linear layer.
         kind: the site that serves it.

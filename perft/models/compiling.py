@@ -3,7 +3,8 @@
 A region is a module inside of which no adapter of an MoE block, and no watcher of its router, has
 a hook: attention, a norm, the router, the experts. Its `forward` is compiled and its hooks stay
 outside, so trials join and leave without compiling anything again, and no hook is skipped. LoRA in
-attention has hooks inside a region; micro-batches with rows of such adapters run that region uncompiled.
+attention has hooks inside a region; micro-batches with rows of such adapters run that region
+uncompiled.
 
 The layers of a base share what is compiled. A pack fills its micro-batches up to a few fixed shapes
 (`perft.training.shapes`), for each of which the regions are compiled once; elsewhere torch compiles
@@ -157,10 +158,10 @@ def uncompiled(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def gradient_from_embeddings(model: PreTrainedModel) -> Iterator[None]:
-    """Micro-batches inside take the gradient down to the embeddings, whatever the lowest adapter is.
+    """Inside, gradients go down to the embeddings, whatever the lowest adapter is.
 
-    So a region has one version for all micro-batches, and what it computes for one trial does not depend
-    on how far down the gradient of another goes. It costs one attention's backward pass.
+    So a region has one version for all micro-batches, and what it computes for one trial does not
+    depend on how far down the gradient of another goes. It costs one attention's backward pass.
     """
 
     def require(_embeddings: nn.Module, _args: Any, x_BSD: Tensor) -> Tensor:

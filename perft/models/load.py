@@ -17,7 +17,7 @@ from perft.models.quiet import quiet
 from perft.models.rehearsal import require_complete
 from perft.models.sharding import shard, sharded_loading
 from perft.models.skeleton import read_config
-from perft.models.source import base_directory, check_base, fingerprint
+from perft.models.source import BUILTIN_NAMES, base_directory, check_base, fingerprint
 from perft.models.tokenizer import known_ids, load_tokenizer
 from perft.models.weight_files import linked_files
 from perft.ranks import Ranks
@@ -95,7 +95,9 @@ def load_base(
     tokenizer = load_tokenizer(directory, known_ids(model))
     make_ready(model, device, experts=experts, compile=compile, ranks=ranks)
     activated = activated_parameters(model)
-    return Base(base or "built-in", model, tokenizer, directory, fingerprint(directory), activated)
+    return Base(
+        base or BUILTIN_NAMES[0], model, tokenizer, directory, fingerprint(directory), activated
+    )
 
 
 def _load(directory: Path, dtype: str, ranks: Ranks, *, bars: bool) -> PreTrainedModel:

@@ -18,6 +18,8 @@ from perft.models.quantization import dequantised, dequantised_note, quantizatio
 from perft.models.weight_files import CONFIG, TOKENIZERS, StoredTensor, stored_tensors, weight_files
 
 BUILTIN = Path(__file__).parent / "builtin"
+BUILTIN_NAMES = ("built-in", "embedded")
+"""What adapters call the built-in base; the second is its name before 0.2."""
 LORA = "adapter_config.json"
 _SAMPLE = 1 << 20
 

@@ -107,11 +107,11 @@ class Coordinator:
             return not self._fatal
 
     async def limit_microbatches(self, group: int, tokens: int) -> None:
-        """A group is about to die for want of memory: micro-batches are to be no larger from then on."""
+        """A group is about to die for want of memory: bounds its later micro-batches."""
         self._microbatch_limits[group] = min(tokens, self._microbatch_limits.get(group, tokens))
 
     async def microbatch_limit(self, group: int) -> int | None:
-        """Tokens that a micro-batch of the group may have; None as long as nothing is known of it."""
+        """Tokens that a micro-batch of the group may have; None while nothing is known of it."""
         return self._microbatch_limits.get(group)
 
     async def attach(self, group: int) -> None:

@@ -3,8 +3,9 @@
 Of every trial the states after its last two rounds are kept, in two files that are written in turn.
 So all trials of a batch can be taken back to where a round began until the new states of all of
 them are written: wherever a worker dies, its batch is trained again by the same trials from the
-same steps, or not at all. That matters to the last bit, since the trials of a micro-batch may change each
-other's rounding. There is no list of what counts that could be lost: a state says its step itself.
+same steps, or not at all. That matters to the last bit, since the trials of a micro-batch may
+change each other's rounding. There is no list of what counts that could be lost: a state says its
+step itself.
 """
 
 import json

@@ -1,8 +1,8 @@
 """A micro-batch of a step that is captured once and replayed, until its trials change.
 
-A short micro-batch waits for Python: a graph of it does not. All that changes from step to step lies in
-tensors that stay where they are: the rows, their predictions, what dropout depends on, and each
-trial's number of predictions.
+A short micro-batch waits for Python: a graph of it does not. All that changes from step to step
+lies in tensors that stay where they are: the rows, their predictions, what dropout depends on, and
+each trial's number of predictions.
 """
 
 from collections.abc import Mapping, Sequence

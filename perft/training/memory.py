@@ -1,8 +1,8 @@
 """What a pack of trials costs in memory, from a base's configuration, before anything is loaded.
 
-The micro-batch is rehearsed: the base's own code runs forward and backward, with the adapters on it, on
-fake tensors, which have shapes and no memory. So every family and variant is counted as it is, and
-nothing of either is written down here.
+The micro-batch is rehearsed: the base's own code runs forward and backward, with the adapters on
+it, on fake tensors, which have shapes and no memory. So every family and variant is counted as it
+is, and nothing of either is written down here.
 """
 
 import dataclasses
@@ -91,7 +91,8 @@ class PackMemory:
     def trials_in(self, memory: int) -> int:
         """How many trials a device of `memory` bytes holds, if this is what a lone one costs.
 
-        Each goes through the base in a micro-batch of its own then, as micro-batches do when memory runs out.
+        Each goes through the base in a micro-batch of its own then, as micro-batches do when memory
+        runs out.
         """
         state = self.adapters + self.gradients + self.optimizer
         return max(0, memory - (self.total - state)) // state
@@ -140,7 +141,7 @@ def pack_memory(
 
 
 def _largest_microbatches(host: AdapterHost, load: StepWorkload) -> list[MicroBatch]:
-    """Of a step of trials of one batch size and length, the micro-batches that may be most demanding.
+    """The micro-batches of a step that may take most memory; its trials are all of one shape.
 
     They are the largest of those whose adapters act inside the same modules of the base.
     """

@@ -1,7 +1,7 @@
-"""Splits a step of a pack over forward passes: whole trials, as many as one micro-batch should take.
+"""Splits a step of a pack into micro-batches: whole trials, as many as one should take.
 
-A CPU is fastest when a micro-batch's activations stay in its caches, an accelerator when a micro-batch is large.
-A trial is never split: its load-balancing loss is of its whole batch.
+A CPU is fastest when a micro-batch's activations stay in its caches, an accelerator when a
+micro-batch is large. A trial is never split: its load-balancing loss is of its whole batch.
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from perft.errors import ConfigError
 
 TOKENS_ON_CPU = 4096
 NUMBERS_IN_CACHES = 1 << 20
-"""Numbers of one layer's hidden states, of all tokens of a micro-batch, that suit a core's caches."""
+"""Elements of one layer's hidden states over a micro-batch that fit into a core's caches."""
 TOKENS_ON_ACCELERATOR = 16_384
 """Keeps a large GPU busy. More would take more memory, and longer to pass when trials have ended
 and rows of no adapter take their place (`perft.training.shapes`)."""
@@ -27,8 +27,8 @@ def max_tokens_per_microbatch(device: str, hidden_size: int, ranks: int) -> int:
     Args:
         device: its type.
         hidden_size: the base's.
-        ranks: processes that share the base; to gather it for a micro-batch takes longer than what small
-            micro-batches save.
+        ranks: processes that share the base; to gather it for a micro-batch takes longer than what
+            small micro-batches save.
     """
     if device != "cpu":
         return TOKENS_ON_ACCELERATOR
@@ -47,8 +47,8 @@ def microbatches(
     Args:
         shapes: shape of each trial's batch.
         tokens: padded tokens of one micro-batch; a trial that is larger goes alone.
-        needs_attention_grad: trials whose gradient goes further down the base than that of the others, who would
-            go there with them in a shared micro-batch; so they share none.
+        needs_attention_grad: trials whose gradient goes further down the base than that of the
+            others, who would go there with them in a shared micro-batch; so they share none.
     """
     found: list[list[str]] = []
     for name in sorted(shapes, key=lambda name: (name in needs_attention_grad, -shapes[name][1])):

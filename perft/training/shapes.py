@@ -1,9 +1,9 @@
-"""Fixed shapes of micro-batches: what goes through the base looks the same whoever shares the micro-batch.
+"""Fixed shapes of micro-batches: they look the same to the base whoever shares them.
 
 In bf16, and wherever kernels are chosen by shape, a result's last bits depend on the shape of the
-pass. So every micro-batch of a kind of trial has room for equally many trials, rows of one length, and
-equally many predictions; rows of no adapter fill what is not taken. A trial then repeats bit for
-bit whoever its neighbours are, in whichever group, and alone (docs/faults.md). Compiling and
+pass. So every micro-batch of a kind of trial has room for equally many trials, rows of one length,
+and equally many predictions; rows of no adapter fill what is not taken. A trial then repeats bit
+for bit whoever its neighbours are, in whichever group, and alone (docs/faults.md). Compiling and
 capturing want few shapes as well.
 """
 

@@ -121,7 +121,7 @@ def fixed_microbatches_on(
 
 
 def apart_from_others(host: AdapterHost, names: Iterable[str]) -> dict[str, str]:
-    """Trials that share micro-batches of fixed shapes with those of the same company alone, and which.
+    """Trials that share micro-batches of fixed shapes with their own company alone, and which.
 
     Those with adapters inside modules of the base: what it computes around them rounds otherwise
     than for others, so they share micro-batches only with adapters inside the same modules.
@@ -177,7 +177,7 @@ def batch_of(
 
 @contextmanager
 def manner_of(host: AdapterHost, one: MicroBatch, *, checkpointing: bool) -> Iterator[None]:
-    """Inside, forward passes keep for the backward pass what a micro-batch of this kind is to keep."""
+    """Inside, forward passes keep for the backward pass what such a micro-batch is to keep."""
     layers = decoder_layers(host.model) if checkpointing else []
     whole_depth = nullcontext() if one.shape is None else gradient_from_embeddings(host.model)
     with recomputed(layers, host.checkpoint_contexts), whole_depth:

@@ -1,7 +1,7 @@
 """Makes the gradients of a pack's steps: in which micro-batches, and what to do when one fails.
 
-A step that fails changes nothing but gradients, so it can run again: in smaller micro-batches after a lack
-of memory, without what was captured or compiled after a fault that may come of it.
+A step that fails changes nothing but gradients, so it can run again: in smaller micro-batches after
+a lack of memory, without what was captured or compiled after a fault that may come of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +45,8 @@ class Stepper:
         say: hears what the user should know, in a sentence.
 
     Attributes:
-        max_tokens_per_microbatch: what one micro-batch takes on each rank; fewer once memory has run out.
+        max_tokens_per_microbatch: what one micro-batch takes on each rank; fewer once memory has
+            run out.
         padded: tokens that went through the base so far, padding included, over all ranks.
         capture: how micro-batches of fixed shapes are captured; None where they run as they are.
     """
@@ -90,8 +91,8 @@ class Stepper:
         """Every trial's gradient, summed over the ranks; again, when memory runs out.
 
         Several ranks cannot begin again, since one of them may be alone in having none left, while
-        the others wait for it: its error ends the step, and `max_tokens_per_microbatch` is what the next
-        attempt is to be made with.
+        the others wait for it: its error ends the step, and `max_tokens_per_microbatch` is what the
+        next attempt is to be made with.
 
         Returns:
             As `gradients_of`.

@@ -52,6 +52,15 @@ def test_every_split_of_the_adapters_own_data_is_scored(adapter: Path, made: Pat
     assert (value["base"], value["task"]) == ("built-in", "arithmetic")
 
 
+def test_an_adapter_of_an_earlier_version_finds_its_built_in_base(adapter: Path):
+    file = adapter / "adapter_config.json"
+    settings = json.loads(file.read_text())
+    assert settings["base_model_name_or_path"] == "built-in"
+    file.write_text(json.dumps(settings | {"base_model_name_or_path": "embedded"}))
+    done = evaluate(adapter, "--json")
+    assert (done.status, done.errors) == (0, "")
+
+
 def test_the_table_names_splits_and_protocol(adapter: Path):
     done = evaluate(adapter)
     assert (done.status, done.errors) == (0, "")

@@ -1,8 +1,8 @@
-"""Micro-batches of fixed shapes: a trial repeats bit for bit, whoever shares its micro-batches, in bf16 too.
+"""In micro-batches of fixed shapes a trial repeats bit for bit, whoever shares them, in bf16 too.
 
 That is what holds on GPUs and wherever bf16 is used, since kernels and rounding go by the shape of
-a micro-batch. And what fills a micro-batch changes nothing: in float64 losses and adapters agree with those of
-micro-batches without it to 1e-9 (measured: 3e-16).
+a micro-batch. And what fills a micro-batch changes nothing: in float64 losses and adapters agree
+with those of micro-batches without it to 1e-9 (measured: 3e-16).
 """
 
 import dataclasses

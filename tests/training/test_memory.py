@@ -157,10 +157,9 @@ def test_the_ranks_share_base_and_rows() -> None:
     assert root > layers
     assert shared.activations == pytest.approx(alone.activations / 2, rel=0.05)
     assert shared.gradients == 2 * alone.gradients
-    needs_attention_grad = OlmoeConfig(**{**config.to_dict(), "num_hidden_layers": 6})
+    deep = OlmoeConfig(**{**config.to_dict(), "num_hidden_layers": 6})
     of_one, of_two = (
-        pack_memory(needs_attention_grad, adapter, dataclasses.replace(LOAD, ranks=ranks)).base
-        for ranks in (1, 2)
+        pack_memory(deep, adapter, dataclasses.replace(LOAD, ranks=ranks)).base for ranks in (1, 2)
     )
     assert of_one - of_two == 4 * 4 * _layer_parameters(config) // 2
 

@@ -31,7 +31,7 @@ def batches(host: AdapterHost) -> dict[str, TrialBatch]:
 
 
 def plain_loss(host: AdapterHost, name: str, batch: TrialBatch) -> torch.Tensor:
-    """TokenizedExample after row through transformers' logits: the mean over all predicted tokens."""
+    """Row after row through transformers' logits: the mean over all predicted tokens."""
     host.activate(name)
     total, targets = torch.zeros((), dtype=torch.float64), 0
     for ids, free in batch.rows:
