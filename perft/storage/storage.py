@@ -197,10 +197,11 @@ class Storage:
 
     def _delete(self, path: str) -> None:
         kind = self._fs.get_file_info(path).type
-        if kind == fs.FileType.Directory:
-            self._fs.delete_dir(path)
-        elif kind == fs.FileType.File:
-            self._fs.delete_file(path)
+        with suppress(FileNotFoundError):  # another process may delete it at the same time
+            if kind == fs.FileType.Directory:
+                self._fs.delete_dir(path)
+            elif kind == fs.FileType.File:
+                self._fs.delete_file(path)
 
     def _path(self, name: str) -> str:
         return posixpath.join(self._root, name) if name else self._root

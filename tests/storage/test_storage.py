@@ -68,6 +68,24 @@ def test_deleting_takes_a_file_or_a_folder_and_minds_nothing_missing(storage: St
     assert storage.names() == ["keep"]
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_what_another_process_deletes_first_is_deleted(tmp_path: Path, is_folder: bool):
+    storage, path = Storage(str(tmp_path)), tmp_path / "f"
+
+    class Late:
+        """A file system whose answers come when the file is gone already."""
+
+        def get_file_info(self, path: str) -> fs.FileInfo:
+            return fs.FileInfo(path, fs.FileType.Directory if is_folder else fs.FileType.File)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(fs.LocalFileSystem(), name)
+
+    storage._fs = Late()
+    storage.delete("f")
+    assert not path.exists()
+
+
 def test_folder_exists_and_nothing_else_does(storage: Storage):
     assert not storage.exists("a")
     storage.write("a/b", b"")
