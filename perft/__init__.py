@@ -1,44 +1,25 @@
 """perft: search for the best parameter-efficient fine-tuning of a Mixture-of-Experts model.
 
 Every name below can be taken from here: `perft.AdapterHost`, `perft.RoutedConfig`. Importing this
-package imports neither torch nor Ray: a name is fetched when it is first used, so processes that
-only pass configurations around (the search driver, the thin Tune trials) stay small.
+package imports neither torch nor Ray: what needs them is fetched when it is first used, so
+processes that only pass configurations around (the search driver, the thin Tune trials) stay small.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from perft.adapters import table as _table
+from perft.adapters.table import *  # noqa: F403 - a configuration for each variant
+
 if TYPE_CHECKING:
     from perft.checkpoint import load_adapter, save_adapter
-    from perft.config import (
-        DenseConfig,
-        EmbeddedConfig,
-        LoraAttentionConfig,
-        LoraExpertsConfig,
-        LoraQVConfig,
-        LoraRouterConfig,
-        RoutedConfig,
-        SingleConfig,
-    )
     from perft.injection import AdapterHost
     from perft.models.load import load_base
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "AdapterHost",
-    "DenseConfig",
-    "EmbeddedConfig",
-    "LoraAttentionConfig",
-    "LoraExpertsConfig",
-    "LoraQVConfig",
-    "LoraRouterConfig",
-    "RoutedConfig",
-    "SingleConfig",
-    "load_adapter",
-    "load_base",
-    "save_adapter",
-]
+__all__ = ["AdapterHost", "load_adapter", "load_base", "save_adapter"]
+__all__ += _table.__all__
 
 _HOME = {
     "AdapterHost": "perft.injection",
@@ -49,10 +30,10 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module 'perft' has no attribute {name!r}")
-    return getattr(import_module(_HOME.get(name, "perft.config")), name)
+    return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return sorted({*globals(), *__all__})

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from perft.config.checks import shown
+from perft.checks import shown
 from perft.config.typed import typed
 from perft.errors import AdapterError, ConfigError
 from perft.files import parse_json, read_file

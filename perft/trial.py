@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from perft.config import AdapterConfig, TrainingConfig, adapter_from_flat, training_from_flat
-from perft.config.checks import (
+from perft.checks import (
     require_at_least_zero,
     require_number,
     require_positive,
     require_whole,
     shown,
 )
+from perft.config import AdapterConfig, TrainingConfig, adapter_from_flat, training_from_flat
 from perft.config.typed import read_fields
 from perft.errors import ConfigError
 

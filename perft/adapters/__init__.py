@@ -1,35 +1,31 @@
-"""PEFT variants as pure functions of tensors: one file per variant, reading like its equation.
+"""The room of the variants: a folder for each, one table, and what they share.
 
-Nothing here knows a model family. Every variant has `shapes`, `apply` and `activated`; the
-functions below choose the variant by the type of its configuration.
+A variant's folder has two files. `__init__.py` is what it is: its configuration, the sizes of its
+tensors, and its declaration (`declaration.Variant`), which everything else in perft asks. It is
+free of torch. `mathematics.py` is what it computes: a pure function of tensors that reads like its
+equation, and is imported when it is needed. `forms` is laid out in the same way: what a PEFT expert
+is. `table.TABLE` and `forms.FORMS` list them. Nothing here knows a model family.
 """
 
-from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from perft.adapters.config import AdapterConfig
+from perft.adapters.geometry import Geometry
+from perft.adapters.table import TABLE, variant_of
+from perft.adapters.tensors import Shapes
 
-from perft.adapters import dense, embedded, lora, lora_experts, routed, single
-from perft.adapters.block import BlockGeometry, BlockInput
-from perft.adapters.bottleneck import Shapes, Weights
-from perft.adapters.lora_experts import FusedGeometry
-from perft.adapters.routing import LayerRouting
-from perft.config import AdapterConfig
+if TYPE_CHECKING:
+    from torch import Tensor
 
-__all__ = ["Geometry", "Shapes", "activated", "apply_beside_block", "shapes"]
+    from perft.adapters.block import BlockInput
+    from perft.adapters.dropout import Drop
+    from perft.adapters.routing import LayerRouting
+    from perft.adapters.weights import Weights
 
-Geometry = BlockGeometry | FusedGeometry | tuple[int, int]
-
-_VARIANTS: Mapping[str, ModuleType] = {
-    "perft-r": routed,
-    "perft-e": embedded,
-    "perft-d": dense,
-    "perft-s": single,
-    "lora-qv": lora,
-    "lora-attention": lora,
-    "lora-router": lora,
-    "lora-experts": lora_experts,
-}
+__all__ = ["activated", "apply_beside_block", "apply_to_linear", "merge", "shapes"]
 
 
 def shapes(config: AdapterConfig, geometry: Geometry) -> Shapes:
@@ -40,19 +36,36 @@ def shapes(config: AdapterConfig, geometry: Geometry) -> Shapes:
         geometry: of the MoE block (PERFT), the (O, I) shape of the weight (LoRA), or the fused
             weights of the block (LoRA on the base experts).
     """
-    found: Shapes = _VARIANTS[config.variant].shapes(config, geometry)
-    return found
+    return variant_of(config).shapes(config, geometry)
 
 
 def activated(config: AdapterConfig, geometry: Geometry) -> int:
     """Parameters of the adapter that one token uses at one place."""
-    number: int = _VARIANTS[config.variant].activated(config, geometry)
-    return number
+    return variant_of(config).activated(config, geometry)
 
 
 def apply_beside_block(
-    config: AdapterConfig, weights: Weights, block: BlockInput
-) -> tuple[Tensor, LayerRouting | None]:
+    config: AdapterConfig, weights: "Weights", block: "BlockInput"
+) -> "tuple[Tensor, LayerRouting | None]":
     """The adapter's output (T, D) beside an MoE block, and how it routed if it has a router."""
-    out = _VARIANTS[config.variant].apply(config, weights, block)
+    out = _mathematics_of(config.variant).apply(config, weights, block)
     return out if isinstance(out, tuple) else (out, None)
+
+
+def apply_to_linear(
+    config: AdapterConfig, weights: "Weights", x_TI: "Tensor", drop: "Drop"
+) -> "Tensor":
+    """What the adapter adds to the output of a linear layer, (T, O), for its input `x_TI`."""
+    added: Tensor = _mathematics_of(config.variant).apply(config, weights, x_TI, drop)
+    return added
+
+
+def merge(config: AdapterConfig, weights: "Weights", weight_OI: "Tensor") -> "Tensor":
+    """What the adapter makes of a weight, in its own dtype, with gradient to its tensors."""
+    merged: Tensor = _mathematics_of(config.variant).merge(config, weights, weight_OI)
+    return merged
+
+
+@cache
+def _mathematics_of(variant: str) -> ModuleType:
+    return import_module(TABLE[variant].mathematics)

@@ -1,4 +1,4 @@
-"""What an adapter sees of the place it is put on: geometry and the tensors that pass there."""
+"""The tensors that an adapter beside an MoE block sees."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,6 @@ from torch import Tensor
 
 from perft.adapters.dropout import NO_DROP, Drop
 from perft.adapters.routing import Routing
-
-
-@dataclass(frozen=True)
-class BlockGeometry:
-    """An MoE block's sizes: hidden size D, base experts E, base experts per token K."""
-
-    hidden_size: int
-    num_experts: int
-    top_k: int
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Two initialisations (docs/method.md), between which a learning rate does not tra
     "lora"   down ~ kaiming-uniform, up = 0: the adapter starts as an exact no-op
     "perft"  down ~ N(0, 2/r), up ~ 1e-6 N(0, 1): the PERFT authors' choice
 
-A PEFT router is drawn from N(0, 0.02) in both.
+What other tensors start as, and which start otherwise, variants and forms declare (`Start`).
 """
 
 import math
@@ -13,10 +13,10 @@ import math
 import torch
 from torch import Tensor
 
-from perft.adapters.bottleneck import Shapes
-from perft.config import AdapterConfig
+from perft.adapters.config import AdapterConfig
+from perft.adapters.table import variant_of
+from perft.adapters.tensors import Shapes, Start
 
-ROUTER_STD = 0.02
 CPU = torch.device("cpu")
 """Said at every draw: the generator is the CPU's, and torch's default device may be another."""
 DOWN = ("perft_down", "lora_A")
@@ -27,20 +27,26 @@ UP = ("perft_up", "lora_B")
 
 def draw(config: AdapterConfig, shapes: Shapes, generator: torch.Generator) -> dict[str, Tensor]:
     """Draws one tensor for each kind in `shapes`, in that order."""
-    return {kind: _draw(config, kind, shape, generator) for kind, shape in shapes.items()}
+    declared = variant_of(config).starts(config)
+    return {
+        kind: _draw(declared.get(kind) or _by_init(config, kind, shape), shape, generator)
+        for kind, shape in shapes.items()
+    }
 
 
-def _draw(
-    config: AdapterConfig, kind: str, shape: tuple[int, ...], generator: torch.Generator
-) -> Tensor:
-    if kind.endswith(UP) and config.init == "lora":
-        return torch.zeros(shape, device=CPU)
-    if kind.endswith(DOWN) and config.init == "lora":
-        bound = 1.0 / math.sqrt(shape[-1])  # kaiming-uniform with a = sqrt(5), as LoRA does
-        return (torch.rand(shape, generator=generator, device=CPU) * 2.0 - 1.0) * bound
-    std = ROUTER_STD
-    if kind.endswith(DOWN):
-        std = math.sqrt(2.0 / config.rank)
-    elif kind.endswith(UP):
-        std = 1e-6
-    return torch.randn(shape, generator=generator, device=CPU) * std
+def _by_init(config: AdapterConfig, kind: str, shape: tuple[int, ...]) -> Start:
+    if kind.endswith(UP):
+        return Start() if config.init == "lora" else Start(normal=1e-6)
+    assert kind.endswith(DOWN), f"{config.variant} does not declare how {kind} starts"
+    if config.init == "lora":  # kaiming-uniform with a = sqrt(5), as LoRA does
+        return Start(uniform=1.0 / math.sqrt(shape[-1]))
+    return Start(normal=math.sqrt(2.0 / config.rank))
+
+
+def _draw(start: Start, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    if start.uniform:
+        drawn = torch.rand(shape, generator=generator, device=CPU)
+        return (drawn * 2.0 - 1.0) * start.uniform
+    if start.normal:
+        return torch.randn(shape, generator=generator, device=CPU) * start.normal
+    return torch.zeros(shape, device=CPU)

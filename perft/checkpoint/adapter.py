@@ -17,8 +17,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from perft.adapter_folder import BLOCK, CONFIG, PERFT, WEIGHTS, read_settings
+from perft.adapters.table import variant_of
 from perft.checkpoint.lora import from_peft, to_peft
-from perft.config import AdapterConfig, ExpertsConfig, adapter_from_flat
+from perft.config import AdapterConfig, adapter_from_flat
 from perft.errors import AdapterError, ConfigError, StorageError
 from perft.files import require_file
 from perft.injection import AdapterHost
@@ -51,7 +52,7 @@ def adapter_files(
         block["trained_on"] = dict(trained_on)
     if base is not None and Path(base).is_dir():  # it means nothing elsewhere
         block["base_name"], base = Path(base).name, None
-    is_lora = not isinstance(config, ExpertsConfig)
+    is_lora = variant_of(config).hf_storage != "PERFT"
     own: dict[str, Any] = {"peft_type": PERFT, "perft": block}
     if is_lora:
         tensors, own = to_peft(config, tensors)

@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from perft.config import AdapterConfig, LoraExpertsConfig, LoraRouterConfig
+from perft.adapters.table import variant_of
+from perft.config import AdapterConfig
 
 _DEEPER = ".base_layer"
 
@@ -27,11 +28,12 @@ def to_peft(
         name whole paths, so that the adapter goes nowhere else on any family.
     """
     weights = list(dict.fromkeys(_weight_of(key) for key in tensors))
-    if isinstance(config, LoraExpertsConfig):
+    storage = variant_of(config).hf_storage
+    if storage == "fused parameters":
         found = dict(_flat(key, tensor, weights) for key, tensor in tensors.items())
     else:
         found = {key.replace(".adapters.", ".") + ".weight": t for key, t in tensors.items()}
-    on_weight = isinstance(config, LoraExpertsConfig | LoraRouterConfig)
+    on_weight = storage != "modules"
     return found, {
         "peft_type": "LORA",
         "r": config.rank,
@@ -51,7 +53,7 @@ def from_peft(
     Raises:
         ValueError: if a tensor is none of those that the settings name.
     """
-    if isinstance(config, LoraExpertsConfig):
+    if variant_of(config).hf_storage == "fused parameters":
         weights = settings.get("target_parameters") or ()
         return dict(_of_experts(key, t, weights, config.rank) for key, t in tensors.items())
     found = {}

@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from perft.adapters.routing import RouterSums
-from perft.config.checks import require_number, require_whole
+from perft.checks import require_number, require_whole
 from perft.config.typed import read_fields, typed
 from perft.errors import DamagedError, StorageError, first_line
 from perft.files import parse_json

@@ -14,7 +14,6 @@ from rich.console import JustifyMethod
 from rich.table import Table
 
 from perft.cli import given, option_of
-from perft.config import Variant
 from perft.errors import BaseModelError, ConfigError
 from perft.options import BaseOption, CheckpointingOption, WorkersOption
 from perft.screen import print_table, screen
@@ -98,7 +97,7 @@ class _Memory:
     """
 
     device: int
-    costs: dict[Variant, "PackMemory"]
+    costs: dict[str, "PackMemory"]
     unknown: str = ""
 
     def table(self) -> Table:
@@ -134,7 +133,7 @@ def _memory(counted: "SpaceOnBase", load: "StepWorkload", device: int) -> _Memor
         return _Memory(device, {}, str(error))
 
 
-def _table(found: Mapping[Variant, tuple[SizeExtreme, SizeExtreme]]) -> Table:
+def _table(found: Mapping[str, tuple[SizeExtreme, SizeExtreme]]) -> Table:
     table = Table(
         title="SizeExtreme cases: parameters, in percent of the base's activated ones",
         box=SIMPLE_HEAD,

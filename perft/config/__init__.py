@@ -2,27 +2,17 @@
 
 Frozen dataclasses, validated when constructed, free of torch: they travel through Ray, Optuna,
 MLflow and JSON as flat dictionaries (`to_flat`, `from_flat`), and a value that does not make
-sense is refused before any worker starts.
+sense is refused before any worker starts. The configurations of the variants are made in the
+variants' room, `perft.adapters`; here is where users take them from.
 """
 
-from perft.config.adapter import (
-    VARIANTS,
-    Activation,
-    AdapterConfig,
-    DenseConfig,
-    EmbeddedConfig,
-    ExpertForm,
-    ExpertsConfig,
-    Init,
-    LoraAttentionConfig,
-    LoraExpertsConfig,
-    LoraQVConfig,
-    LoraRouterConfig,
-    LoraWeightConfig,
-    RoutedConfig,
-    SingleConfig,
-    Variant,
-)
+from perft.adapters import table
+from perft.adapters.config import AdapterConfig, Init, LoraWeightConfig
+from perft.adapters.experts import ExpertsConfig
+from perft.adapters.forms import ExpertForm
+from perft.adapters.forms.parallel import Activation
+from perft.adapters.table import *  # noqa: F403 - a configuration for each variant
+from perft.adapters.table import VARIANTS
 from perft.config.flat import adapter_from_flat, fields_of, training_from_flat
 from perft.config.training import TrainingConfig
 
@@ -30,21 +20,13 @@ __all__ = [
     "VARIANTS",
     "Activation",
     "AdapterConfig",
-    "DenseConfig",
-    "EmbeddedConfig",
     "ExpertForm",
     "ExpertsConfig",
     "Init",
-    "LoraAttentionConfig",
-    "LoraExpertsConfig",
-    "LoraQVConfig",
-    "LoraRouterConfig",
     "LoraWeightConfig",
-    "RoutedConfig",
-    "SingleConfig",
     "TrainingConfig",
-    "Variant",
     "adapter_from_flat",
     "fields_of",
     "training_from_flat",
 ]
+__all__ += table.__all__

@@ -4,29 +4,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from perft.config.adapter import (
-    VARIANTS,
-    AdapterConfig,
-    DenseConfig,
-    EmbeddedConfig,
-    LoraAttentionConfig,
-    LoraExpertsConfig,
-    LoraQVConfig,
-    LoraRouterConfig,
-    RoutedConfig,
-    SingleConfig,
-)
-from perft.config.checks import shown
+from perft.adapters.config import AdapterConfig
+from perft.adapters.table import TABLE, VARIANTS
+from perft.checks import shown
 from perft.config.training import TrainingConfig
 from perft.errors import ConfigError, unknown
-
-_CONFIG_OF: Mapping[str, type[AdapterConfig]] = {
-    config.variant: config
-    for config in (
-        RoutedConfig, EmbeddedConfig, DenseConfig, SingleConfig,
-        LoraQVConfig, LoraAttentionConfig, LoraRouterConfig, LoraExpertsConfig,
-    )
-}  # fmt: skip
 
 
 def adapter_from_flat(flat: Mapping[str, Any]) -> AdapterConfig:
@@ -37,10 +19,10 @@ def adapter_from_flat(flat: Mapping[str, Any]) -> AdapterConfig:
     """
     settings = dict(flat)
     variant = settings.pop("variant", None)
-    if not isinstance(variant, str) or variant not in _CONFIG_OF:
+    if not isinstance(variant, str) or variant not in TABLE:
         name = variant if isinstance(variant, str) else shown(variant)
         raise ConfigError(unknown("variant", name, VARIANTS))
-    return _build(_CONFIG_OF[variant], settings, f"variant {variant}")
+    return _build(TABLE[variant].config, settings, f"variant {variant}")
 
 
 def training_from_flat(flat: Mapping[str, Any]) -> TrainingConfig:
@@ -58,9 +40,9 @@ def fields_of(variant: str) -> frozenset[str]:
     Raises:
         ConfigError: for an unknown variant.
     """
-    if variant not in _CONFIG_OF:
+    if variant not in TABLE:
         raise ConfigError(unknown("variant", variant, VARIANTS))
-    return frozenset(field.name for field in dataclasses.fields(_CONFIG_OF[variant]))
+    return frozenset(field.name for field in dataclasses.fields(TABLE[variant].config))
 
 
 _Config = TypeVar("_Config", AdapterConfig, TrainingConfig)

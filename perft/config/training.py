@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from perft.config.checks import (
+from perft.checks import (
     LARGEST_SEED,
     is_whole,
     require_at_least_zero,

@@ -9,7 +9,7 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from perft.config.checks import is_whole, shown
+from perft.checks import is_whole, shown
 from perft.errors import ConfigError, unknown
 
 _LONGEST = 80  # characters of a key that an error shows as it is

@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from perft.adapters import Geometry
-from perft.adapters.block import BlockGeometry
-from perft.adapters.lora_experts import FusedGeometry, FusedWeight
-from perft.config import (
-    AdapterConfig,
-    EmbeddedConfig,
-    LoraAttentionConfig,
-    LoraExpertsConfig,
-    LoraQVConfig,
-    LoraRouterConfig,
-)
+from perft.adapters.declaration import Attach
+from perft.adapters.geometry import BlockGeometry, FusedGeometry, FusedWeight, Geometry
+from perft.adapters.table import for_every_block, variant_of
+from perft.config import AdapterConfig
 from perft.errors import AdapterError, BaseModelError
 from perft.injection.fused import FusedSite
 from perft.injection.router_site import RouterSite
 from perft.injection.sites import BlockSite, CurrentLayout, LinearSite, Site
-from perft.models.attention import attention_projections, query_and_value
-from perft.models.blocks import MoEBlock, base_name, decoder_layers
+from perft.models.attention import attention_projections, projections_of
+from perft.models.blocks import MoEBlock, base_name, decoder_layers, layer_numbers
 from perft.models.fused import fused_weights
+
+_KINDS: Mapping[Attach, type[BlockSite] | type[LinearSite] | type[RouterSite] | type[FusedSite]] = {
+    "moe block": BlockSite,
+    "attention": LinearSite,
+    "router": RouterSite,
+    "base experts": FusedSite,
+}
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,23 @@ class AttachPoint:
 
     Attributes:
         path: dotted path of the module.
-        number: tells the attach points of one adapter apart, the same for every adapter that is put
-            here.
+        number: tells the attach points of one adapter apart, the same for every adapter that is put here.
+        layer: the decoder layer that it is in, from 0.
         geometry: what the shapes of the adapter's tensors follow from.
         target: the MoE block (with its router) or the linear layer.
-        kind: the site that serves it.
+        attach: how the adapter acts on it.
     """
 
     path: str
     number: int
+    layer: int
     geometry: Geometry
     target: MoEBlock | nn.Linear
-    kind: type[BlockSite] | type[LinearSite] | type[RouterSite] | type[FusedSite]
+    attach: Attach
 
     def make_site(self, current: CurrentLayout) -> Site:
         """Attaches a new site to the module."""
-        return self.kind(self.number, self.target, current)  # type: ignore[arg-type]
+        return _KINDS[self.attach](self.number, self.target, current)  # type: ignore[arg-type]
 
 
 def attach_points_of(
@@ -59,23 +60,19 @@ def attach_points_of(
         BaseModelError: if the base has no such place.
         AdapterError: if the base has fewer layers than the configuration asks for.
     """
-    if isinstance(config, LoraQVConfig | LoraAttentionConfig):
+    if variant_of(config).attach == "attention":
         return _in_attention(model, config)
+    layers = layer_numbers(model, [block.router_name for block in blocks])
     chosen = config.chosen_layers(len(blocks))
-    return tuple(_at_block(blocks[number], number, config) for number in chosen)
+    return tuple(_at_block(blocks[number], number, layers[number], config) for number in chosen)
 
 
-def _in_attention(
-    model: PreTrainedModel, config: LoraQVConfig | LoraAttentionConfig
-) -> tuple[AttachPoint, ...]:
+def _in_attention(model: PreTrainedModel, config: AdapterConfig) -> tuple[AttachPoint, ...]:
     found = attention_projections(model)
-    if isinstance(config, LoraQVConfig):
-        found = query_and_value(found, base_name(model))
+    found = projections_of(variant_of(config), found, base_name(model))
     chosen = config.chosen_layers(len(decoder_layers(model)))
     points = tuple(
-        AttachPoint(
-            p.path, p.number, (p.linear.out_features, p.linear.in_features), p.linear, LinearSite
-        )
+        AttachPoint(p.path, p.number, p.layer, _shape_of(p.linear), p.linear, "attention")
         for p in found
         if p.layer in chosen
     )
@@ -88,27 +85,31 @@ def _in_attention(
     return points
 
 
-def _at_block(block: MoEBlock, number: int, config: AdapterConfig) -> AttachPoint:
-    if isinstance(config, LoraRouterConfig):
-        matrix = block.scorer.get_parameter(block.scorer_weight)
-        return AttachPoint(block.scorer_name, number, tuple(matrix.shape), block, RouterSite)  # type: ignore[arg-type]
-    if isinstance(config, LoraExpertsConfig):
+def _shape_of(linear: nn.Linear) -> tuple[int, int]:
+    return linear.out_features, linear.in_features
+
+
+def _at_block(block: MoEBlock, number: int, layer: int, config: AdapterConfig) -> AttachPoint:
+    path, geometry = _site_of(block, config)
+    return AttachPoint(path, number, layer, geometry, block, variant_of(config).attach)
+
+
+def _site_of(block: MoEBlock, config: AdapterConfig) -> tuple[str, Geometry]:
+    """The module of a block that carries the adapter, and what its tensors' shapes follow from."""
+    variant = variant_of(config)
+    if variant.attach == "router":
+        outputs, inputs = block.scorer.get_parameter(block.scorer_weight).shape
+        return block.scorer_name, (outputs, inputs)
+    if variant.attach == "base experts":
         weights = tuple(FusedWeight(name, *eoi) for name, eoi in fused_weights(block).items())
-        fused = FusedGeometry(weights, block.top_k)
-        return AttachPoint(block.experts_name, number, fused, block, FusedSite)
-    if isinstance(config, EmbeddedConfig):
-        _require_routed(block)
-    geometry = BlockGeometry(block.hidden_size, block.num_experts, block.top_k)
-    return AttachPoint(block.name, number, geometry, block, BlockSite)
-
-
-def _require_routed(block: MoEBlock) -> None:
-    if block.hashed:
+        return block.experts_name, FusedGeometry(weights, block.top_k)
+    if variant.needs_base_routing and block.hashed:
         raise BaseModelError(
             f"{block.name} of base {block.base!r} looks its experts up by token id, so there is no "
-            "routing that perft-e could follow; choose other layers with `layers`, or perft-r, "
-            "which routes by itself"
+            f"routing that {variant.name} could follow; choose other layers with `layers`, or one "
+            f"of {for_every_block()}, which need none"
         )
+    return block.name, BlockGeometry(block.hidden_size, block.num_experts, block.top_k)
 
 
 def require_fit(

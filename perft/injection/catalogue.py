@@ -14,15 +14,8 @@ from typing import Any
 
 from transformers.utils import logging
 
-from perft.config import (
-    AdapterConfig,
-    EmbeddedConfig,
-    LoraAttentionConfig,
-    LoraExpertsConfig,
-    LoraQVConfig,
-    LoraRouterConfig,
-    RoutedConfig,
-)
+from perft.adapters.declaration import Variant
+from perft.adapters.table import TABLE
 from perft.errors import BaseModelError
 from perft.injection.host import AdapterHost
 from perft.models.blocks import MoEBlock
@@ -30,15 +23,17 @@ from perft.models.families import FAMILIES, UNSUPPORTED
 from perft.models.skeleton import skeleton_of
 from perft.models.tiny import tiny_config
 
-# One configuration for each column of verdicts; S and D go wherever R goes.
-_COLUMNS: dict[str, AdapterConfig] = {
-    "S, D, R": RoutedConfig(rank=1, num_experts=2, top_k=1),
-    "E": EmbeddedConfig(rank=1),
-    "LoRA q,v": LoraQVConfig(rank=1),
-    "attention": LoraAttentionConfig(rank=1),
-    "router": LoraRouterConfig(rank=1),
-    "experts": LoraExpertsConfig(rank=1),
-}
+
+def _columns() -> dict[str, Variant]:
+    """One variant for each column of verdicts; those that go on the same places share one."""
+    alike: dict[tuple[object, ...], list[Variant]] = {}
+    for variant in TABLE.values():
+        where = variant.attach, variant.projections, variant.needs_base_routing
+        alike.setdefault(where, []).append(variant)
+    return {", ".join(v.label for v in variants): variants[0] for variants in alike.values()}
+
+
+_COLUMNS = _columns()
 _HEAD = ("model type", "MoE block", "router", *_COLUMNS, "remarks")
 
 _TEXT = """\
@@ -57,7 +52,7 @@ families"`, has tried it.
 
 {families}
 
-S, D and R go beside every block. Why there is no
+{everywhere} go beside every block. Why there is no
 - E: the experts are looked up by token id, in these layers or in all of them;
 - LoRA q,v: the attention has no query or no value projection of its own;
 - LoRA on the router: the router is not one matrix;
@@ -118,6 +113,7 @@ def catalogue() -> str:
     return _TEXT.format(
         supported=len(FAMILIES),
         total=len(FAMILIES) + len(UNSUPPORTED),
+        everywhere=", ".join(v.label for v in TABLE.values() if v.fits_every_block),
         families=_table(_HEAD, [_row(model_type) for model_type in sorted(FAMILIES)]),
         unsupported=_table(
             ("model type", "reason"), [(f"`{name}`", why) for name, why in UNSUPPORTED.items()]
@@ -134,16 +130,16 @@ def _row(model_type: str) -> list[str]:
     host = AdapterHost(skeleton_of(tiny_config(model_type)))
     paths = sorted({f"`{re.sub(r'[.][0-9]+', '.N', block.name)}`" for block in host.blocks})
     routers = dict.fromkeys(_router(block, host.model.config) for block in host.blocks)
-    verdicts = [_verdict(host, config) for config in _COLUMNS.values()]
+    verdicts = [_verdict(host, variant) for variant in _COLUMNS.values()]
     remarks = ", ".join(_remarks(host))
     return [f"`{model_type}`", ", ".join(paths), "; ".join(routers), *verdicts, remarks]
 
 
-def _verdict(host: AdapterHost, config: AdapterConfig) -> str:
+def _verdict(host: AdapterHost, variant: Variant) -> str:
     try:
-        host.size(config)
+        host.size(variant.example)
     except BaseModelError:
-        partly = isinstance(config, EmbeddedConfig) and not all(b.hashed for b in host.blocks)
+        partly = variant.needs_base_routing and not all(b.hashed for b in host.blocks)
         return "some layers" if partly else "no"
     return "yes"
 

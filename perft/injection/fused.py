@@ -6,9 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from perft.adapters import lora_experts
-from perft.adapters.bottleneck import Weights
-from perft.config import LoraExpertsConfig
+from perft.adapters.lora_experts import mathematics as lora_experts
+from perft.adapters.weights import Weights
+from perft.config import AdapterConfig
 from perft.injection.router_site import BareForward
 from perft.injection.rows import BatchLayout, Segment, joined
 from perft.injection.sites import CurrentLayout, Site
@@ -112,8 +112,6 @@ class FusedSite(Site):
         output: Tensor = torch.func.functional_call(BareForward(experts), merged, given)
         return output
 
-    def _adapter(self, segment: Segment) -> tuple[LoraExpertsConfig, Weights]:
+    def _adapter(self, segment: Segment) -> tuple[AdapterConfig, Weights]:
         assert segment.name is not None
-        config = self.configs[segment.name]
-        assert isinstance(config, LoraExpertsConfig)
-        return config, self.weights(segment.name)
+        return self.configs[segment.name], self.weights(segment.name)

@@ -17,14 +17,15 @@ from transformers import PreTrainedModel
 
 from perft import adapters
 from perft.adapters.init import draw
-from perft.config import AdapterConfig, LoraAttentionConfig, LoraExpertsConfig, LoraQVConfig
+from perft.adapters.table import variant_of
+from perft.config import AdapterConfig
 from perft.errors import AdapterError, unknown
 from perft.injection.attach_points import AttachPoint, attach_points_of, require_fit
 from perft.injection.base_router import watch_base_routers
 from perft.injection.labelled import add_router_loss, labelled_layout
 from perft.injection.rows import BatchLayout
 from perft.injection.sites import Site
-from perft.models.blocks import activated_parameters, find_moe_blocks
+from perft.models.blocks import activated_parameters, decoder_layers, find_moe_blocks
 from perft.models.checkpointing import recompute_in
 from perft.models.compiling import compilation_of
 from perft.trial import AdapterSize
@@ -49,6 +50,7 @@ class AdapterHost:
         self.model = model
         self.blocks = find_moe_blocks(model)
         self.base_activated = activated_parameters(model)
+        self._num_layers = len(decoder_layers(model))
         self.configs: dict[str, AdapterConfig] = {}
         self._sites: dict[str, Site] = {}
         self._known_points: dict[tuple[str, str], tuple[AttachPoint, ...]] = {}
@@ -157,9 +159,15 @@ class AdapterHost:
             base_activated=self.base_activated,
         )
 
-    def in_attention(self, name: str) -> bool:
-        """Whether an adapter acts inside attention modules, below the first MoE block too."""
-        return isinstance(self.configs[name], LoraQVConfig | LoraAttentionConfig)
+    def gradient_depth(self, name: str) -> int:
+        """How many layers' attention the gradient of an adapter goes through, of all from the top.
+
+        It ends at the lowest place that the adapter has: above that layer's attention, but for the
+        variants that act inside attention.
+        """
+        config = self.configs[name]
+        lowest = min(point.layer for point in self._points(config))
+        return self._num_layers - 1 - lowest + variant_of(config).needs_attention_grad
 
     def inside_of(self, name: str) -> str:
         """The modules of the base that an adapter acts inside of, and in which layers; or "".
@@ -168,9 +176,8 @@ class AdapterHost:
         experts in other products.
         """
         config = self.configs[name]
-        if isinstance(config, LoraExpertsConfig):
-            return f"experts: {config.layers}"
-        return f"attention: {config.layers}" if self.in_attention(name) else ""
+        inside = variant_of(config).inside
+        return f"{inside}: {config.layers}" if inside else ""
 
     @property
     def active(self) -> str | None:

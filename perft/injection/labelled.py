@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from perft.adapters.routing import RouterSums, load_balancing_loss
-from perft.config import AdapterConfig, RoutedConfig
+from perft.adapters.table import router_balance
+from perft.config import AdapterConfig
 from perft.injection.rows import BatchLayout, rows_of
 
 
@@ -60,8 +61,8 @@ def add_router_loss(config: AdapterConfig, layout: BatchLayout, output: Any) -> 
 
 def _router_loss(config: AdapterConfig, layout: BatchLayout) -> Tensor | None:
     terms = [config.base_balance * _loss(sums) for sums in layout.base_sums.values()]
-    if isinstance(config, RoutedConfig) and config.balance:
-        terms += [config.balance * _loss(sums) for sums in layout.sums.values()]
+    if balance := router_balance(config):
+        terms += [balance * _loss(sums) for sums in layout.sums.values()]
     return torch.stack(terms).sum() if terms else None
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perft.adapters import lora
-from perft.adapters.bottleneck import master_dtype
+from perft.adapters import merge
+from perft.adapters.weights import master_dtype
 from perft.injection.rows import BatchLayout, Segment, replace_rows
 from perft.injection.sites import CurrentLayout, Site
 from perft.models.blocks import MoEBlock
@@ -54,7 +54,7 @@ class RouterSite(Site):
     def _rerun(self, router: nn.Module, segment: Segment, args: Sequence[Any]) -> Any:
         assert segment.name is not None
         config, weights = self.configs[segment.name], self.weights(segment.name)
-        weight_ED = lora.merge(config, weights, router.get_parameter(self._weight))  # type: ignore[arg-type]
+        weight_ED = merge(config, weights, router.get_parameter(self._weight))
         x, *others = args
         wide = master_dtype(router.get_parameter(self._weight).dtype)
         own: dict[str, Tensor] = {}

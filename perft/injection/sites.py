@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
-from perft.adapters import apply_beside_block, lora
+from perft.adapters import apply_beside_block, apply_to_linear
 from perft.adapters.block import BlockInput
-from perft.adapters.bottleneck import Weights, master_dtype
 from perft.adapters.dropout import NO_DROP, Drop, keyed_drop
 from perft.adapters.routing import Routing
-from perft.config import AdapterConfig, EmbeddedConfig
+from perft.adapters.table import variant_of
+from perft.adapters.weights import Weights, master_dtype
+from perft.config import AdapterConfig
 from perft.errors import AdapterError
 from perft.injection.rows import BatchLayout, Segment, add_rows, rows_of
 from perft.models.blocks import MoEBlock
@@ -129,7 +130,7 @@ class Site(nn.Module):
 
 
 class BlockSite(Site):
-    """PERFT-R, -E, -D and -S beside one MoE block."""
+    """The PERFT variants beside one MoE block."""
 
     def __init__(self, place: int, block: MoEBlock, current: CurrentLayout) -> None:
         super().__init__(place, block.module, current)
@@ -143,7 +144,7 @@ class BlockSite(Site):
         ]
 
     def _capture(self, routing: BaseRouting) -> None:
-        if any(isinstance(config, EmbeddedConfig) for config in self.configs.values()):
+        if any(variant_of(config).needs_base_routing for config in self.configs.values()):
             self._routing = routing
 
     def _add_outputs(self, _block: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -167,7 +168,9 @@ class BlockSite(Site):
         return {i: s for i, s in mine.items() if not self._goes_by_base(s)}
 
     def _goes_by_base(self, segment: Segment) -> bool:
-        return segment.name is not None and isinstance(self.configs[segment.name], EmbeddedConfig)
+        if segment.name is None:
+            return False
+        return variant_of(self.configs[segment.name]).needs_base_routing
 
     def _chosen(
         self, layout: BatchLayout, mine: Mapping[int, Segment], routing: BaseRouting | None
@@ -217,7 +220,7 @@ class LinearSite(Site):
         # Latent attention projects (B, heads, S, I).
         drop = self._drop(segment, heads=math.prod(x_bSI.shape[1:-2]))
         config = self.configs[segment.name]
-        y_TO = lora.apply(config, self.weights(segment.name), x_TI, drop)  # type: ignore[arg-type]
+        y_TO = apply_to_linear(config, self.weights(segment.name), x_TI, drop)
         return y_TO.view(-1, *x_bSI.shape[1:-1], y_TO.shape[-1])
 
 

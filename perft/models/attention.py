@@ -1,16 +1,22 @@
 """The seam to transformers: the linear layers of a base's attention."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
 from transformers import PreTrainedModel
 
+from perft.adapters.declaration import Projection as Kind
+from perft.adapters.declaration import Variant
+from perft.adapters.table import TABLE, for_every_block
 from perft.errors import BaseModelError
 from perft.models.blocks import base_name, decoder_layers
 
 _KINDS = ("Attention", "MLA")  # in the names of attention modules
-_QUERY = ("q_proj", "q")
-_VALUE = ("v_proj", "v")
+_NAMES: Mapping[Kind, tuple[str, ...]] = {
+    "query": ("q_proj", "q"),
+    "value": ("v_proj", "v"),
+}
 
 
 @dataclass(frozen=True)
@@ -53,26 +59,38 @@ def attention_projections(model: PreTrainedModel) -> tuple[Projection, ...]:
     if not found:
         raise BaseModelError(
             f"base {base_name(model)!r} has no attention with linear layers for LoRA; "
-            "perft-r, perft-d and perft-s go beside its MoE blocks"
+            f"{for_every_block()} go beside its MoE blocks"
         )
     return tuple(Projection(*projection, i) for i, projection in enumerate(found))
 
 
-def query_and_value(projections: tuple[Projection, ...], base: str) -> tuple[Projection, ...]:
-    """Those that make the queries and the values.
+def projections_of(
+    variant: Variant, projections: tuple[Projection, ...], base: str
+) -> tuple[Projection, ...]:
+    """Those that a variant goes on.
 
     Args:
+        variant: one that goes on attention.
         projections: all of a base.
         base: what it is called, for the message.
 
     Raises:
-        BaseModelError: if the family keeps either together with something else.
+        BaseModelError: if the family keeps one of them together with something else.
     """
-    for kind, names in (("query", _QUERY), ("value", _VALUE)):
-        if not any(projection.name in names for projection in projections):
+    for kind in variant.projections:
+        if not any(projection.name in _NAMES[kind] for projection in projections):
             known = ", ".join(sorted({projection.name for projection in projections}))
             raise BaseModelError(
-                f"the attention of base {base!r} has no {kind} projection of its own, so lora-qv "
-                f"cannot be put on it; lora-attention goes on all that it has: {known}"
+                f"the attention of base {base!r} has no {kind} projection of its own, so "
+                f"{variant.name} cannot be put on it; {_for_all_projections()} goes on all that "
+                f"it has: {known}"
             )
-    return tuple(p for p in projections if p.name in _QUERY + _VALUE)
+    if not variant.projections:
+        return projections
+    wanted = {name for kind in variant.projections for name in _NAMES[kind]}
+    return tuple(p for p in projections if p.name in wanted)
+
+
+def _for_all_projections() -> str:
+    every = (v for v in TABLE.values() if v.attach == "attention" and not v.projections)
+    return " or ".join(variant.name for variant in every)

@@ -4,7 +4,7 @@ Blocks are found by their structure, in any family: a module with a router and e
 side. What is returned names modules and sizes; the model is never changed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
+from perft.adapters.table import for_every_block
 from perft.errors import BaseModelError
 from perft.models.families import Family, family_of
 from perft.models.routing import READERS, BaseRouting
@@ -83,8 +84,8 @@ class MoEBlock:
         if len(matrices) != 1:
             raise BaseModelError(
                 f"the router {self.router_name} of base {self.base!r} is not one matrix "
-                f"({type(self.router).__name__} has {len(matrices)}), so lora-router has nothing "
-                "to add to; perft-r, perft-d and perft-s go beside the block"
+                f"({type(self.router).__name__} has {len(matrices)}), so LoRA on it has nothing "
+                f"to add to; {for_every_block()} go beside the block"
             )
         return matrices[0]
 
@@ -189,6 +190,13 @@ def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
     """The layers, first to last, an encoder's before its decoder's: the units that FSDP shards."""
     lists = dict.fromkeys(_before_number(block.router_name) for block in _routed(model))
     return [layer for path in lists for layer in model.get_submodule(path).children()]
+
+
+def layer_numbers(model: PreTrainedModel, paths: Sequence[str]) -> list[int]:
+    """Which of the `decoder_layers` each of some modules is in, by their dotted paths."""
+    names = {module: path for path, module in model.named_modules()}
+    layers = [f"{names[layer]}." for layer in decoder_layers(model)]
+    return [[path.startswith(layer) for layer in layers].index(True) for path in paths]
 
 
 def _before_number(path: str) -> str:

@@ -8,6 +8,7 @@ import inspect
 
 from torch import nn
 
+from perft.adapters.table import by_base_router
 from perft.errors import BaseModelError
 from perft.models.blocks import MoEBlock
 
@@ -34,7 +35,7 @@ def fused_weights(block: MoEBlock) -> dict[str, tuple[int, int, int]]:
         kind = type(block.experts).__name__
         raise BaseModelError(
             f"the experts of {block.name} of base {block.base!r} are not kept as fused weights "
-            f"that are applied to each token's choice ({kind}), so lora-experts cannot be put on "
-            "them; perft-e puts one PEFT expert beside each base expert instead"
+            f"that are applied to each token's choice ({kind}), so LoRA cannot be put on them; "
+            f"{by_base_router()} puts one PEFT expert beside each base expert instead"
         )
     return found

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from perft.config.checks import shown
+from perft.checks import shown
 from perft.errors import ConfigError, first_line
 from perft.modules import SECONDS, within
 

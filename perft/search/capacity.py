@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedConfig
 
-from perft.config import AdapterConfig, Variant
+from perft.config import AdapterConfig
 from perft.errors import AdapterError, BaseModelError, SearchError
 from perft.injection import AdapterHost
 from perft.models.skeleton import skeleton
@@ -38,8 +38,8 @@ class SpaceOnBase:
     config: PreTrainedConfig
     parameters: int
     activated: int
-    size_extremes: Mapping[Variant, tuple[SizeExtreme, SizeExtreme]]
-    refused: Mapping[Variant, str]
+    size_extremes: Mapping[str, tuple[SizeExtreme, SizeExtreme]]
+    refused: Mapping[str, str]
 
 
 def count(configs: Sequence[AdapterConfig], base_model: str | None) -> SpaceOnBase:
@@ -51,7 +51,7 @@ def count(configs: Sequence[AdapterConfig], base_model: str | None) -> SpaceOnBa
     """
     host = AdapterHost(skeleton(base_model))
     sizes: dict[AdapterConfig, AdapterSize] = {}
-    refused: dict[Variant, str] = {}
+    refused: dict[str, str] = {}
     for config in configs:
         try:
             sizes[config] = host.size(config)
@@ -92,7 +92,7 @@ def step_workload(
     )
 
 
-def largest_costs(counted: SpaceOnBase, load: StepWorkload) -> dict[Variant, PackMemory]:
+def largest_costs(counted: SpaceOnBase, load: StepWorkload) -> dict[str, PackMemory]:
     """What one trial with the largest adapter of each variant costs.
 
     Raises:

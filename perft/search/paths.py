@@ -20,7 +20,7 @@ from optuna.distributions import (
 )
 from optuna.samplers import BaseSampler, RandomSampler
 
-from perft.config.checks import shown
+from perft.checks import shown
 from perft.errors import ConfigError
 
 MOST_PATHS = 2048

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import perft
-from perft.config.checks import (
+from perft.checks import (
     LARGEST_SEED,
     require_name,
     require_positive,

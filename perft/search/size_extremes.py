@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from perft.config import AdapterConfig, Variant
+from perft.config import AdapterConfig
 from perft.search.paths import drawn
 from perft.search.space import SearchSpace
 from perft.trial import AdapterSize
@@ -42,13 +42,13 @@ def _shape(adapter: AdapterConfig) -> tuple[Any, ...]:
 
 def size_extremes(
     sizes: Mapping[AdapterConfig, AdapterSize],
-) -> dict[Variant, tuple[SizeExtreme, SizeExtreme]]:
+) -> dict[str, tuple[SizeExtreme, SizeExtreme]]:
     """The smallest and the largest adapter of every variant, by trainable, then activated."""
 
     def extent(corner: SizeExtreme) -> tuple[int, int]:
         return corner[1].trainable, corner[1].activated
 
-    by_variant: dict[Variant, list[SizeExtreme]] = {}
+    by_variant: dict[str, list[SizeExtreme]] = {}
     for config, size in sizes.items():
         by_variant.setdefault(config.variant, []).append((config, size))
     return {

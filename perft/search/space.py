@@ -15,8 +15,8 @@ from types import ModuleType
 
 import optuna
 
+from perft.checks import require_name, require_positive, require_whole, shown
 from perft.config import AdapterConfig, TrainingConfig
-from perft.config.checks import require_name, require_positive, require_whole, shown
 from perft.errors import ConfigError, unknown
 from perft.modules import module_of
 from perft.search.calls import name_of, result_of

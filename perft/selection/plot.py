@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from perft.config import VARIANTS, Variant
+from perft.config import VARIANTS
 from perft.selection.front import complete, is_scored, measured, pareto_front
 from perft.selection.interval import accuracy_interval, format_score
 from perft.trial import TrialResult
@@ -101,7 +101,7 @@ def to_png(results: Sequence[TrialResult], title: str) -> bytes:
     return picture.getvalue()
 
 
-def _by_variant(results: Sequence[TrialResult]) -> dict[Variant, list[TrialResult]]:
+def _by_variant(results: Sequence[TrialResult]) -> dict[str, list[TrialResult]]:
     trials = complete(results)
     groups = {
         variant: [trial for trial in trials if trial.config.adapter.variant == variant]

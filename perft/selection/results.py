@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from perft.config.checks import LARGEST, require_name, shown
+from perft.checks import LARGEST, require_name, shown
 from perft.config.typed import typed
 from perft.errors import ConfigError, DamagedError
 from perft.files import RECORD_BYTES, parse_json

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from perft.config.checks import (
+from perft.checks import (
     require_choice,
     require_name,
     require_positive,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from perft.config.checks import shown
+from perft.checks import shown
 from perft.errors import ConfigError, DataError, first_line
 from perft.files import resolved
 from perft.tasks.extraction import is_number, labels_match, last_number, numbers_match

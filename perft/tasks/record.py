@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from perft.config.checks import (
+from perft.checks import (
     LARGEST_SEED,
     require_name,
     require_positive,

@@ -8,7 +8,7 @@ import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perft.config.checks import require_name, require_text, shown
+from perft.checks import require_name, require_text, shown
 from perft.errors import ConfigError
 from perft.tasks.rows import MOST_CHARACTERS
 

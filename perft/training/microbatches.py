@@ -4,7 +4,8 @@ A CPU is fastest when a micro-batch's activations stay in its caches, an acceler
 micro-batch is large. A trial is never split: its load-balancing loss is of its whole batch.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 
@@ -38,7 +39,7 @@ def max_tokens_per_microbatch(device: str, hidden_size: int, ranks: int) -> int:
 
 
 def microbatches(
-    shapes: Mapping[str, Shape], tokens: int, needs_attention_grad: Container[str] = ()
+    shapes: Mapping[str, Shape], tokens: int, depths: Mapping[str, int] = MappingProxyType({})
 ) -> list[list[str]]:
     """Which trials go through the base together, longest rows first, each trial in one micro-batch.
 
@@ -47,13 +48,13 @@ def microbatches(
     Args:
         shapes: shape of each trial's batch.
         tokens: padded tokens of one micro-batch; a trial that is larger goes alone.
-        needs_attention_grad: trials whose gradient goes further down the base than that of the
-            others, who would go there with them in a shared micro-batch; so they share none.
+        depths: how far down the base each trial's gradient goes. In a shared micro-batch all rows would
+            go as far as the deepest, so only trials of one depth share.
     """
     found: list[list[str]] = []
-    for name in sorted(shapes, key=lambda name: (name in needs_attention_grad, -shapes[name][1])):
+    for name in sorted(shapes, key=lambda name: (depths.get(name, 0), -shapes[name][1])):
         fits = found and padded_tokens([*found[-1], name], shapes) <= tokens
-        if fits and (found[-1][0] in needs_attention_grad) == (name in needs_attention_grad):
+        if fits and depths.get(found[-1][0], 0) == depths.get(name, 0):
             found[-1].append(name)
         else:
             found.append([name])

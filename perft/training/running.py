@@ -6,7 +6,7 @@ from torch import Tensor
 
 from perft.adapters.routing import RouterSums
 from perft.checkpoint import Progress
-from perft.config.checks import is_number
+from perft.checks import is_number
 from perft.forward import TokenizedExample
 from perft.tasks.tokenize import TokenizedSplit
 from perft.training.optimizer import AdapterOptimizer

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums, load_balancing_loss
-from perft.config import RoutedConfig, TrainingConfig
+from perft.adapters.table import router_balance
+from perft.config import TrainingConfig
 from perft.forward import (
     AdapterBatch,
     BatchShape,
@@ -94,8 +95,9 @@ def microbatches_on(
 ) -> list[MicroBatch]:
     """Which trials go through the base together; the same on every rank.
 
-    Trials with adapters in attention take the gradient below the first MoE block, so they share no
-    pass with others; but on several ranks, to gather the base for another pass costs more.
+    A micro-batch takes the gradient down to the lowest layer that one of its adapters is in, for all of
+    its rows, so trials share micro-batches with those that take it equally far down; but on several
+    ranks, to gather the base for another pass costs more.
 
     Args:
         host: the base with the trials' adapters on it.
@@ -103,13 +105,8 @@ def microbatches_on(
         shapes: shape of each trial's batch, over all ranks.
         tokens: padded tokens of one pass on each rank.
     """
-    needs_attention_grad = (
-        {name for name in shapes if host.in_attention(name)} if ranks.size == 1 else set()
-    )
-    return [
-        MicroBatch(names)
-        for names in microbatches(shapes, tokens * ranks.size, needs_attention_grad)
-    ]
+    depths = {name: host.gradient_depth(name) for name in shapes} if ranks.size == 1 else {}
+    return [MicroBatch(names) for names in microbatches(shapes, tokens * ranks.size, depths)]
 
 
 def fixed_microbatches_on(
@@ -204,9 +201,7 @@ def objective(
     sums, base_sums = _over_ranks([losses.sums, losses.base_sums], ranks)
     total = torch.stack(list(means.values())).sum()
     for name, mine in losses.sums.items():
-        config = host.configs[name]
-        assert isinstance(config, RoutedConfig)
-        total = total + _balance(config.balance, mine, sums[name])
+        total = total + _balance(router_balance(host.configs[name]), mine, sums[name])
     for name, mine in losses.base_sums.items():
         total = total + _balance(host.configs[name].base_balance, mine, base_sums[name])
     return total, ({name: mean.detach().clone() for name, mean in means.items()}, sums)

@@ -13,9 +13,12 @@ from torch import Tensor
 from transformers.activations import ACT2FN
 
 from contracts.equations import peft_expert, silu
-from perft.adapters.bottleneck import ACTIVATIONS, apply_experts, expert_shapes, master_dtype
+from perft.adapters.bottleneck import apply_experts
 from perft.adapters.dropout import NO_DROP, Drop
+from perft.adapters.experts import expert_shapes
+from perft.adapters.forms.parallel.mathematics import ACTIVATIONS
 from perft.adapters.routing import Routing
+from perft.adapters.weights import master_dtype
 from perft.config import Activation, DenseConfig
 
 

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from contracts.equations import low_rank
 from perft import adapters
-from perft.adapters import lora_experts
-from perft.adapters.lora_experts import FusedGeometry, FusedWeight
+from perft.adapters.geometry import FusedGeometry, FusedWeight
+from perft.adapters.lora_experts import mathematics as lora_experts
 from perft.config import LoraExpertsConfig
 
 CONFIG = LoraExpertsConfig(rank=2, alpha=3.0)

@@ -16,10 +16,11 @@ from torch.utils.checkpoint import checkpoint
 
 from contracts.equations import beside_block, peft_expert
 from perft import adapters
-from perft.adapters.block import BlockGeometry, BlockInput
+from perft.adapters.block import BlockInput
 from perft.adapters.bottleneck import all_experts, apply_experts
 from perft.adapters.cost import is_grouped
 from perft.adapters.dropout import NO_DROP, DropKey, keyed_drop
+from perft.adapters.geometry import BlockGeometry
 from perft.adapters.grouped import grouped_experts
 from perft.adapters.routing import Routing, gates_of
 from perft.config import EmbeddedConfig, ExpertsConfig, RoutedConfig

@@ -7,8 +7,9 @@ import torch
 
 from contracts.adapters import SIX
 from perft import adapters
-from perft.adapters.block import BlockGeometry
-from perft.adapters.init import DOWN, ROUTER_STD, UP, draw
+from perft.adapters.geometry import BlockGeometry
+from perft.adapters.init import DOWN, UP, draw
+from perft.adapters.routed import ROUTER_STD
 from perft.config import AdapterConfig, LoraQVConfig, RoutedConfig
 
 BLOCK = BlockGeometry(hidden_size=512, num_experts=4, top_k=2)

@@ -7,9 +7,11 @@ from torch import Tensor
 from contracts.adapters import EVERY
 from contracts.equations import beside_block, low_rank
 from perft import adapters
-from perft.adapters import lora
-from perft.adapters.block import BlockGeometry, BlockInput
+from perft.adapters.block import BlockInput
+from perft.adapters.geometry import BlockGeometry
 from perft.adapters.init import draw
+from perft.adapters.lora import mathematics as lora
+from perft.adapters.lora import shapes as lora_shapes
 from perft.adapters.routing import Routing
 from perft.config import DenseConfig, EmbeddedConfig, LoraQVConfig, RoutedConfig, SingleConfig
 
@@ -86,7 +88,7 @@ def test_embedded_without_the_base_s_choice_is_our_own_bug():
 @pytest.mark.parametrize("alpha", [None, 1.0, 7.5])
 def test_lora_adds_b_a_x_scaled_by_alpha_over_rank(alpha: float | None):
     config = LoraQVConfig(rank=2, alpha=alpha)
-    shapes = lora.shapes(config, (3, 6))
+    shapes = lora_shapes(config, (3, 6))
     weights = {
         kind: tensor.double()
         for kind, tensor in draw(config, shapes, torch.Generator().manual_seed(1)).items()

@@ -18,7 +18,7 @@ from contracts.adapters import (
 )
 from contracts.bases import answer, every_family, tiny_base
 from contracts.equations import low_rank
-from perft.adapters import lora_experts
+from perft.adapters.lora_experts import mathematics as lora_experts
 from perft.config import AdapterConfig, LoraExpertsConfig, SingleConfig
 from perft.errors import BaseModelError
 from perft.injection import AdapterHost, BatchLayout, fused, rows_of

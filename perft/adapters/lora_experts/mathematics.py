@@ -1,8 +1,8 @@
 """LoRA on the fused weights of the base experts: W_e + (alpha/r) B_e A_e for every base expert e.
 
-The MoE-agnostic baseline that HF PEFT calls `target_parameters`. The updates of several adapters
-are computed together, for (token, choice) pairs sorted by base expert and within one by adapter;
-W + (alpha/r) B A is made only for experts that `perft.models.experts` cannot compute.
+The updates of several adapters are computed together, for (token, choice) pairs sorted by base
+expert and within one by adapter; W + (alpha/r) B A is made only for experts that
+`perft.models.experts` cannot compute.
 
 Shapes: E base experts, A adapters, R rank, I inputs, O outputs, N pairs. Each fused weight has one
 pair of matrices per base expert: `<weight>_lora_A` is (E, R, I) and `<weight>_lora_B` is (E, O, R),
@@ -16,36 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from perft.adapters.bottleneck import Shapes, Weights
-from perft.config import LoraExpertsConfig
+from perft.adapters.config import AdapterConfig
+from perft.adapters.weights import Weights
 from perft.grouped import ALIGNMENT, MOST_GROUPS, Pairs, combine, dispatch, product
-
-
-@dataclass(frozen=True)
-class FusedWeight:
-    """One weight of all base experts of a block: its name, E, O and I."""
-
-    name: str
-    experts: int
-    outputs: int
-    inputs: int
-
-
-@dataclass(frozen=True)
-class FusedGeometry:
-    """The fused weights of one MoE block's base experts, and base experts per token, K."""
-
-    weights: tuple[FusedWeight, ...]
-    top_k: int
-
-
-def shapes(config: LoraExpertsConfig, fused: FusedGeometry) -> Shapes:
-    """The pair of every weight, in the order of the weights."""
-    found: dict[str, tuple[int, ...]] = {}
-    for weight in fused.weights:
-        found[f"{weight.name}_lora_A"] = (weight.experts, config.rank, weight.inputs)
-        found[f"{weight.name}_lora_B"] = (weight.experts, weight.outputs, config.rank)
-    return found
 
 
 @dataclass(frozen=True)
@@ -69,7 +42,7 @@ def most_together(num_experts: int) -> int:
 
 
 def stack(
-    adapters: Sequence[tuple[LoraExpertsConfig, Weights]], name: str, dtype: torch.dtype
+    adapters: Sequence[tuple[AdapterConfig, Weights]], name: str, dtype: torch.dtype
 ) -> Stack:
     """Stacks the pairs of the weight `name`, in the dtype of the products.
 
@@ -102,7 +75,7 @@ def add_to_tokens(stacked: Stack, h_NI: Tensor, pairs: Pairs) -> Tensor:
 
 
 def merge(
-    config: LoraExpertsConfig, weights: Weights, name: str, weight: Tensor, transposed: bool
+    config: AdapterConfig, weights: Weights, name: str, weight: Tensor, transposed: bool
 ) -> Tensor:
     """The weight `name` with every expert's update, in its own dtype, with gradient to A and B.
 
@@ -117,9 +90,3 @@ def merge(
     update = update_EOI.transpose(1, 2) if transposed else update_EOI
     # Added in the adapter's dtype: in bf16 the sum would be rounded twice.
     return (weight.to(update.dtype) + update).to(weight.dtype)
-
-
-def activated(config: LoraExpertsConfig, fused: FusedGeometry) -> int:
-    """Parameters that one token uses per block: K r (I + O), summed over the weights."""
-    width = sum(weight.outputs + weight.inputs for weight in fused.weights)
-    return fused.top_k * config.rank * width

@@ -7,16 +7,11 @@ by the base router's weights instead; this is the equation of the paper.)
 from torch import Tensor
 from torch.nn import functional as F
 
-from perft.adapters.block import BlockGeometry, BlockInput
-from perft.adapters.bottleneck import Shapes, Weights, apply_experts, expert_shapes
+from perft.adapters.block import BlockInput
+from perft.adapters.bottleneck import apply_experts
+from perft.adapters.routed import RoutedConfig
 from perft.adapters.routing import LayerRouting, choose
-from perft.config import RoutedConfig
-
-
-def shapes(config: RoutedConfig, block: BlockGeometry) -> Shapes:
-    """`perft_down` and `perft_up` (M, R, D), `perft_router` (M, D)."""
-    experts = expert_shapes(config, config.num_experts, block.hidden_size)
-    return {**experts, "perft_router": (config.num_experts, block.hidden_size)}
+from perft.adapters.weights import Weights
 
 
 def apply(config: RoutedConfig, weights: Weights, block: BlockInput) -> tuple[Tensor, LayerRouting]:
@@ -26,8 +21,3 @@ def apply(config: RoutedConfig, weights: Weights, block: BlockInput) -> tuple[Te
     routing = choose(prob_TM, config.top_k, config.normalize_top_k)
     y_TD = apply_experts(config, weights, block.x_TD, block.drop, routing)
     return y_TD, LayerRouting(prob_TM, routing.index_TK)
-
-
-def activated(config: RoutedConfig, block: BlockGeometry) -> int:
-    """Parameters that one token uses per block: K 2Dr + DM."""
-    return block.hidden_size * (config.top_k * 2 * config.rank + config.num_experts)

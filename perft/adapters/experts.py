@@ -1,0 +1,61 @@
+"""PEFT experts, what the PERFT variants share: their configuration and sizes. Free of torch."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, get_args
+
+from perft.adapters.config import AdapterConfig, Option
+from perft.adapters.forms import FORMS, ExpertForm
+from perft.adapters.forms.parallel import Activation
+from perft.adapters.tensors import Shapes, Start
+from perft.checks import require_choice
+from perft.errors import ConfigError
+
+_DEFAULT_ACTIVATION: Activation = "silu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertsConfig(AdapterConfig):
+    """What the PERFT variants share: PEFT experts beside each MoE block.
+
+    Attributes:
+        form: "lora" is (alpha/r) B A drop(x); "parallel" is W2 f(drop(W1 x)), without scale.
+        activation: f of the parallel form.
+    """
+
+    form: Annotated[ExpertForm, Option(f"PEFT expert: {' or '.join(FORMS)}")] = "lora"
+    activation: Annotated[
+        Activation, Option(f"Of the parallel form: {', '.join(get_args(Activation))}")
+    ] = _DEFAULT_ACTIVATION
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("form", self.form, tuple(FORMS))
+        require_choice("activation", self.activation, get_args(Activation))
+        form = FORMS[self.form]
+        if "activation" not in form.settings and self.activation != _DEFAULT_ACTIVATION:
+            raise ConfigError(
+                f'form "{self.form}" has no activation, found activation={self.activation!r}; '
+                'leave it out or set form="parallel"'
+            )
+        if self.init not in form.inits:
+            raise ConfigError(
+                f'form "{self.form}" cannot start by init={self.init!r}; set init to '
+                f"{' or '.join(map(repr, form.inits))}"
+            )
+
+
+def expert_shapes(config: ExpertsConfig, num_experts: int, hidden_size: int) -> Shapes:
+    """Shapes of the tensors of M = `num_experts` PEFT experts, D = `hidden_size`, by kind."""
+    return FORMS[config.form].shapes(num_experts, config.rank, hidden_size)
+
+
+def expert_size(config: ExpertsConfig, hidden_size: int) -> int:
+    """Parameters of one PEFT expert: 2Dr of its two products, and what else its form has."""
+    return sum(map(math.prod, expert_shapes(config, 1, hidden_size).values()))
+
+
+def expert_starts(config: ExpertsConfig) -> Mapping[str, Start]:
+    """How those tensors of PEFT experts start that do not start as `init` says, by kind."""
+    return FORMS[config.form].starts(config.rank)

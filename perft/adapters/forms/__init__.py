@@ -1,0 +1,12 @@
+"""The table of forms: adding one adds its folder to this package and its lines to this file."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from perft.adapters.forms import lora, parallel
+from perft.adapters.forms.declaration import Form
+
+ExpertForm = Literal["lora", "parallel"]
+
+FORMS: Mapping[str, Form] = {form.name: form for form in (lora.FORM, parallel.FORM)}
+"""Every form by name."""
