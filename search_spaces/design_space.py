@@ -4,44 +4,70 @@ Far larger than `arithmetic`, for a machine that tries hundreds of trials.
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import optuna
 
-from perft.config import VARIANTS, AdapterConfig, adapter_from_flat
+from perft.config import (
+    VARIANTS,
+    AdapterConfig,
+    ExpertForm,
+    adapter_from_flat,
+    config_of,
+    fields_of,
+)
 from perft.search.space import SearchSpace
 from perft.trial import TrialConfig
 from search_spaces.arithmetic import suggest_lr, training
+
+FORMS = get_args(ExpertForm)
+EXPERTS = (*(form for form in FORMS if form != "parallel"), "silu", "gelu", "relu")
+"""What PEFT experts can be: the forms, and the parallel one with each of these activations."""
 
 
 def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
     """Draws one trial; small ranks and high rates on the built-in base, the paper's otherwise."""
     lr = suggest_lr(trial, builtin)
-    return TrialConfig(_adapter(trial, builtin), dataclasses.replace(training(builtin), lr=lr))
+    adapter = suggest_adapter(trial, builtin)
+    return TrialConfig(adapter, dataclasses.replace(training(builtin), lr=lr))
 
 
-def _adapter(trial: optuna.Trial, builtin: bool) -> AdapterConfig:
-    variant = trial.suggest_categorical("variant", VARIANTS)
+def suggest_adapter(
+    trial: optuna.Trial,
+    builtin: bool,
+    variants: Sequence[str] = VARIANTS,
+    experts: Sequence[str] = EXPERTS,
+) -> AdapterConfig:
+    """Draws an adapter: for a space of your own, of the variants that it names.
+
+    Args:
+        trial: asked for every setting that the variant has.
+        builtin: whether the base is the built-in one.
+        variants: their names.
+        experts: what PEFT experts can be: a form, or the activation of the parallel form.
+    """
+    variant = trial.suggest_categorical("variant", variants)
     flat: dict[str, Any] = {
         "variant": variant,
         "rank": trial.suggest_categorical("rank", (2, 4, 8, 16) if builtin else (4, 8, 16, 32)),
         "layers": trial.suggest_categorical("layers", ("all", "every:2", "last:1")),
         "base_balance": trial.suggest_float("base_balance", 0.0, 0.02),
     }
-    if variant not in ("lora-router", "lora-experts"):
+    has = fields_of(variant)
+    if config_of(variant).drops:
         flat["dropout"] = trial.suggest_float("dropout", 0.0, 0.1)
-    if variant.startswith("perft-"):
-        flat |= _expert(trial)
-    if variant == "perft-d":
-        flat["num_experts"] = trial.suggest_categorical("dense", (2, 4))
-    if variant == "perft-r":
+    if "form" in has:
+        flat |= _expert(trial.suggest_categorical("expert", experts))
+    if "top_k" in has:
         flat |= _routing(trial)
+    elif "num_experts" in has:
+        flat["num_experts"] = trial.suggest_categorical("dense", (2, 4))
     return adapter_from_flat(flat)
 
 
-def _expert(trial: optuna.Trial) -> dict[str, Any]:
-    form = trial.suggest_categorical("expert", ("lora", "silu", "gelu", "relu"))
-    return {"form": "lora"} if form == "lora" else {"form": "parallel", "activation": form}
+def _expert(name: str) -> dict[str, Any]:
+    return {"form": name} if name in FORMS else {"form": "parallel", "activation": name}
 
 
 def _routing(trial: optuna.Trial) -> dict[str, Any]:

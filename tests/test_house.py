@@ -20,8 +20,8 @@ OPEN_WITH_DOCSTRING = [
 # Thin trials, and commands that only read or write files, import these; torch in any of them
 # would cost each process some 300 MB and seconds.
 LIGHT = (
-    "config", "errors", "trial", "storage", "adapter_folder", "selection", "tracking", "export",
-    "tasks",
+    "adapters.table", "config", "errors", "trial", "storage", "adapter_folder", "selection",
+    "tracking", "export", "tasks",
     "search.space", "search.thin_trial",
 )  # fmt: skip
 MOST_LINES = 400

@@ -67,6 +67,8 @@ class AdapterConfig:
     """
 
     variant: ClassVar[str]
+    drops: ClassVar[bool] = True
+    """Whether it can have dropout."""
 
     rank: Annotated[
         int, Option("Bottleneck width of each PEFT expert", at_least=1, at_most=LARGEST_SIZE)
@@ -138,6 +140,8 @@ class LoraWeightConfig(AdapterConfig):
 
     Dropout is refused: the update is not computed from an input.
     """
+
+    drops: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -40,7 +40,7 @@ TABLE: Mapping[str, Variant] = {
         lora_experts.VARIANT,
     )
 }
-"""Every variant by name."""
+"""Every variant by name. New ones go last: plots give colours in this order."""
 
 VARIANTS: tuple[str, ...] = tuple(TABLE)
 """The names, in the order of the table."""

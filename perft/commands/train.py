@@ -1,13 +1,12 @@
 """Trains one trial without a search: a pack of one in this process, without Ray or MLflow."""
 
 import dataclasses
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from rich.progress import Progress
 
-from perft.cli import option_of
-from perft.config import VARIANTS, Activation, adapter_from_flat, fields_of
+from perft.commands.adapter_options import Settings, adapter_of, with_adapter_options
 from perft.errors import ConfigError
 from perft.home import remember_place
 from perft.models.source import base_directory, check_base
@@ -34,72 +33,12 @@ from perft.trial import Report, TrialConfig
 
 NAME = "trial"
 
-LARGEST_SIZE = 2**16
-LARGEST_WEIGHT = 1000.0
 
-_FORMS = {"alpha": "lora", "activation": "parallel"}
-"""Settings that only one form of PEFT experts has."""
-
-
+@with_adapter_options
 def main(
     *,
     space: Annotated[str, typer.Option(help="Search space that gives task and defaults.")],
-    variant: Annotated[
-        str,
-        typer.Option(help=f"{', '.join(VARIANTS[:-1])} or {VARIANTS[-1]}."),
-    ],
-    rank: Annotated[
-        int, typer.Option(min=1, max=LARGEST_SIZE, help="Bottleneck width of each PEFT expert.")
-    ],
-    num_experts: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=LARGEST_SIZE, help="PEFT experts (perft-r, perft-d).", show_default=False
-        ),
-    ] = None,
-    top_k: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=LARGEST_SIZE, help="PEFT experts per token (perft-r).", show_default=False
-        ),
-    ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(min=0, max=1e6, help="LoRA scale numerator.", show_default="2 * rank"),
-    ] = None,
-    dropout: Annotated[float, typer.Option(min=0, max=1, help="Dropout of the adapter.")] = 0.0,
-    init: Annotated[str, typer.Option(help="lora (exact no-op) or perft (the authors').")] = "lora",
-    form: Annotated[
-        str | None, typer.Option(help="PEFT expert: lora or parallel.", show_default="lora")
-    ] = None,
-    activation: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Of the parallel form: {', '.join(get_args(Activation))}.", show_default="silu"
-        ),
-    ] = None,
-    normalize_top_k: Annotated[
-        bool | None,
-        typer.Option(
-            help="Divide a token's routing weights by their sum (perft-r).", show_default="not"
-        ),
-    ] = None,
-    balance: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=LARGEST_WEIGHT,
-            help="Weight of the PEFT router's balance loss (perft-r).",
-            show_default="0.01",
-        ),
-    ] = None,
-    base_balance: Annotated[
-        float,
-        typer.Option(min=0, max=LARGEST_WEIGHT, help="Weight of the base router's balance loss."),
-    ] = 0.0,
-    layers: Annotated[
-        str, typer.Option(help='Layers with the adapter: all, last:n, every:k or a list "0,3,5".')
-    ] = "all",
+    settings: Settings,
     lr: Annotated[
         float | None,
         typer.Option(min=0, max=10, help="Learning rate.", show_default="the space's"),
@@ -136,12 +75,6 @@ def main(
     The same configuration and seed give the same numbers as in a search.
     """
     found = find_space(space)
-    settings = {
-        "variant": variant, "rank": rank, "num_experts": num_experts, "top_k": top_k,
-        "alpha": alpha, "dropout": dropout, "init": init, "form": form, "activation": activation,
-        "normalize_top_k": normalize_top_k, "balance": balance, "base_balance": base_balance,
-        "layers": layers,
-    }  # fmt: skip
     config = _config(found, settings, lr=lr, builtin=base_model is None)
     training = of_length(config.training, seed, max_steps)
     source = found.source(data, validation_size, seed)
@@ -164,24 +97,12 @@ def main(
 
 
 def _config(
-    space: SearchSpace, settings: dict[str, Any], *, lr: float | None, builtin: bool
+    space: SearchSpace, settings: Settings, *, lr: float | None, builtin: bool
 ) -> TrialConfig:
-    known = fields_of(settings["variant"]) | {"variant"}
-    given = {name: value for name, value in settings.items() if value is not None}
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"{settings['variant']} has no {option_of(name)}; leave it out")
-    found = given.get("form", "lora")
-    for name, form in _FORMS.items():
-        if name in given and "form" in known and found != form:
-            raise ConfigError(
-                f'form "{found}" has no {name}, found {option_of(name)} {given[name]}; leave it '
-                f"out, or add --form {form}"
-            )
     training = space.trained(builtin)
     if lr is not None:
         training = dataclasses.replace(training, lr=lr)
-    return TrialConfig(adapter_from_flat(given), training)
+    return TrialConfig(adapter_of(settings), training)
 
 
 def _train(

@@ -13,7 +13,7 @@ from perft.adapters.forms import ExpertForm
 from perft.adapters.forms.parallel import Activation
 from perft.adapters.table import *  # noqa: F403 - a configuration for each variant
 from perft.adapters.table import VARIANTS
-from perft.config.flat import adapter_from_flat, fields_of, training_from_flat
+from perft.config.flat import adapter_from_flat, config_of, fields_of, training_from_flat
 from perft.config.training import TrainingConfig
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "LoraWeightConfig",
     "TrainingConfig",
     "adapter_from_flat",
+    "config_of",
     "fields_of",
     "training_from_flat",
 ]

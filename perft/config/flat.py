@@ -34,15 +34,24 @@ def training_from_flat(flat: Mapping[str, Any]) -> TrainingConfig:
     return _build(TrainingConfig, dict(flat), "training")
 
 
-def fields_of(variant: str) -> frozenset[str]:
-    """Names of the settings that `variant` takes.
+def config_of(variant: str) -> type[AdapterConfig]:
+    """The class of `variant`'s configurations.
 
     Raises:
         ConfigError: for an unknown variant.
     """
     if variant not in TABLE:
         raise ConfigError(unknown("variant", variant, VARIANTS))
-    return frozenset(field.name for field in dataclasses.fields(TABLE[variant].config))
+    return TABLE[variant].config
+
+
+def fields_of(variant: str) -> frozenset[str]:
+    """Names of the settings that `variant` takes.
+
+    Raises:
+        ConfigError: for an unknown variant.
+    """
+    return frozenset(field.name for field in dataclasses.fields(config_of(variant)))
 
 
 _Config = TypeVar("_Config", AdapterConfig, TrainingConfig)

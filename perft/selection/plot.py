@@ -8,6 +8,7 @@ import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import plotly.graph_objects as go
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,14 +20,12 @@ from perft.selection.front import complete, is_scored, measured, pareto_front
 from perft.selection.interval import accuracy_interval, format_score
 from perft.trial import TrialResult
 
-# Okabe and Ito's palette, told apart by colour-blind readers too.
-_COLOURS = dict(
-    zip(
-        VARIANTS,
-        ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#F0E442", "#56B4E9", "#000000"),
-        strict=True,
-    )
-)
+# Okabe and Ito's palette, then three of Tol's: told apart by colour-blind readers too.
+_PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#F0E442", "#56B4E9", "#000000",
+    "#999999", "#882255", "#117733", "#332288",
+)  # fmt: skip
+_COLOURS = dict(zip(VARIANTS, cycle(_PALETTE), strict=False))
 _FRONT = "#444444"
 _X = "activated PEFT parameters per token (log scale)"
 _ACCURACY, _LOSS = "validation accuracy (%)", "validation loss (nats per token)"

@@ -3,29 +3,11 @@
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from perft.config import (
-    VARIANTS,
-    AdapterConfig,
-    DenseConfig,
-    EmbeddedConfig,
-    LoraAttentionConfig,
-    LoraExpertsConfig,
-    LoraQVConfig,
-    LoraRouterConfig,
-    RoutedConfig,
-    SingleConfig,
-)
+from perft.adapters.forms import FORMS
+from perft.adapters.table import TABLE
+from perft.config import VARIANTS, AdapterConfig
 
-CLASSES = {
-    "perft-r": RoutedConfig,
-    "perft-e": EmbeddedConfig,
-    "perft-d": DenseConfig,
-    "perft-s": SingleConfig,
-    "lora-qv": LoraQVConfig,
-    "lora-attention": LoraAttentionConfig,
-    "lora-router": LoraRouterConfig,
-    "lora-experts": LoraExpertsConfig,
-}
+CLASSES = {name: variant.config for name, variant in TABLE.items()}
 ACTIVATIONS = ["gelu", "gelu_pytorch_tanh", "relu", "relu2", "silu", "tanh"]
 NEEDED = {"perft-r": {"num_experts": 4, "top_k": 2}, "perft-d": {"num_experts": 4}}
 
@@ -46,10 +28,11 @@ def adapters(draw: st.DrawFn) -> AdapterConfig:
         "layers": draw(st.sampled_from(["all", "last:2", "every:3", "0,3,5"])),
         "base_balance": draw(st.floats(0, 10)),
     }
-    if variant not in ("lora-router", "lora-experts"):
+    if CLASSES[variant].drops:
         settings["dropout"] = draw(st.floats(0, 1, exclude_max=True))
     if variant.startswith("perft-"):
-        settings["form"] = draw(st.sampled_from(["lora", "parallel"]))
+        settings["form"] = draw(st.sampled_from(sorted(FORMS)))
+        settings["init"] = draw(st.sampled_from(FORMS[settings["form"]].inits))
         if settings["form"] == "parallel":
             settings["activation"] = draw(st.sampled_from(ACTIVATIONS))
     if variant in NEEDED:

@@ -1,5 +1,6 @@
 """One small configuration of every variant and form, and how tests put them to use."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -7,12 +8,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from contracts.bases import VOCABULARY
+from perft.adapters.forms import FORMS
+from perft.adapters.table import TABLE
 from perft.config import (
     AdapterConfig,
     DenseConfig,
     EmbeddedConfig,
-    LoraAttentionConfig,
-    LoraExpertsConfig,
+    ExpertsConfig,
     LoraQVConfig,
     LoraRouterConfig,
     RoutedConfig,
@@ -31,18 +33,28 @@ SIX: dict[str, AdapterConfig] = {
     "lora-router": LoraRouterConfig(rank=2),
 }
 
-# The six, and every form and option that changes what an adapter computes.
-EVERY: dict[str, AdapterConfig] = {
+# The six, and a small one of every other variant of the table.
+ONE_OF_EACH: dict[str, AdapterConfig] = {
     **SIX,
-    "perft-r-parallel": RoutedConfig(rank=3, num_experts=3, top_k=2, form="parallel"),
+    **{n: dataclasses.replace(v.example, rank=2) for n, v in TABLE.items() if n not in SIX},
+}
+
+# The forms that are not a PEFT expert's by default, of every variant that has PEFT experts.
+OTHER_FORMS: dict[str, AdapterConfig] = {
+    f"{name}-{form}": dataclasses.replace(config, form=form)
+    for name, config in ONE_OF_EACH.items()
+    if isinstance(config, ExpertsConfig)
+    for form in FORMS
+    if form != config.form
+}
+
+# All of these, and every option that changes what an adapter computes.
+EVERY: dict[str, AdapterConfig] = {
+    **ONE_OF_EACH,
+    **OTHER_FORMS,
     "perft-r-normalized": RoutedConfig(rank=3, num_experts=4, top_k=2, normalize_top_k=True),
     "perft-r-one-of-two": RoutedConfig(rank=3, num_experts=2, top_k=1, alpha=5.0),
-    "perft-e-parallel": EmbeddedConfig(rank=2, form="parallel"),
-    "perft-d-parallel": DenseConfig(rank=3, num_experts=2, form="parallel"),
-    "perft-s-parallel": SingleConfig(rank=4, form="parallel"),
     "lora-qv-alpha": LoraQVConfig(rank=3, alpha=1.0),
-    "lora-attention": LoraAttentionConfig(rank=2),
-    "lora-experts": LoraExpertsConfig(rank=2),
     "perft-r-gelu": RoutedConfig(
         rank=3, num_experts=3, top_k=2, form="parallel", activation="gelu"
     ),

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from contracts.adapters import ONE_OF_EACH, OTHER_FORMS
 from contracts.bases import VOCABULARY, tiny_base
 from perft.config import (
     AdapterConfig,
@@ -131,7 +132,20 @@ TEN: dict[str, TrialConfig] = {
     "lora-attention": trial(LoraAttentionConfig(rank=2, layers="last:1", dropout=0.1), seed=3),
     "lora-experts": trial(LoraExpertsConfig(rank=2, base_balance=0.1), batch_size=3),
 }
-"""Every variant and both forms; rates, batch sizes, lengths, schedules and losses all differ."""
+"""Most variants and forms; rates, batch sizes, lengths, schedules and losses all differ."""
+
+
+def _beside_ten() -> dict[str, TrialConfig]:
+    known = [config.adapter.to_flat() for config in TEN.values()]
+    variants, forms = ({k.get(key) for k in known} for key in ("variant", "form"))
+    others = {n: c for n, c in ONE_OF_EACH.items() if n not in variants}
+    routed = {n: c for n, c in OTHER_FORMS.items() if c.variant == TEN["r"].adapter.variant}
+    others |= {n: c for n, c in routed.items() if c.to_flat()["form"] not in forms}
+    return {name: trial(config) for name, config in others.items()}
+
+
+BESIDE_TEN = _beside_ten()
+"""The variants, and of PERFT-R the forms, that the ten leave out."""
 
 
 def train_alone(

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from contracts.adapters import (
     EVERY,
-    SIX,
+    ONE_OF_EACH,
+    OTHER_FORMS,
     add_random,
     next_token_loss,
     possible,
@@ -24,20 +25,14 @@ from perft.config import (
     AdapterConfig,
     DenseConfig,
     EmbeddedConfig,
-    LoraAttentionConfig,
-    LoraExpertsConfig,
     RoutedConfig,
     SingleConfig,
 )
 from perft.injection import AdapterHost, rows_of
 from perft.models.experts import use_ours
 
-# One of each variant: what shares a batch.
-ONE_OF_EACH = {
-    **SIX,
-    "lora-attention": LoraAttentionConfig(rank=2),
-    "lora-experts": LoraExpertsConfig(rank=2),
-}
+# What shares a batch.
+SHARING = {**ONE_OF_EACH, **{n: c for n, c in OTHER_FORMS.items() if n.startswith("perft-r-")}}
 # Routers and some norms round to fp32 even in a base of fp64, by the shape of the batch.
 ROUNDING = {"rtol": 1e-5, "atol": 2e-6}
 
@@ -66,7 +61,7 @@ def test_new_adapter_changes_no_logit_and_a_trained_one_does(family: str):
 def test_gradients_reach_exactly_the_adapter(family: str):
     model, ids = tiny_base(family), token_ids(3)
     host = AdapterHost(model)
-    for name, config in possible(host, ONE_OF_EACH).items():
+    for name, config in possible(host, SHARING).items():
         add_random(host, name, config)
         host.activate(name)
         next_token_loss(answer(model, ids), ids).backward()
@@ -153,7 +148,7 @@ def _counted(model: torch.nn.Module, key: str, used_rows: Tensor) -> int:
 @every_family
 def test_packed_rows_are_answered_as_each_adapter_alone(family: str):
     host = AdapterHost(tiny_base(family))
-    configs = possible(host, ONE_OF_EACH)
+    configs = possible(host, SHARING)
     for seed, (name, config) in enumerate(configs.items()):
         add_random(host, name, config, seed)
     layout = rows_of({**dict.fromkeys(configs, 2), None: 1})
@@ -183,7 +178,7 @@ def test_packed_rows_are_answered_as_each_adapter_alone(family: str):
 @torch.no_grad()
 def test_saved_adapter_answers_the_same_on_another_base(family: str, tmp_path: Path):
     host, ids = AdapterHost(tiny_base(family)), token_ids(2)
-    for name, config in possible(host, ONE_OF_EACH).items():
+    for name, config in possible(host, SHARING).items():
         add_random(host, name, config)
         host.activate(name)
         folder = tmp_path / name

@@ -7,7 +7,7 @@ that are joined round otherwise, and AdamW divides by gradients that may be smal
 import pytest
 import torch
 
-from contracts.packs import TEN, advance, apart, copied, tiny_pack
+from contracts.packs import BESIDE_TEN, TEN, advance, apart, copied, tiny_pack
 from perft.models.compiling import compile_regions
 from perft.training.pack import Pack
 from perft.trial import Report
@@ -15,16 +15,17 @@ from perft.trial import Report
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 BOUND = 1e-4
+TRIALS = {**TEN, **BESIDE_TEN}
 
 
 def reports(pack: Pack) -> dict[str, Report]:
     """Of the first six after 12 steps, and of the others, who join after 6, after 6 of theirs."""
-    first, later = list(TEN)[:6], list(TEN)[6:]
+    first, later = list(TRIALS)[:6], list(TRIALS)[6:]
     for name in first:
-        pack.admit(name, TEN[name])
+        pack.admit(name, TRIALS[name])
     advance(pack, dict.fromkeys(first, 6))
     for name in later:
-        pack.admit(name, TEN[name])
+        pack.admit(name, TRIALS[name])
     return advance(pack, {**dict.fromkeys(first, 12), **dict.fromkeys(later, 6)})
 
 
@@ -35,7 +36,7 @@ def test_adapters_and_reports_are_those_of_the_uncompiled_base() -> None:
     compiled = Pack(compiled.base, compiled.task, compiled.ranks, slots=4)
     wanted, found = reports(eager), reports(compiled)
     assert compilation.failures == {}
-    for name in TEN:
+    for name in TRIALS:
         assert apart(copied(compiled, name), copied(eager, name)) <= BOUND, name
         assert found[name].val_loss == pytest.approx(wanted[name].val_loss, abs=BOUND)
         assert found[name].train_loss == pytest.approx(wanted[name].train_loss, abs=BOUND)

@@ -1,0 +1,140 @@
+"""The options of a command that configures an adapter: one for each setting of any variant.
+
+A setting is a field of a variant's configuration, annotated with an `Option`; a variant that brings
+a setting of its own brings its option with it.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import typer
+
+from perft.adapters.config import AdapterConfig, Option
+from perft.adapters.forms import FORMS
+from perft.adapters.table import TABLE, VARIANTS
+from perft.cli import option_of
+from perft.config import adapter_from_flat, fields_of
+from perft.errors import ConfigError
+
+Settings = dict[str, Any]
+"""The options of an adapter that were given, by parameter."""
+
+
+def with_adapter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of an adapter in place of its parameter `settings`.
+
+    Args:
+        command: has the keyword `settings`, which gets those that were given.
+
+    Returns:
+        A function with a parameter for each option, for `perft.cli.run`.
+    """
+    options = list(_parameters())
+    names = [parameter.name for parameter in options]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        found = {name: given.pop(name) for name in names}
+        settings = {name: value for name, value in found.items() if value is not None}
+        command(**given, settings=settings)
+
+    others = inspect.signature(command).parameters.values()
+    at = [parameter.name for parameter in others].index("settings")
+    every = [*others]
+    every[at : at + 1] = options
+    run.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
+    return run
+
+
+def adapter_of(settings: Settings) -> AdapterConfig:
+    """The adapter that options ask for.
+
+    Raises:
+        ConfigError: if its variant or form has not what one of them sets, or takes no such value.
+    """
+    variant = settings["variant"]
+    known = fields_of(variant) | {"variant"}
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"{variant} has no {option_of(name)}; leave it out")
+    if "form" in known:
+        _require_of_form(settings)
+    return adapter_from_flat(settings)
+
+
+def _require_of_form(settings: Settings) -> None:
+    form = settings.get("form", "lora")
+    for name in {name for known in FORMS.values() for name in known.settings} & settings.keys():
+        having = [other for other in FORMS.values() if name in other.settings]
+        if form in FORMS and FORMS[form] not in having:
+            raise ConfigError(
+                f'form "{form}" has no {name}, found {option_of(name)} {settings[name]}; leave it '
+                f"out, or add --form {having[0].name}"
+            )
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """A field of some variants' configurations.
+
+    Attributes:
+        field: as the first of them has it.
+        kind: its type.
+        option: how it is offered.
+        only: the variants that it belongs to, where it is not shared by what they derive from.
+        is_common: whether every variant has it.
+    """
+
+    field: Field[Any]
+    kind: Any
+    option: Option
+    only: tuple[str, ...]
+    is_common: bool
+
+
+def _parameters() -> Iterator[inspect.Parameter]:
+    text = f"{', '.join(VARIANTS[:-1])} or {VARIANTS[-1]}."
+    yield _parameter("variant", Annotated[str, typer.Option(help=text)])
+    for setting in _settings():
+        yield _as_parameter(setting)
+
+
+def _settings() -> Iterator[_Setting]:
+    found: set[str] = set()
+    for variant in TABLE.values():
+        hints = get_type_hints(variant.config, include_extras=True)
+        for one in fields(variant.config):
+            if one.name not in found:
+                found.add(one.name)
+                kind, option = get_args(hints[one.name])
+                is_common = all(one.name in fields_of(name) for name in TABLE)
+                yield _Setting(one, kind, option, tuple(_owners(one.name)), is_common)
+
+
+def _owners(name: str) -> Iterator[str]:
+    for variant in TABLE.values():
+        if name in inspect.get_annotations(variant.config):
+            yield variant.name
+
+
+def _as_parameter(setting: _Setting) -> inspect.Parameter:
+    option, default = setting.option, setting.field.default
+    only = f" ({', '.join(setting.only)})" if setting.only else ""
+    limits = {"min": option.at_least, "max": option.at_most}
+    asked: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
+    kind = str if get_origin(setting.kind) is Literal else setting.kind
+    if default is MISSING and setting.is_common:
+        default = inspect.Parameter.empty
+    elif default is None or not setting.is_common:  # what is not given is left to the variant
+        asked["show_default"] = option.default or (default is not MISSING and str(default))
+        kind, default = kind | None, None
+    made = typer.Option(help=f"{option.help}{only}.", **asked)
+    return _parameter(setting.field.name, Annotated[kind, made], default=default)
+
+
+def _parameter(name: str, kind: Any, **default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, **default)
