@@ -113,12 +113,17 @@ def catalogue() -> str:
     return _TEXT.format(
         supported=len(FAMILIES),
         total=len(FAMILIES) + len(UNSUPPORTED),
-        everywhere=", ".join(v.label for v in TABLE.values() if v.fits_every_block),
+        everywhere=_everywhere(),
         families=_table(_HEAD, [_row(model_type) for model_type in sorted(FAMILIES)]),
         unsupported=_table(
             ("model type", "reason"), [(f"`{name}`", why) for name, why in UNSUPPORTED.items()]
         ),
     )
+
+
+def _everywhere() -> str:
+    *labels, last = (variant.label for variant in TABLE.values() if variant.fits_every_block)
+    return f"{', '.join(labels)} and {last}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
