@@ -25,32 +25,35 @@ from rich.table import Table
 
 from perft.packing.coordinator import Coordinator
 from perft.packing.groups import calls_at_once
+from perft.packing.handle import CoordinatorHandle
+from perft.packing.messages import Assignment, BatchResult, NotDue, Reported
+from perft.packing.settings import WorkSettings
 from perft.packing.shape import GroupShape
-from perft.search import run
+from perft.search import run, trials
 from perft.search.ledger import Ledger
 from perft.search.prepare import SearchRequest, prepare
 from perft.search.stages import Stages
-from perft.trial import Report
+from perft.trial import AdapterSize, AnswerCount, Report
 
 PARTS = 4
 """The search's trials are timed in so many equal parts."""
 
-SIZE = {"trainable": 1000, "activated": 500, "base_activated": 100_000}
+SIZE = AdapterSize(trainable=1000, activated=500, base_activated=100_000)
 
 
 class StubGroups:
     """Stands in for the worker groups: every trial reports at once, with a made-up loss."""
 
     def __init__(
-        self, shape: GroupShape, num_trials: int, rungs: tuple[int, ...], group: dict[str, Any]
+        self, shape: GroupShape, num_trials: int, rungs: tuple[int, ...], work: WorkSettings
     ) -> None:
         self.shape = shape
         self.name = "perft-stub-coordinator"
         self.namespace: str = ray.get_runtime_context().namespace
         calls = calls_at_once(shape, num_trials)
         actor = ray.remote(num_cpus=0, max_concurrency=calls)(Coordinator)
-        self.coordinator = actor.options(name=self.name).remote(
-            shape.groups, shape.slots, num_trials, rungs
+        self.coordinator = CoordinatorHandle(
+            actor.options(name=self.name).remote(shape.groups, shape.slots, num_trials, rungs)
         )
         self._threads = [
             threading.Thread(target=self._work, args=(index,), daemon=True)
@@ -65,31 +68,30 @@ class StubGroups:
 
     def stop(self, _patience: float = 0.0) -> None:
         """Ends the threads, and the coordinator with them."""
-        ray.get(self.coordinator.stop.remote())
+        self.coordinator.stop()
         for thread in self._threads:
             thread.join()
-        ray.kill(self.coordinator)
+        self.coordinator.kill()
 
     def _work(self, group: int) -> None:
-        ray.get(self.coordinator.attach.remote(group))
-        outcomes = None
-        while not (order := ray.get(self.coordinator.next_work.remote(group, outcomes)))["stop"]:
-            outcomes = {each["trial"]: _answer(each) for each in order["assignments"]} or None
-            if order["score"]:
-                scores = {trial: {"test": (1, 2)} for trial in order["score"]}
-                ray.get(self.coordinator.scored.remote(scores))
+        self.coordinator.attach(group)
+        results = None
+        while not (work := self.coordinator.next_work(group, results)).stop:
+            results = {each.trial: _answer(each) for each in work.assignments} or None
+            if work.to_score:
+                self.coordinator.scored({n: {"test": AnswerCount(1, 2)} for n in work.to_score})
 
 
-def _answer(assignment: dict[str, Any]) -> dict[str, Any]:
-    if not assignment["due"]:
-        return {}
-    lr = assignment["config"]["lr"]
-    loss = abs(math.log10(lr) + 2.0) + 1.0 / assignment["target"]
+def _answer(assignment: Assignment) -> BatchResult:
+    if not assignment.due:
+        return NotDue(assignment.target)
+    lr = assignment.config.training.lr
+    loss = abs(math.log10(lr) + 2.0) + 1.0 / assignment.target
     report = Report(
-        step=assignment["target"], train_loss=loss, val_loss=loss, correct=50, scored=100, lr=lr,
+        step=assignment.target, train_loss=loss, val_loss=loss, correct=50, scored=100, lr=lr,
         tokens_per_second=1.0,
     )  # fmt: skip
-    return {"report": report.to_json(), "size": SIZE}
+    return Reported(report, SIZE)
 
 
 class TimedLedger(Ledger):
@@ -134,7 +136,7 @@ def main(
         )
         start = time.monotonic()
         with (
-            patch.object(run, "WorkerGroups", StubGroups),
+            patch.object(trials, "WorkerGroups", StubGroups),
             patch.object(run, "Ledger", TimedLedger),
             Path(os.devnull).open("w") as nowhere,
         ):

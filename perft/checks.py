@@ -3,7 +3,7 @@
 import math
 import re
 import reprlib
-from typing import Any
+from typing import TypeGuard
 
 from perft.errors import ConfigError, unknown
 from perft.masking import masked
@@ -22,7 +22,7 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = _LONGEST
 _SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist = 2, 3, 3
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value as errors show it: one line of few characters."""
     try:
         return masked(_SHORT.repr(value))
@@ -30,19 +30,19 @@ def shown(value: Any) -> str:
         return "a number of thousands of digits"
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """Whether `value` is an integer; a bool is none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether `value` is a finite float in the range of 32-bit ones, or an integer that is one."""
     if is_whole(value):
         return bool(abs(value) <= _LARGEST_WHOLE)
     return isinstance(value, float) and math.isfinite(value) and abs(value) <= _LARGEST_FLOAT
 
 
-def require_whole(name: str, value: Any, least: int, most: int = LARGEST) -> None:
+def require_whole(name: str, value: object, least: int, most: int = LARGEST) -> None:
     """Refuses what is no whole number in [least, most]."""
     if not (is_whole(value) and value >= least):
         raise ConfigError(
@@ -52,18 +52,18 @@ def require_whole(name: str, value: Any, least: int, most: int = LARGEST) -> Non
         raise ConfigError(f"{name} must be at most {most:,}, found {shown(value)}")
 
 
-def require_positive(name: str, value: Any, most: int = LARGEST) -> None:
+def require_positive(name: str, value: object, most: int = LARGEST) -> None:
     """Refuses what is no whole number of at least 1, or more than `most`."""
     require_whole(name, value, 1, most)
 
 
-def require_bool(name: str, value: Any) -> None:
+def require_bool(name: str, value: object) -> None:
     """Refuses what is neither True nor False."""
     if not isinstance(value, bool):
         raise ConfigError(f"{name} must be true or false, found {shown(value)}")
 
 
-def require_text(name: str, value: Any, *, most: int = 10_000) -> None:
+def require_text(name: str, value: object, *, most: int = 10_000) -> None:
     """Refuses what is no text of at least one and at most so many characters."""
     if not (isinstance(value, str) and value.strip()):
         raise ConfigError(f"{name} must be a text that is not blank, found {shown(value)}")
@@ -73,32 +73,32 @@ def require_text(name: str, value: Any, *, most: int = 10_000) -> None:
         raise ConfigError(f"{name} must be text in UTF-8, found {shown(value)}")
 
 
-def require_name(name: str, value: Any, *, most: int = 200) -> None:
+def require_name(name: str, value: object, *, most: int = 200) -> None:
     """Refuses what is no name: one line of printable text, of at most so many characters."""
     require_text(name, value, most=most)
-    if not value.isprintable():
+    if not str(value).isprintable():
         raise ConfigError(f"{name} must be printable text in one line, found {shown(value)}")
 
 
-def require_positive_number(name: str, value: Any) -> None:
+def require_positive_number(name: str, value: object) -> None:
     """Refuses what is no finite number above 0."""
     if not (is_number(value) and value > 0):
         raise ConfigError(f"{name} must be a positive number, found {shown(value)}")
 
 
-def require_at_least_zero(name: str, value: Any) -> None:
+def require_at_least_zero(name: str, value: object) -> None:
     """Refuses what is no finite number of at least 0."""
     if not (is_number(value) and value >= 0):
         raise ConfigError(f"{name} must be a number of at least 0, found {shown(value)}")
 
 
-def require_number(name: str, value: Any) -> None:
+def require_number(name: str, value: object) -> None:
     """Refuses what is no finite number."""
     if not is_number(value):
         raise ConfigError(f"{name} must be a finite number, found {shown(value)}")
 
 
-def require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Refuses what is none of `choices`, naming the nearest."""
     if not (isinstance(value, str) and value in choices):
         raise ConfigError(unknown(name, value if isinstance(value, str) else shown(value), choices))

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from perft.checks import (
     require_at_least_zero,
@@ -29,6 +29,22 @@ MOST_PARAMETERS = 10**15
 """More parameters than any base has."""
 
 _RUN_ID = re.compile(r"[\w.-]{0,200}", re.ASCII)
+
+
+class AnswerCount(NamedTuple):
+    """Answers of an adapter to the examples of a split that are scored.
+
+    Attributes:
+        correct: how many were right.
+        scored: how many there were.
+    """
+
+    correct: int
+    scored: int
+
+
+SplitScores = Mapping[str, AnswerCount]
+"""What one adapter scored on the test splits, by name of the split."""
 
 
 @dataclass(frozen=True)

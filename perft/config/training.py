@@ -63,6 +63,10 @@ class TrainingConfig:
         require_whole("seed", self.seed, 0, LARGEST_SEED)
         require_choice("loss_on", self.loss_on, ("answer", "all"))
 
+    def is_full_length(self, step: int) -> bool:
+        """Whether a trial that has done `step` optimiser steps has done all of them."""
+        return step >= self.max_steps
+
     def to_flat(self) -> dict[str, Any]:
         """The configuration as one flat dictionary of JSON values."""
         return dataclasses.asdict(self)

@@ -1,12 +1,13 @@
-"""Values that were read from JSON, checked against the types that they are annotated with.
+"""Values from JSON or from another process, checked against the types they are annotated with.
 
 A dataclass says by its annotations what its fields are, and by its constructor in which range they
 lie. Both are checked here, so that a wrong value is named where it is read, not where it is used.
 """
 
 import dataclasses
+import functools
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from perft.checks import is_whole, shown
@@ -17,13 +18,15 @@ _LONGEST = 80  # characters of a key that an error shows as it is
 T = TypeVar("T")
 
 
-def typed(kind: Any, value: Any, name: str) -> Any:
-    """A JSON value as what it should be.
+def typed(kind: object, value: object, name: str) -> Any:
+    """A value as what it should be.
 
     Args:
         kind: an annotation of `bool`, `int`, `float` (infinite or not), `str`, `None`, `Any`, a
-            `Literal`, a union, `tuple[X, ...]`, `Mapping[str, X]`, or a dataclass of such fields.
-        value: the value.
+            `Literal`, a union, `tuple[X, ...]`, `Mapping[str, X]` or `Mapping[int, X]`, a named
+            tuple, or a dataclass of such fields.
+        value: the value: of JSON, or such an object that another process has made, whose
+            constructor did not run in this one.
         name: what errors call it; empty for a file's whole content.
 
     Returns:
@@ -36,22 +39,34 @@ def typed(kind: Any, value: Any, name: str) -> Any:
     if origin in (Union, types.UnionType):
         return _one_of(args, value, name)
     if origin is tuple:
-        _require(isinstance(value, Sequence) and not isinstance(value, str), name, "a list", value)
-        return tuple(typed(args[0], each, f"{name}[{i}]") for i, each in enumerate(value))
+        return tuple(typed(args[0], x, f"{name}[{i}]") for i, x in enumerate(_list(value, name)))
     if origin is Mapping:
-        _require(isinstance(value, Mapping), name, "an object", value)
-        return {key: typed(args[1], each, _in(name, key)) for key, each in value.items()}
-    if dataclasses.is_dataclass(kind):
-        return read_fields(kind, value, name)  # type: ignore[arg-type]
-    if origin is Literal:
-        _require(isinstance(value, str) and value in args, name, f"one of {', '.join(args)}", value)
+        return {
+            typed(args[0], key, f"a key of {name}"): typed(args[1], each, _in(name, key))
+            for key, each in _object(value, name).items()
+        }
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        if isinstance(value, kind):
+            return read_fields(type(value), vars(value), name)
+        return read_fields(kind, value, name)
+    return _simple(kind, value, name)
+
+
+def _simple(kind: object, value: object, name: str) -> object:
+    """A value that has no parts, or a fixed number of them."""
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        return _named_tuple(kind, value, name)
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        is_one = isinstance(value, str) and value in choices
+        _require(is_one, name, f"one of {', '.join(choices)}", value)
     elif kind is not Any:
         fits, wanted = _SIMPLE[kind]
         _require(fits(value), name, wanted, value)
     return value
 
 
-def read_fields(kind: type[T], value: Any, name: str = "") -> T:
+def read_fields(kind: type[T], value: object, name: str = "") -> T:
     """A dataclass from a JSON object with its fields.
 
     Args:
@@ -62,13 +77,13 @@ def read_fields(kind: type[T], value: Any, name: str = "") -> T:
     Raises:
         ConfigError: for an unknown, missing or wrong field; names it.
     """
-    _require(isinstance(value, Mapping), name, "an object", value)
+    given = _object(value, name)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key in value:
+    for key in given:
         if key not in fields:
             raise ConfigError(f"{name or 'the content'}: {unknown('field', str(key), fields)}")
-    hints = get_type_hints(kind)
-    found = {key: typed(hints[key], each, _in(name, key)) for key, each in value.items()}
+    hints = _hints(kind)  # type: ignore[arg-type]  # a class can be hashed
+    found = {key: typed(hints[key], each, _in(name, key)) for key, each in given.items()}
     for key, field in fields.items():
         if key not in found and not _has_default(field):
             raise ConfigError(f"{_in(name, key)} is missing")
@@ -78,16 +93,45 @@ def read_fields(kind: type[T], value: Any, name: str = "") -> T:
         raise ConfigError(f"{name}.{error}" if name else str(error)) from error
 
 
-def _in(name: str, key: str) -> str:
+@functools.cache
+def _hints(kind: Hashable) -> Mapping[str, object]:
+    """The types of a class's fields."""
+    return get_type_hints(kind)
+
+
+def _named_tuple(kind: type, value: object, name: str) -> Any:
+    hints, given = _hints(kind), _list(value, name)
+    _require(len(given) == len(hints), name, f"a list of {', '.join(hints)}", value)
+    found = zip(hints.items(), given, strict=True)
+    return kind(*(typed(hint, each, _in(name, field)) for (field, hint), each in found))
+
+
+def _list(value: object, name: str) -> Sequence[object]:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return value
+    raise _wrong(name, "a list", value)
+
+
+def _object(value: object, name: str) -> Mapping[Any, object]:
+    if isinstance(value, Mapping):
+        return value
+    raise _wrong(name, "an object", value)
+
+
+def _in(name: str, key: object) -> str:
     """A field of what is called `name`, as errors call it."""
-    plain = key if key.isidentifier() and len(key) <= _LONGEST else shown(key)
-    return f"{name}.{plain}" if name else plain
+    text = str(key)
+    if not (text.isidentifier() and len(text) <= _LONGEST):
+        text = shown(key)
+    return f"{name}.{text}" if name else text
 
 
-def _one_of(kinds: tuple[Any, ...], value: Any, name: str) -> Any:
+def _one_of(kinds: tuple[object, ...], value: object, name: str) -> Any:
     """The value as the first of some kinds that it fits; the error is that of the first."""
     if value is None and types.NoneType in kinds:
         return None
+    if type(value) in kinds and dataclasses.is_dataclass(value):
+        return typed(type(value), value, name)
     first: ConfigError | None = None
     for kind in kinds:
         try:
@@ -103,12 +147,16 @@ def _has_default(field: dataclasses.Field[Any]) -> bool:
     return field.default is not missing or field.default_factory is not missing
 
 
-def _require(fits: bool, name: str, wanted: str, value: Any) -> None:
+def _require(fits: bool, name: str, wanted: str, value: object) -> None:
     if not fits:
-        raise ConfigError(f"{name or 'the content'} must be {wanted}, found {shown(value)}")
+        raise _wrong(name, wanted, value)
 
 
-_SIMPLE: Mapping[Any, tuple[Any, str]] = {
+def _wrong(name: str, wanted: str, value: object) -> ConfigError:
+    return ConfigError(f"{name or 'the content'} must be {wanted}, found {shown(value)}")
+
+
+_SIMPLE: Mapping[object, tuple[Callable[[object], bool], str]] = {
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (is_whole, "a whole number"),
     float: (

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from perft.errors import PerftError
+from perft.packing.messages import Assignment
 from perft.packing.places import trial_folder
-from perft.packing.rounds import Assignment
 from perft.packing.states import Saved, SavedStates, Start, starts
 from perft.ranks import Ranks
 from perft.training.pack import Pack
@@ -39,9 +39,8 @@ class Beginning:
         known = self._known(batch)
         for wanted in batch:
             try:
-                config = TrialConfig.from_flat(wanted.config)
                 if not known[wanted.trial]:
-                    self._put(wanted.trial, config, None)
+                    self._put(wanted.trial, wanted.config, None)
                     known[wanted.trial].append(Saved(0, on_base=True))
             except PerftError as error:
                 refused[wanted.trial] = str(error)
@@ -50,8 +49,7 @@ class Beginning:
         for wanted in batch:
             state = found[wanted.trial].state
             if state is None or not (state.on_base or state.failure):
-                config = TrialConfig.from_flat(wanted.config)
-                self._put(wanted.trial, config, state.turn if state else None)
+                self._put(wanted.trial, wanted.config, state.turn if state else None)
         return found, refused
 
     def next_turn(self, trial: int) -> int:

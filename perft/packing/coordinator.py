@@ -1,19 +1,28 @@
 """The coordinator: a Ray actor where thin trials ask for reports and worker groups for work.
 
-All deciding is in `Rounds`; here are only the waiting and the waking.
+All deciding is in `Rounds`; here are only the waiting and the waking. `messages.py` says what is
+sent, and in which order.
 """
 
 import asyncio
 import contextlib
-import dataclasses
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
-from perft.packing.rounds import Outcome, Rounds
-
-Scores = dict[str, tuple[int, int]]
-"""Correct and scored examples by name of the test split."""
+from perft.errors import SearchError
+from perft.packing.messages import (
+    BatchResults,
+    Failed,
+    GroupStatus,
+    NextReport,
+    Scores,
+    SearchOver,
+    Work,
+    received,
+)
+from perft.packing.rounds import Rounds
+from perft.trial import SplitScores, TrialConfig
 
 POLL_SECONDS = 10.0
 """How long a group's question stays open; shorter than any process group's timeout."""
@@ -27,18 +36,31 @@ MAX_STARTS_WITHOUT_WORK = 12
 Two trials that kill every worker they meet, first in line, take nine.
 """
 
+Message = TypeVar("Message", TrialConfig, BatchResults, Scores)
+
 
 class Coordinator:
-    """Runs as a named asynchronous actor, one per search.
+    """Runs as a named asynchronous actor, one per search; others call it by `CoordinatorHandle`.
+
+    A message that is not what it should be ends the search.
 
     Args:
         groups: number of worker groups.
         slots: trials that one group trains together.
         num_trials: trials of the whole search.
         rungs: steps after which a trial reports.
+        clock: gives the time in seconds.
     """
 
-    def __init__(self, groups: int, slots: int, num_trials: int, rungs: Sequence[int]) -> None:
+    def __init__(
+        self,
+        groups: int,
+        slots: int,
+        num_trials: int,
+        rungs: Sequence[int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._groups = groups
         self._rounds = Rounds(groups, slots, num_trials, rungs)
         self._changed = asyncio.Condition()
@@ -47,37 +69,35 @@ class Coordinator:
         self._starts: dict[int, int] = {}
         self._stages: dict[int, str] = {}
         self._ready: set[int] = set()
+        self._attached: dict[int, int] = {}  # how often each group has loaded its base
         self._heard: dict[int, float] = {}
         self._microbatch_limits: dict[int, int] = {}
         self._steps: dict[int, int] = {}
         self._notes: list[str] = []
         self._failures: dict[int, str] = {}
         self._to_score: dict[int, list[int]] = {}
-        self._scores: dict[int, Scores] = {}
+        self._scores: dict[int, SplitScores] = {}
 
-    async def next_report(
-        self, trial: int, config: Mapping[str, Any], after: int
-    ) -> dict[str, Any]:
+    async def next_report(self, trial: int, config: TrialConfig, after: int) -> NextReport:
         """Waits for the trial's next report.
 
         Args:
             trial: its number.
             config: what it trains.
             after: step of the last report it was given, 0 if none.
-
-        Returns:
-            `report` and `size`, or `failure`; or `fatal`, when no worker group can work any more.
         """
         async with self._changed:
-            self._rounds.request(trial, config, after)
-            self._changed.notify_all()
+            sound = self._received(TrialConfig, config, f"the configuration of trial {trial}")
+            if sound is not None:
+                self._rounds.request(trial, sound, after)
+                self._changed.notify_all()
             while not self._fatal:
-                outcome = self._rounds.ready(trial, after)
-                if outcome is not None:
-                    self._failures[trial] = outcome.get("failure", "")
-                    return dict(outcome)
+                result = self._rounds.ready(trial, after)
+                if result is not None:
+                    self._failures[trial] = result.reason if isinstance(result, Failed) else ""
+                    return result
                 await self._changed.wait()
-            return {"fatal": self._fatal}
+            return SearchOver(self._fatal)
 
     async def processed(self, trial: int, step: int) -> None:
         """The search has acted on a report, and the trial goes on."""
@@ -99,11 +119,10 @@ class Coordinator:
                 self._notes.append(f"worker group {group} died and starts again")
                 self._changed.notify_all()
             if self._starts[group] > MAX_STARTS_WITHOUT_WORK:
-                self._fatal = self._fatal or (
+                self._end(
                     f"worker group {group} died {self._starts[group] - 1} times in a row without "
                     "finishing any work; see the worker logs of Ray for the reason"
                 )
-                self._changed.notify_all()
             return not self._fatal
 
     async def limit_microbatches(self, group: int, tokens: int) -> None:
@@ -117,9 +136,10 @@ class Coordinator:
     async def attach(self, group: int) -> None:
         """A group has loaded its base and is ready, for the first time or after a crash."""
         async with self._changed:
-            self._heard[group] = time.monotonic()
+            self._heard[group] = self._clock()
             self._rounds.crashed(group)
             self._ready.add(group)
+            self._attached[group] = self._attached.get(group, 0) + 1
             self._changed.notify_all()
 
     async def stage(self, group: int, text: str) -> None:
@@ -128,31 +148,33 @@ class Coordinator:
 
     async def beat(self, group: int) -> None:
         """A group says that it is at work."""
-        self._heard[group] = time.monotonic()
+        self._heard[group] = self._clock()
 
-    async def next_work(self, group: int, outcomes: Mapping[int, Outcome] | None) -> dict[str, Any]:
-        """Hands in the last batch's outcomes and waits a while for the next batch.
-
-        Returns:
-            `assignments` and trials to `score` (both may be empty), and `stop`.
-        """
+    async def next_work(self, group: int, results: BatchResults | None) -> Work:
+        """Takes in what became of the last batch and waits a while for the next one."""
         async with self._changed:
-            self._heard[group] = time.monotonic()
-            if outcomes is not None:
+            self._heard[group] = self._clock()
+            if results is not None:
+                sound = self._received(BatchResults, results, "results")
                 self._starts[group] = 0
-                self._rounds.finish(group, outcomes)
+                self._rounds.finish(group, sound or {})
                 self._changed.notify_all()
+            life = self._attached.get(group)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
-                    await self._changed.wait_for(lambda: self._is_for(group))
+                    await self._changed.wait_for(
+                        lambda: self._is_for(group) or self._attached.get(group) != life
+                    )
+            if self._attached.get(group) != life:  # who asked this has died, and takes no batch
+                return Work(stop=True)
             absent = self._absent(group)
             assignments = self._rounds.work(group, absent)
             self._changed.notify_all()  # a trial of a group that is gone may have failed by that
-            return {
-                "assignments": [dataclasses.asdict(each) for each in assignments],
-                "score": self._share(group, absent),
-                "stop": self._stopping or bool(self._fatal),
-            }
+            return Work(
+                assignments=assignments,
+                to_score=tuple(self._share(group, absent)),
+                stop=self._stopping or bool(self._fatal),
+            )
 
     async def all_ready(self) -> None:
         """Waits until every group has loaded its base, or none can work."""
@@ -170,38 +192,33 @@ class Coordinator:
                 self._notes.append(text)
                 self._changed.notify_all()
 
-    async def notes_after(self, count: int) -> list[str]:
+    async def notes_after(self, count: int) -> tuple[str, ...]:
         """Waits for what groups say after the first `count` notes; empty when all is over."""
         async with self._changed:
             await self._changed.wait_for(
                 lambda: len(self._notes) > count or self._stopping or self._fatal
             )
-            return self._notes[count:]
+            return tuple(self._notes[count:])
 
-    async def status(self) -> dict[str, Any]:
-        """What there is to know.
-
-        Returns:
-            `started` and `ready` groups, their `stages`, `steps` by trial, and `fatal`, which is
-            empty while all is well.
-        """
-        return {
-            "started": sorted(self._stages.keys() | self._starts.keys()),
-            "ready": sorted(self._ready),
-            "stages": dict(self._stages),
-            "steps": dict(self._steps),
-            "fatal": self._fatal,
-        }
+    async def status(self) -> GroupStatus:
+        """How the groups are."""
+        return GroupStatus(
+            started=tuple(sorted(self._stages.keys() | self._starts.keys())),
+            ready=tuple(sorted(self._ready)),
+            stages=dict(self._stages),
+            steps=dict(self._steps),
+            fatal=self._fatal,
+        )
 
     async def failure_of(self, trial: int) -> str:
         """Why a trial failed; empty if nothing is known."""
         return self._failures.get(trial, "") or self._fatal
 
-    async def score(self, trials: Sequence[int]) -> dict[int, Scores]:
+    async def score(self, trials: Sequence[int]) -> Scores:
         """Has the groups score adapters on the test splits, each its share, and waits for them.
 
         Returns:
-            By trial, correct and scored examples by split; empty when no group can work.
+            The scores of all these trials; none when no group can work.
         """
         async with self._changed:
             self._scores = {}
@@ -212,25 +229,38 @@ class Coordinator:
             )
             return self._scores if not self._fatal else {}
 
-    async def scored(self, scores: dict[int, Scores]) -> None:
+    async def scored(self, scores: Scores) -> None:
         """A group hands in the scores that it was asked for."""
         async with self._changed:
-            self._scores |= scores
+            sound = self._received(Scores, scores, "scores") or {}
+            self._scores |= sound
             for left in self._to_score.values():
-                left[:] = [trial for trial in left if trial not in scores]
+                left[:] = [trial for trial in left if trial not in sound]
             self._changed.notify_all()
 
     async def give_up(self, reason: str) -> None:
         """No worker group can work any more: every trial is told so."""
         async with self._changed:
-            self._fatal = self._fatal or reason
-            self._changed.notify_all()
+            self._end(reason)
 
     async def stop(self) -> None:
         """Tells the worker groups to end cleanly."""
         async with self._changed:
             self._stopping = True
             self._changed.notify_all()
+
+    def _received(self, kind: object, message: Message, name: str) -> Message | None:
+        """A message that is what it should be; if it is not, the search ends."""
+        try:
+            sound: Message = received(kind, message, name)
+        except SearchError as error:
+            self._end(str(error))
+            return None
+        return sound
+
+    def _end(self, reason: str) -> None:
+        self._fatal = self._fatal or reason
+        self._changed.notify_all()
 
     def _is_for(self, group: int) -> bool:
         if self._stopping or self._fatal:
@@ -245,6 +275,6 @@ class Coordinator:
 
     def _absent(self, group: int) -> list[int]:
         """Other groups that have not loaded their base yet, or have not been heard of for long."""
-        then = time.monotonic() - ABSENT_SECONDS
+        then = self._clock() - ABSENT_SECONDS
         others = (each for each in range(self._groups) if each != group)
         return [each for each in others if self._heard.get(each, then) <= then]

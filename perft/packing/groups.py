@@ -8,8 +8,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import ray
 import ray.train
@@ -17,19 +17,20 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from perft.packing.coordinator import Coordinator
 from perft.packing.deaths import DEATHS
+from perft.packing.handle import ANSWER_SECONDS, CoordinatorHandle
 from perft.packing.ray_folder import ray_folder
-from perft.packing.settings import GroupSettings
+from perft.packing.settings import GroupSettings, WorkSettings
 from perft.packing.shape import GroupShape
 from perft.storage import Storage
+
+if TYPE_CHECKING:
+    from ray.train.v2._internal.execution.callback import RayTrainCallback
 
 MAX_FAILURES = -1
 """Ray Train restarts a group without limit; the coordinator counts and gives up."""
 
 STOP_SECONDS = 60.0
 """Time for the groups to end in order."""
-
-ANSWER_SECONDS = 10.0
-"""Time for the coordinator, which never works for long, to say something."""
 
 log = logging.getLogger(__name__)
 
@@ -42,27 +43,27 @@ def calls_at_once(shape: GroupShape, num_trials: int) -> int:
     return 2 * min(shape.trials_at_once, num_trials) + 10 * shape.groups * shape.workers + 100
 
 
-def _work(told: dict[str, Any]) -> None:
-    settings: GroupSettings = told["settings"]
+def _work(told: Mapping[str, GroupSettings]) -> None:
+    settings = told["settings"]
     try:
-        coordinator = ray.get_actor(settings.coordinator, namespace=settings.namespace)
+        coordinator = CoordinatorHandle.find(settings.coordinator, settings.namespace)
     except ValueError:
         return  # it has died: the search goes on with another one, and with other groups
-    coordinator.stage.remote(settings.group, "importing")
+    coordinator.stage(settings.group, "importing")
     # What an import makes stays: to look through it for garbage took a sixth of the time.
     gc.disable()
     try:
         from perft.packing.worker import work  # noqa: PLC0415 - only workers need torch
     except Exception as error:  # the next start would end so too: Ray Train makes them for ever
         reason = f"worker group {settings.group} cannot start: {type(error).__name__}: {error}"
-        ray.get(coordinator.give_up.remote(reason), timeout=ANSWER_SECONDS)
+        coordinator.give_up(reason, timeout=ANSWER_SECONDS)
         return
     gc.freeze()
     gc.enable()
     work(settings)
 
 
-def _trainer_of(shape: GroupShape) -> Callable[..., Any]:
+def _trainer_of(shape: GroupShape) -> Callable[..., DataParallelTrainer]:
     """Ray Train's trainer for a group: a lone worker needs no process group.
 
     Without one, neither this process nor the group's controller has to import torch, which would
@@ -76,14 +77,14 @@ def _trainer_of(shape: GroupShape) -> Callable[..., Any]:
     return functools.partial(_without_datasets(TorchTrainer), torch_config=backend)
 
 
-def _without_datasets(trainer: Any) -> Callable[..., Any]:
+def _without_datasets(trainer: type[DataParallelTrainer]) -> Callable[..., DataParallelTrainer]:
     """The trainer without its manager of Ray datasets: groups read their own data.
 
     The manager is a process for every group, and takes two CPU seconds to start.
     """
 
     class Trainer(trainer):  # type: ignore[misc]
-        def _create_default_callbacks(self) -> list[Any]:
+        def _create_default_callbacks(self) -> "list[RayTrainCallback]":
             callbacks = super()._create_default_callbacks()
             return [each for each in callbacks if type(each).__name__ != "DatasetsCallback"]
 
@@ -97,11 +98,11 @@ class WorkerGroups:
         shape: how many, how large.
         num_trials: trials of the search.
         rungs: steps after which a trial reports.
-        group: settings of every group; number and coordinator are filled in here.
+        work: what every group is told.
     """
 
     def __init__(
-        self, shape: GroupShape, num_trials: int, rungs: tuple[int, ...], group: dict[str, Any]
+        self, shape: GroupShape, num_trials: int, rungs: tuple[int, ...], work: WorkSettings
     ) -> None:
         self.shape = shape
         self._is_stopping = False
@@ -109,11 +110,11 @@ class WorkerGroups:
         self.namespace: str = ray.get_runtime_context().namespace
         calls = calls_at_once(shape, num_trials)
         actor = ray.remote(num_cpus=0, max_concurrency=calls)(Coordinator)
-        self.coordinator = actor.options(name=self.name).remote(
-            shape.groups, shape.slots, num_trials, rungs
+        self.coordinator = CoordinatorHandle(
+            actor.options(name=self.name).remote(shape.groups, shape.slots, num_trials, rungs)
         )
         self._threads = [
-            threading.Thread(target=self._run, args=(index, shape, group), daemon=True)
+            threading.Thread(target=self._run, args=(index, shape, work), daemon=True)
             for index in range(shape.groups)
         ]
         for thread in self._threads:
@@ -123,7 +124,7 @@ class WorkerGroups:
     def are_lost(self) -> bool:
         """Whether the coordinator has died; the groups end when they notice."""
         try:
-            ray.get(self.coordinator.status.remote(), timeout=ANSWER_SECONDS)
+            self.coordinator.status(ANSWER_SECONDS)
         except DEATHS:
             return True
         except ray.exceptions.GetTimeoutError:  # it is slow, and lives
@@ -133,31 +134,30 @@ class WorkerGroups:
     def steps(self) -> dict[int, int]:
         """The steps that running trials have reached; none while nobody can say so."""
         try:
-            status = ray.get(self.coordinator.status.remote(), timeout=ANSWER_SECONDS)
+            return dict(self.coordinator.status(ANSWER_SECONDS).steps)
         except ray.exceptions.RayError:
             return {}
-        return dict(status["steps"])
 
     def stop(self) -> None:
         """Ends the groups cleanly and the coordinator with them; those that are late with Ray."""
         self._is_stopping = True
         deadline = time.monotonic() + STOP_SECONDS
-        started = range(len(self._threads))
+        started: Sequence[int] = range(len(self._threads))
         with contextlib.suppress(ray.exceptions.RayError):  # it may be gone already
-            ray.get(self.coordinator.stop.remote(), timeout=ANSWER_SECONDS)
-            status = ray.get(self.coordinator.status.remote(), timeout=ANSWER_SECONDS)
-            started = status["started"]  # the others, which wait for room, end with Ray
+            self.coordinator.stop()
+            # The others, which wait for room, end with Ray.
+            started = self.coordinator.status(ANSWER_SECONDS).started
         for group in started:
             self._threads[group].join(max(0.0, deadline - time.monotonic()))
-        ray.kill(self.coordinator)
+        self.coordinator.kill()
 
-    def _run(self, index: int, shape: GroupShape, group: dict[str, Any]) -> None:
+    def _run(self, index: int, shape: GroupShape, work: WorkSettings) -> None:
         """Keeps one group going, until it is told to stop or cannot start."""
         for start in itertools.count():
             if self._is_stopping:
                 return
             try:
-                self._trainer(index, start, shape, group).fit()
+                self._trainer(index, start, shape, work).fit()
             except DEATHS:
                 log.debug("the controller of worker group %d died", index, exc_info=True)
                 continue  # the coordinator counts the starts
@@ -166,13 +166,15 @@ class WorkerGroups:
                 self._give_up(f"worker group {index} ended: {error}")
             return
 
-    def _trainer(self, index: int, start: int, shape: GroupShape, group: dict[str, Any]) -> Any:
+    def _trainer(
+        self, index: int, start: int, shape: GroupShape, work: WorkSettings
+    ) -> DataParallelTrainer:
         settings = GroupSettings(
             group=index,
             coordinator=self.name,
             namespace=self.namespace,
             threads=shape.cpus,
-            **group,
+            work=work,
         )
         return _trainer_of(shape)(
             _work,
@@ -185,7 +187,7 @@ class WorkerGroups:
             ),
             run_config=ray.train.RunConfig(
                 name=f"group-{index}-{start}",
-                storage_path=str(ray_folder(Storage(settings.storage)) / "train"),
+                storage_path=str(ray_folder(Storage(work.storage)) / "train"),
                 failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
             ),
         )
@@ -194,6 +196,6 @@ class WorkerGroups:
         if self._is_stopping:  # nobody asks any more
             return
         try:
-            ray.get(self.coordinator.give_up.remote(reason), timeout=ANSWER_SECONDS)
+            self.coordinator.give_up(reason, timeout=ANSWER_SECONDS)
         except ray.exceptions.RayError:
             log.debug("the coordinator is gone already")

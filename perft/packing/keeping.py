@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from perft.packing.beginning import Beginning
+from perft.packing.messages import Assignment
 from perft.packing.places import adapter_folder, trial_folder
-from perft.packing.rounds import Assignment
 from perft.packing.states import SavedStates
 from perft.ranks import Ranks
 from perft.storage import is_whole, write_folder

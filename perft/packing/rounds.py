@@ -12,9 +12,10 @@ number of groups, and not from a worker that died, whether or not it is replaced
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from perft.packing.messages import Assignment, BatchResult, BatchResults, Failed, NotDue, Reported
 from perft.packing.placement import spread
+from perft.trial import TrialConfig
 
 MAX_CRASHES_TOGETHER = 2
 """Crashes of a pack after which its trials run one by one, so that the culprit is found."""
@@ -22,38 +23,18 @@ MAX_CRASHES_TOGETHER = 2
 MAX_CRASHES_ALONE = 3
 """Crashes of a trial on its own after which it fails: not only trials kill workers."""
 
-Outcome = Mapping[str, Any]
-"""What a worker group says of one trial: `report` and `size`, or `failure`; nothing of a trial that
-is on its way to its rung."""
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """One trial's part of a round.
-
-    Attributes:
-        trial: its number.
-        config: what it trains.
-        reached: optimiser steps it has behind it.
-        target: optimiser steps to reach.
-        due: whether `target` is a rung, where it reports.
-    """
-
-    trial: int
-    config: Mapping[str, Any]
-    reached: int
-    target: int
-    due: bool
-
 
 @dataclass
 class _Trial:
-    config: Mapping[str, Any]
+    config: TrialConfig
     group: int | None = None
     reached: int = 0  # steps trained by the end of the last round
     processed: int = 0  # step of the last report that the search has acted on
     asked: int | None = None  # the step after which it wants a report; None while it wants none
     crashes_alone: int = 0
+
+    def is_full_length(self, step: int) -> bool:
+        return self.config.training.is_full_length(step)
 
 
 @dataclass
@@ -61,13 +42,13 @@ class _Round:
     targets: Mapping[int, int]
     left: list[int]  # trials that this round still has to deal with
     batches: dict[int, list[list[int]]]
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    results: dict[int, BatchResult] = field(default_factory=dict)
     in_flight: dict[int, list[int]] = field(default_factory=dict)
     crashes: dict[tuple[int, ...], int] = field(default_factory=dict)  # by batch
 
     @property
     def trained(self) -> bool:
-        return self.outcomes.keys() >= self.targets.keys()
+        return self.results.keys() >= self.targets.keys()
 
 
 class Rounds:
@@ -89,7 +70,7 @@ class Rounds:
         self._ended: set[int] = set()
         self._round: _Round | None = None
 
-    def request(self, trial: int, config: Mapping[str, Any], after: int) -> None:
+    def request(self, trial: int, config: TrialConfig, after: int) -> None:
         """A trial asks for its next report.
 
         Args:
@@ -100,7 +81,7 @@ class Rounds:
         if trial in self._ended:
             return
         state = self._trials.setdefault(trial, _Trial(config))
-        if state.processed < self._rungs[-1]:
+        if not state.is_full_length(state.processed):
             state.asked = after
         self._maybe_start()
 
@@ -119,7 +100,7 @@ class Rounds:
         self._ended.add(trial)
         self._trials.pop(trial, None)
         if self._round is not None:
-            self._round.outcomes.setdefault(trial, {"failure": "the trial ended"})
+            self._round.results.setdefault(trial, Failed("the trial ended"))
         self._strike_off(trial)
 
     def has_work(self, group: int, absent: Collection[int] = ()) -> bool:
@@ -152,14 +133,14 @@ class Rounds:
                     return tuple(self._assignment(trial) for trial in batch)
         return ()
 
-    def finish(self, group: int, outcomes: Mapping[int, Outcome]) -> None:
+    def finish(self, group: int, results: BatchResults) -> None:
         """A group hands in what became of its batch."""
         if self._round is None:
             return
         batch = self._round.in_flight.pop(group, [])
         self._round.crashes.pop(tuple(batch), None)
-        for trial in outcomes.keys() & set(batch):
-            self._round.outcomes.setdefault(trial, outcomes[trial])
+        for trial in results.keys() & set(batch):
+            self._round.results.setdefault(trial, results[trial])
             if trial in self._trials:
                 self._trials[trial].crashes_alone = 0
         self._maybe_close()
@@ -179,15 +160,16 @@ class Rounds:
         alone = crashes >= MAX_CRASHES_TOGETHER
         queue[:0] = [[trial] for trial in batch] if alone else [batch]
 
-    def ready(self, trial: int, after: int) -> Outcome | None:
+    def ready(self, trial: int, after: int) -> Reported | Failed | None:
         """What a trial that asked for a report after step `after` gets; None while it must wait."""
         now = self._round
         if now is None or not now.trained or min(now.left) != trial:
             return None
-        outcome = now.outcomes[trial]
-        if "report" in outcome and outcome["report"]["step"] <= after:
+        result = now.results[trial]
+        assert not isinstance(result, NotDue), "only trials that are due are left"
+        if isinstance(result, Reported) and result.report.step <= after:
             return None  # it has this one, and the search has yet to act on it
-        return outcome
+        return result
 
     def _crashed_alone(self, trial: int, queue: list[list[int]]) -> None:
         assert self._round is not None
@@ -197,7 +179,7 @@ class Rounds:
         crashes = self._trials[trial].crashes_alone
         if crashes >= MAX_CRASHES_ALONE:
             failure = f"the trial crashed its worker {crashes} times while it ran alone"
-            self._round.outcomes[trial] = {"failure": failure}
+            self._round.results[trial] = Failed(failure)
         else:
             queue.insert(0, [trial])
 
@@ -205,7 +187,9 @@ class Rounds:
         assert self._round is not None
         state, target = self._trials[trial], self._round.targets[trial]
         due = target == self._next_rung(state)
-        return Assignment(trial, state.config, state.reached, target, due)
+        return Assignment(
+            trial=trial, config=state.config, reached=state.reached, target=target, due=due
+        )
 
     def _next_rung(self, state: _Trial) -> int:
         return next(rung for rung in self._rungs if rung > state.processed)
@@ -221,9 +205,10 @@ class Rounds:
 
     def _evaluation(self, trial: int, target: int) -> int:
         """What follows the steps: 0 for that at full length, 1 for that at a rung, 2 for none."""
-        if target < self._next_rung(self._trials[trial]):
+        state = self._trials[trial]
+        if target < self._next_rung(state):
             return 2
-        return 1 if target < self._rungs[-1] else 0
+        return 0 if state.is_full_length(target) else 1
 
     def _strike_off(self, trial: int) -> None:
         if self._round is not None and trial in self._round.left:
@@ -237,7 +222,7 @@ class Rounds:
         if now is None:
             return
         if now.trained:
-            now.left = [trial for trial in now.left if now.outcomes[trial]]
+            now.left = [n for n in now.left if not isinstance(now.results[n], NotDue)]
         if not now.left:
             for trial in now.targets.keys() & self._trials.keys():
                 self._trials[trial].reached = now.targets[trial]

@@ -1,18 +1,15 @@
 """What a worker group is told when it starts."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from perft.tasks import TaskSource
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupSettings:
-    """Settings of one worker group; plain values, they travel through Ray Train.
+class WorkSettings:
+    """What all worker groups of a search are told.
 
     Attributes:
-        group: number of the group, from 0.
-        coordinator: name of the coordinator's actor.
-        namespace: Ray namespace of that actor.
         base_model: None for the built-in base, else a local directory or a hub id.
         dtype: dtype of the base, or "auto".
         experts: how the base's experts are computed, as `load_base` takes it.
@@ -20,14 +17,10 @@ class GroupSettings:
         compile: whether the base is compiled; None for yes on GPUs alone.
         slots: trials that the group trains together.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
-        task: fields of the `TaskSource`.
+        task: where the task comes from.
         storage: folder of the search.
-        threads: CPU threads of each worker.
     """
 
-    group: int
-    coordinator: str
-    namespace: str
     base_model: str | None
     dtype: str
     experts: str
@@ -35,6 +28,24 @@ class GroupSettings:
     compile: bool | None
     slots: int
     rung_accuracy: bool
-    task: Mapping[str, Any]
+    task: TaskSource
     storage: str = field(repr=False)  # it may hold a key, and Ray shows what it is given
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupSettings:
+    """What one worker group is told; it travels through Ray Train.
+
+    Attributes:
+        group: number of the group, from 0.
+        coordinator: name of the coordinator's actor.
+        namespace: Ray namespace of that actor.
+        threads: CPU threads of each worker.
+        work: what all groups are told.
+    """
+
+    group: int
+    coordinator: str
+    namespace: str
     threads: int
+    work: WorkSettings

@@ -16,8 +16,8 @@ from typing import Any
 from perft.checkpoint import from_bytes
 from perft.errors import StorageError
 from perft.files import parse_json
+from perft.packing.messages import Assignment
 from perft.packing.places import STATES, failure_file, trial_file
-from perft.packing.rounds import Assignment
 from perft.storage import Storage
 from perft.trial import TrialConfig
 
@@ -151,7 +151,7 @@ class SavedStates:
 
     def write_failure(self, wanted: Assignment, failure: str) -> None:
         """Notes that a trial cannot be trained beyond where the round began."""
-        flat = {"config": dict(wanted.config), "step": wanted.reached, "failure": failure}
+        flat = {"config": wanted.config.to_flat(), "step": wanted.reached, "failure": failure}
         self.storage.write(failure_file(wanted.trial), json.dumps(flat).encode())
 
     def _of(self, wanted: Assignment, there: Collection[str]) -> list[Saved]:
@@ -173,7 +173,7 @@ class SavedStates:
             state = from_bytes(data)
         except StorageError:
             return None
-        if state.config != TrialConfig.from_flat(wanted.config):
+        if state.config != wanted.config:
             return None
         return Saved(state.step, frozenset(report.step for report in state.reports), turn)
 
@@ -181,7 +181,7 @@ class SavedStates:
         """None for a damaged note, too: the trial fails again."""
         try:
             flat: Any = parse_json(self.storage.read(failure_file(wanted.trial)))
-            if TrialConfig.from_flat(flat["config"]) == TrialConfig.from_flat(wanted.config):
+            if TrialConfig.from_flat(flat["config"]) == wanted.config:
                 return Saved(int(flat["step"]), failure=str(flat["failure"]))
         except (ValueError, KeyError, TypeError, AttributeError):
             pass

@@ -11,28 +11,27 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
-import ray
-import ray.train
 import ray.train.torch
 import torch
 
 from perft.checkpoint import from_bytes
-from perft.errors import ConfigError, PerftError, StorageError
+from perft.errors import ConfigError, PerftError, SearchError, StorageError
+from perft.evaluation import Prediction
 from perft.evaluation.splits import predictions_parquet
 from perft.models.load import load_base
 from perft.packing.beginning import Beginning
 from perft.packing.deaths import DEATHS
+from perft.packing.handle import CoordinatorHandle
 from perft.packing.keeping import Keeper
+from perft.packing.messages import Assignment, BatchResult, Failed, NotDue, Reported, Work
 from perft.packing.places import PREDICTIONS, trial_folder
-from perft.packing.rounds import Assignment
-from perft.packing.settings import GroupSettings
+from perft.packing.settings import GroupSettings, WorkSettings
 from perft.packing.states import SavedStates
 from perft.ranks import Ranks
 from perft.searches import SEARCH_FILE
 from perft.storage import Storage
-from perft.tasks import TaskSource, load_task
+from perft.tasks import load_task
 from perft.training.microbatches import is_out_of_memory
 from perft.training.pack import Advanced, Pack
 
@@ -49,24 +48,21 @@ def work(settings: GroupSettings) -> None:
     torch.set_num_threads(settings.threads)
     ranks = Ranks.current(device)
     try:
-        coordinator = ray.get_actor(settings.coordinator, namespace=settings.namespace)
+        coordinator = CoordinatorHandle.find(settings.coordinator, settings.namespace)
     except ValueError:
         return  # it has died: the search goes on with another one, and with other groups
-    may_start = ray.get(coordinator.starting.remote(settings.group)) if ranks.rank == 0 else False
-    if not ranks.broadcast(may_start):
-        return
     first = ranks.rank == 0
-    say = coordinator.note.remote if first else _nothing
-    stage = functools.partial(coordinator.stage.remote, settings.group) if first else _nothing
+    if not ranks.broadcast(coordinator.starting(settings.group) if first else False):
+        return
+    say = coordinator.note if first else _nothing
+    stage = functools.partial(coordinator.stage, settings.group) if first else _nothing
     try:
-        pack = _load(settings, ranks, say, stage)
+        pack = _load(settings.work, ranks, say, stage)
         worker = GroupWorker(settings, pack, ranks, coordinator)
     except PerftError as error:
-        ray.get(coordinator.give_up.remote(f"worker group {settings.group} cannot start: {error}"))
+        coordinator.give_up(f"worker group {settings.group} cannot start: {error}")
         return
-    limit = (
-        ray.get(coordinator.microbatch_limit.remote(settings.group)) if ranks.rank == 0 else None
-    )
+    limit = coordinator.microbatch_limit(settings.group) if first else None
     pack.max_tokens_per_microbatch = ranks.broadcast(limit) or pack.max_tokens_per_microbatch
     worker.run()
 
@@ -76,7 +72,7 @@ def _nothing(_text: str) -> None:
 
 
 def _load(
-    settings: GroupSettings, ranks: Ranks, say: Callable[[str], None], stage: Callable[[str], None]
+    settings: WorkSettings, ranks: Ranks, say: Callable[[str], None], stage: Callable[[str], None]
 ) -> Pack:
     stage("loading the base")
     base = load_base(
@@ -88,7 +84,7 @@ def _load(
         ranks=ranks,
     )
     stage("reading and tokenising the task")
-    task = load_task(TaskSource(**settings.task))
+    task = load_task(settings.task)
     return Pack(
         base,
         task,
@@ -107,42 +103,43 @@ class GroupWorker:
         settings: the group's.
         pack: the base with whatever trials are on it.
         ranks: the group's processes.
-        coordinator: handle of the coordinator.
+        coordinator: the coordinator.
     """
 
-    def __init__(self, settings: GroupSettings, pack: Pack, ranks: Ranks, coordinator: Any) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: GroupSettings, pack: Pack, ranks: Ranks, coordinator: CoordinatorHandle
+    ) -> None:
+        self._group = settings.group
         self._pack = pack
         self._ranks = ranks
         self._coordinator = coordinator
-        storage = Storage(settings.storage, self._say, is_known=True)
+        storage = Storage(settings.work.storage, self._say, is_known=True)
         self._storage = storage.anchored(SEARCH_FILE) if storage.exists(SEARCH_FILE) else storage
         self._states = SavedStates(self._storage, self._say)
         self._beginning = Beginning(pack, ranks, self._states)
-        source = TaskSource(**settings.task)
-        self._keeper = Keeper(pack, ranks, self._states, self._beginning, source)
+        self._keeper = Keeper(pack, ranks, self._states, self._beginning, settings.work.task)
         self._noted = 0.0
 
     def run(self) -> None:
-        """Works until told to stop; if the storage cannot be used, tells everybody to stop."""
+        """Works until told to stop; tells everybody to stop where storage or orders are no good."""
         try:
             self._work()
-        except StorageError as error:
+        except (StorageError, SearchError) as error:
             self._give_up(error)
 
     def _work(self) -> None:
-        outcomes: dict[int, dict[str, Any]] | None = None
+        results: dict[int, BatchResult] | None = None
         if self._ranks.rank == 0:
-            ray.get(self._coordinator.attach.remote(self._settings.group))
+            self._coordinator.attach(self._group)
         with self._beating():
             while True:
-                ask = self._ask(outcomes) if self._ranks.rank == 0 else {}
-                order = self._ranks.broadcast(ask)
-                if order["stop"]:
+                asked = self._ask(results) if self._ranks.rank == 0 else Work()
+                work = self._ranks.broadcast(asked)
+                if work.stop:
                     return
-                outcomes = self._do(order) if order["assignments"] else None
-                if order["score"]:
-                    self._score(order["score"])
+                results = self._train_batch(work.assignments) if work.assignments else None
+                if work.to_score:
+                    self._score(work.to_score)
 
     @contextlib.contextmanager
     def _beating(self) -> Iterator[None]:
@@ -151,7 +148,7 @@ class GroupWorker:
 
         def beat() -> None:
             while not done.wait(BEAT_SECONDS):
-                self._coordinator.beat.remote(self._settings.group)
+                self._coordinator.beat(self._group)
 
         if self._ranks.rank == 0:
             threading.Thread(target=beat, daemon=True).start()
@@ -160,45 +157,44 @@ class GroupWorker:
         finally:
             done.set()
 
-    def _ask(self, outcomes: dict[int, dict[str, Any]] | None) -> dict[str, Any]:
-        answer = self._coordinator.next_work.remote(self._settings.group, outcomes)
+    def _ask(self, results: Mapping[int, BatchResult] | None) -> Work:
         try:
-            order: dict[str, Any] = ray.get(answer)
+            return self._coordinator.next_work(self._group, results)
         except DEATHS:
-            return {"stop": True}  # as in `work`
-        return order
+            return Work(stop=True)  # as in `work`
 
-    def _do(self, order: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-        reached = {trial_folder(flat["trial"]): flat["reached"] for flat in order["assignments"]}
+    def _train_batch(self, batch: Sequence[Assignment]) -> dict[int, BatchResult]:
+        reached = {trial_folder(wanted.trial): wanted.reached for wanted in batch}
         for name, running in list(self._pack.running.items()):
             if running.step < reached.get(name, math.inf):  # it has ended, or gone on elsewhere
                 self._pack.release(name)
-        batch = [Assignment(**flat) for flat in order["assignments"]]
         starts, refused = self._beginning.begin(batch)
-        outcomes: dict[int, dict[str, Any]] = {n: {"failure": why} for n, why in refused.items()}
+        results: dict[int, BatchResult] = {n: Failed(why) for n, why in refused.items()}
         wanted: list[Assignment] = []
         for assignment in batch:
             start = starts.get(assignment.trial)
             if start is not None and start.is_answer:
                 failure = start.state.failure if start.state else ""
-                outcomes[assignment.trial] = self._answer(assignment, failure)
+                results[assignment.trial] = self._answer(assignment, failure)
             elif start is not None:
                 wanted.append(assignment)
-        return outcomes | (self._advance(wanted) if wanted else {})
+        return results | (self._advance(wanted) if wanted else {})
 
-    def _answer(self, wanted: Assignment, failure: str) -> dict[str, Any]:
+    def _answer(self, wanted: Assignment, failure: str) -> BatchResult:
         """What is wanted of a trial that had come as far before."""
-        if failure or not wanted.due:
-            return {"failure": failure} if failure else {}
+        if failure:
+            return Failed(failure)
+        if not wanted.due:
+            return NotDue(wanted.target)
         name = trial_folder(wanted.trial)
         running = self._pack.running[name]
-        if wanted.target >= running.config.training.max_steps:
+        if wanted.config.training.is_full_length(wanted.target):
             self._keeper.require_adapter(wanted.trial)
         report = next(each for each in running.reports if each.step == wanted.target)
-        return self._outcome(name, report)
+        return self._result(name, report)
 
-    def _advance(self, wanted: Sequence[Assignment]) -> dict[int, dict[str, Any]]:
-        """Trains all and has those report that are due; nothing is said of the others."""
+    def _advance(self, wanted: Sequence[Assignment]) -> dict[int, BatchResult]:
+        """Trains all, and has those report that are due."""
         targets = {trial_folder(assignment.trial): assignment.target for assignment in wanted}
         due = [trial_folder(assignment.trial) for assignment in wanted if assignment.due]
         try:
@@ -206,12 +202,13 @@ class GroupWorker:
         except ConfigError as error:  # of several trials each will say it when it trains alone
             if len(wanted) > 1:
                 raise
-            return {wanted[0].trial: {"failure": str(error)}}
+            return {wanted[0].trial: Failed(str(error))}
         told = self._pack.report(due)
         self._keeper.commit(wanted)
         told |= {n: failure for n in targets if (failure := self._pack.running[n].failure)}
         return {
-            int(name): self._outcome(name, told[name]) if name in told else {} for name in targets
+            int(name): self._result(name, told[name]) if name in told else NotDue(step)
+            for name, step in targets.items()
         }
 
     def _train(self, targets: Mapping[str, int]) -> None:
@@ -225,21 +222,13 @@ class GroupWorker:
         except RuntimeError as error:
             if is_out_of_memory(error):
                 limit = self._pack.max_tokens_per_microbatch
-                ray.get(self._coordinator.limit_microbatches.remote(self._settings.group, limit))
+                self._coordinator.limit_microbatches(self._group, limit)
             raise
 
-    def _outcome(self, name: str, advanced: Advanced) -> dict[str, Any]:
+    def _result(self, name: str, advanced: Advanced) -> BatchResult:
         if isinstance(advanced, str):
-            return {"failure": advanced}
-        size = self._pack.size(name)
-        return {
-            "report": advanced.to_json(),
-            "size": {
-                "trainable": size.trainable,
-                "activated": size.activated,
-                "base_activated": size.base_activated,
-            },
-        }
+            return Failed(advanced)
+        return Reported(advanced, self._pack.size(name))
 
     def _score(self, trials: Sequence[int]) -> None:
         for trial in trials:
@@ -250,15 +239,16 @@ class GroupWorker:
         self._write_predictions(predictions)
         counts = self._pack.count_tests(predictions)  # of all ranks, so all have written by then
         if self._ranks.rank == 0:
-            scores = {trial: counts[trial_folder(trial)] for trial in trials}
-            ray.get(self._coordinator.scored.remote(scores))
+            self._coordinator.scored({trial: counts[trial_folder(trial)] for trial in trials})
 
     def _state_to_score(self, trial: int) -> bytes:
         # An earlier attempt may have been of more ranks.
         self._storage.delete(f"{PREDICTIONS}/{trial_folder(trial)}")
         return self._states.last(trial)
 
-    def _write_predictions(self, predictions: Mapping[str, Mapping[str, Any]]) -> None:
+    def _write_predictions(
+        self, predictions: Mapping[str, Mapping[str, Sequence[Prediction]]]
+    ) -> None:
         """Writes this rank's predictions; if one rank cannot, none goes on.
 
         Raises:
@@ -276,18 +266,18 @@ class GroupWorker:
         if self._ranks.max(int(failed)):
             raise StorageError("the predictions of the test splits cannot be written")
 
-    def _give_up(self, error: StorageError) -> None:
+    def _give_up(self, error: PerftError) -> None:
         """Ends the search: the first error that is told is the one that the user sees."""
         with contextlib.suppress(*DEATHS):
-            ray.get(self._coordinator.give_up.remote(str(error)))
+            self._coordinator.give_up(str(error))
 
     def _say(self, text: str) -> None:
         if self._ranks.rank == 0:
-            self._coordinator.note.remote(text)
+            self._coordinator.note(text)
 
     def _note_steps(self) -> None:
         now = time.monotonic()
         if self._ranks.rank == 0 and now - self._noted > NOTE_SECONDS:
             self._noted = now
             steps = {int(name): trial.step for name, trial in self._pack.running.items()}
-            self._coordinator.note_steps.remote(steps)
+            self._coordinator.note_steps(steps)

@@ -1,12 +1,12 @@
 """Says what the worker groups are doing until all of them train."""
 
 import contextlib
-from typing import Any
 
 import ray
 
 from perft.packing.groups import WorkerGroups
 from perft.packing.machines import alive_nodes, free_on, groups_without_room
+from perft.packing.messages import GroupStatus
 from perft.packing.shape import GroupShape
 from perft.search.view import View
 
@@ -24,25 +24,25 @@ def announce(groups: WorkerGroups, view: View, compiles: bool) -> None:
     """
     view.stage("starting the worker groups and their coordinator")
     with contextlib.suppress(ray.exceptions.RayError):
-        ready = groups.coordinator.all_ready.remote()
+        ready = groups.coordinator.when_ready()
         told, waited = "", False
         while True:
             waiting = groups_without_room(groups.shape)
-            status = ray.get(groups.coordinator.status.remote())
+            status = groups.coordinator.status()
             text = doing(groups.shape, status, waiting if waited else 0)
             if text != told:
                 has = f"; the cluster has {free_on(alive_nodes())}" if waiting and waited else ""
                 view.stage(text + has)
                 told = text
             waited = waiting > 0  # for more than a moment
-            if ray.wait([ready], timeout=LOOK_SECONDS)[0]:
+            if ready(LOOK_SECONDS):
                 break
-        if ray.get(groups.coordinator.status.remote())["fatal"]:
+        if groups.coordinator.status().fatal:
             return
         view.stage(f"training{'; the first steps compile the base' if compiles else ''}")
 
 
-def doing(shape: GroupShape, status: dict[str, Any], waiting: int) -> str:
+def doing(shape: GroupShape, status: GroupStatus, waiting: int) -> str:
     """What groups are doing that do not train yet.
 
     Args:
@@ -50,7 +50,7 @@ def doing(shape: GroupShape, status: dict[str, Any], waiting: int) -> str:
         status: as the coordinator has it.
         waiting: groups for which Ray has no room.
     """
-    ready, stages = status["ready"], status["stages"]
+    ready, stages = status.ready, status.stages
     behind = [group for group in range(shape.groups) if group not in ready]
     if waiting:
         found = shape.groups - waiting

@@ -1,11 +1,11 @@
 """The end of a search: what is written to its folder and logged with its parent run."""
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ray
 
+from perft.packing.messages import Scores
 from perft.packing.places import PREDICTIONS, trial_folder
 from perft.search.drawing import draw
 from perft.search.ledger import Ledger
@@ -18,9 +18,6 @@ from perft.trial import TrialResult
 
 STOPPING_SECONDS = 2.0
 """Time for MLflow to hear that the user has stopped a search."""
-
-Scores = Mapping[int, Mapping[str, tuple[int, int]]]
-"""Correct and scored examples by trial and test split."""
 
 
 def conclude(plan: SearchPlan, ledger: Ledger, tracker: Tracker, scores: Scores) -> None:

@@ -3,11 +3,10 @@
 It writes `results.json` and tells the tracker as trials go on, and is what the live view shows.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from perft.masking import masked
+from perft.packing.messages import Reported
 from perft.packing.places import adapter_folder
 from perft.selection import result_line, write_results
 from perft.storage import Storage
@@ -27,6 +26,12 @@ class Entry:
     outcome: Outcome | None = None
     error: str = ""
     line: str = ""  # of `results.json`, once it has ended: made once, written with every later end
+
+    @property
+    def is_full_length(self) -> bool:
+        """Whether its last report is that of its full length."""
+        training = self.config.training
+        return bool(self.reports) and training.is_full_length(self.reports[-1].step)
 
     def result(self) -> TrialResult:
         """The ended trial."""
@@ -48,30 +53,26 @@ class Ledger:
     Args:
         search: the search's folder.
         tracker: records runs in MLflow.
-        max_steps: a full-length trial's steps.
     """
 
-    def __init__(self, search: Storage, tracker: Tracker, max_steps: int) -> None:
+    def __init__(self, search: Storage, tracker: Tracker) -> None:
         self._search = search
         self._tracker = tracker
-        self._max_steps = max_steps
         self.entries: dict[int, Entry] = {}
 
-    def start(self, number: int, config: Mapping[str, Any]) -> None:
+    def start(self, number: int, config: TrialConfig) -> None:
         """A trial has begun; repeated calls change nothing."""
         if number not in self.entries:
-            trial = TrialConfig.from_flat(config)
-            self._tracker.start_trial(number, trial)
-            self.entries[number] = Entry(number, trial)
+            self._tracker.start_trial(number, config)
+            self.entries[number] = Entry(number, config)
 
-    def report(self, number: int, report: Mapping[str, Any], size: Mapping[str, int]) -> Entry:
+    def report(self, number: int, reported: Reported) -> Entry:
         """A trial has reached a rung."""
-        entry = self.entries[number]
-        entry.size = AdapterSize(**size)
-        seen = Report.from_json(report)
-        if not any(known.step == seen.step for known in entry.reports):
-            entry.reports.append(seen)
-        self._tracker.report(number, entry.size, seen)
+        entry, report = self.entries[number], reported.report
+        entry.size = reported.size
+        if not any(known.step == report.step for known in entry.reports):
+            entry.reports.append(report)
+        self._tracker.report(number, entry.size, report)
         return entry
 
     def end(self, number: int, error: str | None = None) -> Entry:
@@ -80,8 +81,7 @@ class Ledger:
         if error is not None:
             entry.outcome, entry.error = "failed", masked(error)
         else:
-            full = bool(entry.reports) and entry.reports[-1].step >= self._max_steps
-            entry.outcome = "complete" if full else "pruned"
+            entry.outcome = "complete" if entry.is_full_length else "pruned"
         self._tracker.end_trial(entry.result(), self._adapter(entry))
         entry.line = result_line(entry.result())
         self._look_up_runs()

@@ -5,18 +5,17 @@ last value, an error or a value that is not finite is FAIL.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from perft.search.space import Draw
-
-METRIC = "val_loss"
-STEP = "step"
+from perft.search.tune_dicts import FULL_LENGTH, METRIC, STEP, Proposal
+from perft.trial import TrialConfig
 
 
 class Proposer(OptunaSearch):  # type: ignore[misc]
@@ -24,8 +23,8 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
 
     Args:
         draw: draws a trial's configuration from an Optuna trial.
-        constants: further keys of every trial's Tune configuration.
-        max_steps: a full-length trial's steps.
+        coordinator: name of the coordinator's actor.
+        namespace: Ray namespace of that actor.
         on_proposed: called after every proposal.
         sampler: Optuna's sampler.
         storage: Optuna's storage.
@@ -35,8 +34,8 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
     def __init__(
         self,
         draw: Draw,
-        constants: Mapping[str, Any],
-        max_steps: int,
+        coordinator: str,
+        namespace: str,
         on_proposed: Callable[[], None],
         *,
         sampler: BaseSampler,
@@ -44,8 +43,7 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
         study_name: str,
     ) -> None:
         self._draw = draw
-        self._constants = dict(constants)
-        self._max_steps = max_steps
+        self._coordinator, self._namespace = coordinator, namespace
         self._on_proposed = on_proposed
         super().__init__(
             self._define,
@@ -66,9 +64,14 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The next trial's Tune configuration."""
         proposed = super().suggest(trial_id)
-        number = self._ot_trials[trial_id].number
+        proposal = Proposal(
+            number=self._ot_trials[trial_id].number,
+            trial=TrialConfig.from_flat(proposed["trial"]),
+            coordinator=self._coordinator,
+            namespace=self._namespace,
+        )
         self._on_proposed()
-        return {"number": number, "trial": proposed["trial"], **self._constants}
+        return proposal.to_tune()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Records a rung's value."""
@@ -86,7 +89,7 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
             self._ot_study.tell(trial, state=TrialState.FAIL)
             return
         trial.report(result[METRIC], result[STEP])
-        if result[STEP] >= self._max_steps:
+        if result[FULL_LENGTH]:
             self._ot_study.tell(trial, result[METRIC])
         else:
             self._ot_study.tell(trial, state=TrialState.PRUNED)
@@ -94,5 +97,5 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
     def save(self, checkpoint_path: str) -> None:
         """Writes nothing: a resumed search proposes the same trials again from its seed."""
 
-    def _define(self, trial: Any) -> dict[str, Any]:
+    def _define(self, trial: Trial) -> dict[str, Any]:
         return {"trial": self._draw(trial).to_flat()}

@@ -17,9 +17,10 @@ import ray
 
 from perft.errors import PerftError
 from perft.packing.machines import require_compilers, require_shared
+from perft.packing.messages import Scores
 from perft.search.again import Again
 from perft.search.cluster import find_cluster, start_ray
-from perft.search.conclude import Scores, conclude, conclude_failed
+from perft.search.conclude import conclude, conclude_failed
 from perft.search.concluded import has_nothing_left
 from perft.search.drawing import import_drawing
 from perft.search.interrupt import interrupted, interruptible
@@ -175,7 +176,7 @@ def _open_tracker(plan: SearchPlan, tell: Callable[[str], None]) -> Tracker:
 
 
 def _ledger(plan: SearchPlan, tracker: Tracker) -> Ledger:
-    return Ledger(plan.search.anchored(SEARCH_FILE), tracker, plan.settings.max_steps)
+    return Ledger(plan.search.anchored(SEARCH_FILE), tracker)
 
 
 def _catch_up(plan: SearchPlan, stages: Stages) -> None:

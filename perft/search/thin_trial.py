@@ -5,10 +5,12 @@ Its process imports no torch, so that many of them fit beside a worker group.
 
 from typing import Any
 
-import ray
 from ray import tune
 
 from perft.errors import SearchError
+from perft.packing.handle import CoordinatorHandle
+from perft.packing.messages import Reported
+from perft.search.tune_dicts import Proposal, to_result
 
 
 class ThinTrial(tune.Trainable):  # type: ignore[misc]
@@ -16,14 +18,12 @@ class ThinTrial(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Finds the coordinator and takes the trial's configuration."""
-        self._coordinator = ray.get_actor(config["coordinator"], namespace=config["namespace"])
         self.reset_config(config)
+        self._coordinator = CoordinatorHandle.find(self._trial.coordinator, self._trial.namespace)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Becomes another trial: the process is reused."""
-        self._number: int = new_config["number"]
-        self._trial: dict[str, Any] = new_config["trial"]
-        self._max_steps: int = new_config["trial"]["max_steps"]
+        self._trial = Proposal.from_tune(new_config)
         self._reached = 0
         return True
 
@@ -33,23 +33,15 @@ class ThinTrial(tune.Trainable):  # type: ignore[misc]
         Raises:
             SearchError: if the trial failed, or no worker group can work any more.
         """
-        answer = ray.get(
-            self._coordinator.next_report.remote(self._number, self._trial, self._reached)
-        )
-        if reason := answer.get("fatal") or answer.get("failure"):
-            raise SearchError(reason)
-        report = answer["report"]
-        self._reached = report["step"]
-        return {
-            "step": report["step"],
-            "val_loss": report["val_loss"],
-            "report": report,
-            "size": answer["size"],
-            "done": report["step"] >= self._max_steps,
-        }
+        number, config = self._trial.number, self._trial.trial
+        answer = self._coordinator.next_report(number, config, self._reached)
+        if not isinstance(answer, Reported):
+            raise SearchError(answer.reason)
+        self._reached = answer.report.step
+        return to_result(answer, config)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing to save: the worker group keeps the trial's state."""
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
+    def load_checkpoint(self, checkpoint: object) -> None:
         """Nothing to load."""

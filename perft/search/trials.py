@@ -1,19 +1,19 @@
 """Runs the trials of a search on its worker groups, and has the chosen ones scored."""
 
 import contextlib
-import dataclasses
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypeVarTuple
 
 import ray
 
 from perft.errors import SearchError
 from perft.packing.deaths import DEATHS
 from perft.packing.groups import WorkerGroups
+from perft.packing.messages import Scores
+from perft.packing.settings import WorkSettings
 from perft.packing.shape import GroupShape
 from perft.search.announce import announce
-from perft.search.conclude import Scores
 from perft.search.ledger import Ledger
 from perft.search.prepare import SearchPlan
 from perft.search.stages import Stages
@@ -27,6 +27,8 @@ TALKING_SECONDS = 0.5
 
 MEETING_POINTS = 4
 """Meeting points that may die with no new report between before a search gives up."""
+
+About = TypeVarTuple("About")
 
 
 def run_trials(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
@@ -60,7 +62,7 @@ def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages)
             try:
                 tune_trials(plan, groups, callback)
                 scores = _scores(groups, ledger, view)
-                if fatal := ray.get(groups.coordinator.status.remote())["fatal"]:
+                if fatal := groups.coordinator.status().fatal:
                     raise SearchError(fatal)
                 return scores
             except KeyboardInterrupt:
@@ -73,7 +75,7 @@ def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages)
 
 
 @contextlib.contextmanager
-def _beside(say: Callable[..., None], *about: Any) -> Iterator[None]:
+def _beside(say: Callable[[*About], None], *about: *About) -> Iterator[None]:
     """Says things from a thread, which ends with the coordinator.
 
     It is waited for: Ray's library ends a process of which a thread asks it after its end.
@@ -90,7 +92,7 @@ def _relay_notes(groups: WorkerGroups, view: View) -> None:
     """Says what the worker groups have to say, until they end."""
     seen = 0
     with contextlib.suppress(ray.exceptions.RayError):
-        while notes := ray.get(groups.coordinator.notes_after.remote(seen)):
+        while notes := groups.coordinator.notes_after(seen):
             seen += len(notes)
             for text in notes:
                 view.note(text)
@@ -103,17 +105,17 @@ def _worker_groups(plan: SearchPlan, shape: GroupShape, stages: Stages) -> Itera
         shape,
         settings.num_trials,
         settings.rungs,
-        {
-            "base_model": settings.base_model,
-            "dtype": settings.dtype,
-            "experts": settings.experts,
-            "checkpointing": settings.checkpointing,
-            "compile": settings.compile,
-            "slots": shape.slots,
-            "rung_accuracy": settings.rung_accuracy,
-            "task": dataclasses.asdict(plan.source),
-            "storage": plan.search.uri,
-        },
+        WorkSettings(
+            base_model=settings.base_model,
+            dtype=settings.dtype,
+            experts=settings.experts,
+            checkpointing=settings.checkpointing,
+            compile=settings.compile,
+            slots=shape.slots,
+            rung_accuracy=settings.rung_accuracy,
+            task=plan.source,
+            storage=plan.search.uri,
+        ),
     )
     try:
         yield groups
@@ -129,5 +131,4 @@ def _scores(groups: WorkerGroups, ledger: Ledger, view: View) -> Scores:
         return {}
     view.stage("scoring the best trial and the knee of the front on the test splits")
     chosen = sorted({best(front).number, knee(front).number})
-    scores: Scores = ray.get(groups.coordinator.score.remote(chosen))
-    return scores
+    return groups.coordinator.score(chosen)

@@ -3,22 +3,26 @@
 The coordinator hands out one report after the other, each when it hears that the search has acted
 on the one before. Of a trial that ended it hears when the next one is proposed in its place: so
 what a proposal is based on does not depend on timing, and Tune gives the new trial the process of
-the old one.
+the old one. `perft/packing/messages.py` has the whole conversation.
 """
 
 import functools
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ray
 from ray import tune
 
 from perft.errors import PerftError, SearchError
 from perft.packing.deaths import DEATHS
+from perft.packing.handle import CoordinatorHandle
 from perft.search.ledger import Ledger
+from perft.search.tune_dicts import DONE, NUMBER, Proposal, from_result
 from perft.search.view import View
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
 
 LOOK_SECONDS = 1.0
 """How often is asked whether any worker group can still work."""
@@ -28,7 +32,7 @@ def _ending(method: Callable[..., None]) -> Callable[..., None]:
     """The method; an error of ours ends the search, of which Tune would make a failed trial."""
 
     @functools.wraps(method)
-    def ending(self: "TuneCallback", *args: Any, **info: Any) -> None:
+    def ending(self: "TuneCallback", *args: object, **info: object) -> None:
         if self.failure is None:
             try:
                 method(self, *args, **info)
@@ -44,14 +48,16 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
     Args:
         ledger: the search's book.
         view: what the user watches.
-        coordinator: handle of the coordinator.
+        coordinator: the coordinator.
         num_trials: trials of the search.
 
     Attributes:
         failure: what ended the search before its time; None while nothing has.
     """
 
-    def __init__(self, ledger: Ledger, view: View, coordinator: Any, num_trials: int) -> None:
+    def __init__(
+        self, ledger: Ledger, view: View, coordinator: CoordinatorHandle, num_trials: int
+    ) -> None:
         self._ledger = ledger
         self._view = view
         self._coordinator = coordinator
@@ -60,7 +66,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._looked = time.monotonic()
         self._ended: deque[int] = deque()  # trials whose place is not taken yet
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Nothing: Tune pickles its callbacks for a restore that perft never does."""
         return {}
 
@@ -76,47 +82,59 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         """A trial has been proposed, in place of one that ended if there is one."""
         self._to_propose -= 1
         if self._ended:
-            self._coordinator.ended.remote(self._ended.popleft())
+            self._coordinator.ended(self._ended.popleft())
         self._let_go()
 
     @_ending
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_start(
+        self, iteration: int, trials: "list[Trial]", trial: "Trial", **info: object
+    ) -> None:
         """A trial has begun, or begun again in a new process."""
-        self._ledger.start(trial.config["number"], trial.config["trial"])
+        proposal = Proposal.from_tune(trial.config)
+        self._ledger.start(proposal.number, proposal.trial)
 
     @_ending
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        self,
+        iteration: int,
+        trials: "list[Trial]",
+        trial: "Trial",
+        result: dict[str, Any],
+        **info: object,
     ) -> None:
         """Scheduler and searcher have acted on a report."""
-        number = trial.config["number"]
-        if not result["done"]:
-            self._coordinator.processed.remote(number, result["step"])
-        self._view.reported(self._ledger.report(number, result["report"], result["size"]))
+        number, reported = trial.config[NUMBER], from_result(result)
+        if not result[DONE]:
+            self._coordinator.processed(number, reported.report.step)
+        self._view.reported(self._ledger.report(number, reported))
 
     @_ending
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_complete(
+        self, iteration: int, trials: "list[Trial]", trial: "Trial", **info: object
+    ) -> None:
         """A trial was full-length, or was stopped at a rung."""
-        number = trial.config["number"]
+        number = trial.config[NUMBER]
         self._view.ended(self._ledger.end(number))
         self._end(number)
 
     @_ending
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_error(
+        self, iteration: int, trials: "list[Trial]", trial: "Trial", **info: object
+    ) -> None:
         """A trial failed for good, unless it was told that no worker group can work any more."""
         self._look()
         if self.failure is not None:
             return
-        number = trial.config["number"]
-        self._ledger.start(number, trial.config["trial"])
-        reason = ray.get(self._coordinator.failure_of.remote(number))
-        self._view.ended(self._ledger.end(number, reason or "the trial's process died"))
-        self._end(number)
+        proposal = Proposal.from_tune(trial.config)
+        self._ledger.start(proposal.number, proposal.trial)
+        reason = self._coordinator.failure_of(proposal.number) or "the trial's process died"
+        self._view.ended(self._ledger.end(proposal.number, reason))
+        self._end(proposal.number)
 
     def _look(self) -> None:
         """Asks whether any worker group can still work."""
         try:
-            if fatal := ray.get(self._coordinator.status.remote())["fatal"]:
+            if fatal := self._coordinator.status().fatal:
                 self.failure = SearchError(fatal)
         except DEATHS:
             self.failure = SearchError("the coordinator died")
@@ -128,4 +146,4 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
     def _let_go(self) -> None:
         """Nothing comes in the place of these any more."""
         while self._ended and not self._to_propose:
-            self._coordinator.ended.remote(self._ended.popleft())
+            self._coordinator.ended(self._ended.popleft())

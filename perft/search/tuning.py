@@ -19,10 +19,11 @@ from perft.failures import useful_line
 from perft.packing.groups import WorkerGroups
 from perft.packing.ray_folder import ray_folder
 from perft.search.prepare import SearchPlan
-from perft.search.proposer import METRIC, STEP, Proposer
+from perft.search.proposer import Proposer
 from perft.search.space import REDUCTION_FACTOR
 from perft.search.thin_trial import ThinTrial
 from perft.search.tune_callback import TuneCallback
+from perft.search.tune_dicts import METRIC, NUMBER, STEP
 from perft.searches import SEARCH_FILE, resume_command
 from perft.storage import Storage, free_in
 
@@ -128,8 +129,8 @@ def _proposer(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) ->
     settings = plan.settings
     return Proposer(
         plan.draw,
-        {"coordinator": groups.name, "namespace": groups.namespace},
-        settings.max_steps,
+        groups.name,
+        groups.namespace,
         callback.proposed,
         sampler=optuna.samplers.TPESampler(seed=settings.seed),
         storage=_optuna_storage(plan.search),
@@ -146,4 +147,4 @@ def _optuna_storage(search: Storage) -> BaseStorage | None:
 
 
 def _trial_name(trial: tune.experiment.Trial) -> str:
-    return f"trial-{trial.config['number']:04d}"
+    return f"trial-{trial.config[NUMBER]:04d}"

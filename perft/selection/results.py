@@ -14,14 +14,11 @@ from perft.config.typed import typed
 from perft.errors import ConfigError, DamagedError
 from perft.files import RECORD_BYTES, parse_json
 from perft.storage import Storage
-from perft.trial import TrialResult
+from perft.trial import AnswerCount, SplitScores, TrialResult
 
 T = TypeVar("T")
 
 RESULTS, SCORES = "results.json", "scores.json"
-
-# Correct and scored examples by the name of a test split.
-Scores = Mapping[str, tuple[int, int]]
 
 _SCORES = Mapping[str, Mapping[str, tuple[int, ...]]]
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
@@ -49,12 +46,12 @@ def write_results(search: Storage, lines: Iterable[str]) -> None:
     search.write(RESULTS, ('{"trials": [\n' + ",\n".join(lines) + "\n]}\n").encode())
 
 
-def read_scores(search: Storage, number: int) -> dict[str, tuple[int, int]]:
+def read_scores(search: Storage, number: int) -> SplitScores:
     """Test scores of the trial `number`: correct and scored examples by split; empty if none."""
     return read_all_scores(search).get(number, {})
 
 
-def read_all_scores(search: Storage) -> dict[int, dict[str, tuple[int, int]]]:
+def read_all_scores(search: Storage) -> dict[int, SplitScores]:
     """Test scores by number of the trial; empty when the search has not run to its end.
 
     Raises:
@@ -85,7 +82,7 @@ def is_concluded(search: Storage, num_trials: int) -> bool:
     return len(results) >= num_trials and bool(scores) and scores.keys() <= complete
 
 
-def write_scores(search: Storage, scores: Mapping[int, Scores]) -> None:
+def write_scores(search: Storage, scores: Mapping[int, SplitScores]) -> None:
     """Replaces the test scores, given by number of the trial, atomically."""
     by_number = {str(number): dict(splits) for number, splits in scores.items()}
     search.write(SCORES, json.dumps(by_number, indent=1).encode())
@@ -109,7 +106,7 @@ def read_record(search: Storage, name: str, check: Callable[[Any], T]) -> T:
         raise DamagedError(f"{search.shown}/{name} is damaged: {error}") from error
 
 
-def _results(value: Any) -> dict[int, TrialResult]:
+def _results(value: object) -> dict[int, TrialResult]:
     trials = typed(Mapping[str, Any], value, "").get("trials")
     found: dict[int, TrialResult] = {}
     for index, trial in enumerate(typed(tuple[Any, ...], trials, "trials")):
@@ -122,12 +119,11 @@ def _results(value: Any) -> dict[int, TrialResult]:
     return found
 
 
-def _scores(value: Any) -> dict[int, dict[str, tuple[int, int]]]:
-    found: dict[int, dict[str, tuple[int, int]]] = {}
+def _scores(value: object) -> dict[int, SplitScores]:
+    found: dict[int, SplitScores] = {}
     for key, splits in typed(_SCORES, value, "").items():
         if not _NUMBER.fullmatch(key):
             raise ConfigError(f"{shown(key)} must be the number of a trial")
-        found[int(key)] = {}
         for split, pair in splits.items():
             require_name("the name of a split", split)
             if len(pair) != 2 or not 0 <= pair[0] <= pair[1] <= LARGEST:
@@ -135,5 +131,5 @@ def _scores(value: Any) -> dict[int, dict[str, tuple[int, int]]]:
                     f"{key}.{split} must be the examples that were right and those that were "
                     f"scored, found {shown(list(pair))}"
                 )
-            found[int(key)][split] = (pair[0], pair[1])
+        found[int(key)] = {split: AnswerCount(*pair) for split, pair in splits.items()}
     return found

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from perft.errors import PerftError
 from perft.files import parse_json
 from perft.storage import Storage
-from perft.trial import AdapterSize, Outcome, Report, TrialConfig
+from perft.trial import AdapterSize, AnswerCount, Outcome, Report, SplitScores, TrialConfig
 
 FOLDER = "records"
 SENT = f"{FOLDER}/sent"
@@ -114,7 +114,7 @@ class SearchRecord:
     status: Status = "RUNNING"
     ended: int | None = None
     front: tuple[int, ...] | None = None
-    scores: Mapping[int, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
+    scores: Mapping[int, SplitScores] = field(default_factory=dict)
     predictions: Mapping[int, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
 
@@ -126,7 +126,7 @@ class SearchRecord:
     def from_json(cls, value: Mapping[str, Any]) -> "SearchRecord":
         """Rebuilds what `to_json` wrote."""
         scores = {
-            int(number): {split: (correct, scored) for split, (correct, scored) in splits.items()}
+            int(number): {split: AnswerCount(*pair) for split, pair in splits.items()}
             for number, splits in value["scores"].items()
         }
         return cls(

@@ -13,7 +13,7 @@ from perft.masking import masked
 from perft.storage import Storage
 from perft.tracking.records import FOLDER, SENT, Records, SearchRecord, Status, TrialRecord, now
 from perft.tracking.sender import PATIENCE_SECONDS, Sender, reason
-from perft.trial import AdapterSize, Report, TrialConfig, TrialResult
+from perft.trial import AdapterSize, Report, SplitScores, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
     from perft.tracking.runs import Runs
@@ -177,7 +177,7 @@ class Tracker:
         *,
         front: Collection[int] | None = None,
         files: Collection[str] = (),
-        scores: Mapping[int, Mapping[str, tuple[int, int]]] | None = None,
+        scores: Mapping[int, SplitScores] | None = None,
         predictions: Mapping[int, str] | None = None,
     ) -> None:
         """The search has ended, and with it every trial that has not.

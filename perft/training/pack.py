@@ -23,7 +23,7 @@ from perft.training.optimizer import AdapterOptimizer
 from perft.training.running import RunningTrial
 from perft.training.shapes import room_for
 from perft.training.stepper import Stepper
-from perft.trial import AdapterSize, Report, TrialConfig
+from perft.trial import AdapterSize, AnswerCount, Report, TrialConfig
 
 RUNG_EXAMPLES = 100
 """Validation examples of a rung; at full length all count. ASHA compares their loss, which ranks
@@ -173,13 +173,13 @@ class Pack:
 
     def count_tests(
         self, predictions: Mapping[str, Mapping[str, Sequence[Prediction]]]
-    ) -> dict[str, dict[str, tuple[int, int]]]:
+    ) -> dict[str, dict[str, AnswerCount]]:
         """Correct and scored examples, by trial and split, of all ranks' predictions."""
-        scores: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in predictions}
+        scores: dict[str, dict[str, AnswerCount]] = {name: {} for name in predictions}
         for split in self.scored_tests:
             rows = {name: by_split[split.name] for name, by_split in predictions.items()}
             for name, correct in count_correct(rows, self.ranks).items():
-                scores[name][split.name] = (correct, len(split.examples))
+                scores[name][split.name] = AnswerCount(correct, len(split.examples))
         return scores
 
     def state(self, name: str) -> bytes:

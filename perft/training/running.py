@@ -45,7 +45,7 @@ class RunningTrial:
     @property
     def is_full_length(self) -> bool:
         """Whether all its optimiser steps are done."""
-        return self.step >= self.config.training.max_steps
+        return self.config.training.is_full_length(self.step)
 
     def batch(self) -> TrialBatch:
         """The rows of its next step."""

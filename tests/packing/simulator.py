@@ -1,19 +1,35 @@
-"""A search in miniature: real rounds, pretended trials, groups and timing.
+"""A search in miniature: the real coordinator, callback and ledger; training is pretended.
 
-Messages of one sender arrive in order and those of different senders in any order; groups are
-slow or quick, die and come back; thin trials restart. What is decided goes to `log`.
+All runs in one thread, and no time passes by itself. Whenever everything waits, the next of the
+things that could happen is chosen: a message arrives (those of one sender in order, those of
+different senders in any order), a batch is trained, Tune acts on a report, a worker or a thin trial
+dies, a group is never heard of again. What is decided goes to `log`.
 """
 
+import asyncio
+import contextlib
+import functools
 import math
 import random
+import selectors
+import zlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
-from perft.packing.rounds import Assignment, Outcome, Rounds
+from perft.config import SingleConfig, TrainingConfig
+from perft.errors import SearchError
+from perft.packing.coordinator import ABSENT_SECONDS, Coordinator
+from perft.packing.messages import Assignment, BatchResult, Failed, NotDue, Reported
+from perft.search.ledger import Ledger
+from perft.search.tune_callback import TuneCallback
+from perft.search.tune_dicts import DONE, FULL_LENGTH, Proposal, to_result
+from perft.trial import AdapterSize, Report, TrialConfig
 
 RUNGS = (10, 20, 40)
+SIZE = AdapterSize(trainable=2, activated=1, base_activated=9)
 Choose = Callable[[int], int]
 """Picks one of n possible next events."""
 
@@ -23,14 +39,93 @@ def first(_count: int) -> int:
     return 0
 
 
+def config_of(max_steps: int, seed: int = 0) -> TrialConfig:
+    """What a trial is to train that is told from others by its seed alone."""
+    training = TrainingConfig(lr=1e-3, max_steps=max_steps, warmup_steps=0, seed=seed)
+    return TrialConfig(SingleConfig(rank=2), training)
+
+
+def reported(step: int, val_loss: float = 1.0) -> Reported:
+    report = Report(
+        step=step, train_loss=1.0, val_loss=val_loss, correct=3, scored=4, lr=1e-3,
+        tokens_per_second=1.0,
+    )  # fmt: skip
+    return Reported(report, SIZE)
+
+
+@functools.cache
+def loss_of(config: TrialConfig, step: int) -> float:
+    return random.Random(repr((config, step))).random()
+
+
+class _Still(selectors.SelectSelector):
+    """Has an event loop ask for the next event whenever it would wait."""
+
+    happens: Callable[[], None]
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is None or timeout > 0:
+            self.happens()
+        return []
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop whose clock stands still."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+
+class _Silent:
+    """Stands for whatever is only told something."""
+
+    def __getattr__(self, _name: str) -> Callable[..., str]:
+        return lambda *_args, **_info: ""
+
+
+class _Driver:
+    """The coordinator as the callback calls it; what it sends is on its way for a while."""
+
+    def __init__(self, search: "Simulator") -> None:
+        self._search = search
+
+    def processed(self, trial: int, step: int) -> None:
+        self._search.send("driver", lambda: self._search.point.processed(trial, step))
+
+    def ended(self, trial: int) -> None:
+        self._search.send("driver", lambda: self._search.point.ended(trial))
+
+    def failure_of(self, trial: int) -> str:
+        return at_once(self._search.point.failure_of(trial))
+
+    def status(self) -> Any:
+        return at_once(self._search.point.status())
+
+
+def at_once(answer: Coroutine[Any, Any, Any]) -> Any:
+    """What a question is answered that waits for nothing."""
+    try:
+        answer.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits")
+
+
 @dataclass
 class Thin:
     """A thin trial and the Tune trial behind it."""
 
-    config: Mapping[str, Any]
+    tune: Any
+    config: TrialConfig
     after: int = 0
-    waiting: bool = False
+    asking: "asyncio.Task[Any] | None" = None
     steps: list[int] = field(default_factory=list)
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.asking is not None and not self.asking.done()
 
 
 @dataclass
@@ -44,7 +139,8 @@ class Simulator:
         choose: the timing.
         failing: trials whose loss is not finite, with the step at which that happens.
         crashing: trials that kill whatever worker trains them.
-        kills: how often a worker dies for no reason.
+        kills: how often a worker dies for no reason while it trains.
+        idle_kills: how often one does while it waits for work.
         leaving: how many groups are never heard of again.
         restarts: how often a thin trial's process dies.
     """
@@ -56,6 +152,7 @@ class Simulator:
     failing: Mapping[int, int] = field(default_factory=dict)
     crashing: frozenset[int] = frozenset()
     kills: int = 0
+    idle_kills: int = 0
     leaving: int = 0
     restarts: int = 0
     rungs: tuple[int, ...] = RUNGS
@@ -63,156 +160,236 @@ class Simulator:
     packs: set[tuple[tuple[int, int], ...]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.rounds = Rounds(self.groups, self.slots, self.num_trials, self.rungs)
         self.trials: dict[int, Thin] = {}
-        self.ended: set[int] = set()
-        self.held: deque[int] = deque()  # ended trials whose place is not taken yet
         self.losses: dict[int, list[float]] = {rung: [] for rung in self.rungs}
         self.told: list[tuple[int, float]] = []  # what a sampler would learn from
-        self.wires: dict[object, deque[Callable[[], None]]] = {}
+        self.wires: dict[object, deque[Callable[[], Awaitable[Any]]]] = {}
         self.training: dict[int, tuple[Assignment, ...]] = {}
+        self.asking: dict[int, asyncio.Task[Any]] = {}  # of each group that waits for work
         self.killed: set[tuple[int, int]] = set()
         self.lost: set[int] = set()
+        self.ledger = Ledger(_Silent(), _Silent())  # type: ignore[arg-type]
+        self.callback = TuneCallback(self.ledger, _Silent(), _Driver(self), self.num_trials)  # type: ignore[arg-type]
+
+    @property
+    def ended(self) -> set[int]:
+        entries = self.ledger.entries
+        return {number for number, entry in entries.items() if entry.outcome is not None}
 
     def run(self) -> "Simulator":
         """To the end; raises when nothing can happen any more before all trials have ended."""
-        while len(self.ended) < self.num_trials:
-            events = self._events()
-            assert events, f"deadlock after {self.log}"
-            events[self.choose(len(events))]()
+        still = _Still()
+        self.loop = _Loop(still)
+        still.happens = self._happen
+        try:
+            self.loop.run_until_complete(self._search())
+        finally:
+            still.happens = lambda: None
+            self.loop.run_until_complete(_cancel_all())
+            self.loop.close()
+        assert self.callback.failure is None
         return self
 
-    def _events(self) -> list[Callable[[], None]]:
-        events: list[Callable[[], None]] = [
-            lambda w=wire: w.popleft()() for wire in self.wires.values() if wire
-        ]
+    async def _search(self) -> None:
+        self.over = asyncio.Event()
+        self.point = Coordinator(
+            self.groups, self.slots, self.num_trials, self.rungs, clock=lambda: self.loop.now
+        )
+        for group in range(self.groups):
+            self._start(group)
+        await self.over.wait()
+
+    def _happen(self) -> None:
+        if len(self.ended) == self.num_trials:
+            self.over.set()
+            return
+        events = list(self._events())
+        assert events, f"deadlock after {self.log}"
+        events[self.choose(len(events))]()
+
+    def _events(self) -> Iterator[Callable[[], None]]:
+        for sender, wire in self.wires.items():
+            if wire:
+                yield lambda s=sender: self._arrive(s)
         for number, thin in self.trials.items():
-            if thin.waiting and self.rounds.ready(number, thin.after):
-                events.append(lambda n=number: self._deliver(n))
-            elif thin.waiting and self.restarts and not self.wires.get("driver"):
+            if thin.asking is not None and thin.asking.done():
+                yield lambda n=number: self._deliver(n)
+            elif thin.is_waiting and self.restarts and not self.wires.get("driver"):
                 # The driver starts a process anew seconds after its last message.
-                events.append(lambda n=number: self._restart(n))
+                yield lambda n=number: self._restart(n)
         for group in set(range(self.groups)) - self.lost:
             if group in self.training:
-                events.append(lambda g=group: self._finish(g))
+                yield lambda g=group: self._finish(g)
                 if self.kills and (len(self.log), group) not in self.killed:
-                    events.append(lambda g=group: self._kill(g))
-            elif self.rounds.has_work(group, self.lost):
-                events.append(lambda g=group: self._work(g))
+                    yield lambda g=group: self._kill(g)
+            if group in self.asking and self.idle_kills:
+                yield lambda g=group: self._kill_idle(g)
             if self.leaving:
-                events.append(lambda g=group: self._lose(g))
+                yield lambda g=group: self._lose(g)
         live = len(self.trials) - len(self.ended)
         concurrent = min(self.groups * self.slots, self.num_trials)
         if live < concurrent and len(self.trials) < self.num_trials:
-            events.append(self._propose)
-        return events
+            yield self._propose
+
+    def send(self, sender: object, message: Callable[[], Awaitable[Any]]) -> None:
+        """Puts a message on its way."""
+        self.wires.setdefault(sender, deque()).append(message)
+
+    def _arrive(self, sender: object) -> None:
+        message = self.wires[sender].popleft()
+        self.loop.create_task(message())  # type: ignore[arg-type]
 
     # The sampler: what is proposed follows from what it was told, and in which order.
 
-    def proposal(self, number: int) -> Mapping[str, Any]:
-        return {"number": number, "known": tuple(self.told)}
+    def proposal(self, number: int) -> TrialConfig:
+        return config_of(self.rungs[-1], zlib.crc32(repr((number, self.told)).encode()))
 
-    def tell(self, number: int, outcome: Outcome, ended: bool) -> None:
-        """The search has acted on a report; `ended` says that the trial does not go on."""
-        self.told.append((number, outcome["report"]["val_loss"]))
+    def tell(self, number: int, result: Mapping[str, Any], ended: bool) -> None:
+        """The searcher hears of a report; `ended` says that the trial does not go on."""
+        self.told.append((number, result["val_loss"]))
 
     def tell_failed(self, number: int) -> None:
         self.told.append((number, math.nan))
 
-    def _send(self, sender: object, message: Callable[[], None]) -> None:
-        self.wires.setdefault(sender, deque()).append(message)
+    # Tune: it proposes, and acts on what thin trials are answered.
 
     def _propose(self) -> None:
         number = len(self.trials)
-        self.trials[number] = Thin(self.proposal(number))
+        config = self.proposal(number)
+        proposal = Proposal(number=number, trial=config, coordinator="m", namespace="n")
+        self.callback.proposed()
+        self.trials[number] = Thin(SimpleNamespace(config=proposal.to_tune()), config)
+        self.follow.on_trial_start(0, [], self.trials[number].tune)
         self._ask(number)
-        if self.held:
-            self._let_go()
-        if len(self.trials) == self.num_trials:
-            while self.held:
-                self._let_go()
-
-    def _let_go(self) -> None:
-        number = self.held.popleft()
-        self._send("driver", lambda: self.rounds.ended(number))
 
     def _ask(self, number: int) -> None:
         thin = self.trials[number]
+        thin.asking = None
 
-        def arrive() -> None:
-            self.rounds.request(number, thin.config, thin.after)
-            thin.waiting = True
+        async def arrive() -> None:
+            point = self.point
+            asking = asyncio.create_task(point.next_report(number, thin.config, thin.after))
+            thin.asking = asking
 
-        self._send(number, arrive)
+        self.send(number, arrive)
 
     def _restart(self, number: int) -> None:
+        """Its process dies, and another asks from the start; what it had asked stays open."""
         self.restarts -= 1
-        self.trials[number].waiting, self.trials[number].after = False, 0
+        thin = self.trials[number]
+        thin.after = 0
+        self.follow.on_trial_start(0, [], thin.tune)
         self._ask(number)
 
-    def _work(self, group: int) -> None:
-        batch = self.rounds.work(group, self.lost)
-        assert 0 < len(batch) <= self.slots
-        self.packs.add(tuple((a.trial, a.target) for a in batch))
-        self.training[group] = batch
+    def _deliver(self, number: int) -> None:
+        thin = self.trials[number]
+        assert thin.asking is not None
+        answer, thin.asking = thin.asking.result(), None
+        if isinstance(answer, Reported):
+            self._act(number, answer)
+            return
+        self.log.append((number, "failed"))
+        self.tell_failed(number)
+        self.follow.on_trial_error(0, [], thin.tune)
+
+    def _act(self, number: int, answer: Reported) -> None:
+        """What Tune does with a report: scheduler, searcher, callback; then ends or goes on."""
+        thin, step, loss = self.trials[number], answer.report.step, answer.report.val_loss
+        result = to_result(answer, thin.config)
+        thin.steps.append(step)
+        worse = sum(other < loss for other in self.losses[step])
+        stop = worse * 2 > len(self.losses[step])
+        self.losses[step].append(loss)
+        self.log.append((number, thin.config, step, loss, stop))
+        result[DONE] = stop or result[FULL_LENGTH]
+        if not result[DONE]:
+            self.tell(number, result, ended=False)
+        self.follow.on_trial_result(0, [], thin.tune, result)
+        if result[DONE]:
+            self.tell(number, result, ended=True)
+            self.follow.on_trial_complete(0, [], thin.tune)
+        else:
+            thin.after = step
+            self._ask(number)
+
+    # Worker groups.
+
+    def train(self, group: int, batch: Sequence[Assignment]) -> dict[int, BatchResult]:
+        """What a group hands in that is not killed."""
+        return {assignment.trial: self._trained(assignment) for assignment in batch}
+
+    def die(self, group: int, batch: Sequence[Assignment]) -> None:
+        """A group loses what it had in memory, somewhere while it trains a batch."""
+
+    def _trained(self, assignment: Assignment) -> BatchResult:
+        if self.failing.get(assignment.trial, self.rungs[-1] + 1) <= assignment.target:
+            return Failed("the loss is nan")
+        if not assignment.due:
+            return NotDue(assignment.target)
+        return reported(assignment.target, loss_of(assignment.config, assignment.target))
+
+    def _start(self, group: int) -> None:
+        """A group's process begins: again, if it has died."""
+        # It does not call `starting`, which ends a search of so many deaths as happen here.
+        self.send(("group", group), lambda: self.point.attach(group))
+        self._ask_for_work(group, None)
+
+    def _ask_for_work(self, group: int, results: Mapping[int, BatchResult] | None) -> None:
+        async def arrive() -> None:
+            if group not in self.lost:
+                asking = asyncio.create_task(self.point.next_work(group, results))
+                self.asking[group] = asking
+                asking.add_done_callback(lambda done: self._work(group, done))
+
+        self.send(("group", group), arrive)
+
+    def _work(self, group: int, answered: "asyncio.Task[Any]") -> None:
+        if self.asking.get(group) is not answered or answered.cancelled():  # who asked is dead
+            return
+        del self.asking[group]
+        work = answered.result()
+        assert not work.stop
+        if not work.assignments:
+            self._ask_for_work(group, None)
+            return
+        assert len(work.assignments) <= self.slots
+        self.packs.add(tuple((a.trial, a.target) for a in work.assignments))
+        self.training[group] = work.assignments
 
     def _finish(self, group: int) -> None:
         batch = self.training.pop(group)
         if any(assignment.trial in self.crashing for assignment in batch):
-            self.rounds.crashed(group)
+            self._start(group)
         else:
-            self.rounds.finish(group, {a.trial: self._train(a) for a in batch})
+            self._ask_for_work(group, self.train(group, batch))
 
     def _kill(self, group: int) -> None:
         self.kills -= 1
         self.killed.add((len(self.log), group))
-        del self.training[group]
-        self.rounds.crashed(group)
+        self.die(group, self.training.pop(group))
+        self._start(group)
+
+    def _kill_idle(self, group: int) -> None:
+        """A worker dies that has asked for work: its question stays open."""
+        self.idle_kills -= 1
+        del self.asking[group]
+        self._start(group)
 
     def _lose(self, group: int) -> None:
+        """A group is gone for good; after a while the others notice."""
         self.leaving -= 1
         self.lost.add(group)
         self.training.pop(group, None)
+        self.asking.pop(group, None)
+        self.wires.pop(("group", group), None)
+        self.loop.now += ABSENT_SECONDS
+        for other in set(range(self.groups)) - self.lost:
+            at_once(self.point.beat(other))
 
-    def _train(self, assignment: Assignment) -> Outcome:
-        if self.failing.get(assignment.trial, self.rungs[-1] + 1) <= assignment.target:
-            return {"failure": "the loss is nan"}
-        if not assignment.due:
-            return {}
-        loss = random.Random(repr((assignment.config, assignment.target))).random()
-        return {"report": {"step": assignment.target, "val_loss": loss}}
 
-    def _deliver(self, number: int) -> None:
-        outcome = self.rounds.ready(number, self.trials[number].after)
-        assert outcome is not None
-        self.trials[number].waiting = False
-        if "failure" in outcome:
-            self.tell_failed(number)
-            self._end(number, "failed")
-            return
-        self._act(number, outcome)
-
-    def _act(self, number: int, outcome: Outcome) -> None:
-        """What Tune does with a report: scheduler, sampler, then the next step or the end."""
-        report = outcome["report"]
-        step, loss = report["step"], report["val_loss"]
-        self.trials[number].steps.append(step)
-        worse = sum(other < loss for other in self.losses[step])
-        stop = worse * 2 > len(self.losses[step])
-        self.losses[step].append(loss)
-        self.log.append((number, self.trials[number].config, step, loss, stop))
-        self.tell(number, outcome, stop or step == self.rungs[-1])
-        if step == self.rungs[-1] or stop:
-            self._end(number, "complete" if step == self.rungs[-1] else "pruned")
-        else:
-            self._send("driver", lambda: self.rounds.processed(number, step))
-            self.trials[number].after = step
-            self._ask(number)
-
-    def _end(self, number: int, outcome: str) -> None:
-        self.ended.add(number)
-        if outcome == "failed":
-            self.log.append((number, outcome))
-        self.held.append(number)
-        if len(self.trials) == self.num_trials:
-            self._let_go()
+async def _cancel_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, SearchError):
+        await asyncio.gather(*tasks, return_exceptions=True)

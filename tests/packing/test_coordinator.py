@@ -1,47 +1,63 @@
 """The coordinator as a plain object: who waits, who is woken, and with what."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from packing.simulator import config_of, reported
 from perft.packing import coordinator
 from perft.packing.coordinator import ABSENT_SECONDS, MAX_STARTS_WITHOUT_WORK, Coordinator
+from perft.packing.messages import (
+    Assignment,
+    Failed,
+    NextReport,
+    Reported,
+    SearchOver,
+    Work,
+)
+from perft.trial import AnswerCount
 
 RUNGS = (10, 20)
 Play = Callable[[Coordinator], Awaitable[None]]
 
 
-def run(play: Play, groups: int = 1, slots: int = 2, trials: int = 2) -> None:
+def run(
+    play: Play,
+    groups: int = 1,
+    slots: int = 2,
+    trials: int = 2,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     async def main() -> None:
         async with asyncio.timeout(20):  # a test that would wait for ever fails instead
-            await play(Coordinator(groups, slots, trials, RUNGS))
+            await play(Coordinator(groups, slots, trials, RUNGS, clock))
 
     asyncio.run(main())
 
 
-def report(step: int) -> dict[str, Any]:
-    return {"report": {"step": step}, "size": {}}
+def ask(point: Coordinator, trial: int, after: int = 0) -> "asyncio.Task[NextReport]":
+    return asyncio.create_task(point.next_report(trial, config_of(RUNGS[-1], trial), after))
 
 
-def ask(point: Coordinator, trial: int, after: int = 0) -> "asyncio.Task[dict[str, Any]]":
-    return asyncio.create_task(point.next_report(trial, {"lr": trial}, after))
+def failure(answer: NextReport) -> str:
+    assert isinstance(answer, Failed)
+    return answer.reason
 
 
 async def group(point: Coordinator, number: int = 0) -> None:
     """A worker group that trains whatever it is given, until it is told to stop."""
     await point.attach(number)
-    outcomes = None
+    results = None
     while True:
-        order = await point.next_work(number, outcomes)
-        if order["stop"]:
+        work = await point.next_work(number, results)
+        if work.stop:
             return
-        trained = {a["trial"]: report(a["target"]) for a in order["assignments"]}
-        outcomes = trained or None
-        if order["score"]:
-            await point.scored({trial: {"test": (trial, 9)} for trial in order["score"]})
+        results = {a.trial: reported(a.target) for a in work.assignments} or None
+        if work.to_score:
+            await point.scored({n: {"test": AnswerCount(n, 9)} for n in work.to_score})
 
 
 @pytest.fixture
@@ -49,24 +65,24 @@ def short_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator, "POLL_SECONDS", 0.01)
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """What the coordinator takes the time from; it stands still at `now`."""
-    clock = SimpleNamespace(now=0.0)
-    clock.monotonic = lambda: clock.now
-    monkeypatch.setattr(coordinator, "time", clock)
-    return clock
+class Clock:
+    """Stands still at `now`."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def test_trials_get_their_reports_in_order() -> None:
     async def play(point: Coordinator) -> None:
         working = asyncio.create_task(group(point))
         asked = [ask(point, 1), ask(point, 0)]
-        assert await asked[1] == report(10)
+        assert await asked[1] == reported(10)
         await asyncio.sleep(0.01)
         assert not asked[0].done()  # trial 0 is not acted on yet
         await point.processed(0, 10)
-        assert await asked[0] == report(10)
+        assert await asked[0] == reported(10)
         await point.stop()
         await working
 
@@ -77,15 +93,12 @@ def test_a_group_is_told_what_to_train() -> None:
     async def play(point: Coordinator) -> None:
         asked = [ask(point, 0), ask(point, 1)]
         await point.attach(0)
-        order = await point.next_work(0, None)
-        assert order == {
-            "assignments": [
-                {"trial": 0, "config": {"lr": 0}, "reached": 0, "target": 10, "due": True},
-                {"trial": 1, "config": {"lr": 1}, "reached": 0, "target": 10, "due": True},
-            ],
-            "score": [],
-            "stop": False,
-        }
+        assert await point.next_work(0, None) == Work(
+            assignments=tuple(
+                Assignment(trial=n, config=config_of(RUNGS[-1], n), reached=0, target=10, due=True)
+                for n in range(2)
+            )
+        )
         await point.give_up("done")
         await asyncio.gather(*asked)
 
@@ -96,8 +109,7 @@ def test_a_group_is_told_what_to_train() -> None:
 def test_a_question_without_an_answer_comes_back_empty() -> None:
     async def play(point: Coordinator) -> None:
         await point.attach(0)
-        order = await point.next_work(0, None)
-        assert order == {"assignments": [], "score": [], "stop": False}
+        assert await point.next_work(0, None) == Work()
 
     run(play)
 
@@ -105,10 +117,10 @@ def test_a_question_without_an_answer_comes_back_empty() -> None:
 def test_a_waiting_group_is_woken_by_a_request() -> None:
     async def play(point: Coordinator) -> None:
         await point.attach(0)
-        order = asyncio.create_task(point.next_work(0, None))
+        work = asyncio.create_task(point.next_work(0, None))
         await asyncio.sleep(0)
         asked = ask(point, 0)
-        assert [a["trial"] for a in (await order)["assignments"]] == [0]
+        assert trials_in(await work) == [0]
         asked.cancel()
 
     run(play, trials=1)
@@ -121,11 +133,11 @@ def test_giving_up_tells_every_trial_and_group_why() -> None:
         await asyncio.sleep(0)
         await point.give_up("no base")
         await point.give_up("something later")
-        assert await asked == {"fatal": "no base"}
-        assert await ask(point, 1) == {"fatal": "no base"}
+        assert await asked == SearchOver("no base")
+        assert await ask(point, 1) == SearchOver("no base")
         assert await point.score([0]) == {}
         assert await point.failure_of(0) == "no base"
-        assert (await point.status())["fatal"] == "no base"
+        assert (await point.status()).fatal == "no base"
         await working
 
     run(play)
@@ -135,7 +147,7 @@ def test_stop_ends_every_group() -> None:
     async def play(point: Coordinator) -> None:
         working = [asyncio.create_task(group(point, number)) for number in range(2)]
         await asyncio.sleep(0)
-        assert (await point.status())["ready"] == [0, 1]
+        assert (await point.status()).ready == (0, 1)
         await point.stop()
         await asyncio.gather(*working)
 
@@ -157,11 +169,11 @@ def test_scores_are_there_when_every_share_is() -> None:
     async def play(point: Coordinator) -> None:
         scores = asyncio.create_task(point.score([3, 5, 7]))
         await asyncio.sleep(0)
-        assert (await point.next_work(1, None))["score"] == [5]
-        assert (await point.next_work(0, None))["score"] == [3, 7]
-        await point.scored({5: {"test": (5, 9)}})
+        assert (await point.next_work(1, None)).to_score == (5,)
+        assert (await point.next_work(0, None)).to_score == (3, 7)
+        await point.scored({5: {"test": AnswerCount(5, 9)}})
         assert not scores.done()
-        await point.scored({3: {"test": (3, 9)}, 7: {"test": (7, 9)}})
+        await point.scored({3: {"test": AnswerCount(3, 9)}, 7: {"test": AnswerCount(7, 9)}})
         assert set(await scores) == {3, 5, 7}
 
     run(play, groups=2, slots=1)
@@ -173,8 +185,8 @@ def test_a_group_without_a_share_scores_nothing() -> None:
         await point.attach(0)
         scores = asyncio.create_task(point.score([3]))
         await asyncio.sleep(0)
-        assert (await point.next_work(1, None))["score"] == []
-        assert (await point.next_work(0, None))["score"] == [3]
+        assert (await point.next_work(1, None)).to_score == ()
+        assert (await point.next_work(0, None)).to_score == (3,)
         await point.give_up("done")
         assert await scores == {}
 
@@ -186,7 +198,7 @@ def test_scores_are_asked_for_again_after_the_group_died() -> None:
         await point.attach(0)
         scores = asyncio.create_task(point.score([0]))
         await asyncio.sleep(0)
-        assert (await point.next_work(0, None))["score"] == [0]
+        assert (await point.next_work(0, None)).to_score == (0,)
         working = asyncio.create_task(group(point))  # the same group, come back
         assert await scores == {0: {"test": (0, 9)}}
         await point.stop()
@@ -200,8 +212,8 @@ def test_why_a_trial_failed_is_remembered_after_it_ended() -> None:
         asked = ask(point, 0)
         await point.attach(0)
         await point.next_work(0, None)
-        await point.next_work(0, {0: {"failure": "the loss is nan"}})
-        assert await asked == {"failure": "the loss is nan"}
+        await point.next_work(0, {0: Failed("the loss is nan")})
+        assert await asked == Failed("the loss is nan")
         await point.ended(0)
         assert await point.failure_of(0) == "the loss is nan"
         assert await point.failure_of(7) == ""
@@ -216,16 +228,15 @@ def test_a_group_that_comes_back_gets_its_batch_again() -> None:
         asked = [ask(point, 0), ask(point, 1)]
         for _ in range(2):
             await point.attach(0)
-            order = await point.next_work(0, None)
-            assert [a["trial"] for a in order["assignments"]] == [0, 1]
+            assert trials_in(await point.next_work(0, None)) == [0, 1]
         await point.give_up("done")
         await asyncio.gather(*asked)
 
     run(play)
 
 
-def trials_in(order: dict[str, Any]) -> list[int]:
-    return [assignment["trial"] for assignment in order["assignments"]]
+def trials_in(work: Work) -> list[int]:
+    return [assignment.trial for assignment in work.assignments]
 
 
 @pytest.mark.usefixtures("short_poll")
@@ -234,9 +245,9 @@ def test_a_group_that_has_not_started_is_stood_in_for() -> None:
         asked = [ask(point, trial) for trial in range(2)]
         await point.attach(1)
         assert trials_in(await point.next_work(1, None)) == [1]
-        assert trials_in(await point.next_work(1, {1: report(10)})) == [0]
-        await point.next_work(1, {0: report(10)})
-        assert await asked[0] == report(10)
+        assert trials_in(await point.next_work(1, {1: reported(10)})) == [0]
+        await point.next_work(1, {0: reported(10)})
+        assert await asked[0] == reported(10)
         await point.give_up("done")
         await asked[1]
 
@@ -244,34 +255,34 @@ def test_a_group_that_has_not_started_is_stood_in_for() -> None:
 
 
 @pytest.mark.usefixtures("short_poll")
-def test_a_group_that_is_not_heard_of_any_more_is_stood_in_for(
-    clock: SimpleNamespace,
-) -> None:
+def test_a_group_that_is_not_heard_of_any_more_is_stood_in_for() -> None:
+    clock = Clock()
+
     async def play(point: Coordinator) -> None:
         asked = [ask(point, trial) for trial in range(2)]
         for number in range(2):
             await point.attach(number)
             assert trials_in(await point.next_work(number, None)) == [number]
-        assert trials_in(await point.next_work(1, {1: report(10)})) == []
+        assert trials_in(await point.next_work(1, {1: reported(10)})) == []
         clock.now = ABSENT_SECONDS - 1
         await point.beat(0)
         clock.now += ABSENT_SECONDS - 1
         assert trials_in(await point.next_work(1, None)) == []
         clock.now += 1
         assert trials_in(await point.next_work(1, None)) == [0]
-        await point.next_work(0, {0: report(20)})  # it was there after all: too late
-        await point.next_work(1, {0: report(10)})
-        assert await asked[0] == report(10)
+        await point.next_work(0, {0: reported(20)})  # it was there after all: too late
+        await point.next_work(1, {0: reported(10)})
+        assert await asked[0] == reported(10)
         await point.give_up("done")
         await asked[1]
 
-    run(play, groups=2, slots=1)
+    run(play, groups=2, slots=1, clock=clock)
 
 
 @pytest.mark.usefixtures("short_poll")
-def test_a_trial_fails_that_takes_one_group_after_another_with_it(
-    clock: SimpleNamespace,
-) -> None:
+def test_a_trial_fails_that_takes_one_group_after_another_with_it() -> None:
+    clock = Clock()
+
     async def play(point: Coordinator) -> None:
         asked = [ask(point, trial) for trial in range(3)]
         for number in range(3):
@@ -281,17 +292,17 @@ def test_a_trial_fails_that_takes_one_group_after_another_with_it(
             assert trials_in(await point.next_work(number, None)) == [number]
         clock.now = ABSENT_SECONDS
         await point.beat(0)
-        assert trials_in(await point.next_work(1, {1: report(10)})) == [2]
-        assert trials_in(await point.next_work(0, {0: report(10)})) == []
+        assert trials_in(await point.next_work(1, {1: reported(10)})) == [2]
+        assert trials_in(await point.next_work(0, {0: reported(10)})) == []
         clock.now += ABSENT_SECONDS
         assert trials_in(await point.next_work(0, None)) == [2]
         await point.attach(0)  # it has died, too
         for trial in range(2):
-            assert await asked[trial] == report(10)
+            assert await asked[trial] == reported(10)
             await point.processed(trial, 10)
-        assert "crashed its worker" in (await asked[2])["failure"]
+        assert "crashed its worker" in failure(await asked[2])
 
-    run(play, groups=3, slots=1, trials=3)
+    run(play, groups=3, slots=1, trials=3, clock=clock)
 
 
 @pytest.mark.usefixtures("short_poll")
@@ -310,9 +321,11 @@ def test_a_group_that_only_ever_dies_ends_the_search() -> None:
         asked = ask(point, 0)
         for _ in range(MAX_STARTS_WITHOUT_WORK):
             assert await point.starting(0)
-        assert not (await point.status())["fatal"]
+        assert not (await point.status()).fatal
         assert not await point.starting(0)
-        assert f"worker group 0 died {MAX_STARTS_WITHOUT_WORK} times" in (await asked)["fatal"]
+        answer = await asked
+        assert isinstance(answer, SearchOver)
+        assert f"worker group 0 died {MAX_STARTS_WITHOUT_WORK} times" in answer.reason
         assert not await point.starting(1)  # nobody starts in a search that is over
 
     run(play)
@@ -327,15 +340,15 @@ def test_two_trials_that_kill_every_worker_do_not_end_the_search() -> None:
         while 2 not in trained:
             assert await point.starting(0)
             await point.attach(0)
-            order = await point.next_work(0, None)
-            trained = {assignment["trial"] for assignment in order["assignments"]} - {0, 1}
-            if len(order["assignments"]) > len(trained):
+            work = await point.next_work(0, None)
+            trained = set(trials_in(work)) - {0, 1}
+            if len(work.assignments) > len(trained):
                 trained = set()  # 0 or 1 has killed the worker
-        await point.next_work(0, {2: report(10)})
+        await point.next_work(0, {2: reported(10)})
         for trial in (0, 1):
-            assert "crashed its worker" in (await asked[trial])["failure"]
+            assert "crashed its worker" in failure(await asked[trial])
             await point.ended(trial)
-        assert await asked[2] == report(10)
+        assert await asked[2] == reported(10)
 
     run(play, slots=3, trials=3)
 
@@ -365,7 +378,7 @@ def test_steps_are_there_for_whoever_watches() -> None:
     async def play(point: Coordinator) -> None:
         await point.note_steps({0: 3})
         await point.note_steps({0: 4, 1: 2})
-        assert (await point.status())["steps"] == {0: 4, 1: 2}
+        assert (await point.status()).steps == {0: 4, 1: 2}
 
     run(play)
 
@@ -377,23 +390,23 @@ def test_what_groups_have_to_say_is_heard_once_each_until_they_end() -> None:
         assert not listening.done()
         for _ in range(2):  # two groups say the same
             await point.note("experts run uncompiled")
-        assert await listening == ["experts run uncompiled"]
+        assert await listening == ("experts run uncompiled",)
         listening = asyncio.create_task(point.notes_after(1))
         await asyncio.sleep(0.01)
         assert not listening.done()
         await point.stop()
-        assert await listening == []
+        assert await listening == ()
 
     run(play)
 
 
 def test_what_a_group_does_before_it_is_ready_is_there_for_whoever_watches() -> None:
     async def play(point: Coordinator) -> None:
-        assert (await point.status())["started"] == []
+        assert (await point.status()).started == ()
         await point.stage(1, "importing")
         await point.stage(1, "loading the base")
         status = await point.status()
-        assert (status["started"], status["stages"]) == ([1], {1: "loading the base"})
+        assert (status.started, status.stages) == ((1,), {1: "loading the base"})
 
     run(play, groups=2)
 
@@ -407,6 +420,58 @@ def test_a_group_that_starts_again_is_spoken_of() -> None:
         await asyncio.sleep(0.01)
         assert not listening.done()
         await point.starting(0)
-        assert await listening == ["worker group 0 died and starts again"]
+        assert await listening == ("worker group 0 died and starts again",)
+
+    run(play)
+
+
+def test_what_a_worker_asked_that_has_died_takes_no_batch() -> None:
+    async def play(point: Coordinator) -> None:
+        await point.attach(0)
+        before = asyncio.create_task(point.next_work(0, None))
+        await asyncio.sleep(0)
+        await point.attach(0)  # another worker, in its place
+        after = asyncio.create_task(point.next_work(0, None))
+        await asyncio.sleep(0)
+        asked = ask(point, 0)
+        assert await before == Work(stop=True)
+        assert trials_in(await after) == [0]
+        await point.give_up("done")
+        await asked
+
+    run(play, trials=1)
+
+
+@pytest.mark.parametrize(
+    ("results", "reason"),
+    [
+        ({0: {"failure": "the loss is nan"}}, "results.0: unknown field 'failure'"),
+        (
+            {0: Reported(reported(10).report, None)},
+            "results.0.size must be an object, found None",
+        ),
+        ({0: {}}, "results.0.report is missing"),
+        ([Failed("the loss is nan")], "results must be an object"),
+        ({"0": Failed("the loss is nan")}, "a key of results must be a whole number, found '0'"),
+    ],
+)
+def test_results_that_are_none_end_the_search(results: Any, reason: str) -> None:
+    async def play(point: Coordinator) -> None:
+        asked = ask(point, 0)
+        await point.attach(0)
+        await point.next_work(0, None)
+        assert (await point.next_work(0, results)).stop
+        answer = await asked
+        assert isinstance(answer, SearchOver)
+        assert reason in answer.reason
+
+    run(play, trials=1)
+
+
+def test_a_configuration_that_is_none_ends_the_search() -> None:
+    async def play(point: Coordinator) -> None:
+        answer = await point.next_report(0, {"lr": 1.0}, 0)  # type: ignore[arg-type]
+        assert isinstance(answer, SearchOver)
+        assert "the configuration of trial 0" in answer.reason
 
     run(play)

@@ -9,19 +9,17 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 
 from contracts.packs import tiny_pack, trial
-from packing.test_worker import Meeting, settings
+from packing.test_worker import Meeting, settings, without_speed
 from perft.checkpoint import from_bytes
 from perft.config import LoraRouterConfig, RoutedConfig, SingleConfig
-from perft.packing import worker
+from perft.packing.messages import Assignment, BatchResult, Failed, Reported, Work
 from perft.packing.places import trial_file
-from perft.packing.rounds import Outcome
 from perft.packing.worker import GroupWorker
 from perft.ranks import Ranks
 from perft.storage import Storage, is_whole
@@ -42,23 +40,17 @@ CONFIGS = {
 ROUNDS = [(0, 1), (1, 2), (2, 3)]
 
 
-def orders(*rounds: tuple[int, int], configs: dict[int, TrialConfig] = CONFIGS) -> list[Any]:
+def orders(*rounds: tuple[int, int], configs: dict[int, TrialConfig] = CONFIGS) -> list[Work]:
     """All trials from a step to another, due at odd ones."""
     return [
-        {
-            "assignments": [
-                {
-                    "trial": number,
-                    "config": config.to_flat(),
-                    "reached": reached,
-                    "target": target,
-                    "due": target != 2,
-                }
+        Work(
+            assignments=tuple(
+                Assignment(
+                    trial=number, config=config, reached=reached, target=target, due=target != 2
+                )
                 for number, config in configs.items()
-            ],
-            "score": [],
-            "stop": False,
-        }
+            )
+        )
         for reached, target in rounds
     ]
 
@@ -80,7 +72,7 @@ Step = tuple[tuple[str, int], ...]
 class Calm:
     """What a search does that nothing disturbs."""
 
-    outcomes: list[dict[int, Outcome]]
+    outcomes: list[dict[int, BatchResult]]
     adapters: dict[str, bytes]
     steps: set[Step]
 
@@ -99,14 +91,13 @@ class Bench:
             step(pack, names)
 
         patch.setattr(Pack, "_step", watched)
-        patch.setattr(worker.ray, "get", lambda answer: answer)
 
-    def work(self, folder: Path, *given: Any) -> list[dict[int, Outcome]]:
+    def work(self, folder: Path, *given: Work) -> list[dict[int, BatchResult]]:
         """The outcomes of each order, without what depends on the clock."""
         for name in list(self._pack.running):
             self._pack.release(name)
         coordinator = Meeting(*given)
-        GroupWorker(settings(folder), self._pack, Ranks(), coordinator).run()
+        GroupWorker(settings(folder), self._pack, Ranks(), coordinator).run()  # type: ignore[arg-type]
         self.notes += [str(call[1]) for call in coordinator.calls if call[0] == "note"]
         return [plain(outcomes) for outcomes in coordinator.handed_in[1:] if outcomes is not None]
 
@@ -133,12 +124,10 @@ def same(bench: Bench, folder: Path, calm: Calm) -> None:
     assert bench.steps <= calm.steps
 
 
-def plain(outcomes: dict[int, Outcome]) -> dict[int, Any]:
+def plain(results: dict[int, BatchResult]) -> dict[int, BatchResult]:
     return {
-        number: {**outcome, "report": {**outcome["report"], "tokens_per_second": 0.0}}
-        if "report" in outcome
-        else dict(outcome)
-        for number, outcome in outcomes.items()
+        number: without_speed(result) if isinstance(result, Reported) else result
+        for number, result in results.items()
     }
 
 
@@ -235,7 +224,7 @@ def test_a_trial_that_failed_is_not_trained_again(
     wild = trial(SingleConfig(rank=2), lr=1e38, max_steps=STEPS, warmup_steps=1)
     given = orders(*ROUNDS[:2], configs={**CONFIGS, 3: wild})
     first = bench.work(tmp_path, *given)
-    assert "failure" in first[0][3]
+    assert isinstance(first[0][3], Failed)
     monkeypatch.setattr(Pack, "_step", None)  # training would fail
     assert bench.work(tmp_path, *given) == first
 

@@ -19,6 +19,8 @@ from ray.exceptions import (
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from perft.packing.groups import WorkerGroups, _trainer_of, _work
+from perft.packing.handle import CoordinatorHandle
+from perft.packing.messages import GroupStatus
 from perft.packing.shape import GroupShape
 
 
@@ -39,14 +41,15 @@ def test_a_group_starts_everything_of_ray_train_but_the_manager_of_datasets() ->
 def groups_whose_meeting_point_answers(
     error: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> WorkerGroups:
-    def get(_ref: str, timeout: float) -> dict[str, Any]:
+    def get(_ref: str, timeout: float) -> GroupStatus:
         if error is not None:
             raise error
-        return {}
+        return GroupStatus()
 
     monkeypatch.setattr(ray, "get", get)
     groups = object.__new__(WorkerGroups)
-    groups.coordinator = SimpleNamespace(status=SimpleNamespace(remote=lambda: "ref"))
+    actor: Any = SimpleNamespace(status=SimpleNamespace(remote=lambda: "ref"))
+    groups.coordinator = CoordinatorHandle(actor)
     return groups
 
 

@@ -9,6 +9,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from packing.simulator import config_of
 from perft.errors import ConfigError, SearchError
 from perft.packing import machines
 from perft.packing.coordinator import Coordinator
@@ -22,6 +23,7 @@ from perft.packing.machines import (
     require_compilers,
     require_shared,
 )
+from perft.packing.messages import SearchOver
 from perft.packing.shape import GroupShape
 from perft.storage import Storage
 
@@ -84,11 +86,11 @@ def test_more_trials_may_wait_than_ray_holds_open_by_itself(nodes: list[Node]) -
     shape = GroupShape(groups=1, workers=1, slots=trials, gpus=0.0, cpus=1)
     actor = ray.remote(num_cpus=0, max_concurrency=calls_at_once(shape, trials))(Coordinator)
     coordinator = actor.remote(1, trials, trials, (10,))
-    waiting = [coordinator.next_report.remote(trial, {}, 0) for trial in range(trials)]
+    waiting = [coordinator.next_report.remote(trial, config_of(10), 0) for trial in range(trials)]
     work = ray.get(coordinator.next_work.remote(0, None), timeout=60)
-    assert len(work["assignments"]) == trials
+    assert len(work.assignments) == trials
     ray.get(coordinator.give_up.remote("over"), timeout=60)
-    assert ray.get(waiting, timeout=60) == [{"fatal": "over"}] * trials
+    assert ray.get(waiting, timeout=60) == [SearchOver("over")] * trials
 
 
 def test_storage_that_all_machines_see_is_shared(nodes: list[Node], tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 import pytest
 
-from perft.packing.rounds import Assignment
+from packing.simulator import config_of
+from perft.packing.messages import Assignment
 from perft.packing.states import Saved, Start, starts
 
 
 def wanted(trial: int, reached: int, target: int, *, due: bool = True) -> Assignment:
-    return Assignment(trial, {}, reached, target, due)
+    return Assignment(
+        trial=trial, config=config_of(8, trial), reached=reached, target=target, due=due
+    )
 
 
 def at(step: int, *reported: int, turn: int = 0, failure: str = "") -> Saved:

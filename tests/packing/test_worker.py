@@ -2,11 +2,12 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,12 +20,20 @@ from perft.checkpoint import from_bytes, read_adapter
 from perft.config import SingleConfig
 from perft.errors import BaseModelError, ConfigError, StorageError
 from perft.packing import worker
+from perft.packing.messages import (
+    Assignment,
+    BatchResult,
+    Failed,
+    NotDue,
+    Reported,
+    Work,
+)
 from perft.packing.places import trial_file
-from perft.packing.rounds import Outcome
-from perft.packing.settings import GroupSettings
+from perft.packing.settings import GroupSettings, WorkSettings
 from perft.packing.worker import GroupWorker
 from perft.ranks import Ranks
 from perft.storage import Storage
+from perft.tasks import TaskSource
 from perft.training.pack import Pack
 from perft.trial import TrialConfig
 
@@ -32,48 +41,47 @@ RUNGS = (2, 4, 8)
 NAMES = list(TEN)
 
 
-def configured(number: int) -> dict[str, Any]:
+def configured(number: int) -> TrialConfig:
     """Trial `number` of a search whose full length is the last rung."""
     config = TEN[NAMES[number % len(NAMES)]]
     training = dataclasses.replace(config.training, max_steps=RUNGS[-1], warmup_steps=1)
-    return TrialConfig(config.adapter, training).to_flat()
+    return TrialConfig(config.adapter, training)
 
 
 def order(
     *assignments: tuple[int, int],
     on_their_way: tuple[int, ...] = (),
     reached: int = 0,
-) -> dict[str, Any]:
-    """To train each (trial, target)."""
-    return {
-        "assignments": [
-            {
-                "trial": trial,
-                "config": configured(trial),
-                "reached": reached,
-                "target": target,
-                "due": trial not in on_their_way,
-            }
+    **configs: TrialConfig,
+) -> Work:
+    """To train each (trial, target), of a configuration of its own if there is one by `t0`, ..."""
+    return Work(
+        assignments=tuple(
+            Assignment(
+                trial=trial,
+                config=configs.get(f"t{trial}") or configured(trial),
+                reached=reached,
+                target=target,
+                due=trial not in on_their_way,
+            )
             for trial, target in assignments
-        ],
-        "score": [],
-        "stop": False,
-    }
+        )
+    )
 
 
 class Meeting:
     """A coordinator that gives out what it was told to, then stops."""
 
-    def __init__(self, *orders: dict[str, Any]) -> None:
+    def __init__(self, *orders: Work) -> None:
         self.orders = list(orders)
-        self.handed_in: list[dict[int, Outcome] | None] = []
+        self.handed_in: list[dict[int, Any] | None] = []
         self.calls: list[tuple[Any, ...]] = []
         self.beats = 0
         self.may_start = True
         self.limit: int | None = None
 
     def __getattr__(self, method: str) -> Any:
-        return SimpleNamespace(remote=lambda *args: self._answer(method, *args))
+        return functools.partial(self._answer, method)
 
     def _answer(self, method: str, *args: Any) -> Any:
         if method == "starting":
@@ -87,29 +95,23 @@ class Meeting:
             self.calls.append((method, *args))
             return None
         self.handed_in.append(args[1])
-        stop = {"assignments": [], "score": [], "stop": True}
-        return self.orders.pop(0) if self.orders else stop
-
-
-@pytest.fixture(autouse=True)
-def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker.ray, "get", lambda answer: answer)
+        return self.orders.pop(0) if self.orders else Work(stop=True)
 
 
 def settings(folder: Path) -> GroupSettings:
-    return GroupSettings(
-        group=0, coordinator="m", namespace="n", base_model=None, dtype="auto",
-        task={"name": "arithmetic"}, storage=str(folder), threads=1, experts="auto",
-        checkpointing=False, rung_accuracy=True, compile=None, slots=1,
+    told = WorkSettings(
+        base_model=None, dtype="auto", task=TaskSource(name="arithmetic"), storage=str(folder),
+        experts="auto", checkpointing=False, rung_accuracy=True, compile=None, slots=1,
     )  # fmt: skip
+    return GroupSettings(group=0, coordinator="m", namespace="n", threads=1, work=told)
 
 
 def new_worker(folder: Path, coordinator: Meeting, pack: Pack | None = None) -> GroupWorker:
-    return GroupWorker(settings(folder), pack or tiny_pack(), Ranks(), coordinator)
+    return GroupWorker(settings(folder), pack or tiny_pack(), Ranks(), coordinator)  # type: ignore[arg-type]
 
 
-def run(folder: Path, *orders: dict[str, Any]) -> list[dict[int, Outcome]]:
-    """The outcomes of each order, from a worker that has just started."""
+def run(folder: Path, *orders: Work) -> list[dict[int, Any]]:
+    """The results of each order, from a worker that has just started."""
     coordinator = Meeting(*orders)
     new_worker(folder, coordinator).run()
     assert coordinator.calls[0] == ("attach", 0)
@@ -117,30 +119,31 @@ def run(folder: Path, *orders: dict[str, Any]) -> list[dict[int, Outcome]]:
     return coordinator.handed_in[1:]  # type: ignore[return-value]
 
 
-def without_speed(outcome: Outcome) -> dict[str, Any]:
-    return {**outcome, "report": {**outcome["report"], "tokens_per_second": 0.0}}
+def without_speed(result: Reported) -> Reported:
+    report = dataclasses.replace(result.report, tokens_per_second=0.0)
+    return dataclasses.replace(result, report=report)
 
 
 def test_orders_are_trained_and_answered(tmp_path: Path) -> None:
     first, second = run(tmp_path, order((0, 2), (3, 2)), order((0, 4), (3, 4), reached=2))
     assert set(first) == set(second) == {0, 3}
-    assert first[0]["report"]["step"] == 2
-    assert second[3]["report"]["step"] == 4
-    assert first[0]["size"]["trainable"] > 0
+    assert first[0].report.step == 2
+    assert second[3].report.step == 4
+    assert first[0].size.trainable > 0
 
 
 def test_state_is_in_storage_before_the_report_is_handed_in(tmp_path: Path) -> None:
     (outcomes,) = run(tmp_path, order((0, 2)))
     state = from_bytes(Storage(str(tmp_path)).read(trial_file(0)))
     assert state.step == 2
-    assert state.reports[-1].to_json() == outcomes[0]["report"]
+    assert state.reports[-1] == outcomes[0].report
     assert not Storage(str(tmp_path)).exists("adapters")
 
 
 def test_a_full_length_trial_leaves_its_adapter(tmp_path: Path) -> None:
     run(tmp_path, order((0, 8)))
     config, tensors, found = read_adapter(tmp_path / "adapters" / "0000")
-    assert config == TrialConfig.from_flat(configured(0)).adapter
+    assert config == configured(0).adapter
     state = from_bytes(Storage(str(tmp_path)).read(trial_file(0)))
     assert apart(tensors, state.adapter) == 0.0
     assert found["perft"]["trained_on"]["name"] == "arithmetic"
@@ -152,8 +155,8 @@ def test_a_trial_on_its_way_is_kept_and_reports_later_as_if_it_had_not_stopped(
     (whole,) = run(tmp_path / "whole", order((0, 4)))
     halfway = order((0, 2), (3, 2), on_their_way=(0,))
     (first,) = run(tmp_path / "parts", halfway)
-    assert first[0] == {}
-    assert first[3]["report"]["step"] == 2
+    assert first[0] == NotDue(2)
+    assert first[3].report.step == 2
     again, second = run(tmp_path / "parts", halfway, order((0, 4), reached=2))  # by another worker
     assert again == first
     assert without_speed(second[0]) == without_speed(whole[0])
@@ -217,13 +220,13 @@ def test_trials_that_have_ended_are_let_go(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_cannot_be_admitted_fails_alone(tmp_path: Path) -> None:
-    bad = order((0, 2), (1, 2), (4, 2))
-    bad["assignments"][0]["config"] = {**configured(0), "rank": 0}
-    bad["assignments"][1]["config"] = {**configured(1), "max_length": 1}
-    (outcomes,) = run(tmp_path, bad)
-    assert "rank must be" in outcomes[0]["failure"]
-    assert "max_length" in outcomes[1]["failure"]
-    assert outcomes[4]["report"]["step"] == 2
+    good = configured(0)
+    far = dataclasses.replace(good, adapter=dataclasses.replace(good.adapter, layers="99"))
+    short = dataclasses.replace(good, training=dataclasses.replace(good.training, max_length=1))
+    (outcomes,) = run(tmp_path, order((0, 2), (1, 2), (4, 2), t0=far, t1=short))
+    assert "layers" in outcomes[0].reason
+    assert "max_length" in outcomes[1].reason
+    assert outcomes[4].report.step == 2
 
 
 @pytest.mark.parametrize("method", ["read", "write"])
@@ -247,22 +250,20 @@ def test_a_storage_that_cannot_be_used_ends_the_search_and_fails_no_trial(
 
 def test_a_trial_whose_loss_is_no_number_fails_and_leaves_no_state(tmp_path: Path) -> None:
     pack = tiny_pack(dtype=torch.float32)
-    wild = order((0, 4), (1, 4))
-    config = trial(SingleConfig(rank=2), lr=1e38, max_steps=8, warmup_steps=0)
-    wild["assignments"][0]["config"] = config.to_flat()
-    coordinator = Meeting(wild)
+    wild = trial(SingleConfig(rank=2), lr=1e38, max_steps=8, warmup_steps=0)
+    coordinator = Meeting(order((0, 4), (1, 4), t0=wild))
     new_worker(tmp_path, coordinator, pack).run()
     outcomes = coordinator.handed_in[1]
     assert outcomes is not None
-    assert "the training loss is" in outcomes[0]["failure"]
-    assert math.isfinite(outcomes[1]["report"]["val_loss"])
+    assert "the training loss is" in outcomes[0].reason
+    assert math.isfinite(outcomes[1].report.val_loss)
     assert not Storage(str(tmp_path)).exists(trial_file(0))
 
 
 def test_chosen_trials_are_scored_from_their_saved_states(tmp_path: Path) -> None:
     run(tmp_path, order((0, 8), (1, 8)))
     pack = tiny_pack()
-    coordinator = Meeting({"assignments": [], "score": [1, 0], "stop": False})
+    coordinator = Meeting(Work(to_score=(1, 0)))
     new_worker(tmp_path, coordinator, pack).run()
     (name, scores) = coordinator.calls[-1]
     assert name == "scored"
@@ -281,7 +282,7 @@ def test_chosen_trials_are_scored_from_their_saved_states(tmp_path: Path) -> Non
 def called(monkeypatch: pytest.MonkeyPatch) -> Meeting:
     """The coordinator that `work` finds."""
     coordinator = Meeting()
-    monkeypatch.setattr(worker.ray, "get_actor", lambda name, namespace: coordinator)
+    monkeypatch.setattr(worker.CoordinatorHandle, "find", lambda name, namespace: coordinator)
     monkeypatch.setattr(worker.ray.train.torch, "get_device", lambda: torch.device("cpu"))
     return coordinator
 
@@ -319,7 +320,7 @@ def test_a_trial_that_fits_no_microbatch_says_why_it_failed(tmp_path: Path) -> N
     pack = without_memory(tiny_pack(), ConfigError("lower batch_size"))
     coordinator = Meeting(order((0, 2)))
     new_worker(tmp_path, coordinator, pack).run()
-    assert coordinator.handed_in == [None, {0: {"failure": "lower batch_size"}}]
+    assert coordinator.handed_in == [None, {0: Failed("lower batch_size")}]
 
 
 def test_of_several_trials_without_memory_none_is_blamed(tmp_path: Path) -> None:
@@ -333,7 +334,7 @@ def test_who_dies_for_want_of_memory_says_so_and_the_next_makes_smaller_microbat
 ) -> None:
     pack = without_memory(tiny_pack(), torch.OutOfMemoryError("none left"))
     with pytest.raises(torch.OutOfMemoryError):
-        new_worker(tmp_path, called, pack)._do(order((0, 2), (1, 2)))
+        new_worker(tmp_path, called, pack)._train_batch(order((0, 2), (1, 2)).assignments)
     assert called.calls == [("limit_microbatches", 0, 100)]
     called.limit, after = 100, tiny_pack()
     monkeypatch.setattr(worker, "_load", lambda *_: after)
@@ -368,30 +369,23 @@ class Trained(Simulator):
 
     folder: Path
 
-    def proposal(self, number: int) -> dict[str, Any] | None:
+    def proposal(self, number: int) -> TrialConfig:
         return configured(number)
 
     def _worker(self, group: int) -> Mortal:
         workers = self.__dict__.setdefault("workers", {})
         if group not in workers:
-            workers[group] = Mortal(settings(self.folder), tiny_pack(), Ranks(), None)
+            workers[group] = Mortal(settings(self.folder), tiny_pack(), Ranks(), None)  # type: ignore[arg-type]
         return workers[group]
 
-    def _do(self, group: int) -> dict[int, Any]:
-        batch = [dataclasses.asdict(assignment) for assignment in self.training[group]]
-        return self._worker(group)._do({"assignments": batch})
+    def train(self, group: int, batch: Sequence[Assignment]) -> dict[int, BatchResult]:
+        return self._worker(group)._train_batch(batch)
 
-    def _finish(self, group: int) -> None:
-        outcomes = self._do(group)
-        del self.training[group]
-        self.rounds.finish(group, outcomes)
-
-    def _kill(self, group: int) -> None:
+    def die(self, group: int, batch: Sequence[Assignment]) -> None:
         self._worker(group).lives = self.choose(6)
         with contextlib.suppress(Killed):  # it may also die between its last write and its answer
-            self._do(group)
+            self._worker(group)._train_batch(batch)
         del self.workers[group]
-        super()._kill(group)
 
 
 def trained(folder: Path, shape: tuple[int, int], choose: Any, kills: int) -> list[Any]:

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray
 
+from perft.packing.messages import GroupStatus
 from perft.packing.shape import GroupShape
 from perft.search import announce as module
 from perft.search.announce import announce, doing
@@ -14,10 +14,10 @@ SHAPE = GroupShape(groups=2, workers=4, slots=1, gpus=1, cpus=3)
 ONE = GroupShape(groups=1, workers=1, slots=4, gpus=0, cpus=2)
 
 
-def status(*ready: int, fatal: str = "", **stages: str) -> dict[str, Any]:
+def status(*ready: int, fatal: str = "", **stages: str) -> GroupStatus:
     """What the coordinator says, the stages as of `g0`, `g1` and so on."""
     told = {int(name[1:]): text for name, text in stages.items()}
-    return {"ready": list(ready), "stages": told, "fatal": fatal}
+    return GroupStatus(ready=ready, stages=told, fatal=fatal)
 
 
 @pytest.mark.parametrize(
@@ -58,29 +58,21 @@ def test_what_groups_do(shape: GroupShape, found: Any, waiting: int, text: str) 
 
 
 def told(
-    monkeypatch: pytest.MonkeyPatch, *looks: tuple[dict[str, Any], int], compiles: bool = False
+    monkeypatch: pytest.MonkeyPatch, *looks: tuple[GroupStatus, int], compiles: bool = False
 ) -> list[str]:
     """The stages that are announced of a group that is found like that, one look after another."""
     left = list(looks)
 
-    def get(ref: str, **_more: Any) -> Any:
-        return left[0][0] if ref == "status" else None
-
-    def wait(refs: list[str], timeout: float) -> tuple[list[str], list[str]]:
+    def are_ready(_seconds: float) -> bool:
         if len(left) == 1:
-            return refs, []
+            return True
         left.pop(0)
-        return [], refs
+        return False
 
-    monkeypatch.setattr(ray, "wait", wait)
-    monkeypatch.setattr(ray, "get", get)
     monkeypatch.setattr(module, "groups_without_room", lambda _shape: left[0][1])
     monkeypatch.setattr(module, "free_on", lambda _nodes: "2 CPU (0 free), 0 GPU (0 free)")
     monkeypatch.setattr(module, "alive_nodes", list)
-    coordinator = SimpleNamespace(
-        all_ready=SimpleNamespace(remote=lambda: "ready"),
-        status=SimpleNamespace(remote=lambda: "status"),
-    )
+    coordinator = SimpleNamespace(when_ready=lambda: are_ready, status=lambda: left[0][0])
     stages: list[str] = []
     groups: Any = SimpleNamespace(coordinator=coordinator, shape=ONE)
     view: Any = SimpleNamespace(stage=stages.append)

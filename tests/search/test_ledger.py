@@ -1,12 +1,11 @@
 """The search's book: what Tune says of trials, in results, in tracking and for the view."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import pretend
+from perft.packing.messages import Reported
 from perft.packing.places import ADAPTERS, trial_folder
 from perft.search.ledger import Ledger
 from perft.selection import read_results
@@ -14,7 +13,7 @@ from perft.storage import Storage
 from perft.trial import AdapterSize, Report, TrialConfig, TrialResult
 
 FULL = 200
-SIZE = {"trainable": 2000, "activated": 1000, "base_activated": 2_000_000}
+SIZE = AdapterSize(trainable=2000, activated=1000, base_activated=2_000_000)
 
 
 class Recorder:
@@ -34,7 +33,7 @@ class Recorder:
         return "" if self.is_away else self.runs[number]
 
     def report(self, number: int, size: AdapterSize, report: Report) -> None:
-        assert size == AdapterSize(**SIZE)
+        assert size == SIZE
         self.reports.append((number, report.step))
 
     def end_trial(self, result: TrialResult, adapter: str) -> None:
@@ -53,17 +52,17 @@ def tracker() -> Recorder:
 
 @pytest.fixture
 def ledger(search: Storage, tracker: Recorder) -> Ledger:
-    return Ledger(search, tracker, FULL)  # type: ignore[arg-type]
+    return Ledger(search, tracker)  # type: ignore[arg-type]
 
 
-def config(number: int) -> dict[str, Any]:
-    return pretend.trial(number).config.to_flat()
+def config(number: int) -> TrialConfig:
+    return pretend.trial(number).config
 
 
 def go(ledger: Ledger, number: int, *steps: int) -> None:
     ledger.start(number, config(number))
     for step in steps:
-        ledger.report(number, pretend.report(step, 100).to_json(), SIZE)
+        ledger.report(number, Reported(pretend.report(step, 100), SIZE))
 
 
 def test_a_full_length_trial_is_complete_and_keeps_its_adapter(
@@ -112,8 +111,8 @@ def test_results_are_the_ended_trials_by_number(ledger: Ledger, search: Storage)
     ledger.end(0)
     assert [result.number for result in ledger.results()] == [0, 2]
     assert read_results(search) == ledger.results()
-    assert ledger.results()[0].config == TrialConfig.from_flat(config(0))
-    assert asdict(ledger.results()[0].size or AdapterSize(**SIZE)) == SIZE
+    assert ledger.results()[0].config == config(0)
+    assert ledger.results()[0].size == SIZE
 
 
 def test_runs_that_mlflow_is_told_of_late_are_noted(

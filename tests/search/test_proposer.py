@@ -1,6 +1,7 @@
 """Optuna is told the truth, and what it proposes follows from the seed alone."""
 
 import math
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
@@ -10,9 +11,9 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import ConcurrencyLimiter
 
 from packing.simulator import RUNGS, Simulator, first
-from perft.packing.rounds import Outcome
 from perft.search.proposer import Proposer
 from perft.search.space import Draw
+from perft.search.tune_dicts import Proposal
 from perft.trial import TrialConfig
 from search.spaces import SMALL
 
@@ -25,8 +26,8 @@ def proposer(seed: int = 0) -> Proposer:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return Proposer(
         Draw(SMALL, True, seed, MAX_STEPS),
-        {"coordinator": "here"},
-        MAX_STEPS,
+        "here",
+        "there",
         lambda: None,
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=3),
         storage=None,
@@ -36,7 +37,7 @@ def proposer(seed: int = 0) -> Proposer:
 
 def result(step: int, loss: float) -> dict[str, Any]:
     """What Tune passes on from a thin trial."""
-    return {"val_loss": loss, "step": step}
+    return {"val_loss": loss, "step": step, "full_length": step == MAX_STEPS}
 
 
 def trials(searcher: Proposer) -> list[FrozenTrial]:
@@ -133,14 +134,14 @@ class Search(Simulator):
         self.proposer = proposer(self.seed)
         self.searcher = ConcurrencyLimiter(self.proposer, concurrent)
 
-    def proposal(self, number: int) -> dict[str, Any]:
+    def proposal(self, number: int) -> TrialConfig:
         config = self.searcher.suggest(f"tune-{number}")
         assert config is not None
-        return config["trial"]
+        return Proposal.from_tune(config).trial
 
-    def tell(self, number: int, outcome: Outcome, ended: bool) -> None:
+    def tell(self, number: int, result: Mapping[str, Any], ended: bool) -> None:
         act = self.searcher.on_trial_complete if ended else self.searcher.on_trial_result
-        act(f"tune-{number}", outcome["report"])
+        act(f"tune-{number}", result)
 
     def tell_failed(self, number: int) -> None:
         self.searcher.on_trial_complete(f"tune-{number}", error=True)

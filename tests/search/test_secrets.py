@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 import pretend
 from perft.errors import SearchError
 from perft.export import Score, export_adapter
+from perft.packing.messages import Reported
 from perft.search import prepare as preparing
 from perft.search.conclude import conclude
 from perft.search.ledger import Ledger
@@ -75,11 +76,14 @@ def test_whatever_a_search_writes_holds_no_secret(plan: SearchPlan, tmp_path: Pa
         uri, plan.search, "first", settings, tell=told.append, later=lambda: "perft sync"
     )
     tracker.log_params(settings)
-    ledger = Ledger(plan.search, tracker, FULL)
-    size = dataclasses.asdict(pretend.trial(0).size)  # type: ignore[arg-type]
+    ledger = Ledger(plan.search, tracker)
+    size = pretend.trial(0).size
+    assert size is not None
     for number in (0, 1):
-        ledger.start(number, pretend.trial(number).config.to_flat())
-        ledger.report(number, pretend.report(FULL, 300).to_json(), size)
+        config = pretend.trial(number).config
+        training = dataclasses.replace(config.training, max_steps=FULL, warmup_steps=0)
+        ledger.start(number, dataclasses.replace(config, training=training))
+        ledger.report(number, Reported(pretend.report(FULL, 300), size))
     pretend.store_adapters(plan.search, [pretend.trial(0)])
     ledger.end(0)
     ledger.end(1, f"cannot write s3://KEY:{SECRET}@bucket/x?secret_key={SECRET}")

@@ -1,58 +1,60 @@
 """A thin trial asks, hands on, remembers how far it is, and can become another trial."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from packing.simulator import SIZE, config_of, reported
 from perft.errors import SearchError, StorageError
+from perft.packing.messages import Failed, GroupStatus, SearchOver
 from perft.search import thin_trial, tune_callback
 from perft.search.thin_trial import ThinTrial
 from perft.search.tune_callback import TuneCallback
+from perft.search.tune_dicts import DONE, Proposal, from_result, to_result
+from perft.trial import TrialConfig
 
-SIZE = {"trainable": 2, "activated": 1, "base_activated": 9}
-
-
-def answer(step: int, loss: float = 0.5) -> dict[str, Any]:
-    report = {"step": step, "val_loss": loss, "correct": 3, "scored": 4}
-    return {"report": report, "size": SIZE}
+FULL = 20
 
 
 class Meeting:
-    """A handle like Ray's: `coordinator.method.remote(...)` is noted and answered."""
+    """Stands for the handle of the coordinator: what is called is noted and answered."""
 
     def __init__(self, **answers: Any) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self._answers = answers
 
     def __getattr__(self, method: str) -> Any:
-        def remote(*args: Any) -> Any:
+        def call(*args: Any) -> Any:
             self.calls.append((method, *args))
             found = self._answers.get(method)
             return found.pop(0) if isinstance(found, list) else found
 
-        return SimpleNamespace(remote=remote)
+        return call
 
 
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> dict[str, Meeting]:
-    """Ray's calls answer from the meetings put in here."""
+    """Meeting points are found that are put in here."""
     meetings: dict[str, Meeting] = {}
-    fake = SimpleNamespace(
-        get_actor=lambda name, namespace: meetings[f"{namespace}/{name}"], get=lambda x: x
-    )
-    monkeypatch.setattr(thin_trial, "ray", fake)
-    monkeypatch.setattr(tune_callback, "ray", fake)
+    find: Callable[[str, str], Meeting] = lambda name, space: meetings[f"{space}/{name}"]  # noqa: E731
+    monkeypatch.setattr(thin_trial.CoordinatorHandle, "find", find)
     return meetings
 
 
+def trial_config(number: int) -> TrialConfig:
+    return config_of(FULL, number)
+
+
 def config(number: int) -> dict[str, Any]:
-    return {
-        "number": number,
-        "trial": {"lr": number, "max_steps": 20},
-        "coordinator": "m",
-        "namespace": "n",
-    }
+    proposal = Proposal(number=number, trial=trial_config(number), coordinator="m", namespace="n")
+    return proposal.to_tune()
+
+
+def result(number: int, step: int, *, done: bool) -> dict[str, Any]:
+    """What Tune makes of a report."""
+    return {**to_result(reported(step), trial_config(number)), DONE: done}
 
 
 def made(coordinator: Meeting, meetings: dict[str, Meeting]) -> ThinTrial:
@@ -63,31 +65,32 @@ def made(coordinator: Meeting, meetings: dict[str, Meeting]) -> ThinTrial:
 
 
 def test_reports_become_tune_results(no_ray: dict[str, Meeting]) -> None:
-    coordinator = Meeting(next_report=[answer(10), answer(20, 0.25)])
+    coordinator = Meeting(next_report=[reported(10, 0.5), reported(20, 0.25)])
     trial = made(coordinator, no_ray)
     first, last = trial.step(), trial.step()
     assert first["step"] == 10
     assert first["val_loss"] == 0.5
-    assert first["size"] == SIZE
+    assert from_result(first) == reported(10, 0.5)
+    assert from_result(first).size == SIZE
     assert not first["done"]
     assert last["done"]
     assert last["val_loss"] == 0.25
-    asked = {"lr": 7, "max_steps": 20}
+    asked = trial_config(7)
     assert coordinator.calls == [("next_report", 7, asked, 0), ("next_report", 7, asked, 10)]
 
 
 def test_a_process_that_becomes_another_trial_starts_anew(no_ray: dict[str, Meeting]) -> None:
-    coordinator = Meeting(next_report=[answer(10), answer(10)])
+    coordinator = Meeting(next_report=[reported(10), reported(10)])
     trial = made(coordinator, no_ray)
     trial.step()
     assert trial.reset_config(config(8))
     trial.step()
-    assert coordinator.calls[-1] == ("next_report", 8, {"lr": 8, "max_steps": 20}, 0)
+    assert coordinator.calls[-1] == ("next_report", 8, trial_config(8), 0)
 
 
-@pytest.mark.parametrize("said", [{"fatal": "no base"}, {"failure": "no base"}])
+@pytest.mark.parametrize("said", [SearchOver("no base"), Failed("no base")])
 def test_failures_are_raised_with_their_reason(
-    no_ray: dict[str, Meeting], said: dict[str, Any]
+    no_ray: dict[str, Meeting], said: Failed | SearchOver
 ) -> None:
     trial = made(Meeting(next_report=[said]), no_ray)
     with pytest.raises(SearchError, match="no base"):
@@ -105,20 +108,19 @@ class Book:
 
 
 def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
-    coordinator = Meeting(failure_of="the loss is nan", status={"fatal": ""})
+    coordinator = Meeting(failure_of="the loss is nan", status=GroupStatus())
     ledger, view = Book(), Book()
     callback = TuneCallback(ledger, view, coordinator, 1)  # type: ignore[arg-type]
     callback.proposed()
     trial = SimpleNamespace(config=config(7))
-    result = {"step": 10, "report": {"step": 10}, "size": SIZE, "done": False}
     callback.on_trial_start(0, [], trial)
-    callback.on_trial_result(0, [], trial, result)
+    callback.on_trial_result(0, [], trial, result(7, 10, done=False))
     callback.on_trial_complete(0, [], trial)
     callback.on_trial_error(0, [], trial)
-    started = ("start", 7, {"lr": 7, "max_steps": 20})
+    started = ("start", 7, trial_config(7))
     assert ledger.calls == [
         started,
-        ("report", 7, {"step": 10}, SIZE),
+        ("report", 7, reported(10)),
         ("end", 7),
         started,
         ("end", 7, "the loss is nan"),
@@ -135,14 +137,14 @@ def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
 
 def test_a_trial_whose_process_died_has_a_reason_too() -> None:
     ledger = Book()
-    coordinator = Meeting(failure_of="", status={"fatal": ""})
+    coordinator = Meeting(failure_of="", status=GroupStatus())
     callback = TuneCallback(ledger, Book(), coordinator, 1)  # type: ignore[arg-type]
     callback.on_trial_error(0, [], SimpleNamespace(config=config(7)))
     assert ledger.calls[-1] == ("end", 7, "the trial's process died")
 
 
 def test_when_no_group_can_work_the_search_ends_and_no_trial_has_failed() -> None:
-    ledger, coordinator = Book(), Meeting(status={"fatal": "the disk is full"})
+    ledger, coordinator = Book(), Meeting(status=GroupStatus(fatal="the disk is full"))
     callback = TuneCallback(ledger, Book(), coordinator, 1)  # type: ignore[arg-type]
     callback.on_trial_error(0, [], SimpleNamespace(config=config(7)))
     assert str(callback.failure) == "the disk is full"
@@ -154,7 +156,7 @@ def test_that_no_group_can_work_is_noticed_while_all_trials_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tune_callback, "LOOK_SECONDS", 0.0)
-    coordinator = Meeting(status=[{"fatal": ""}, {"fatal": "the disk is full"}])
+    coordinator = Meeting(status=[GroupStatus(), GroupStatus(fatal="the disk is full")])
     callback = TuneCallback(Book(), Book(), coordinator, 1)  # type: ignore[arg-type]
     assert not callback.is_over()
     assert callback.is_over()
@@ -179,8 +181,7 @@ def test_of_an_end_the_meeting_hears_when_the_next_trial_is_proposed() -> None:
     trials = [SimpleNamespace(config=config(number)) for number in range(4)]
     callback.proposed()
     callback.proposed()
-    last = {"step": 20, "report": {"step": 20}, "size": SIZE, "done": True}
-    callback.on_trial_result(0, [], trials[0], last)
+    callback.on_trial_result(0, [], trials[0], result(0, FULL, done=True))
     callback.on_trial_complete(0, [], trials[0])
     callback.on_trial_complete(0, [], trials[1])
     assert coordinator.calls == []
