@@ -84,14 +84,14 @@ def run_search(folder: Path, options: Sequence[str], console: Console) -> Side:
 def drawn(folder: Path) -> tuple[list[TrialConfig], dict[str, Any], TaskSource]:
     """The configurations that perft's search drew, its settings and its task."""
     search = find_search(NAME, str(folder / "searches"))
-    settings = SearchSettings.read(search).to_json()
+    settings = SearchSettings.read(search)
     source = TaskSource(
-        name=settings["task"],
-        data=settings["data"],
-        validation_size=settings["validation_size"],
-        seed=settings["seed"],
+        name=settings.task,
+        data=settings.data,
+        validation_size=settings.validation_size,
+        seed=settings.seed,
     )
-    return [result.config for result in read_results(search)], settings, source
+    return [result.config for result in read_results(search)], settings.to_json(), source
 
 
 def differences(ours: Side, stock: Side) -> list[float]:

@@ -13,7 +13,6 @@ import threading
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 from typer.exceptions import TyperException
@@ -80,7 +79,7 @@ def end(program: Callable[[], None]) -> None:
     sys.exit(status)
 
 
-def given(context: typer.Context) -> dict[str, Any]:
+def given(context: typer.Context) -> dict[str, object]:
     """The options that are on the command line, also those at their defaults, by parameter."""
     return {
         name: value
@@ -114,7 +113,7 @@ def _call(command: Callable[..., None], args: list[str], program_name: str | Non
         program.invoke(context)
 
 
-def _at_home(value: Any) -> Any:
+def _at_home(value: object) -> object:
     """The value of an option, with the "~" expanded that a text, a path or a list of them has."""
     if isinstance(value, (list, tuple)):
         return type(value)(map(_at_home, value))

@@ -6,11 +6,14 @@ be waited for without end; and no JSON can be nested deeper than Python follows.
 
 import json
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from perft.errors import ConfigError
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+"""A value of JSON."""
 
 RECORD_BYTES = 1 << 28
 """The most that a JSON file of perft's may have: 100,000 trials of a search take less."""
@@ -67,8 +70,8 @@ def resolved(place: str | Path) -> Path:
         raise ConfigError(f"{str(place)!r} is no path here: {error}") from error
 
 
-def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _object(pairs: Iterable[tuple[str, Json]]) -> dict[str, Json]:
+    found: dict[str, Json] = {}
     for key, value in pairs:
         if key in found:
             raise ValueError(f"it has the key {key!r} twice")

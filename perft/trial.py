@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from perft.checks import (
     require_at_least_zero,
@@ -22,6 +22,7 @@ from perft.checks import (
 from perft.config import AdapterConfig, TrainingConfig, adapter_from_flat, training_from_flat
 from perft.config.typed import read_fields
 from perft.errors import ConfigError
+from perft.files import Json
 
 Outcome = Literal["complete", "pruned", "failed"]
 
@@ -54,12 +55,12 @@ class TrialConfig:
     adapter: AdapterConfig
     training: TrainingConfig
 
-    def to_flat(self) -> dict[str, Any]:
+    def to_flat(self) -> dict[str, Json]:
         """All settings in one flat dictionary of JSON values; the two parts share no name."""
         return {**self.adapter.to_flat(), **self.training.to_flat()}
 
     @classmethod
-    def from_flat(cls, flat: Mapping[str, Any]) -> "TrialConfig":
+    def from_flat(cls, flat: Mapping[str, object]) -> "TrialConfig":
         """Rebuilds what `to_flat` wrote.
 
         Raises:
@@ -161,12 +162,12 @@ class Report:
         """Share of the scored validation examples that were right, in [0, 1]."""
         return self.correct / self.scored if self.scored else 0.0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The report as a dictionary of JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Report":
+    def from_json(cls, value: Mapping[str, object]) -> "Report":
         """Rebuilds what `to_json` wrote.
 
         Raises:
@@ -217,7 +218,7 @@ class TrialResult:
         """The last report, or None if no rung was reached."""
         return self.reports[-1] if self.reports else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The result as a dictionary of JSON values."""
         return {
             "number": self.number,
@@ -230,7 +231,7 @@ class TrialResult:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "TrialResult":
+    def from_json(cls, value: Mapping[str, object]) -> "TrialResult":
         """Rebuilds what `to_json` wrote.
 
         Raises:
@@ -249,7 +250,7 @@ class _Flat:
     """A `TrialResult` as JSON has it: its configuration is flat."""
 
     number: int
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     outcome: Outcome
     reports: tuple[Report, ...]
     size: AdapterSize | None

@@ -17,6 +17,7 @@ from perft.checks import (
     shown,
 )
 from perft.errors import AdapterError, ConfigError
+from perft.files import Json
 
 Init = Literal["lora", "perft"]
 
@@ -129,7 +130,7 @@ class AdapterConfig:
             )
         return tuple(chosen)
 
-    def to_flat(self) -> dict[str, Any]:
+    def to_flat(self) -> dict[str, Json]:
         """The configuration as one flat dictionary of JSON values, `variant` first."""
         return {"variant": self.variant, **dataclasses.asdict(self)}
 

@@ -4,7 +4,7 @@ Only reads: it can be called while the search runs.
 """
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -34,7 +34,7 @@ def main(
     frame = to_frame(results)
     if as_json:
         front = frame[frame["on_front"]].sort_values("activated")
-        rows: list[dict[str, Any]] = json.loads(front.to_json(orient="records"))
+        rows: list[dict[str, object]] = json.loads(front.to_json(orient="records"))
         print(json.dumps({"search": name, "front": rows}, indent=1))
         return
     console = screen()

@@ -6,7 +6,7 @@ Only the base's configuration is read: no weights, no data, no Ray.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -112,7 +112,7 @@ class _Memory:
             table.add_row(variant, *parts, f"{cost.trials_in(self.device):,}")
         return table
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Bytes by part, and `fit`, for each variant."""
         costs = {
             variant: {
@@ -165,8 +165,8 @@ def _bytes(count: int) -> str:
     return f"{count / size:,.1f} {unit}"
 
 
-def _to_json(plan: "SpaceOnBase") -> dict[str, Any]:
-    def entry(corner: SizeExtreme) -> dict[str, Any]:
+def _to_json(plan: "SpaceOnBase") -> dict[str, object]:
+    def entry(corner: SizeExtreme) -> dict[str, object]:
         config, size = corner
         return {
             "config": config.to_flat(),

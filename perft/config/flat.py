@@ -11,7 +11,7 @@ from perft.config.training import TrainingConfig
 from perft.errors import ConfigError, unknown
 
 
-def adapter_from_flat(flat: Mapping[str, Any]) -> AdapterConfig:
+def adapter_from_flat(flat: Mapping[str, object]) -> AdapterConfig:
     """Builds the adapter configuration that `AdapterConfig.to_flat` wrote.
 
     Raises:
@@ -25,7 +25,7 @@ def adapter_from_flat(flat: Mapping[str, Any]) -> AdapterConfig:
     return _build(TABLE[variant].config, settings, f"variant {variant}")
 
 
-def training_from_flat(flat: Mapping[str, Any]) -> TrainingConfig:
+def training_from_flat(flat: Mapping[str, object]) -> TrainingConfig:
     """Builds the training configuration that `TrainingConfig.to_flat` wrote.
 
     Raises:
@@ -57,7 +57,7 @@ def fields_of(variant: str) -> frozenset[str]:
 _Config = TypeVar("_Config", AdapterConfig, TrainingConfig)
 
 
-def _build(kind: type[_Config], settings: dict[str, Any], owner: str) -> _Config:
+def _build(kind: type[_Config], settings: Mapping[str, Any], owner: str) -> _Config:
     known = {field.name: field for field in dataclasses.fields(kind)}
     for name in settings:
         if name not in known:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from perft.checks import (
     LARGEST_SEED,
@@ -15,6 +15,7 @@ from perft.checks import (
     shown,
 )
 from perft.errors import ConfigError
+from perft.files import Json
 
 MOST_ROWS = 1 << 16
 """The largest batch, in examples."""
@@ -67,6 +68,6 @@ class TrainingConfig:
         """Whether a trial that has done `step` optimiser steps has done all of them."""
         return step >= self.max_steps
 
-    def to_flat(self) -> dict[str, Any]:
+    def to_flat(self) -> dict[str, Json]:
         """The configuration as one flat dictionary of JSON values."""
         return dataclasses.asdict(self)

@@ -22,7 +22,7 @@ def typed(kind: object, value: object, name: str) -> Any:
     """A value as what it should be.
 
     Args:
-        kind: an annotation of `bool`, `int`, `float` (infinite or not), `str`, `None`, `Any`, a
+        kind: an annotation of `bool`, `int`, `float` (infinite or not), `str`, `None`, `object`, a
             `Literal`, a union, `tuple[X, ...]`, `Mapping[str, X]` or `Mapping[int, X]`, a named
             tuple, or a dataclass of such fields.
         value: the value: of JSON, or such an object that another process has made, whose
@@ -60,7 +60,7 @@ def _simple(kind: object, value: object, name: str) -> object:
         choices = get_args(kind)
         is_one = isinstance(value, str) and value in choices
         _require(is_one, name, f"one of {', '.join(choices)}", value)
-    elif kind is not Any:
+    elif kind not in (Any, object):
         fits, wanted = _SIMPLE[kind]
         _require(fits(value), name, wanted, value)
     return value

@@ -6,7 +6,6 @@ side. What is returned names modules and sizes; the model is never changed.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -95,12 +94,12 @@ class MoEBlock:
         Not where a base calls its experts without its router, as some kernels have it.
         """
         read = READERS[self.family.routing]
-        returned: list[Any] = []
+        returned: list[object] = []
 
-        def keep(_router: nn.Module, _args: Any, output: Any) -> None:
+        def keep(_router: nn.Module, _args: object, output: object) -> None:
             returned[:] = [output]
 
-        def tell(_experts: nn.Module, args: tuple[Any, ...]) -> None:
+        def tell(_experts: nn.Module, args: tuple[object, ...]) -> None:
             if returned:
                 routing = read(returned.pop(), args, self.top_k)
                 see(routing.scaled(self.family.scale(self.module)))
@@ -178,7 +177,7 @@ def _block(
     )
 
 
-def _top_k(config: Any, family: Family, router: nn.Module, module: nn.Module) -> int:
+def _top_k(config: object, family: Family, router: nn.Module, module: nn.Module) -> int:
     # The modules know better than the configuration, where some families have a list.
     for owner in (router, module):
         if hasattr(owner, "top_k"):

@@ -6,13 +6,12 @@ Either way a recomputed forward pass follows the layout of the pass that it repe
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-Contexts = Callable[[], tuple[AbstractContextManager[Any], AbstractContextManager[Any]]]
+Contexts = Callable[[], tuple[AbstractContextManager[object], AbstractContextManager[object]]]
 
 
 def recompute_in(model: PreTrainedModel, contexts: Contexts) -> None:

@@ -5,8 +5,6 @@ does not need, and refuses matrices whose last block of fp8 is cut, as DeepSeek-
 of ours stand in for its own: they read the same files, and only dequantise.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -46,7 +44,7 @@ class DequantisedFp8(FineGrainedFP8Config):  # type: ignore[misc]
 class DequantisedMxfp4(Mxfp4Config):  # type: ignore[misc]
     """The mxfp4 of gpt_oss."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: object) -> None:
         super().__init__(**settings)
         self.quant_method = MXFP4
 
@@ -56,11 +54,11 @@ class DequantiseBlocks(Fp8Dequantize):  # type: ignore[misc]
 
     def convert(
         self,
-        input_dict: dict[str, Any],
+        input_dict: dict[str, object],
         full_layer_name: str | None = None,
-        model: Any = None,
-        **others: Any,
-    ) -> dict[str, Any]:
+        model: object = None,
+        **others: object,
+    ) -> dict[str, object]:
         """The weights in full; those that were in full, too, get the dtype of the base."""
         found = super().convert(input_dict, full_layer_name=full_layer_name, model=model, **others)
         dtype = self._get_target_dtype(model, full_layer_name)
@@ -92,14 +90,14 @@ class DequantiseBlocks(Fp8Dequantize):  # type: ignore[misc]
 class Fp8Reader(FineGrainedFP8HfQuantizer):  # type: ignore[misc]
     """Reads fp8 as weights in full."""
 
-    def validate_environment(self, *_args: Any, **_kwargs: Any) -> None:
+    def validate_environment(self, *_args: object, **_kwargs: object) -> None:
         """Every machine can multiply."""
 
-    def get_load_operations(self) -> dict[str, Any]:
+    def get_load_operations(self) -> dict[str, object]:
         """What comes before a weight's own conversions."""
         return {"dequantize": DequantiseBlocks}
 
-    def update_weight_conversions(self, weight_conversions: Any, model: Any) -> Any:
+    def update_weight_conversions(self, weight_conversions: object, model: object) -> object:
         """The scales of compressed-tensors get the name of the others."""
         renamed = WeightRenaming(r"\.weight_scale$", ".weight_scale_inv")
         return [renamed, *super().update_weight_conversions(weight_conversions, model)]
@@ -109,8 +107,8 @@ class Fp8Reader(FineGrainedFP8HfQuantizer):  # type: ignore[misc]
 class Mxfp4Reader(Mxfp4HfQuantizer):  # type: ignore[misc]
     """Reads mxfp4 as weights in full."""
 
-    def validate_environment(self, *_args: Any, **_kwargs: Any) -> None:
+    def validate_environment(self, *_args: object, **_kwargs: object) -> None:
         """Every machine can look values up."""
 
-    def _process_model_before_weight_loading(self, model: Any, **_kwargs: Any) -> None:
+    def _process_model_before_weight_loading(self, model: object, **_kwargs: object) -> None:
         """The model keeps experts and routers of its own."""

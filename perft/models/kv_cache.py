@@ -6,7 +6,6 @@ width of a head.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -72,16 +71,16 @@ def cache_size(model: PreTrainedModel) -> CacheSize:
 
 
 @torch.no_grad()
-def _cache_of(model: PreTrainedModel, tokens: int) -> Any:
+def _cache_of(model: PreTrainedModel, tokens: int) -> Cache:
     ids_1S = torch.zeros(1, tokens, dtype=torch.long, device=model.device)
     return model(input_ids=ids_1S, use_cache=True, logits_to_keep=1).past_key_values
 
 
-def _bytes_of(cache: Any) -> int:
+def _bytes_of(cache: object) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(vars(cache).values()))
 
 
-def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
     """The tensors of a cache's layers, which keep them in attributes, lists and dictionaries."""
     for value in values:
         if isinstance(value, Tensor):
@@ -174,7 +173,7 @@ class _Filled(_FixedLayer):
     def get_seq_length(self) -> int:
         return 0
 
-    def update(self, keys_BHSK: Tensor, values_BHSK: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    def update(self, keys_BHSK: Tensor, values_BHSK: Tensor, *_: object) -> tuple[Tensor, Tensor]:
         self.keys.copy_(keys_BHSK)
         self.values.copy_(values_BHSK)
         return keys_BHSK, values_BHSK
@@ -185,7 +184,7 @@ class _Continued(_FixedLayer):
         super().__init__(keys_BHLK, values_BHLK)
         self._column_B111 = column_B[:, None, None, None]
 
-    def update(self, keys_BH1K: Tensor, values_BH1K: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    def update(self, keys_BH1K: Tensor, values_BH1K: Tensor, *_: object) -> tuple[Tensor, Tensor]:
         for whole, new in ((self.keys, keys_BH1K), (self.values, values_BH1K)):
             whole.scatter_(2, self._column_B111.expand_as(new), new)
         return self.keys, self.values

@@ -6,7 +6,7 @@ loaded, on every machine, and never computed with kernels of its own. The rest i
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from perft.errors import BaseModelError
 from perft.models.weight_files import StoredTensor, bytes_of
@@ -53,7 +53,7 @@ class Quantization:
             ) from None
 
 
-def quantization_of(config: Mapping[str, Any], base: str) -> Quantization | None:
+def quantization_of(config: Mapping[str, object], base: str) -> Quantization | None:
     """How a base's weights are stored; None where they are stored as they are.
 
     Args:
@@ -105,7 +105,7 @@ def dequantised_note(
     )
 
 
-def _quantization(found: Any, key: str, model_type: str, base: str) -> Quantization:
+def _quantization(found: object, key: str, model_type: str, base: str) -> Quantization:
     if not isinstance(found, Mapping):
         raise BaseModelError(
             f"base {base!r} has {key}={found!r} in its config.json, wanted an object with a "
@@ -135,7 +135,7 @@ def _quantization(found: Any, key: str, model_type: str, base: str) -> Quantizat
     )
 
 
-def _compressed_fp8(found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _compressed_fp8(found: Mapping[str, object]) -> Mapping[str, object] | None:
     """How weights are stored if all of them are fp8 by themselves; else None."""
     groups = found.get("config_groups")
     plain = found.get("format") in ("float-quantized", "naive-quantized")
@@ -152,7 +152,7 @@ def _compressed_fp8(found: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return weights[0] if is_fp8 and all(is_fp8) and len(weights) == len(groups) else None
 
 
-def _block(found: Any, base: str) -> tuple[int, int] | None:
+def _block(found: object, base: str) -> tuple[int, int] | None:
     if found is None:
         return None
     sizes = found if isinstance(found, list) else []

@@ -5,7 +5,6 @@ same collectives. Adapters are added afterwards and stay whole on every rank.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch.distributed.device_mesh import init_device_mesh
@@ -21,7 +20,7 @@ from perft.models.skeleton import skeleton
 from perft.ranks import Ranks
 
 
-def sharded_loading(base: str, ranks: Ranks) -> dict[str, Any]:
+def sharded_loading(base: str, ranks: Ranks) -> dict[str, object]:
     """Arguments for `from_pretrained`, with which each rank reads no more than its own part.
 
     Args:

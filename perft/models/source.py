@@ -8,7 +8,6 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from perft.errors import BaseModelError
 from perft.files import resolved
@@ -135,7 +134,7 @@ def fingerprint(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def _checked_config(base: str) -> dict[str, Any]:
+def _checked_config(base: str) -> dict[str, object]:
     """The base's configuration, of a supported MoE family in a form that is read."""
     directory = local_directory(base)
     config = _read_config(directory / CONFIG if directory else hub_config(base), base)
@@ -144,7 +143,7 @@ def _checked_config(base: str) -> dict[str, Any]:
     return config
 
 
-def _read_config(path: Path, base: str) -> dict[str, Any]:
+def _read_config(path: Path, base: str) -> dict[str, object]:
     try:
         config = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -172,7 +171,7 @@ def checked_tensors(directory: Path, base: str) -> dict[str, StoredTensor]:
     return dequantised(stored_tensors(directory), quantization, base)
 
 
-def _check_files(directory: Path, config: dict[str, Any], base: str) -> None:
+def _check_files(directory: Path, config: dict[str, object], base: str) -> None:
     stored, quantization = stored_tensors(directory), quantization_of(config, base)
     tensors = dequantised(stored, quantization, base)
     if quantization is not None:

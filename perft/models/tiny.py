@@ -5,7 +5,6 @@ begins with those; four base experts, two per token where the family lets one ch
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
@@ -15,7 +14,7 @@ from perft.models.families import FAMILIES
 VOCABULARY = 50
 
 # By configuration key; a family takes those that it has.
-_SIZES: Mapping[str, Any] = {
+_SIZES: Mapping[str, object] = {
     "vocab_size": VOCABULARY, "unpadded_vocab_size": VOCABULARY,
     "vocab_size_per_layer_input": VOCABULARY,
     "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2,
@@ -58,7 +57,7 @@ _DENSE_FIRST = (
 )  # fmt: skip
 
 # What does not follow from the sizes alone; None leaves a key at the family's default.
-_OWN: Mapping[str, Mapping[str, Any]] = {
+_OWN: Mapping[str, Mapping[str, object]] = {
     "bailing_hybrid": {"layer_group_size": 2},
     "beam": {"mlp_layer_types": ["dense", "sparse", "sparse"]},
     "dbrx": {
@@ -128,18 +127,18 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
     "zaya": {"num_experts_per_tok": 1},
 }
 # Of what sees or hears beside a language model, and of what joins them: no text goes through it.
-_SENSES: Mapping[str, Any] = {
+_SENSES: Mapping[str, object] = {
     "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "depth": 1,
     "num_heads": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8,
     "out_hidden_size": 16, "embed_dim": 16, "mm_hidden_size": 16, "projector_hidden_size": 16,
     "n_layers": 1, "num_layers": 1, "deepstack_visual_indexes": [0], "text_hidden_size": 16,
     "vocab_size": VOCABULARY,
 }  # fmt: skip
-_PROJECTIONS: Mapping[str, Any] = {
+_PROJECTIONS: Mapping[str, object] = {
     "projection_hidden_size": 16, "mm_hidden_size": 16, "projector_hidden_size": 16,
 }  # fmt: skip
 # Of models that also see or hear, the language model alone is built.
-_OTHER_PARTS: Mapping[str, Mapping[str, Any]] = {
+_OTHER_PARTS: Mapping[str, Mapping[str, object]] = {
     "dots3_note": {
         "vision_config": {"adapter_out_dim": 16},
         "audio_config": {"adapter_out_dim": 16},
@@ -147,7 +146,7 @@ _OTHER_PARTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def tiny_config(model_type: str, **settings: Any) -> PreTrainedConfig:
+def tiny_config(model_type: str, **settings: object) -> PreTrainedConfig:
     """The smallest configuration of a supported family.
 
     Args:
@@ -170,20 +169,20 @@ def tiny_config(model_type: str, **settings: Any) -> PreTrainedConfig:
     return AutoConfig.for_model(model_type, text_config=own, **others)
 
 
-def tiny_model(model_type: str, **settings: Any) -> PreTrainedModel:
+def tiny_model(model_type: str, **settings: object) -> PreTrainedModel:
     """A base of `tiny_config` with the family's own random weights, in evaluation mode."""
     config = tiny_config(model_type, **settings)
     model: PreTrainedModel = auto_class(config).from_config(config)
     return model.eval()
 
 
-def _fitting(sizes: Mapping[str, Any], default: PreTrainedConfig) -> dict[str, Any]:
+def _fitting(sizes: Mapping[str, object], default: PreTrainedConfig) -> dict[str, object]:
     """Those sizes that a configuration has, in the form that it has them."""
     keys = default.to_dict()
     return {key: size for key, size in sizes.items() if type(keys.get(key)) is type(size)}
 
 
-def _settings(default: PreTrainedConfig) -> dict[str, Any]:
+def _settings(default: PreTrainedConfig) -> dict[str, object]:
     keys = default.to_dict()
     sizes = {key: value for key, value in _SIZES.items() if key in keys}
     if "qk_rope_head_dim" in sizes and "head_dim" in sizes:

@@ -7,7 +7,6 @@ is slower and rounds otherwise (transformers 5.23, `masking_utils`).
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from transformers import masking_utils
 
@@ -23,5 +22,5 @@ def whole_rows() -> Iterator[None]:
         masking_utils.find_packed_sequence_indices = before
 
 
-def _none(_position_ids: Any) -> None:
+def _none(_position_ids: object) -> None:
     return None

@@ -11,9 +11,9 @@ step itself.
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from perft.checkpoint import from_bytes
+from perft.config.typed import read_fields
 from perft.errors import StorageError
 from perft.files import parse_json
 from perft.packing.messages import Assignment
@@ -151,8 +151,8 @@ class SavedStates:
 
     def write_failure(self, wanted: Assignment, failure: str) -> None:
         """Notes that a trial cannot be trained beyond where the round began."""
-        flat = {"config": wanted.config.to_flat(), "step": wanted.reached, "failure": failure}
-        self.storage.write(failure_file(wanted.trial), json.dumps(flat).encode())
+        note = _Note(config=wanted.config.to_flat(), step=wanted.reached, failure=failure)
+        self.storage.write(failure_file(wanted.trial), json.dumps(vars(note)).encode())
 
     def _of(self, wanted: Assignment, there: Collection[str]) -> list[Saved]:
         turns = [turn for turn in TURNS if trial_file(wanted.trial, turn) in there]
@@ -180,9 +180,18 @@ class SavedStates:
     def _failure(self, wanted: Assignment) -> Saved | None:
         """None for a damaged note, too: the trial fails again."""
         try:
-            flat: Any = parse_json(self.storage.read(failure_file(wanted.trial)))
-            if TrialConfig.from_flat(flat["config"]) == wanted.config:
-                return Saved(int(flat["step"]), failure=str(flat["failure"]))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            pass
-        return None
+            value = parse_json(self.storage.read(failure_file(wanted.trial)))
+            note = read_fields(_Note, value)
+            is_same = TrialConfig.from_flat(note.config) == wanted.config
+        except ValueError:
+            return None
+        return Saved(note.step, failure=note.failure) if is_same else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Note:
+    """That a trial cannot be trained beyond a step, as its file has it."""
+
+    config: Mapping[str, object]
+    step: int
+    failure: str

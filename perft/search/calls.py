@@ -5,7 +5,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from perft.checks import shown
 from perft.errors import ConfigError, first_line
@@ -14,7 +14,7 @@ from perft.modules import SECONDS, within
 T = TypeVar("T")
 
 
-def result_of(kind: type[T], function: Callable[..., T], *args: Any) -> T:
+def result_of(kind: type[T], function: Callable[..., T], *args: object) -> T:
     """What a function of a user's file returns, within bounds of time and of the type it should be.
 
     Args:
@@ -40,14 +40,14 @@ def result_of(kind: type[T], function: Callable[..., T], *args: Any) -> T:
     return found
 
 
-def name_of(function: Callable[..., Any]) -> str:
+def name_of(function: Callable[..., object]) -> str:
     """A function as errors name it: its name, and the file and line where it is."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     name = getattr(function, "__name__", shown(function))
     return f"{name} ({code.co_filename}, line {code.co_firstlineno})" if code else name
 
 
-def _line_of(error: BaseException, function: Callable[..., Any]) -> str:
+def _line_of(error: BaseException, function: Callable[..., object]) -> str:
     """The line of the function's own file that raised the error, or called what did."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     lines = [

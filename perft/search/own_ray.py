@@ -13,7 +13,6 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import psutil
 import ray
@@ -119,7 +118,7 @@ def _dashboard_tidy() -> Iterator[None]:
     """
     start, option = services.start_ray_process, "--session-dir="
 
-    def start_tidy(command: list[str], process_type: str, **more: Any) -> Any:
+    def start_tidy(command: list[str], process_type: str, **more: object) -> object:
         if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
             folders = [part[len(option) :] for part in command if part.startswith(option)]
             if folders and len(folders[0]) <= LONGEST_FOLDER:

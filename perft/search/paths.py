@@ -9,7 +9,7 @@ lies between the ends of ranges is tried by some random draws.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import optuna
 from optuna.distributions import (
@@ -41,7 +41,7 @@ class Drawn(Generic[T]):
     """
 
     found: T
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     is_extreme: bool
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ def _require_same(name: str, known: BaseDistribution, found: BaseDistribution) -
         ) from error
 
 
-def _params(params: Mapping[str, Any]) -> str:
+def _params(params: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={shown(value)}" for name, value in params.items()) or "every trial"
 
 
@@ -118,25 +118,29 @@ class _Ends(BaseSampler):
         self._random = random
         self.has_real = False
 
-    def choose(self, ends: tuple[Any, ...]) -> Any:
+    def choose(self, ends: tuple[object, ...]) -> object:
         """One of the ends."""
         return self._random.choice(ends)
 
     def sample_independent(
-        self, study: Any, trial: Any, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
+        self, study: object, trial: object, param_name: str, param_distribution: BaseDistribution
+    ) -> object:
         """An end of a range, or a choice."""
         return self.choose(self._ends(param_distribution))
 
-    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: object, trial: object
+    ) -> dict[str, BaseDistribution]:
         """Nothing: every parameter is a fork of its own."""
         return {}
 
-    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+    def sample_relative(
+        self, study: object, trial: object, search_space: object
+    ) -> dict[str, object]:
         """Nothing, as above."""
         return {}
 
-    def _ends(self, distribution: BaseDistribution) -> tuple[Any, ...]:
+    def _ends(self, distribution: BaseDistribution) -> tuple[object, ...]:
         if isinstance(distribution, CategoricalDistribution):
             return tuple(distribution.choices)
         assert hasattr(distribution, "low")
@@ -171,7 +175,7 @@ class _Walk(_Ends):
                 return
             self._path[-1] += 1
 
-    def choose(self, ends: tuple[Any, ...]) -> Any:
+    def choose(self, ends: tuple[object, ...]) -> object:
         """The choice of this path at its next fork."""
         fork = len(self._choices)
         self._choices.append(len(ends))

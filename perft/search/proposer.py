@@ -5,7 +5,7 @@ last value, an error or a value that is not finite is FAIL.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from optuna.samplers import BaseSampler
@@ -54,14 +54,14 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
             study_name=study_name,
         )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Nothing: Tune pickles its searcher for a restore that perft never does.
 
         A space may hold what cannot be pickled.
         """
         return {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
+    def suggest(self, trial_id: str) -> dict[str, object]:
         """The next trial's Tune configuration."""
         proposed = super().suggest(trial_id)
         proposal = Proposal(
@@ -73,12 +73,12 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
         self._on_proposed()
         return proposal.to_tune()
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Records a rung's value."""
         self._ot_trials[trial_id].report(result[METRIC], result[STEP])
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tells Optuna how the trial ended."""
         if trial_id in self._completed_trials:
@@ -97,5 +97,5 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
     def save(self, checkpoint_path: str) -> None:
         """Writes nothing: a resumed search proposes the same trials again from its seed."""
 
-    def _define(self, trial: Trial) -> dict[str, Any]:
+    def _define(self, trial: Trial) -> dict[str, object]:
         return {"trial": self._draw(trial).to_flat()}

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import perft
 from perft.checks import (
@@ -18,6 +17,7 @@ from perft.checks import (
 )
 from perft.config.typed import read_fields, typed
 from perft.errors import ConfigError, SearchError
+from perft.files import Json
 from perft.home import TRACKING_URI, default_tracking_uri
 from perft.masking import MASK
 from perft.searches import SEARCH_FILE
@@ -140,7 +140,7 @@ class SearchSettings:
             )
         _require_gpus(self.gpus_per_worker, self.workers_per_group)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The settings as a dictionary of JSON values."""
         return dataclasses.asdict(self)
 
@@ -159,8 +159,8 @@ class SearchSettings:
         return read_record(search, SEARCH_FILE, lambda value: cls._of(value, search.shown))
 
     @classmethod
-    def _of(cls, value: Any, place: str) -> "SearchSettings":
-        flat = {"versions": {}, **typed(Mapping[str, Any], value, "")}
+    def _of(cls, value: object, place: str) -> "SearchSettings":
+        flat = {"versions": {}, **typed(Mapping[str, object], value, "")}
         known = {each.name for each in dataclasses.fields(cls)}
         if unknown := sorted(flat.keys() - known):
             versions = typed(Mapping[str, str], flat["versions"], "versions")

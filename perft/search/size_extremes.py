@@ -1,7 +1,6 @@
 """The corner cases of a search space: its smallest and largest adapters, before anything runs."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from perft.config import AdapterConfig
 from perft.search.paths import drawn
@@ -26,7 +25,7 @@ def extreme_adapters(space: SearchSpace, builtin: bool) -> tuple[AdapterConfig, 
     Raises:
         ConfigError: if the space draws an adapter that makes no sense.
     """
-    found: dict[tuple[Any, ...], AdapterConfig] = {}
+    found: dict[tuple[object, ...], AdapterConfig] = {}
     for one in drawn(lambda trial: space.drawn(trial, builtin)):
         if one.is_extreme:
             adapter = one.found.adapter
@@ -34,7 +33,7 @@ def extreme_adapters(space: SearchSpace, builtin: bool) -> tuple[AdapterConfig, 
     return tuple(found.values())
 
 
-def _shape(adapter: AdapterConfig) -> tuple[Any, ...]:
+def _shape(adapter: AdapterConfig) -> tuple[object, ...]:
     """What an adapter's size follows from."""
     settings = adapter.to_flat()
     return tuple(value for name, value in settings.items() if name not in _WITHOUT_SIZE)

@@ -3,8 +3,6 @@
 Its process imports no torch, so that many of them fit beside a worker group.
 """
 
-from typing import Any
-
 from ray import tune
 
 from perft.errors import SearchError
@@ -16,18 +14,18 @@ from perft.search.tune_dicts import Proposal, to_result
 class ThinTrial(tune.Trainable):  # type: ignore[misc]
     """One trial of a search, as Ray Tune sees it."""
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def setup(self, config: dict[str, object]) -> None:
         """Finds the coordinator and takes the trial's configuration."""
         self.reset_config(config)
         self._coordinator = CoordinatorHandle.find(self._trial.coordinator, self._trial.namespace)
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: dict[str, object]) -> bool:
         """Becomes another trial: the process is reused."""
         self._trial = Proposal.from_tune(new_config)
         self._reached = 0
         return True
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> dict[str, object]:
         """Waits for the trial's next report.
 
         Raises:

@@ -10,7 +10,7 @@ import functools
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ray import tune
 
@@ -99,7 +99,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         iteration: int,
         trials: "list[Trial]",
         trial: "Trial",
-        result: dict[str, Any],
+        result: dict[str, object],
         **info: object,
     ) -> None:
         """Scheduler and searcher have acted on a report."""

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import logging
 import os
-from typing import Any
 
 import optuna
 import ray
@@ -99,7 +98,7 @@ class _Ending(tune.Stopper):  # type: ignore[misc]
     def __init__(self, callback: TuneCallback) -> None:
         self._callback = callback
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         """Never: one trial is stopped by ASHA."""
         return False
 

@@ -7,7 +7,7 @@ was true; `scores.json` holds what the chosen adapters scored on the test splits
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from perft.checks import LARGEST, require_name, shown
 from perft.config.typed import typed
@@ -88,7 +88,7 @@ def write_scores(search: Storage, scores: Mapping[int, SplitScores]) -> None:
     search.write(SCORES, json.dumps(by_number, indent=1).encode())
 
 
-def read_record(search: Storage, name: str, check: Callable[[Any], T]) -> T:
+def read_record(search: Storage, name: str, check: Callable[[object], T]) -> T:
     """A JSON file of a search, checked.
 
     Args:
@@ -107,9 +107,9 @@ def read_record(search: Storage, name: str, check: Callable[[Any], T]) -> T:
 
 
 def _results(value: object) -> dict[int, TrialResult]:
-    trials = typed(Mapping[str, Any], value, "").get("trials")
+    trials = typed(Mapping[str, object], value, "").get("trials")
     found: dict[int, TrialResult] = {}
-    for index, trial in enumerate(typed(tuple[Any, ...], trials, "trials")):
+    for index, trial in enumerate(typed(tuple[object, ...], trials, "trials")):
         try:
             result = TrialResult.from_json(trial)
         except ConfigError as error:

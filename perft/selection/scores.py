@@ -8,10 +8,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 from rich.table import Table
 
+from perft.files import Json
 from perft.selection.interval import CONFIDENCE, wilson
 from perft.selection.paired import Comparison, compare
 from perft.tasks import Overlap
@@ -50,10 +50,10 @@ class SplitScore:
         """The adapter against the other one, if there is one."""
         return compare(self.right, self.against) if self.against else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The score as JSON values."""
         low, high = self.interval
-        found: dict[str, Any] = {
+        found: dict[str, Json] = {
             "split": self.split,
             "protocol": self.protocol,
             "correct": sum(self.right),
@@ -65,8 +65,8 @@ class SplitScore:
         if self.overlap is not None:
             found["overlap"] = dataclasses.asdict(self.overlap)
         if comparison := self.comparison:
-            found["against"] = dataclasses.asdict(comparison)
-            found["against"]["accuracy"] = sum(self.against) / len(self.against)
+            accuracy = sum(self.against) / len(self.against)
+            found["against"] = {**dataclasses.asdict(comparison), "accuracy": accuracy}
         return found
 
 

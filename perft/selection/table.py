@@ -82,7 +82,7 @@ def describe_adapter(adapter: AdapterConfig) -> str:
 
 def _describe(adapter: AdapterConfig, between: list[str]) -> str:
     settings = adapter.to_flat()
-    words = [settings["variant"]]
+    words: list[str] = [adapter.variant]
     if "top_k" in settings:
         words.append(f"{settings['top_k']}/{settings['num_experts']}")
     elif "num_experts" in settings:

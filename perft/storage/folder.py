@@ -7,7 +7,6 @@ written, or is of a version of perft that wrote none.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from perft.errors import DamagedError
 from perft.files import parse_json
@@ -70,7 +69,7 @@ def is_whole(storage: Storage, folder: str) -> bool:
 def _checksums(storage: Storage, folder: str) -> dict[str, str]:
     file = f"{folder}/{CHECKSUMS}"
     try:
-        sums: Any = parse_json(storage.read(file))
+        sums: object = parse_json(storage.read(file))
     except ValueError as error:
         raise DamagedError(f"{storage.shown}/{file} is damaged: {error}") from error
     if not (isinstance(sums, dict) and sums and all(isinstance(v, str) for v in sums.values())):

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from perft.checks import (
     require_choice,
@@ -28,7 +28,7 @@ from perft.checks import (
 )
 from perft.config.typed import read_fields
 from perft.errors import ConfigError
-from perft.files import resolved
+from perft.files import Json, resolved
 from perft.modules import module_of
 from perft.tasks.template import Template
 
@@ -124,7 +124,7 @@ class OwnTask:
             return Template.of_column(self.answer)
         return Template.parse(self.completion, "completion")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The task as JSON values; files by their absolute paths, a function by file and name."""
         flat = dataclasses.asdict(self)
         for name in ("train", "test"):
@@ -135,7 +135,7 @@ class OwnTask:
         return flat
 
     @classmethod
-    def from_json(cls, flat: Mapping[str, Any], *, trust_code: bool = False) -> "OwnTask":
+    def from_json(cls, flat: Mapping[str, object], *, trust_code: bool = False) -> "OwnTask":
         """Rebuilds what `to_json` wrote.
 
         Args:
@@ -175,7 +175,7 @@ class _Flat:
             raise ConfigError(f"scorer must be a file and a name, found {shown(self.scorer)}")
 
 
-def _require_function(scorer: Any) -> None:
+def _require_function(scorer: object) -> None:
     """Refuses what other processes cannot find by file and name."""
     name = getattr(scorer, "__qualname__", "")
     if not inspect.isfunction(scorer) or not name.isidentifier():

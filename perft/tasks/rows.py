@@ -9,10 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from perft.errors import DataError
 from perft.files import require_file
+
+if TYPE_CHECKING:
+    import pyarrow
 
 ID = "id"
 """A column of this name, where there is one, must tell rows apart."""
@@ -36,7 +39,7 @@ class DataRow:
     """
 
     where: str
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
 
     def text(self, column: str) -> str:
         """The stripped text of a column; empty when it is absent or null.
@@ -47,7 +50,7 @@ class DataRow:
         value = self.values.get(column)
         return "" if value is None else self.part(column, value)
 
-    def part(self, column: str, value: Any) -> str:
+    def part(self, column: str, value: object) -> str:
         """The stripped text of a column's value, or of one of its values.
 
         Raises:
@@ -92,7 +95,7 @@ def read_rows(path: Path) -> list[DataRow]:
         DataError: when the file is missing, empty, of another kind or damaged, a row is no object,
             or two rows have one id.
     """
-    readers: dict[str, Callable[[Path], Iterable[tuple[int, Any]]]] = {
+    readers: dict[str, Callable[[Path], Iterable[tuple[int, object]]]] = {
         ".json": _json_array,
         ".jsonl": _json_lines,
         ".parquet": _parquet,
@@ -108,7 +111,7 @@ def read_rows(path: Path) -> list[DataRow]:
     return checked_rows(str(path), values)
 
 
-def checked_rows(place: str, values: Iterable[tuple[int, Any]]) -> list[DataRow]:
+def checked_rows(place: str, values: Iterable[tuple[int, object]]) -> list[DataRow]:
     """Rows of `place`, given with their numbers, each proved to be an object with an id of its own.
 
     Raises:
@@ -132,7 +135,7 @@ def checked_rows(place: str, values: Iterable[tuple[int, Any]]) -> list[DataRow]
     return rows
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
     """What a JSON value is, in words."""
     names = {dict: "an object", list: "an array", str: "text", bool: "true or false"}
     return "null" if value is None else names.get(type(value), "a number")
@@ -143,7 +146,7 @@ def _decoded(path: Path) -> str:
     return path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
 
 
-def _json_array(path: Path) -> Iterable[tuple[int, Any]]:
+def _json_array(path: Path) -> Iterable[tuple[int, object]]:
     wanted = "wanted one JSON array of objects in UTF-8"
     try:
         values = json.loads(_decoded(path))
@@ -155,8 +158,8 @@ def _json_array(path: Path) -> Iterable[tuple[int, Any]]:
     return enumerate(values, start=1)
 
 
-def _json_lines(path: Path) -> Iterable[tuple[int, Any]]:
-    values: list[tuple[int, Any]] = []
+def _json_lines(path: Path) -> Iterable[tuple[int, object]]:
+    values: list[tuple[int, object]] = []
     # Only line feeds part rows: a text may hold other separators that Python would split at.
     for number, line in enumerate(_decoded(path).split("\n"), start=1):
         try:
@@ -169,7 +172,7 @@ def _json_lines(path: Path) -> Iterable[tuple[int, Any]]:
     return values
 
 
-def _parquet(path: Path) -> Iterable[tuple[int, Any]]:
+def _parquet(path: Path) -> Iterable[tuple[int, object]]:
     import pyarrow as pa  # noqa: PLC0415 - JSON alone does not need it
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -180,7 +183,7 @@ def _parquet(path: Path) -> Iterable[tuple[int, Any]]:
     return rows_of_table(str(path), table)
 
 
-def rows_of_table(place: str, table: Any) -> Iterable[tuple[int, Any]]:
+def rows_of_table(place: str, table: "pyarrow.Table") -> Iterable[tuple[int, object]]:
     """The rows of an Arrow table with their numbers; text that is not UTF-8 is named by its row."""
     try:
         return enumerate(table.to_pylist(), start=1)

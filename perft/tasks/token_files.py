@@ -15,7 +15,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,9 @@ from perft.errors import StorageError
 from perft.home import home
 from perft.tasks.task import Example
 from perft.tasks.tokenize import TokenizedSplit
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FILE = "rows.arrow"
 _VERSION = 2  # of what `tokenize` does and of the file: another one makes all rows again
@@ -66,7 +69,7 @@ def rows_once(
         ) from error
 
 
-def fingerprint_of(tokenizer: Any) -> str:
+def fingerprint_of(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Tells a Hugging Face tokenizer from every other one that makes other ids of some text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

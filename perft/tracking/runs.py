@@ -10,7 +10,6 @@ import math
 import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
@@ -264,5 +263,5 @@ def _metrics(values: Mapping[str, float], at: int, step: int) -> list[Metric]:
     ]
 
 
-def _params(values: Mapping[str, Any]) -> list[Param]:
+def _params(values: Mapping[str, object]) -> list[Param]:
     return [Param(name, str(value)[:_LONGEST]) for name, value in values.items()]

@@ -6,7 +6,7 @@ again. One process at a time records a search.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from perft.errors import StorageError
 from perft.masking import masked
@@ -57,7 +57,7 @@ class Tracker:
         tracking_uri: str,
         folder: Storage,
         name: str,
-        params: Mapping[str, Any],
+        params: Mapping[str, object],
         *,
         tell: Callable[[str], None],
         later: Callable[[], str],
@@ -85,7 +85,7 @@ class Tracker:
         tracking_uri: str,
         folder: Storage,
         name: str,
-        params: Mapping[str, Any],
+        params: Mapping[str, object],
         *,
         tell: Callable[[str], None],
         later: Callable[[], str],
@@ -112,7 +112,7 @@ class Tracker:
         tracking_uri: str,
         folder: Storage,
         name: str,
-        params: Mapping[str, Any],
+        params: Mapping[str, object],
         *,
         tell: Callable[[str], None],
         later: Callable[[], str],
@@ -136,7 +136,7 @@ class Tracker:
         """The trial's run; empty where MLflow has not been told of it yet."""
         return self._sender.run_ids.get(number, "")
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
+    def log_params(self, params: Mapping[str, object]) -> None:
         """Records what the search was asked to do, once all of it is known."""
         self._records.keep_search(replace(self._records.search, params=params))
         self._send_search()
@@ -265,7 +265,7 @@ def is_sent(folder: Storage) -> bool:
     return folder.exists(SENT) or not folder.exists(FOLDER)
 
 
-def _fresh(folder: Storage, name: str, params: Mapping[str, Any]) -> SearchRecord:
+def _fresh(folder: Storage, name: str, params: Mapping[str, object]) -> SearchRecord:
     return SearchRecord(name=name, place=masked(folder.uri), params=params)
 
 
