@@ -6,7 +6,7 @@ Free of torch, so that thin trials and commands can use it.
 import dataclasses
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from perft.checks import (
     is_number,

@@ -32,7 +32,8 @@ class AttachPoint:
 
     Attributes:
         path: dotted path of the module.
-        number: tells the attach points of one adapter apart, the same for every adapter that is put here.
+        number: tells the attach points of one adapter apart, the same for every adapter that is put
+            here.
         layer: the decoder layer that it is in, from 0.
         geometry: what the shapes of the adapter's tensors follow from.
         target: the MoE block (with its router) or the linear layer.

@@ -1,9 +1,9 @@
 """The conversation of a search: what its processes tell each other, and in which order.
 
-Three kinds of processes talk, and only with the coordinator (`coordinator.py`), an actor that decides
-by `Rounds` who has to wait. The *driver* runs Tune's loop, with the searcher, the scheduler and
-the callback; a *thin trial* is the process that Tune takes for a trial; the *workers* of a group
-train. The way of one report:
+Three kinds of processes talk, and only with the coordinator (`coordinator.py`), an actor that
+decides by `Rounds` who has to wait. The *driver* runs Tune's loop, with the searcher, the scheduler
+and the callback; a *thin trial* is the process that Tune takes for a trial; the *workers* of a
+group train. The way of one report:
 
  1. driver: Tune asks the searcher, which asks Optuna for a configuration. The callback hears of
     the proposal; if the trial comes in the place of one that ended, it sends `ended(old)`.
@@ -37,7 +37,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from perft.config.checks import require_whole
+from perft.checks import require_whole
 from perft.config.typed import typed
 from perft.errors import ConfigError, SearchError
 from perft.trial import AdapterSize, Report, SplitScores, TrialConfig

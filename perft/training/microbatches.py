@@ -48,8 +48,8 @@ def microbatches(
     Args:
         shapes: shape of each trial's batch.
         tokens: padded tokens of one micro-batch; a trial that is larger goes alone.
-        depths: how far down the base each trial's gradient goes. In a shared micro-batch all rows would
-            go as far as the deepest, so only trials of one depth share.
+        depths: how far down the base each trial's gradient goes. In a shared micro-batch all rows
+            would go as far as the deepest, so only trials of one depth share.
     """
     found: list[list[str]] = []
     for name in sorted(shapes, key=lambda name: (depths.get(name, 0), -shapes[name][1])):

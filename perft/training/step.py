@@ -95,9 +95,9 @@ def microbatches_on(
 ) -> list[MicroBatch]:
     """Which trials go through the base together; the same on every rank.
 
-    A micro-batch takes the gradient down to the lowest layer that one of its adapters is in, for all of
-    its rows, so trials share micro-batches with those that take it equally far down; but on several
-    ranks, to gather the base for another pass costs more.
+    A micro-batch takes the gradient down to the lowest layer that one of its adapters is in, for
+    all of its rows, so trials share micro-batches with those that take it equally far down; but on
+    several ranks, to gather the base for another pass costs more.
 
     Args:
         host: the base with the trials' adapters on it.

@@ -259,7 +259,7 @@ class Simulator:
         proposal = Proposal(number=number, trial=config, coordinator="m", namespace="n")
         self.callback.proposed()
         self.trials[number] = Thin(SimpleNamespace(config=proposal.to_tune()), config)
-        self.follow.on_trial_start(0, [], self.trials[number].tune)
+        self.callback.on_trial_start(0, [], self.trials[number].tune)
         self._ask(number)
 
     def _ask(self, number: int) -> None:
@@ -278,7 +278,7 @@ class Simulator:
         self.restarts -= 1
         thin = self.trials[number]
         thin.after = 0
-        self.follow.on_trial_start(0, [], thin.tune)
+        self.callback.on_trial_start(0, [], thin.tune)
         self._ask(number)
 
     def _deliver(self, number: int) -> None:
@@ -290,7 +290,7 @@ class Simulator:
             return
         self.log.append((number, "failed"))
         self.tell_failed(number)
-        self.follow.on_trial_error(0, [], thin.tune)
+        self.callback.on_trial_error(0, [], thin.tune)
 
     def _act(self, number: int, answer: Reported) -> None:
         """What Tune does with a report: scheduler, searcher, callback; then ends or goes on."""
@@ -304,10 +304,10 @@ class Simulator:
         result[DONE] = stop or result[FULL_LENGTH]
         if not result[DONE]:
             self.tell(number, result, ended=False)
-        self.follow.on_trial_result(0, [], thin.tune, result)
+        self.callback.on_trial_result(0, [], thin.tune, result)
         if result[DONE]:
             self.tell(number, result, ended=True)
-            self.follow.on_trial_complete(0, [], thin.tune)
+            self.callback.on_trial_complete(0, [], thin.tune)
         else:
             thin.after = step
             self._ask(number)
