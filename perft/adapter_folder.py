@@ -1,4 +1,9 @@
-"""The folder of an adapter, as far as it can be read without torch.
+"""The folder of an adapter: its names, and what of it can be read without torch.
+
+    adapter_model.safetensors   the tensors, by the keys of `perft.tensor_keys`
+    adapter_config.json         how `peft` loads them; of the type PERFT with the block `perft`
+    perft.json                  the block `perft` of a LoRA baseline
+    README.md, trial.json       of an exported adapter: its model card, and its search and trial
 
 `adapter_config.json` is HF PEFT's: it alone says how `peft` loads `adapter_model.safetensors`. What
 perft adds is one block, `perft`: the adapter's configuration and where it comes from. Of the type
@@ -18,6 +23,8 @@ from perft.files import parse_json, read_file
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 BLOCK = "perft.json"
+CARD = "README.md"
+TRIAL = "trial.json"
 PERFT = "PERFT"
 """The `peft_type` of the adapters that `peft` learns from `perft.hf_peft`."""
 

@@ -17,10 +17,8 @@ from perft.errors import ConfigError, SearchError, StorageError, unknown
 from perft.home import default_storage, home, note
 from perft.invocation import command_line
 from perft.masking import MASK, masked
+from perft.search_folder import SEARCH_FILE
 from perft.storage import Storage
-
-SEARCH_FILE = "search.json"
-"""The file that makes a folder a search's."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")

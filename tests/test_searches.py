@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from perft.errors import ConfigError, SearchError
+from perft.search_folder import SEARCH_FILE
 from perft.searches import (
-    SEARCH_FILE,
     find_search,
     fresh_name,
     naming,

@@ -28,6 +28,7 @@ from perft.options import (
 )
 from perft.screen import print_table, screen
 from perft.search.stages import Stages
+from perft.search_folder import PLOT_HTML
 
 if TYPE_CHECKING:
     from perft.search.prepare import SearchPlan
@@ -250,7 +251,7 @@ def show(plan: "SearchPlan", finished: "Finished", console: Console) -> None:
     named = naming("--name", name, plan.root)
     console.print(
         f"\nlook:    {masked(where_to_look(finished.tracking_uri))}\n"
-        f"plot:    {plan.search.shown}/pareto.html\n"
+        f"plot:    {plan.search.shown}/{PLOT_HTML}\n"
         f"front:   {command_line('pareto', *named)}\n"
         f"export:  {command_line('export', *named, '--out', 'adapter')}",
         highlight=False,

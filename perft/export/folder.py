@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from perft.adapter_folder import BLOCK, CONFIG, WEIGHTS
+from perft.adapter_folder import BLOCK, CARD, CONFIG, TRIAL, WEIGHTS
 from perft.errors import DamagedError, StorageError
 from perft.export.card import model_card
 from perft.export.score import Score
 from perft.files import resolved
+from perft.search_folder import adapter_folder
 from perft.storage import Storage, read_folder
 from perft.trial import TrialResult
 
-CARD, TRIAL = "README.md", "trial.json"
 _FILES = {WEIGHTS, CONFIG, BLOCK, CARD, TRIAL}
 # Places of the search that mean nothing elsewhere; a tracking URI may hold a password.
 _PRIVATE = {"storage", "tracking_uri"}
@@ -69,7 +69,7 @@ def export_adapter(
 
 def _adapter(search: Storage, number: int) -> dict[str, bytes]:
     """The files that make the adapter of a trial."""
-    folder = f"adapters/{number:04d}"
+    folder = adapter_folder(number)
     files = read_folder(search, folder)
     for name in (WEIGHTS, CONFIG):
         if name not in files:

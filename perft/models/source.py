@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from perft.adapter_folder import CONFIG as ADAPTER_CONFIG
 from perft.errors import BaseModelError
 from perft.files import resolved
 from perft.models.families import require_decoder, require_moe_settings
@@ -19,7 +20,6 @@ from perft.models.weight_files import CONFIG, TOKENIZERS, StoredTensor, stored_t
 BUILTIN = Path(__file__).parent / "builtin"
 BUILTIN_NAMES = ("built-in", "embedded")
 """What adapters call the built-in base; the second is its name before 0.2."""
-LORA = "adapter_config.json"
 _SAMPLE = 1 << 20
 
 _LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
@@ -147,8 +147,8 @@ def _read_config(path: Path, base: str) -> dict[str, object]:
     try:
         config = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        lora = f", but a LoRA ({LORA}): name the base that it was trained on"
-        has_lora = (path.parent / LORA).is_file()
+        lora = f", but a LoRA ({ADAPTER_CONFIG}): name the base that it was trained on"
+        has_lora = (path.parent / ADAPTER_CONFIG).is_file()
         raise BaseModelError(
             f"base directory {base!r} has no config.json{lora if has_lora else ''}"
         ) from None
@@ -176,10 +176,10 @@ def _check_files(directory: Path, config: dict[str, object], base: str) -> None:
     tensors = dequantised(stored, quantization, base)
     if quantization is not None:
         note(dequantised_note(stored, tensors, quantization.method, base))
-    if (directory / LORA).is_file():
+    if (directory / ADAPTER_CONFIG).is_file():
         note(
-            f"base {base!r} has a LoRA in its directory ({LORA}), which is left out: the base "
-            "alone is loaded; merge the LoRA into a copy of it if both are wanted"
+            f"base {base!r} has a LoRA in its directory ({ADAPTER_CONFIG}), which is left out: the "
+            "base alone is loaded; merge the LoRA into a copy of it if both are wanted"
         )
     if not any((directory / name).is_file() for name in TOKENIZERS):
         raise BaseModelError(

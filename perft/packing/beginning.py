@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from perft.errors import PerftError
 from perft.packing.messages import Assignment
-from perft.packing.places import trial_folder
 from perft.packing.states import Saved, SavedStates, Start, starts
 from perft.ranks import Ranks
+from perft.search_folder import trial_folder
 from perft.training.pack import Pack
 from perft.trial import TrialConfig
 

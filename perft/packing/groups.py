@@ -21,6 +21,7 @@ from perft.packing.handle import ANSWER_SECONDS, CoordinatorHandle
 from perft.packing.ray_folder import ray_folder
 from perft.packing.settings import GroupSettings, WorkSettings
 from perft.packing.shape import GroupShape
+from perft.search_folder import TRAIN_FOLDER
 from perft.storage import Storage
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class WorkerGroups:
             ),
             run_config=ray.train.RunConfig(
                 name=f"group-{index}-{start}",
-                storage_path=str(ray_folder(Storage(work.storage)) / "train"),
+                storage_path=str(ray_folder(Storage(work.storage)) / TRAIN_FOLDER),
                 failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
             ),
         )

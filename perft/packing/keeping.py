@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from perft.packing.beginning import Beginning
 from perft.packing.messages import Assignment
-from perft.packing.places import adapter_folder, trial_folder
 from perft.packing.states import SavedStates
 from perft.ranks import Ranks
+from perft.search_folder import adapter_folder, trial_folder
 from perft.storage import is_whole, write_folder
 from perft.tasks import TaskSource
 from perft.training.pack import Pack

@@ -17,7 +17,7 @@ from perft.config.typed import read_fields
 from perft.errors import StorageError
 from perft.files import parse_json
 from perft.packing.messages import Assignment
-from perft.packing.places import STATES, failure_file, trial_file
+from perft.search_folder import STATES, failure_file, trial_file
 from perft.storage import Storage
 from perft.trial import TrialConfig
 

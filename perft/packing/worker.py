@@ -25,11 +25,10 @@ from perft.packing.deaths import DEATHS
 from perft.packing.handle import CoordinatorHandle
 from perft.packing.keeping import Keeper
 from perft.packing.messages import Assignment, BatchResult, Failed, NotDue, Reported, Work
-from perft.packing.places import PREDICTIONS, trial_folder
 from perft.packing.settings import GroupSettings, WorkSettings
 from perft.packing.states import SavedStates
 from perft.ranks import Ranks
-from perft.searches import SEARCH_FILE
+from perft.search_folder import SEARCH_FILE, predictions_file, predictions_folder, trial_folder
 from perft.storage import Storage
 from perft.tasks import load_task
 from perft.training.microbatches import is_out_of_memory
@@ -236,18 +235,18 @@ class GroupWorker:
             self._pack.release(trial_folder(trial))
             self._pack.admit(trial_folder(trial), from_bytes(state).config, state)
         predictions = self._pack.predict_tests([trial_folder(trial) for trial in trials])
-        self._write_predictions(predictions)
+        self._write_predictions({trial: predictions[trial_folder(trial)] for trial in trials})
         counts = self._pack.count_tests(predictions)  # of all ranks, so all have written by then
         if self._ranks.rank == 0:
             self._coordinator.scored({trial: counts[trial_folder(trial)] for trial in trials})
 
     def _state_to_score(self, trial: int) -> bytes:
         # An earlier attempt may have been of more ranks.
-        self._storage.delete(f"{PREDICTIONS}/{trial_folder(trial)}")
+        self._storage.delete(predictions_folder(trial))
         return self._states.last(trial)
 
     def _write_predictions(
-        self, predictions: Mapping[str, Mapping[str, Sequence[Prediction]]]
+        self, predictions: Mapping[int, Mapping[str, Sequence[Prediction]]]
     ) -> None:
         """Writes this rank's predictions; if one rank cannot, none goes on.
 
@@ -256,10 +255,10 @@ class GroupWorker:
         """
         failed = False
         try:
-            for name, by_split in predictions.items():
-                rows = predictions_parquet({name: by_split}, self._pack.scored_tests)
-                file = f"{PREDICTIONS}/{name}/rank-{self._ranks.rank}.parquet"
-                self._storage.write(file, rows)
+            for trial, by_split in predictions.items():
+                named = {trial_folder(trial): by_split}
+                rows = predictions_parquet(named, self._pack.scored_tests)
+                self._storage.write(predictions_file(trial, self._ranks.rank), rows)
         except StorageError as error:
             failed = True
             self._give_up(error)

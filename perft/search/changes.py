@@ -1,11 +1,9 @@
 """What a search follows from, compared when it goes on: its space, its data, its base, versions."""
 
-from pathlib import PurePosixPath
-
 from perft.errors import SearchError
-from perft.packing.places import STATES
 from perft.search.settings import SearchSettings
 from perft.search.space_code import SPACE
+from perft.search_folder import STATES, trial_of
 from perft.selection import read_results
 from perft.storage import Storage
 
@@ -51,8 +49,8 @@ def other_versions(was: SearchSettings, now: SearchSettings) -> list[str]:
 
 def begun_trials(search: Storage) -> int:
     """How many trials of a search have begun, as far as its folder says."""
-    files = (PurePosixPath(name).stem for name in search.names(STATES))
-    numbers = [int(stem) for stem in files if stem.isdecimal()]
+    begun = (trial_of(name) for name in search.names(STATES))
+    numbers = [number for number in begun if number is not None]
     numbers += [result.number for result in read_results(search)]
     return max(numbers, default=-1) + 1
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import ray
 
 from perft.packing.messages import Scores
-from perft.packing.places import PREDICTIONS, trial_folder
 from perft.search.drawing import draw
 from perft.search.ledger import Ledger
 from perft.search.prepare import SearchPlan
 from perft.search.space import space_module
+from perft.search_folder import ENVIRONMENT_FILE, SPACE_FILE, predictions_folder
 from perft.selection import pareto_front, write_scores
 from perft.storage import read_folder, seal_folder
 from perft.tracking import PATIENCE_SECONDS, Tracker, environment
@@ -36,7 +36,7 @@ def conclude(plan: SearchPlan, ledger: Ledger, tracker: Tracker, scores: Scores)
         files = pool.submit(_write_files, plan, ledger, tracker)
         ray.shutdown()
         names = files.result()
-    predictions = {number: f"{PREDICTIONS}/{trial_folder(number)}" for number in scores}
+    predictions = {number: predictions_folder(number) for number in scores}
     for folder in predictions.values():
         seal_folder(plan.search, folder, read_folder(plan.search, folder))
     front = front_of(ledger.results())
@@ -86,10 +86,10 @@ def _write_files(plan: SearchPlan, ledger: Ledger, tracker: Tracker) -> list[str
     """What is kept of a search to look at, in its folder and with its parent run; the names."""
     tracker.wait()
     ledger.complete_runs()
-    files = {"environment.txt": environment().encode()}
+    files = {ENVIRONMENT_FILE: environment().encode()}
     space = space_module(plan.settings.space).__file__
     if space is not None:
-        files["space.py"] = Path(space).read_bytes()
+        files[SPACE_FILE] = Path(space).read_bytes()
     for name, data in files.items():
         plan.search.write(name, data)
     return [*files, *draw(plan.search, plan.settings, ledger.results())]

@@ -1,6 +1,6 @@
 """Whether a search has anything left to do: what `--resume` asks first."""
 
-from perft.packing.places import PREDICTIONS, adapter_folder, trial_folder
+from perft.search_folder import adapter_folder, predictions_folder
 from perft.selection import is_concluded, read_all_scores, read_results
 from perft.storage import Storage, is_whole
 
@@ -22,5 +22,5 @@ def has_nothing_left(search: Storage, num_trials: int) -> bool:
         for result in read_results(search)
         if result.outcome == "complete"
     ]
-    predictions = [f"{PREDICTIONS}/{trial_folder(number)}" for number in read_all_scores(search)]
+    predictions = [predictions_folder(number) for number in read_all_scores(search)]
     return all(is_whole(search, folder) for folder in (*adapters, *predictions))

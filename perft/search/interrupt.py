@@ -12,7 +12,8 @@ from types import FrameType
 
 from perft.errors import InterruptedSearchError
 from perft.search.settings import SearchSettings
-from perft.searches import SEARCH_FILE, resume_command
+from perft.search_folder import SEARCH_FILE
+from perft.searches import resume_command
 from perft.selection import read_results
 from perft.storage import Storage
 

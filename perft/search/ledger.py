@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from perft.masking import masked
 from perft.packing.messages import Reported
-from perft.packing.places import adapter_folder
+from perft.search_folder import adapter_folder
 from perft.selection import result_line, write_results
 from perft.storage import Storage
 from perft.tracking import Tracker

@@ -25,10 +25,8 @@ import psutil
 
 from perft.errors import PerftError, SearchError, StorageError
 from perft.files import parse_json
+from perft.search_folder import LOCK, claim_file
 from perft.storage import Storage
-
-LOCK = "lock"
-"""The folder of the claims."""
 
 BEAT_SECONDS = 30.0
 """How often a claim is renewed."""
@@ -53,7 +51,7 @@ def locked(search: Storage, name: str, tell: Callable[[str], None] = print) -> I
         SearchError: if another process that lives, or may live on another machine, runs it.
         StorageError: if the folder cannot be written.
     """
-    claim, done = f"{LOCK}/{uuid.uuid4().hex}.json", threading.Event()
+    claim, done = claim_file(uuid.uuid4().hex), threading.Event()
     _take(search, name, claim)
     beating = threading.Thread(target=_beat, args=(search, claim, done, tell), daemon=True)
     beating.start()

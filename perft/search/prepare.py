@@ -14,8 +14,8 @@ from perft.search.space import Draw, find_space, has_rung_accuracy, space_module
 from perft.search.space_code import space_code
 from perft.search.stages import During, quietly
 from perft.search.trust import remember
+from perft.search_folder import SEARCH_FILE
 from perft.searches import (
-    SEARCH_FILE,
     fresh_name,
     remember_search,
     require_name,

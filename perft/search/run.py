@@ -31,7 +31,7 @@ from perft.search.shape import shape_on
 from perft.search.stages import Stages
 from perft.search.sync import later_by, sync
 from perft.search.trials import run_trials
-from perft.searches import SEARCH_FILE
+from perft.search_folder import SEARCH_FILE
 from perft.selection import read_all_scores, read_results
 from perft.tracking import Tracker, is_sent
 from perft.trial import TrialResult

@@ -20,7 +20,7 @@ from perft.errors import ConfigError, SearchError
 from perft.files import Json
 from perft.home import TRACKING_URI, default_tracking_uri
 from perft.masking import MASK
-from perft.searches import SEARCH_FILE
+from perft.search_folder import SEARCH_FILE
 from perft.selection import read_record
 from perft.storage import Storage
 

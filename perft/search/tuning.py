@@ -23,7 +23,8 @@ from perft.search.space import REDUCTION_FACTOR
 from perft.search.thin_trial import ThinTrial
 from perft.search.tune_callback import TuneCallback
 from perft.search.tune_dicts import METRIC, NUMBER, STEP
-from perft.searches import SEARCH_FILE, resume_command
+from perft.search_folder import OPTUNA_FILE, SEARCH_FILE, TUNE_FOLDER, tune_trial
+from perft.searches import resume_command
 from perft.storage import Storage, free_in
 
 THIN_TRIAL_FAILURES = 2
@@ -36,8 +37,6 @@ THIN_TRIAL_RESOURCES = {"cpu": 0, "memory": 1_000_000}
 class_cache.ENV_VARS_TO_PROPAGATE = {
     name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
 }
-
-TUNE_FOLDER, OPTUNA_FILE = "tune", "optuna.journal"
 
 
 def tune_trials(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) -> None:
@@ -146,4 +145,4 @@ def _optuna_storage(search: Storage) -> BaseStorage | None:
 
 
 def _trial_name(trial: tune.experiment.Trial) -> str:
-    return f"trial-{trial.config[NUMBER]:04d}"
+    return tune_trial(trial.config[NUMBER])

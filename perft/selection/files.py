@@ -6,6 +6,7 @@ All four files are made of the same results and show the same trials.
 import io
 from collections.abc import Sequence
 
+from perft.search_folder import PLOT_HTML, PLOT_PNG, TABLE_CSV, TABLE_PARQUET
 from perft.selection.plot import to_html, to_png
 from perft.selection.table import to_frame
 from perft.trial import TrialResult
@@ -17,8 +18,8 @@ def result_files(results: Sequence[TrialResult], title: str) -> dict[str, bytes]
     parquet = io.BytesIO()
     frame.to_parquet(parquet, index=False)
     return {
-        "trials.parquet": parquet.getvalue(),
-        "trials.csv": frame.to_csv(index=False).encode(),
-        "pareto.html": to_html(results, title).encode(),
-        "pareto.png": to_png(results, title),
+        TABLE_PARQUET: parquet.getvalue(),
+        TABLE_CSV: frame.to_csv(index=False).encode(),
+        PLOT_HTML: to_html(results, title).encode(),
+        PLOT_PNG: to_png(results, title),
     }

@@ -13,12 +13,12 @@ from perft.checks import LARGEST, require_name, shown
 from perft.config.typed import typed
 from perft.errors import ConfigError, DamagedError
 from perft.files import RECORD_BYTES, parse_json
+from perft.search_folder import RESULTS_FILE, SCORES_FILE
 from perft.storage import Storage
 from perft.trial import AnswerCount, SplitScores, TrialResult
 
 T = TypeVar("T")
 
-RESULTS, SCORES = "results.json", "scores.json"
 
 _SCORES = Mapping[str, Mapping[str, tuple[int, ...]]]
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
@@ -30,9 +30,9 @@ def read_results(search: Storage) -> list[TrialResult]:
     Raises:
         DamagedError: if the list is not what was written.
     """
-    if not search.exists(RESULTS):
+    if not search.exists(RESULTS_FILE):
         return []
-    found = read_record(search, RESULTS, _results)
+    found = read_record(search, RESULTS_FILE, _results)
     return sorted(found.values(), key=lambda result: result.number)
 
 
@@ -43,7 +43,7 @@ def result_line(result: TrialResult) -> str:
 
 def write_results(search: Storage, lines: Iterable[str]) -> None:
     """Replaces the list of ended trials, atomically, by what `result_line` gave of each."""
-    search.write(RESULTS, ('{"trials": [\n' + ",\n".join(lines) + "\n]}\n").encode())
+    search.write(RESULTS_FILE, ('{"trials": [\n' + ",\n".join(lines) + "\n]}\n").encode())
 
 
 def read_scores(search: Storage, number: int) -> SplitScores:
@@ -57,9 +57,9 @@ def read_all_scores(search: Storage) -> dict[int, SplitScores]:
     Raises:
         DamagedError: if the file is not what was written.
     """
-    if not search.exists(SCORES):
+    if not search.exists(SCORES_FILE):
         return {}
-    return read_record(search, SCORES, _scores)
+    return read_record(search, SCORES_FILE, _scores)
 
 
 def is_concluded(search: Storage, num_trials: int) -> bool:
@@ -85,7 +85,7 @@ def is_concluded(search: Storage, num_trials: int) -> bool:
 def write_scores(search: Storage, scores: Mapping[int, SplitScores]) -> None:
     """Replaces the test scores, given by number of the trial, atomically."""
     by_number = {str(number): dict(splits) for number, splits in scores.items()}
-    search.write(SCORES, json.dumps(by_number, indent=1).encode())
+    search.write(SCORES_FILE, json.dumps(by_number, indent=1).encode())
 
 
 def read_record(search: Storage, name: str, check: Callable[[object], T]) -> T:

@@ -15,12 +15,9 @@ from typing import Any, Literal, TypeVar
 
 from perft.errors import PerftError
 from perft.files import parse_json
+from perft.search_folder import RECORDS, SEARCH_RECORD, is_record, trial_record
 from perft.storage import Storage
 from perft.trial import AdapterSize, AnswerCount, Outcome, Report, SplitScores, TrialConfig
-
-FOLDER = "records"
-SENT = f"{FOLDER}/sent"
-"""A file that is there when MLflow has all that the records of an ended search say."""
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 """Of a run, as MLflow calls it."""
@@ -162,14 +159,11 @@ class Records:
 
         A record that is damaged is left out: a search that goes on makes it again.
         """
-        names = [name for name in folder.names(FOLDER) if name.endswith(".json")]
-
-        def read(name: str) -> bytes:
-            return folder.read(f"{FOLDER}/{name}")
+        names = [f"{RECORDS}/{name}" for name in folder.names(RECORDS) if is_record(name)]
 
         with ThreadPoolExecutor(_READERS) as pool:
-            texts = dict(zip(names, pool.map(read, names), strict=True))
-        search = _read(SearchRecord.from_json, texts.pop("search.json", b""))
+            texts = dict(zip(names, pool.map(folder.read, names), strict=True))
+        search = _read(SearchRecord.from_json, texts.pop(SEARCH_RECORD, b""))
         found = (_read(TrialRecord.from_json, text) for text in texts.values())
         return cls(folder, search or fresh, {each.number: each for each in found if each})
 
@@ -185,15 +179,15 @@ class Records:
             StorageError: if the folder cannot be written.
         """
         self.trials[trial.number] = trial
-        self._write(f"{trial.number:04d}", trial.to_json())
+        self._write(trial_record(trial.number), trial.to_json())
 
     def keep_search(self, search: SearchRecord) -> None:
         """As `keep`, for the search as a whole."""
         self.search = search
-        self._write("search", search.to_json())
+        self._write(SEARCH_RECORD, search.to_json())
 
     def _write(self, name: str, value: Mapping[str, Any]) -> None:
-        self.folder.write(f"{FOLDER}/{name}.json", json.dumps(value).encode())
+        self.folder.write(name, json.dumps(value).encode())
 
 
 def _read(build: Callable[[Mapping[str, Any]], _Record], text: bytes) -> _Record | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
+from perft.search_folder import SEARCH_FILE
 from perft.storage import Storage, read_folder
 from perft.tracking.client import connect
 from perft.tracking.place import place_errors
@@ -109,7 +110,7 @@ class Runs:
             new = {name: v for name, v in search.params.items() if name not in self._params}
             self._client.log_batch(self.run_id, params=_params(new))
             self._params |= set(new)
-            self._client.log_dict(self.run_id, dict(search.params), "search.json")
+            self._client.log_dict(self.run_id, dict(search.params), SEARCH_FILE)
             files = {n: self._folder.read(n) for n in search.files if self._folder.exists(n)}
             self._upload(self.run_id, files, None)
             for number, child in self._children.items():
@@ -123,7 +124,7 @@ class Runs:
     def _prove_artifacts(self, search: SearchRecord, *, is_new: bool) -> None:
         """Stores one before any work is done; a search that cannot does not begin."""
         try:
-            self._client.log_dict(self.run_id, dict(search.params), "search.json")
+            self._client.log_dict(self.run_id, dict(search.params), SEARCH_FILE)
         except Exception:
             if is_new:
                 with contextlib.suppress(Exception):

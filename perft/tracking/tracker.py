@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from perft.errors import StorageError
 from perft.masking import masked
+from perft.search_folder import RECORDS, SENT
 from perft.storage import Storage
-from perft.tracking.records import FOLDER, SENT, Records, SearchRecord, Status, TrialRecord, now
+from perft.tracking.records import Records, SearchRecord, Status, TrialRecord, now
 from perft.tracking.sender import PATIENCE_SECONDS, Sender, reason
 from perft.trial import AdapterSize, Report, SplitScores, TrialConfig, TrialResult
 
@@ -225,7 +226,7 @@ class Tracker:
             if self._records.search.status != "RUNNING":
                 self._records.folder.write(SENT, b"")
         else:
-            place = f"{self._records.folder.shown}/{FOLDER}"
+            place = f"{self._records.folder.shown}/{RECORDS}"
             self._tell(
                 f"MLflow at {masked(self._uri)} has not all records ({self._sender.why}); they are "
                 f"kept in {place}; send them when it answers, by: {self._later()}"
@@ -262,7 +263,7 @@ class Tracker:
 
 def is_sent(folder: Storage) -> bool:
     """Whether MLflow had all of a search when it ended, or was never to have it."""
-    return folder.exists(SENT) or not folder.exists(FOLDER)
+    return folder.exists(SENT) or not folder.exists(RECORDS)
 
 
 def _fresh(folder: Storage, name: str, params: Mapping[str, object]) -> SearchRecord:

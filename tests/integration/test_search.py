@@ -15,6 +15,32 @@ from books import Book, results, told_by_mlflow, told_by_optuna, told_by_search,
 from safetensors.torch import load_file
 from searches import FIRST_ROUND, MAX_STEPS, REFERENCE, SEARCH, SIZE, SPACE, TRIALS, Job
 
+from perft.adapter_folder import BLOCK, CONFIG, WEIGHTS
+from perft.config import ExpertsConfig
+from perft.search_folder import (
+    ENVIRONMENT_FILE,
+    OPTUNA_FILE,
+    PLOT_HTML,
+    PLOT_PNG,
+    RESULTS_FILE,
+    SCORES_FILE,
+    SEARCH_FILE,
+    SEARCH_RECORD,
+    SENT,
+    SPACE_FILE,
+    TABLE_CSV,
+    TABLE_PARQUET,
+    TRAIN_FOLDER,
+    TUNE_FOLDER,
+    adapter_folder,
+    predictions_file,
+    predictions_folder,
+    trial_file,
+    trial_record,
+)
+from perft.selection import read_all_scores
+from perft.storage import Storage
+from perft.storage.folder import CHECKSUMS
 from perft.trial import TrialConfig
 
 pytestmark = [
@@ -121,6 +147,28 @@ def test_the_parent_holds_the_table_the_plots_and_the_settings(reference: Job, b
     assert front == set(table[table["on_front"]]["number"]) != set()
     assert b"torch==" in book.download(book.parent, "environment.txt")
     assert b"SPACE = " in book.download(book.parent, "space.py")
+
+
+def test_the_folder_holds_what_its_layout_names_and_nothing_else(reference: Job):
+    folder = Storage(str(reference.home / "searches" / REFERENCE))
+    assert folder.folder is not None
+    files = {str(path.relative_to(folder.folder)) for path in folder.folder.rglob("*")
+             if path.is_file()}  # fmt: skip
+    found = {file for file in files if file.partition("/")[0] not in (TUNE_FOLDER, TRAIN_FOLDER)}
+    ended = results(reference.home, REFERENCE)
+    every = {SEARCH_FILE, RESULTS_FILE, SCORES_FILE, ENVIRONMENT_FILE, SPACE_FILE, OPTUNA_FILE,
+             TABLE_PARQUET, TABLE_CSV, PLOT_HTML, PLOT_PNG, SEARCH_RECORD, SENT}  # fmt: skip
+    for number, result in ended.items():
+        every |= {trial_record(number), trial_file(number)}
+        every |= {trial_file(number, 1)} & found  # of those that had a second round
+        if result.outcome == "complete":
+            block = set() if isinstance(result.config.adapter, ExpertsConfig) else {BLOCK}
+            names = {WEIGHTS, CONFIG, CHECKSUMS} | block
+            every |= {f"{adapter_folder(number)}/{name}" for name in names}
+    for number in read_all_scores(folder):
+        every |= {predictions_file(number, 0), f"{predictions_folder(number)}/{CHECKSUMS}"}
+    assert found == every
+    assert {file.partition("/")[0] for file in files - found} == {TUNE_FOLDER, TRAIN_FOLDER}
 
 
 def test_chosen_trials_have_test_scores(book: Book):

@@ -19,9 +19,9 @@ from packing.test_worker import Meeting, settings, without_speed
 from perft.checkpoint import from_bytes
 from perft.config import LoraRouterConfig, RoutedConfig, SingleConfig
 from perft.packing.messages import Assignment, BatchResult, Failed, Reported, Work
-from perft.packing.places import trial_file
 from perft.packing.worker import GroupWorker
 from perft.ranks import Ranks
+from perft.search_folder import trial_file
 from perft.storage import Storage, is_whole
 from perft.training.pack import Pack
 from perft.trial import TrialConfig

@@ -28,10 +28,10 @@ from perft.packing.messages import (
     Reported,
     Work,
 )
-from perft.packing.places import trial_file
 from perft.packing.settings import GroupSettings, WorkSettings
 from perft.packing.worker import GroupWorker
 from perft.ranks import Ranks
+from perft.search_folder import trial_file
 from perft.storage import Storage
 from perft.tasks import TaskSource
 from perft.training.pack import Pack

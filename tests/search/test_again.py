@@ -9,8 +9,9 @@ import pytest
 
 from perft.search import again
 from perft.search.again import Again, deaths
-from perft.search.lock import LOCK, locked
+from perft.search.lock import locked
 from perft.search.watch import watched
+from perft.search_folder import LOCK
 from perft.storage import Storage
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)"]

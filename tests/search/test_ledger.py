@@ -6,8 +6,8 @@ import pytest
 
 import pretend
 from perft.packing.messages import Reported
-from perft.packing.places import ADAPTERS, trial_folder
 from perft.search.ledger import Ledger
+from perft.search_folder import ADAPTERS, trial_folder
 from perft.selection import read_results
 from perft.storage import Storage
 from perft.trial import AdapterSize, Report, TrialConfig, TrialResult

@@ -16,7 +16,8 @@ import pytest
 
 from perft.errors import SearchError, StorageError
 from perft.search import lock
-from perft.search.lock import LOCK, STALE_SECONDS, locked
+from perft.search.lock import STALE_SECONDS, locked
+from perft.search_folder import LOCK
 from perft.storage import Storage
 
 PROGRAM = """

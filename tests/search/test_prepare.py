@@ -23,7 +23,7 @@ from perft.search.extent import extent_of
 from perft.search.prepare import SearchRequest, prepare
 from perft.search.resume import prepare_resume
 from perft.search.settings import SearchSettings
-from perft.searches import SEARCH_FILE as FILE
+from perft.search_folder import SEARCH_FILE as FILE
 from perft.storage import Storage
 
 ROW = {"instruction": "What is 1 + {n} ?", "input": "", "output": "It is {n}.", "answer": "{n}"}

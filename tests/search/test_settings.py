@@ -9,7 +9,7 @@ import pytest
 
 from perft.errors import ConfigError, SearchError, StorageError
 from perft.search.settings import SearchSettings, installed_versions
-from perft.searches import SEARCH_FILE as FILE
+from perft.search_folder import SEARCH_FILE as FILE
 from perft.storage import Storage
 
 SETTINGS = SearchSettings(
