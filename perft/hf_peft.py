@@ -22,8 +22,7 @@ from perft.adapter_folder import PERFT
 from perft.config import AdapterConfig, adapter_from_flat
 from perft.errors import AdapterError, ConfigError
 from perft.injection import AdapterHost, require_fit
-
-_PREFIX = "base_model.model."
+from perft.tensor_keys import TensorKey, on_base, without_prefix
 
 
 def _add_type(name: str) -> None:
@@ -191,8 +190,8 @@ class PerftModel(BaseTuner):  # type: ignore[misc]
         state_dict: Mapping[str, Tensor],
         **_: Any,
     ) -> dict[str, Tensor]:
-        mine = {f"{key}.{adapter_name}" for key in model.perft.host.tensors(adapter_name)}
-        return {k: tensor for k, tensor in state_dict.items() if k.removeprefix(_PREFIX) in mine}
+        mine = {on_base(key, adapter_name) for key in model.perft.host.tensors(adapter_name)}
+        return {k: tensor for k, tensor in state_dict.items() if without_prefix(k) in mine}
 
     @classmethod
     def _remap_adapter_state_dict_for_load(
@@ -201,20 +200,20 @@ class PerftModel(BaseTuner):  # type: ignore[misc]
         own = model.perft.host.tensors(adapter_name)
         require_fit(
             {key: tuple(tensor.shape) for key, tensor in own.items()},
-            {key.removeprefix(_PREFIX): tuple(tensor.shape) for key, tensor in state_dict.items()},
+            {without_prefix(key): tuple(tensor.shape) for key, tensor in state_dict.items()},
         )
         # With `low_cpu_mem_usage` these become the adapter's tensors, and `peft` has read them onto
         # a GPU if it sees one, wherever the base is.
         return {
-            f"{key}.{adapter_name}": tensor.to(_device_of_base(model.perft.host, key))
+            on_base(key, adapter_name): tensor.to(_device_of_base(model.perft.host, key))
             for key, tensor in state_dict.items()
         }
 
 
 def _device_of_base(host: AdapterHost, key: str) -> torch.device:
     """Where the base module is that the adapter's tensor `key` serves."""
-    path, _, _ = key.removeprefix(_PREFIX).partition(".adapters.")
-    device: torch.device = next(host.model.get_submodule(path).parameters()).device
+    module = host.model.get_submodule(TensorKey.parse(key).path)
+    device: torch.device = next(module.parameters()).device
     return device
 
 

@@ -1,7 +1,7 @@
 """An adapter's folder: written, read, and put on a base.
 
-Laid out as HF PEFT lays out its own: keys are `base_model.model.<module path>.<tensor>`, the
-configuration names a `peft_type`. The LoRA baselines are plain HF PEFT LoRA folders, the PERFT
+Laid out as HF PEFT lays out its own: the keys are its (`perft.tensor_keys`), the configuration
+names a `peft_type`. The LoRA baselines are plain HF PEFT LoRA folders, the PERFT
 variants are of the type PERFT. `perft.adapter_folder` says which file holds what.
 """
 
@@ -23,8 +23,8 @@ from perft.config import AdapterConfig, adapter_from_flat
 from perft.errors import AdapterError, ConfigError, StorageError
 from perft.files import require_file
 from perft.injection import AdapterHost
+from perft.tensor_keys import with_prefix, without_prefix
 
-_PREFIX = "base_model.model."
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
@@ -62,7 +62,7 @@ def adapter_files(
         "base_model_name_or_path": base,
         "inference_mode": True,
     }
-    renamed = {_PREFIX + key: t.detach().cpu().contiguous() for key, t in tensors.items()}
+    renamed = {with_prefix(key): t.detach().cpu().contiguous() for key, t in tensors.items()}
     files = {WEIGHTS: save(renamed, {"format": "pt"}), CONFIG: _to_json(settings)}
     return {**files, BLOCK: _to_json(block)} if is_lora else files
 
@@ -84,7 +84,7 @@ def read_adapter(folder: str | Path) -> tuple[AdapterConfig, dict[str, Tensor], 
     try:
         config = adapter_from_flat(settings["perft"]["adapter"])
         found = _read_weights(folder / WEIGHTS)
-        tensors = {key.removeprefix(_PREFIX): tensor for key, tensor in found.items()}
+        tensors = {without_prefix(key): tensor for key, tensor in found.items()}
         if settings["peft_type"] != PERFT:
             tensors = from_peft(config, tensors, settings)
     except ConfigError as error:

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from perft.adapters.table import variant_of
 from perft.config import AdapterConfig
-
-_DEEPER = ".base_layer"
+from perft.tensor_keys import LORA_A, LoraKey, TensorKey, key_of, lora_kind, module_and_name
 
 
 def to_peft(
@@ -27,12 +26,13 @@ def to_peft(
         The tensors by `peft`'s keys, without its prefix, and the fields of its configuration. They
         name whole paths, so that the adapter goes nowhere else on any family.
     """
-    weights = list(dict.fromkeys(_weight_of(key) for key in tensors))
+    own = {TensorKey.parse(key): tensor for key, tensor in tensors.items()}
+    weights = list(dict.fromkeys(key.weight for key in own))
     storage = variant_of(config).hf_storage
     if storage == "fused parameters":
-        found = dict(_flat(key, tensor, weights) for key, tensor in tensors.items())
+        found = dict(_flat(key, tensor, weights) for key, tensor in own.items())
     else:
-        found = {key.replace(".adapters.", ".") + ".weight": t for key, t in tensors.items()}
+        found = {str(LoraKey(key.path, key.matrix)): tensor for key, tensor in own.items()}
     on_weight = storage != "modules"
     return found, {
         "peft_type": "LORA",
@@ -40,7 +40,7 @@ def to_peft(
         "lora_alpha": config.scale * config.rank,
         "lora_dropout": config.dropout,
         "bias": "none",
-        "target_modules": [] if on_weight else sorted(w.rpartition(".")[0] for w in weights),
+        "target_modules": [] if on_weight else sorted(module_and_name(w)[0] for w in weights),
         "target_parameters": weights if on_weight else None,
     }
 
@@ -53,41 +53,36 @@ def from_peft(
     Raises:
         ValueError: if a tensor is none of those that the settings name.
     """
+    found = {LoraKey.parse(key): tensor for key, tensor in tensors.items()}
     if variant_of(config).hf_storage == "fused parameters":
         weights = settings.get("target_parameters") or ()
-        return dict(_of_experts(key, t, weights, config.rank) for key, t in tensors.items())
-    found = {}
-    for key, tensor in tensors.items():
-        path, kind = key.removesuffix(".weight").rsplit(".", 1)
-        found[f"{path}.adapters.{kind}"] = tensor
-    return found
+        return dict(_of_experts(key, t, weights, config.rank) for key, t in found.items())
+    if deeper := [str(key) for key in found if key.depth]:
+        raise ValueError(f"{deeper[0]} is of a module that has several weights")
+    return {key_of(key.path, key.matrix): tensor for key, tensor in found.items()}
 
 
-def _weight_of(key: str) -> str:
-    """The path of the weight that a tensor belongs to."""
-    path, _, kind = key.rpartition(".adapters.")
-    name = kind.removesuffix("lora_A").removesuffix("lora_B").removesuffix("_")
-    return f"{path}.{name or 'weight'}"
+def _flat(key: TensorKey, tensor: Tensor, weights: Sequence[str]) -> tuple[str, Tensor]:
+    siblings = _weights_of(key.path, weights)
+    depth = len(siblings) - 1 - siblings.index(key.weight)
+    flat = tensor.flatten(0, 1) if key.matrix == LORA_A else tensor.permute(1, 2, 0).flatten(1)
+    return str(LoraKey(key.path, key.matrix, depth)), flat
 
 
-def _flat(key: str, tensor: Tensor, weights: Sequence[str]) -> tuple[str, Tensor]:
-    path = key.rpartition(".adapters.")[0]
-    siblings = [weight for weight in weights if weight.rpartition(".")[0] == path]
-    path += _DEEPER * (len(siblings) - 1 - siblings.index(_weight_of(key)))
-    if key.endswith("lora_A"):
-        return f"{path}.lora_A.weight", tensor.flatten(0, 1)
-    return f"{path}.lora_B.weight", tensor.permute(1, 2, 0).flatten(1)
-
-
-def _of_experts(key: str, flat: Tensor, weights: Sequence[str], rank: int) -> tuple[str, Tensor]:
-    path, kind = key.removesuffix(".weight").rsplit(".", 1)
-    module, depth = path.replace(_DEEPER, ""), path.count(_DEEPER)
-    siblings = [weight for weight in weights if weight.rpartition(".")[0] == module]
-    if depth >= len(siblings):
+def _of_experts(
+    key: LoraKey, flat: Tensor, weights: Sequence[str], rank: int
+) -> tuple[str, Tensor]:
+    siblings = _weights_of(key.path, weights)
+    if key.depth >= len(siblings):
         raise ValueError(f"{key} belongs to none of the weights {', '.join(weights)}")
-    name = siblings[len(siblings) - 1 - depth].rpartition(".")[2]
-    if kind == "lora_A":
+    _, name = module_and_name(siblings[len(siblings) - 1 - key.depth])
+    if key.matrix == LORA_A:
         tensor = flat.view(-1, rank, flat.shape[1])
     else:
         tensor = flat.view(len(flat), rank, -1).permute(2, 0, 1)
-    return f"{module}.adapters.{name}_{kind}", tensor
+    return key_of(key.path, lora_kind(name, key.matrix)), tensor
+
+
+def _weights_of(module: str, weights: Sequence[str]) -> list[str]:
+    """Those of the weights that are of one module, in their order."""
+    return [weight for weight in weights if module_and_name(weight)[0] == module]

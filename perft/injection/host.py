@@ -28,6 +28,7 @@ from perft.injection.sites import Site
 from perft.models.blocks import activated_parameters, decoder_layers, find_moe_blocks
 from perft.models.checkpointing import recompute_in
 from perft.models.compiling import compilation_of
+from perft.tensor_keys import key_of
 from perft.trial import AdapterSize
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -91,15 +92,11 @@ class AdapterHost:
         self._require_new(name)
         points = {point: adapters.shapes(config, point.geometry) for point in self._points(config)}
         require_fit(
-            {
-                f"{p.path}.adapters.{kind}": s
-                for p, kinds in points.items()
-                for kind, s in kinds.items()
-            },
+            {key_of(p.path, kind): s for p, kinds in points.items() for kind, s in kinds.items()},
             {key: tuple(tensor.shape) for key, tensor in tensors.items()},
         )
         for point, kinds in points.items():
-            weights = {kind: tensors[f"{point.path}.adapters.{kind}"] for kind in kinds}
+            weights = {kind: tensors[key_of(point.path, kind)] for kind in kinds}
             self._site(point).add(name, config, weights)
         self._register(name, config)
 
@@ -141,10 +138,10 @@ class AdapterHost:
         return silent
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """The adapter's own parameters by key, `<path of the base module>.adapters.<kind>`."""
+        """The adapter's own parameters by key (`perft.tensor_keys.TensorKey`)."""
         self._require(name)
         return {
-            f"{point.path}.adapters.{kind}": tensor
+            key_of(point.path, kind): tensor
             for point in self._points(self.configs[name])
             for kind, tensor in self._sites[point.path].weights(name).items()
         }

@@ -11,6 +11,7 @@ from perft.adapters.weights import master_dtype
 from perft.injection.rows import BatchLayout, Segment, replace_rows
 from perft.injection.sites import CurrentLayout, Site
 from perft.models.blocks import MoEBlock
+from perft.tensor_keys import is_of_adapter
 
 
 class RouterSite(Site):
@@ -58,7 +59,7 @@ class RouterSite(Site):
         x, *others = args
         wide = master_dtype(router.get_parameter(self._weight).dtype)
         own: dict[str, Tensor] = {}
-        own |= {key: p for key, p in router.named_parameters() if not key.startswith("adapters.")}
+        own |= {key: p for key, p in router.named_parameters() if not is_of_adapter(key)}
         own[self._weight] = weight_ED
         # All of them, since a product refuses a bias of another dtype.
         return torch.func.functional_call(

@@ -15,6 +15,7 @@ from perft.adapters.table import for_every_block
 from perft.errors import BaseModelError
 from perft.models.families import Family, family_of
 from perft.models.routing import READERS, BaseRouting
+from perft.tensor_keys import is_of_adapter
 
 _ROUTERS = ("gate", "router")
 
@@ -78,7 +79,7 @@ class MoEBlock:
         matrices = [
             name
             for name, weight in self.scorer.named_parameters()
-            if weight.dim() == 2 and len(weight) > 1 and ".adapters." not in f".{name}"
+            if weight.dim() == 2 and len(weight) > 1 and not is_of_adapter(name)
         ]
         if len(matrices) != 1:
             raise BaseModelError(
