@@ -27,6 +27,8 @@ from perft.options import (
     WorkersOption,
 )
 from perft.screen import print_table, screen
+from perft.search.pruners import DEFAULT_PRUNER, PRUNERS
+from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
 from perft.search.stages import Stages
 from perft.search_folder import PLOT_HTML
 
@@ -104,6 +106,12 @@ def main(
     checkpointing: CheckpointingOption = False,
     compile: CompileOption = None,
     rung_accuracy: RungAccuracyOption = None,
+    sampler: Annotated[
+        str, typer.Option(help=f"What proposes trials: {' or '.join(SAMPLERS)}.")
+    ] = DEFAULT_SAMPLER,
+    pruner: Annotated[
+        str, typer.Option(help=f"What stops weak trials at rungs: {' or '.join(PRUNERS)}.")
+    ] = DEFAULT_PRUNER,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -167,6 +175,8 @@ def main(
             checkpointing=checkpointing,
             compile=compile,
             rung_accuracy=rung_accuracy,
+            sampler=sampler,
+            pruner=pruner,
         )
         plan = prepare(request, stages.during)
     else:

@@ -9,6 +9,8 @@ from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint, layer_count
 from perft.search.base import require_base, require_experts
 from perft.search.extent import extent_of
+from perft.search.pruners import DEFAULT_PRUNER, require_pruner
+from perft.search.samplers import DEFAULT_SAMPLER, require_sampler
 from perft.search.settings import SearchSettings
 from perft.search.space import Draw, find_space, has_rung_accuracy, space_module
 from perft.search.space_code import space_code
@@ -71,6 +73,12 @@ class SearchRequest:
     checkpointing: bool = False
     compile: bool | None = None
     rung_accuracy: bool | None = None
+    sampler: str = DEFAULT_SAMPLER
+    pruner: str = DEFAULT_PRUNER
+
+    def __post_init__(self) -> None:
+        require_sampler(self.sampler)
+        require_pruner(self.pruner)
 
 
 def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
@@ -134,6 +142,8 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         checkpointing=request.checkpointing,
         compile=request.compile,
         rung_accuracy=has_rung_accuracy(base_model, request.rung_accuracy),
+        sampler=request.sampler,
+        pruner=request.pruner,
         space_code=space_code(space_module(request.space)),
     )
     if space_file:

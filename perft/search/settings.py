@@ -20,6 +20,8 @@ from perft.errors import ConfigError, SearchError
 from perft.files import Json
 from perft.home import TRACKING_URI, default_tracking_uri
 from perft.masking import MASK
+from perft.search.pruners import DEFAULT_PRUNER, require_pruner
+from perft.search.samplers import DEFAULT_SAMPLER, require_sampler
 from perft.search_folder import SEARCH_FILE
 from perft.selection import read_record
 from perft.storage import Storage
@@ -95,6 +97,8 @@ class SearchSettings:
         checkpointing: whether the base's layers run again in the backward pass.
         compile: whether the base is compiled; None for yes on GPUs alone.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
+        sampler: what proposes trials, a name of `SAMPLERS`.
+        pruner: what stops trials at rungs, a name of `PRUNERS`.
         versions: of the packages that shape a result.
         space_code: tells the code that trials are drawn by from any other, as `space_code` does;
             empty where it was not noted.
@@ -122,6 +126,8 @@ class SearchSettings:
     checkpointing: bool = False
     compile: bool | None = None
     rung_accuracy: bool = True
+    sampler: str = DEFAULT_SAMPLER
+    pruner: str = DEFAULT_PRUNER
     gpus_per_worker: float | None = None
     versions: Mapping[str, str] = field(default_factory=installed_versions)
     space_code: Mapping[str, str] = field(default_factory=dict)
@@ -138,6 +144,8 @@ class SearchSettings:
             raise ConfigError(
                 f"rungs must ascend from at least 1 to max_steps, found {shown(list(self.rungs))}"
             )
+        require_sampler(self.sampler)
+        require_pruner(self.pruner)
         _require_gpus(self.gpus_per_worker, self.workers_per_group)
 
     def to_json(self) -> dict[str, Json]:

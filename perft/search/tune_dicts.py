@@ -69,3 +69,13 @@ def to_result(reported: Reported, config: TrialConfig) -> dict[str, Any]:
 def from_result(result: Mapping[str, Any]) -> Reported:
     """What a Tune result was made of."""
     return Reported(Report.from_json(result["report"]), read_fields(AdapterSize, result["size"]))
+
+
+def from_flat_result(result: Mapping[str, Any]) -> Reported:
+    """As `from_result`, of the flat dictionary that Tune gives its scheduler: "report/step" ..."""
+    parts: dict[str, dict[str, Any]] = {"report": {}, "size": {}}
+    for key, value in result.items():
+        part, slash, name = key.partition("/")
+        if slash and part in parts:
+            parts[part][name] = value
+    return from_result(parts)

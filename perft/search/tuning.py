@@ -1,17 +1,15 @@
-"""Ray Tune's part of a search: thin trials, proposed by Optuna and pruned by ASHA."""
+"""Ray Tune's part of a search: thin trials, proposed by a sampler and stopped by a pruner."""
 
 import contextlib
 import errno
 import logging
 import os
 
-import optuna
 import ray
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray import tune
 from ray.tune.execution import class_cache
-from ray.tune.schedulers import ASHAScheduler
 
 from perft.errors import SearchError, StorageError
 from perft.failures import useful_line
@@ -19,10 +17,12 @@ from perft.packing.groups import WorkerGroups
 from perft.packing.ray_folder import ray_folder
 from perft.search.prepare import SearchPlan
 from perft.search.proposer import Proposer
-from perft.search.space import REDUCTION_FACTOR
+from perft.search.pruners import PRUNERS
+from perft.search.rung_scheduler import RungScheduler
+from perft.search.samplers import SAMPLERS
 from perft.search.thin_trial import ThinTrial
 from perft.search.tune_callback import TuneCallback
-from perft.search.tune_dicts import METRIC, NUMBER, STEP
+from perft.search.tune_dicts import NUMBER
 from perft.search_folder import OPTUNA_FILE, SEARCH_FILE, TUNE_FOLDER, tune_trial
 from perft.searches import resume_command
 from perft.storage import Storage, free_in
@@ -52,14 +52,7 @@ def tune_trials(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) 
         tune.with_resources(ThinTrial, THIN_TRIAL_RESOURCES),
         tune_config=tune.TuneConfig(
             search_alg=_proposer(plan, groups, callback),
-            scheduler=ASHAScheduler(
-                time_attr=STEP,
-                metric=METRIC,
-                mode="min",
-                max_t=settings.max_steps,
-                grace_period=settings.rungs[0],
-                reduction_factor=REDUCTION_FACTOR,
-            ),
+            scheduler=RungScheduler(PRUNERS[settings.pruner](settings.rungs)),
             num_samples=settings.num_trials,
             max_concurrent_trials=min(groups.shape.trials_at_once, settings.num_trials),
             reuse_actors=True,
@@ -98,7 +91,7 @@ class _Ending(tune.Stopper):  # type: ignore[misc]
         self._callback = callback
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
-        """Never: one trial is stopped by ASHA."""
+        """Never: one trial is stopped by the pruner."""
         return False
 
     def stop_all(self) -> bool:
@@ -130,7 +123,7 @@ def _proposer(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) ->
         groups.name,
         groups.namespace,
         callback.proposed,
-        sampler=optuna.samplers.TPESampler(seed=settings.seed),
+        sampler=SAMPLERS[settings.sampler](settings.seed),
         storage=_optuna_storage(plan.search),
         study_name=settings.name,
     )

@@ -62,6 +62,15 @@ def test_experts_that_cannot_be_computed_so():
     assert "computes no gradients" in refusal(*SPACE, "--experts", "deepgemm")
 
 
+def test_a_sampler_and_a_pruner_that_there_are_not():
+    assert refusal(*SPACE, "--sampler", "tp") == (
+        "unknown sampler 'tp'; did you mean 'tpe'? (known: random, tpe)"
+    )
+    assert refusal(*SPACE, "--pruner", "asa") == (
+        "unknown pruner 'asa'; did you mean 'asha'? (known: asha, none)"
+    )
+
+
 def test_name_that_is_no_name():
     assert "search name 'a/b': use letters" in refusal(*SPACE, "--name", "a/b")
 
@@ -192,6 +201,7 @@ def test_option_that_makes_no_sense(args: str):
         ("--seed 0", "leave out --seed (it has 0)"),  # at its default
         ("--dtype auto --no-rung-accuracy", "leave out --dtype (it has auto), --rung-accuracy (it"),
         ("--name first --groups 1 --slots auto", "leave out --name (it has first), --groups (it"),
+        ("--sampler tpe --pruner none", "leave out --sampler (it has tpe), --pruner (it has asha)"),
         ("--num-trials 3 --max-steps 5", "leave out --max-steps (it has "),
         (
             "--space commonsense",

@@ -52,6 +52,12 @@ def test_counts_below_one_are_refused(name: str) -> None:
         dataclasses.replace(SETTINGS, **{name: 0})
 
 
+@pytest.mark.parametrize("name", ["sampler", "pruner"])
+def test_names_that_are_in_no_table_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown {name} 'hyper'"):
+        dataclasses.replace(SETTINGS, **{name: "hyper"})
+
+
 def change(settings: dict[str, Any], **changes: Any) -> bytes:
     return json.dumps({**settings, **changes}).encode()
 
@@ -79,7 +85,7 @@ def test_a_damaged_file_is_refused(data: bytes, tmp_path: Path) -> None:
 def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     search = Storage(str(tmp_path))
     flat = SETTINGS.to_json()
-    for later in ("space_code", "versions", "experts", "rung_accuracy"):
+    for later in ("space_code", "versions", "experts", "rung_accuracy", "sampler", "pruner"):
         del flat[later]
     search.write(FILE, json.dumps(flat).encode())
     found = SearchSettings.read(search)

@@ -1,0 +1,54 @@
+"""Puts a pruner into Ray Tune, as Tune's scheduler."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from perft.search.pruners import Pruner, RungReport
+from perft.search.tune_dicts import Proposal, from_flat_result
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
+
+
+class RungScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Runs trials in the order of their proposal, and stops those that a pruner stops.
+
+    Tune asks at every report of a trial that has more to do; one whose process died reports again
+    what it had reported, and is answered the same.
+
+    Args:
+        pruner: decides.
+    """
+
+    def __init__(self, pruner: Pruner) -> None:
+        super().__init__()
+        self._pruner = pruner
+        self._stopped: dict[tuple[int, int], bool] = {}  # by number of the trial and step
+
+    def on_trial_result(
+        self, tune_controller: object, trial: "Trial", result: Mapping[str, Any]
+    ) -> str:
+        """STOP or CONTINUE."""
+        at = rung_report(trial.config, result)
+        key = at.number, at.report.step
+        if key not in self._stopped:
+            self._stopped[key] = self._pruner.stops(at)
+        return str(TrialScheduler.STOP if self._stopped[key] else TrialScheduler.CONTINUE)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its scheduler for a restore that perft never does."""
+        return {}
+
+    def debug_string(self) -> str:
+        """What Tune prints of its scheduler."""
+        return type(self._pruner).__name__
+
+
+def rung_report(config: Mapping[str, Any], result: Mapping[str, Any]) -> RungReport:
+    """What a pruner is told, of a trial's Tune configuration and its flat Tune result."""
+    proposal, reported = Proposal.from_tune(config), from_flat_result(result)
+    return RungReport(
+        number=proposal.number, config=proposal.trial, size=reported.size, report=reported.report
+    )
