@@ -2,28 +2,32 @@
 
 A cluster is named by `RAY_ADDRESS` (`ray job submit` sets it) or by `ray start` on this machine.
 Nothing else is joined: a Ray that merely runs here may be another search's own, and ends with it.
+A process that is connected to a Ray when it starts a search uses that one, and keeps it.
 """
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import grpc
 import ray
-from ray._private import auto_init_hook, services
+from ray._private import auto_init_hook, ray_constants, services
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.utils import get_ray_address_file
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError
 
 from perft.cli import THREADS
 from perft.errors import SearchError
+from perft.process import handlers_kept
 from perft.search.own_ray import start_own_ray
 
 WORKER_ENVIRONMENT = {
@@ -58,21 +62,31 @@ class Cluster:
     """The Ray that a search is going to use.
 
     Attributes:
-        address: of the cluster to join, as `HOST:PORT`; None to start one of the search's own.
+        address: of the cluster to join, as `HOST:PORT`; None where there is none to join.
         why: says to the user which one it is.
+        is_up: whether this process is connected to it already. Whoever did that ends it; otherwise
+            a search without a cluster to join starts a Ray of its own.
     """
 
     address: str | None
     why: str
+    is_up: bool = False
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the search starts it."""
+        return self.address is None and not self.is_up
 
 
 def find_cluster() -> Cluster:
-    """The cluster that the user names, or none, where a search starts a Ray of its own.
+    """The Ray of this process; else the cluster that the user names; else one to be started.
 
     Raises:
         SearchError: if the cluster that `RAY_ADDRESS` names is away, lets nobody in without a
             token, or cannot be one.
     """
+    if ray.is_initialized():
+        return Cluster(None, "using the Ray that this process is connected to", is_up=True)
     named = os.environ.get(VARIABLE, "")
     if named not in ("", "auto", "local"):
         _require(named, health(_canonical(named)))
@@ -96,7 +110,9 @@ def find_cluster() -> Cluster:
 
 
 def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
-    """Joins the cluster, or starts a Ray of the search's own.
+    """Joins the cluster, or starts a Ray of the search's own; a Ray that is up is left as it is.
+
+    What this changes of the process, `perft.process.unchanged` and `library_unchanged` put back.
 
     Args:
         cluster: what `find_cluster` gave.
@@ -109,21 +125,54 @@ def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
     # What a trial ends with, Tune hears; Ray prints it once more where a reference to it goes.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # a search has its own
-    # A thread that is late when a search ends must not start another Ray.
-    auto_init_hook.enable_auto_connect = False
-    if cluster.address is None:
-        start_own_ray(WORKER_ENVIRONMENT, tell)
+    stay_disconnected()
+    if cluster.is_up:
+        os.environ.update(WORKER_ENVIRONMENT)  # Ray Train hands its variables on to its processes
         return
+    with handlers_kept():  # Ray takes SIGTERM for itself
+        if cluster.address is None:
+            start_own_ray(WORKER_ENVIRONMENT, tell)
+        else:
+            _join(cluster.address)
+
+
+def end_ray(cluster: Cluster) -> None:
+    """Ends this process's connection, and with it a Ray of the search's own.
+
+    A Ray that was up before the search is left as it is. To end it twice is no harm.
+    """
+    if not cluster.is_up:
+        ray.shutdown()
+
+
+def stay_disconnected() -> None:
+    """Has a process that ends with its search start no other Ray: a thread may be late."""
+    auto_init_hook.enable_auto_connect = False
+
+
+@contextlib.contextmanager
+def library_unchanged() -> Iterator[None]:
+    """Inside, what Ray's library holds in this process may be set; at the end it is as it was."""
+    connects, joins = auto_init_hook.enable_auto_connect, ray_constants.ENABLE_RAY_CLUSTER
+    try:
+        yield
+    finally:
+        auto_init_hook.enable_auto_connect = connects
+        ray_constants.ENABLE_RAY_CLUSTER = joins
+        AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _join(address: str) -> None:
     try:
         ray.init(
-            cluster.address,
+            address,
             runtime_env={"env_vars": WORKER_ENVIRONMENT},
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
     except Exception as error:  # of whatever type: a cluster of another version is a RuntimeError
         raise SearchError(
-            f"cannot join the Ray cluster at {cluster.address}: {' '.join(str(error).split())}"
+            f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())}"
         ) from error
 
 

@@ -1,9 +1,8 @@
 """The end of a search: what is written to its folder and logged with its parent run."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import ray
 
 from perft.packing.messages import Scores
 from perft.search.drawing import draw
@@ -20,7 +19,13 @@ STOPPING_SECONDS = 2.0
 """Time for MLflow to hear that the user has stopped a search."""
 
 
-def conclude(plan: SearchPlan, ledger: Ledger, tracker: Tracker, scores: Scores) -> None:
+def conclude(
+    plan: SearchPlan,
+    ledger: Ledger,
+    tracker: Tracker,
+    scores: Scores,
+    end_ray: Callable[[], None],
+) -> None:
     """Ends Ray, writes the test scores and what is to be looked at, and ends the runs.
 
     Args:
@@ -28,13 +33,14 @@ def conclude(plan: SearchPlan, ledger: Ledger, tracker: Tracker, scores: Scores)
         ledger: its trials.
         tracker: where its runs are.
         scores: test scores of the chosen trials.
+        end_ray: ends the search's connection to Ray.
 
     Raises:
         StorageError: if the search's folder cannot be written.
     """
     with ThreadPoolExecutor() as pool:  # to end Ray's processes takes as long, and only waits
         files = pool.submit(_write_files, plan, ledger, tracker)
-        ray.shutdown()
+        end_ray()
         names = files.result()
     predictions = {number: predictions_folder(number) for number in scores}
     for folder in predictions.values():

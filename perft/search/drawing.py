@@ -8,10 +8,13 @@ from perft.storage import Storage
 from perft.trial import TrialResult
 
 
+def keep_fonts_at_home() -> None:
+    """Has matplotlib keep its list of fonts in perft's home; by default it is the user's."""
+    os.environ.setdefault("MPLCONFIGDIR", str(home() / "matplotlib"))
+
+
 def import_drawing() -> None:
     """Imports what the table and the plots take: two seconds, best spent while Ray starts."""
-    # Where matplotlib keeps its list of fonts; by default in the user's home.
-    os.environ.setdefault("MPLCONFIGDIR", str(home() / "matplotlib"))
     import scipy.stats  # type: ignore[import-untyped]  # noqa: F401, PLC0415
 
     import perft.selection.files  # noqa: F401, PLC0415

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from perft.errors import InterruptedSearchError
+from perft.process import handlers_kept
 from perft.search.settings import SearchSettings
 from perft.search_folder import SEARCH_FILE
 from perft.searches import resume_command
@@ -24,17 +25,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def interruptible(tell: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+def interruptible(tell: Callable[[str], None]) -> Iterator[None]:
     """Inside, the first signal raises `KeyboardInterrupt`, and the next ends the process at once.
+
+    For a process that is a search's alone: what runs in another one has that one's handlers.
 
     Args:
         tell: shows the user a line.
-
-    Yields:
-        What takes the signals again: `ray.init` takes SIGTERM for itself.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
+        yield
         return
     is_stopping = False
 
@@ -46,17 +46,10 @@ def interruptible(tell: Callable[[str], None]) -> Iterator[Callable[[], None]]:
         tell("stopping, and keeping what there is; once more aborts")
         raise KeyboardInterrupt
 
-    def take() -> None:
+    with handlers_kept():
         for number in _SIGNALS:
             signal.signal(number, stop)
-
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    take()
-    try:
-        yield take
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        yield
 
 
 def interrupted(search: Storage, settings: SearchSettings) -> InterruptedSearchError:

@@ -6,6 +6,7 @@ would be endless. Of a space with more paths than `MOST_PATHS` as many are drawn
 lies between the ends of ranges is tried by some random draws.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -57,7 +58,6 @@ def drawn(draw: Callable[[optuna.Trial], T]) -> Iterator[Drawn[T]]:
     Raises:
         ConfigError: if `draw` does, or a parameter has other choices in one trial than in another.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     known: dict[str, BaseDistribution] = {}
     for trial, is_extreme in _trials():
         try:
@@ -67,6 +67,17 @@ def drawn(draw: Callable[[optuna.Trial], T]) -> Iterator[Drawn[T]]:
         except ConfigError as error:
             raise ConfigError(f"{error}; so it is at {_params(trial.params)}") from error
         yield Drawn(found, dict(trial.params), is_extreme)
+
+
+@contextlib.contextmanager
+def _optuna_quiet() -> Iterator[None]:
+    """Inside, Optuna says nothing of the studies that are made."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def _trials() -> Iterator[tuple[optuna.Trial, bool]]:
@@ -102,7 +113,8 @@ def _params(params: Mapping[str, object]) -> str:
 
 def _ask(sampler: BaseSampler) -> optuna.Trial:
     """A trial of a study of its own: Optuna looks through all trials of a study for the next."""
-    return optuna.create_study(sampler=sampler).ask()
+    with _optuna_quiet():
+        return optuna.create_study(sampler=sampler).ask()
 
 
 class _Ends(BaseSampler):

@@ -13,17 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import optuna
-import ray
 
 from perft.errors import PerftError
 from perft.packing.machines import require_compilers, require_shared
 from perft.packing.messages import Scores
+from perft.process import unchanged
 from perft.search.again import Again
-from perft.search.cluster import find_cluster, start_ray
+from perft.search.cluster import Cluster, end_ray, find_cluster, library_unchanged, start_ray
 from perft.search.conclude import conclude, conclude_failed
 from perft.search.concluded import has_nothing_left
-from perft.search.drawing import import_drawing
-from perft.search.interrupt import interrupted, interruptible
+from perft.search.drawing import import_drawing, keep_fonts_at_home
+from perft.search.interrupt import interrupted
 from perft.search.ledger import Ledger
 from perft.search.lock import locked
 from perft.search.prepare import SearchPlan
@@ -55,6 +55,9 @@ class Finished:
 def run_search(plan: SearchPlan, stages: Stages, resume_command: Sequence[str] = ()) -> Finished:
     """Runs a prepared search to its end.
 
+    What belongs to the process is afterwards as it was: environment, signal handlers, loggers
+    (`perft.process`). A Ray that it was connected to before is used, and left as it is.
+
     Args:
         plan: what `prepare` or `prepare_resume` gave.
         stages: where the user watches.
@@ -64,51 +67,38 @@ def run_search(plan: SearchPlan, stages: Stages, resume_command: Sequence[str] =
     Raises:
         SearchError: if another process runs it, no Ray can be had, the cluster is too small, its
             machines share no storage, or no worker group can work.
-        InterruptedSearchError: if the user stops it.
+        InterruptedSearchError: if a `KeyboardInterrupt` stops it.
         StorageError: if storage or tracking cannot be written.
     """
-    if plan.resume and has_nothing_left(plan.search, plan.settings.num_trials):
-        stages.say(f"search {plan.settings.name} ran to its end before")
-        if not is_sent(plan.search):
-            _catch_up(plan, stages)
-        return Finished(
-            read_results(plan.search),
-            read_all_scores(plan.search),
-            plan.settings.tracking_uri,
+    with library_unchanged(), unchanged():
+        if plan.resume and has_nothing_left(plan.search, plan.settings.num_trials):
+            return _finished_before(plan, stages)
+        again = Again(
+            command=resume_command,
+            name=plan.settings.name,
+            search=plan.search,
+            environment=dict(os.environ),
+            tell=stages.say,
         )
-    name = plan.settings.name
-    again = Again(
-        command=resume_command,
-        name=name,
-        search=plan.search,
-        environment=dict(os.environ),
-        tell=stages.say,
-    )
-    again.clear()
-    with interruptible(stages.say) as take_signals, locked(plan.search, name, stages.say):
-        try:
-            with stages.during("looking for a Ray cluster"):
-                cluster = find_cluster()
-            stages.say(cluster.why)
-
-            def start() -> None:
-                start_ray(cluster, stages.say)
-                take_signals()
-
-            joined = cluster.address is not None
-            with _ray_and_tracker(plan, start, stages) as tracker:
-                return _run(plan, tracker, stages, again, joined=joined)
-        except KeyboardInterrupt as error:
-            raise interrupted(plan.search, plan.settings) from error
+        again.clear()
+        with locked(plan.search, plan.settings.name, stages.say):
+            try:
+                with stages.during("looking for a Ray cluster"):
+                    cluster = find_cluster()
+                stages.say(cluster.why)
+                with _ray_and_tracker(plan, cluster, stages) as tracker:
+                    return _run(plan, cluster, tracker, stages, again)
+            except KeyboardInterrupt as error:
+                raise interrupted(plan.search, plan.settings) from error
 
 
 def _run(
-    plan: SearchPlan, tracker: Tracker, stages: Stages, again: Again, *, joined: bool
+    plan: SearchPlan, cluster: Cluster, tracker: Tracker, stages: Stages, again: Again
 ) -> Finished:
     """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
     ledger = _ledger(plan, tracker)
     try:
-        shape, nodes = shape_on(plan, stages, joined=joined)
+        shape, nodes = shape_on(plan, stages, joined=not cluster.is_own)
         settings = dataclasses.replace(
             plan.settings, groups=shape.groups, slots=shape.slots, gpus_per_worker=shape.gpus
         )
@@ -124,7 +114,7 @@ def _run(
         with again.when_ray_dies(lambda: ledger.reports):
             scores = run_trials(plan, shape, ledger, stages)
         with stages.during("ending Ray, and drawing the front"):
-            conclude(plan, ledger, tracker, scores)
+            conclude(plan, ledger, tracker, scores, lambda: end_ray(cluster))
     except BaseException as error:
         with contextlib.suppress(PerftError):  # what went wrong first must be seen
             conclude_failed(plan, ledger, tracker, error)
@@ -136,18 +126,17 @@ def _run(
 
 
 @contextlib.contextmanager
-def _ray_and_tracker(
-    plan: SearchPlan, start: Callable[[], None], stages: Stages
-) -> Iterator[Tracker]:
-    """Starts Ray; what takes long to import or to open is done while its processes come up."""
+def _ray_and_tracker(plan: SearchPlan, cluster: Cluster, stages: Stages) -> Iterator[Tracker]:
+    """Connects to Ray; what takes long to import or to open is done while its processes come up."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    keep_fonts_at_home()
     pool = ThreadPoolExecutor(max_workers=1)  # imports in two of its threads may block each other
     opening = pool.submit(_open_tracker, plan, stages.say)
     pool.submit(import_drawing)
     pool.shutdown(wait=False)  # a cluster that is up is not kept waiting for what draws
     try:
-        start()
+        start_ray(cluster, stages.say)
     except BaseException as error:
         with contextlib.suppress(PerftError):
             tracker = opening.result()
@@ -159,7 +148,7 @@ def _ray_and_tracker(
         yield tracker
     finally:
         with stages.during("ending Ray"):
-            ray.shutdown()
+            end_ray(cluster)
 
 
 def _open_tracker(plan: SearchPlan, tell: Callable[[str], None]) -> Tracker:
@@ -179,10 +168,15 @@ def _ledger(plan: SearchPlan, tracker: Tracker) -> Ledger:
     return Ledger(plan.search.anchored(SEARCH_FILE), tracker)
 
 
-def _catch_up(plan: SearchPlan, stages: Stages) -> None:
-    """Sends what MLflow has not of a search that has ended; it has ended all the same."""
-    try:
-        with stages.during("sending to MLflow what it has not of the search"):
-            sync(plan.search, plan.settings, plan.tracking_uri, stages.say)
-    except PerftError as error:
-        stages.say(f"its runs in MLflow are not complete: {error}")
+def _finished_before(plan: SearchPlan, stages: Stages) -> Finished:
+    """A search that has nothing left to do; MLflow is sent what it has not."""
+    settings = plan.settings
+    stages.say(f"search {settings.name} ran to its end before")
+    if not is_sent(plan.search):
+        try:
+            with stages.during("sending to MLflow what it has not of the search"):
+                sync(plan.search, settings, plan.tracking_uri, stages.say)
+        except PerftError as error:  # the search has ended all the same
+            stages.say(f"its runs in MLflow are not complete: {error}")
+    results, scores = read_results(plan.search), read_all_scores(plan.search)
+    return Finished(results, scores, settings.tracking_uri)

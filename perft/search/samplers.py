@@ -3,7 +3,7 @@
 To add one, write a function beside these and its line in `SAMPLERS`. What it makes is Optuna's
 `BaseSampler`, of which a search asks one thing more: that what it proposes follows from its seed
 and from what it was told, in that order. A search that goes on makes its sampler anew, and tells it
-everything again.
+everything again. What it is told of a trial, `perft.search.proposer` says.
 """
 
 from collections.abc import Callable, Mapping

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import logging
 import os
+from collections.abc import Iterator
 
 import ray
 from optuna.storages import BaseStorage, JournalStorage
@@ -32,11 +33,6 @@ THIN_TRIAL_FAILURES = 2
 
 THIN_TRIAL_RESOURCES = {"cpu": 0, "memory": 1_000_000}
 """No CPU: the worker groups have them all. Ray wants something in a request."""
-
-# Tune hands the user's keys on to trials, and Ray writes them into its logs; thin trials need none.
-class_cache.ENV_VARS_TO_PROPAGATE = {
-    name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
-}
 
 
 def tune_trials(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) -> None:
@@ -72,7 +68,8 @@ def tune_trials(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     name = settings.name
     try:
-        tuner.fit()
+        with _keys_kept_here():
+            tuner.fit()
     except (OSError, ray.exceptions.RayError, tune.TuneError) as error:
         if reason := _fault_of_storage(plan.search, error):
             raise _stopped(plan, reason) from error
@@ -82,6 +79,17 @@ def tune_trials(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) 
         ) from error
     if callback.failure is not None:
         raise _stopped(plan, str(callback.failure)) from callback.failure
+
+
+@contextlib.contextmanager
+def _keys_kept_here() -> Iterator[None]:
+    """Inside, Tune hands no key of the user's on to trials, which need none: Ray would log it."""
+    before = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {each for each in before if not each.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = before
 
 
 class _Ending(tune.Stopper):  # type: ignore[misc]

@@ -12,14 +12,15 @@ from perft.search.interrupt import STATUS, interruptible
 
 PROGRAM = """
 import signal, sys, time
+from perft.process import handlers_kept
 from perft.search.interrupt import interruptible
 
 def tell(line):
     print(line, flush=True)
 
-with interruptible(tell) as take:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))  # as ray.init does
-    take()
+with interruptible(tell):
+    with handlers_kept():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))  # as ray.init does
     try:
         tell("running")
         time.sleep(600)
@@ -62,8 +63,7 @@ def test_a_thread_leaves_the_signals_alone() -> None:
     found = []
 
     def work() -> None:
-        with interruptible(print) as take:
-            take()
+        with interruptible(print):
             found.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

@@ -1,6 +1,8 @@
 """What every pruner of the table keeps to; and ASHA decides as Ray Tune's scheduler does."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -140,6 +142,17 @@ def test_a_pruner_hears_configuration_size_and_report_of_what_tune_hands_on() ->
         )
         assert decision == ("STOP" if number == 1 else "CONTINUE")
     assert pruner.told == [report(0, 10, 2.0), report(1, 10, 2.0)]
+
+
+def test_the_pruner_that_the_documentation_shows_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "searching.md").read_text()
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], names)
+    pruner: Pruner = names["Patience"](RUNGS)
+    assert not pruner.stops(report(0, 10, 2.0))
+    assert not pruner.stops(report(1, 10, 3.0))
+    assert not pruner.stops(report(0, 20, 1.9))
+    assert pruner.stops(report(1, 20, 3.0))
 
 
 def test_an_unknown_pruner_is_refused() -> None:

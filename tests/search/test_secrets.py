@@ -87,7 +87,7 @@ def test_whatever_a_search_writes_holds_no_secret(plan: SearchPlan, tmp_path: Pa
     pretend.store_adapters(plan.search, [pretend.trial(0)])
     ledger.end(0)
     ledger.end(1, f"cannot write s3://KEY:{SECRET}@bucket/x?secret_key={SECRET}")
-    conclude(plan, ledger, tracker, {})
+    conclude(plan, ledger, tracker, {}, lambda: None)
     assert tracker.close()
     ledger.complete_runs()
 
