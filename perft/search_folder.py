@@ -1,32 +1,32 @@
 """The folder of a search: what is in it, and the one place where its names are spelt.
 
-    <storage>/<name>/
-      search.json              the settings; the driver, once it has seen its cluster. Makes the
-                               folder a search's: with it gone, nothing is written any more
-      lock/<id>.json           the claim of the process that runs the search; renewed while it runs
-      trials/0007.safetensors  the state of trial 7, and trials/0007.other.safetensors its state of
-                               the round before; a worker, after every round, in turn
-      trials/0007.failed.json  why trial 7 cannot be trained further; a worker
-      adapters/0007/           the adapter of a full-length trial (`perft.adapter_folder`); a worker
-      results.json             every ended trial; the driver, at every end of one
-      predictions/0007/        what test scores are counted from, rank-0.parquet of each rank; the
-                               workers, once the search has chosen the trials to score
-      environment.txt          installed packages; the driver, when the search ends
-      space.py                 the search space as it was; likewise
-      trials.parquet .csv      the table of all trials; likewise, where one is full-length
-      pareto.html .png         the plot of the front; likewise
-      scores.json              test scores of the chosen trials; the driver, last of all: where it
-                               is, nothing is left to do
-      records/search.json      what MLflow is to hold of the search, and records/0007.json of trial
-                               7; the driver, as they go on
-      records/sent             is there once MLflow has all of it
-      optuna.journal           Optuna's study; written anew by every run of the driver. In memory
-                               where the storage is an object store
-      tune/                    Ray Tune's own record, likewise. Of an object store it and train/ are
-      train/                   in a temporary folder; Ray Train's own record of the worker groups
+    <storage>/<name>/               written by, and when
+      search.json                   the driver, once it has seen its cluster: the settings. It makes
+                                    the folder a search's: with it gone, nothing is written any more
+      lock/<id>.json                the process that runs the search, while it does: its claim
+      trials/0007.safetensors       a worker, after every round: the state of trial 7
+      trials/0007.other.safetensors the same, in turn: one of the two is of the round before
+      trials/0007.failed.json       a worker: why trial 7 cannot be trained further
+      adapters/0007/                a worker, at full length: the adapter (`perft.adapter_folder`)
+      results.json                  the driver, whenever a trial ends: all that have ended
+      predictions/0007/             the workers, once the trials to score are chosen: what the
+                                    scores are counted from, rank-0.parquet of each rank
+      environment.txt               the driver, when the search ends: the installed packages
+      space.py                      likewise: the search space as it was
+      trials.parquet .csv           likewise: the table of all trials, if one is full-length
+      pareto.html .png              likewise: the plot of the front
+      scores.json                   the driver, last of all: the test scores. Where it is, nothing
+                                    is left to do
+      records/search.json           the driver, as the search goes on: what MLflow is to hold of it,
+                                    and records/0007.json of trial 7
+      records/sent                  the driver, once MLflow has all of that
+      optuna.journal                the driver, anew whenever it starts: Optuna's study
+      tune/                         Ray Tune, likewise: its own record of the trials
+      train/                        Ray Train: its own record of the worker groups
 
-A folder that has `checksums.json` (`perft.storage`) is whole: adapters/0007 and predictions/0007.
-Files are written atomically. Nothing here touches a disk: these are names.
+A folder with `checksums.json` in it is whole (`perft.storage`): adapters/0007, predictions/0007.
+Where the storage is an object store, Optuna's study is in memory, and tune/ and train/ are in a
+temporary folder. Files are written atomically. Nothing here touches a disk: these are names.
 """
 
 import re
