@@ -124,7 +124,7 @@ def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # What a trial ends with, Tune hears; Ray prints it once more where a reference to it goes.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # a search has its own
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C stops the search, not Tune alone
     stay_disconnected()
     if cluster.is_up:
         os.environ.update(WORKER_ENVIRONMENT)  # Ray Train hands its variables on to its processes

@@ -35,8 +35,8 @@ print("changed:", changed(before, process_state()))
 print("same Ray:", ray.is_initialized() and ray.get_runtime_context().get_node_id() == node)
 print("my actor:", ray.get(mine.answer.remote()))
 print("trials:", sorted(result.number for result in finished.results))
-left = [each for each in ray.util.list_named_actors(all_namespaces=True) if each["name"] != "mine"]
-print("left in Ray:", left)
+named = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True)]
+print("left in Ray:", [name for name in named if name.startswith("perft")])
 """
 
 
