@@ -26,7 +26,9 @@ class Mine:
 ray.init(num_cpus=2, dashboard_host="127.0.0.1", log_to_driver=False)
 mine = ray.remote(num_cpus=0)(Mine).options(name="mine").remote()
 plan = prepare(
-    SearchRequest(space="arithmetic", name="first", num_trials=2, max_steps=8, validation_size=20, groups=1)
+    SearchRequest(
+        space="arithmetic", name="first", num_trials=2, max_steps=8, validation_size=20, groups=1
+    )
 )
 node = ray.get_runtime_context().get_node_id()
 before = process_state()
