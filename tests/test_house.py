@@ -1,6 +1,7 @@
 """The rules of the house that a tool can check: docstrings, file sizes, light imports."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ LIGHT = (
     "search.space", "search.thin_trial",
 )  # fmt: skip
 MOST_LINES = 400
+MOST_ANY = 0.04
+"""Share of annotations that may mention `Any`."""
 
 
 def relative(path: Path) -> str:
@@ -52,3 +55,36 @@ def test_light_modules_do_not_import_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def annotations(tree: ast.AST) -> list[ast.expr]:
+    """Those of all parameters, returns and variables."""
+    found: list[ast.expr | None] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = node.args
+            parameters = [*given.posonlyargs, *given.args, given.vararg]
+            parameters += [*given.kwonlyargs, given.kwarg]
+            found += [each.annotation for each in parameters if each is not None]
+            found.append(node.returns)
+        elif isinstance(node, ast.AnnAssign):
+            found.append(node.annotation)
+    return [each for each in found if each is not None]
+
+
+def mentions_any(annotation: ast.expr) -> bool:
+    for node in ast.walk(annotation):
+        if isinstance(node, ast.Name) and node.id == "Any":
+            return True
+        if isinstance(node, ast.Constant) and re.search(r"\bAny\b", str(node.value)):
+            return True
+    return False
+
+
+def test_what_a_type_can_say_is_said():
+    found = {path: annotations(ast.parse(path.read_text())) for path in LIBRARY}
+    untyped = {path: sum(map(mentions_any, each)) for path, each in found.items()}
+    share = sum(untyped.values()) / sum(map(len, found.values()))
+    most = sorted(untyped, key=lambda path: -untyped[path])[:5]
+    assert share < MOST_ANY, f"{share:.1%} mention Any; most in {[relative(p) for p in most]}"
+    assert mentions_any(ast.parse("Callable[..., 'list[Any]']", mode="eval").body)

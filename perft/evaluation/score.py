@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -91,7 +90,7 @@ def predict(
         name: [_opening(prompts.row(i)[0], answers[name][i], limit) for i in indices]
         for name, indices in waiting.items()
     }
-    pad: Any = tokenizer.pad_token_id
+    pad: int = tokenizer.pad_token_id
     for name, new in generate(host, openings, pad=pad, eos=eos, ranks=ranks).items():
         for i, ids in zip(waiting[name], new, strict=True):
             answers[name][i] += ids

@@ -7,7 +7,6 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from perft.adapter_folder import BLOCK, CARD, CONFIG, TRIAL, WEIGHTS
 from perft.errors import DamagedError, StorageError
@@ -26,7 +25,7 @@ _PRIVATE = {"storage", "tracking_uri"}
 def export_adapter(
     search: Storage,
     picked: TrialResult,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     out: Path,
     *,
     scores: Sequence[Score],
@@ -79,7 +78,7 @@ def _adapter(search: Storage, number: int) -> dict[str, bytes]:
     return {name: data for name, data in files.items() if name in _FILES}
 
 
-def _without_folder(value: Any) -> Any:
+def _without_folder(value: object) -> object:
     """Of a path its last part: the rest means nothing elsewhere."""
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 

@@ -2,9 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 import psutil
 import ray
@@ -18,6 +18,9 @@ from perft.errors import SearchError, StorageError
 from perft.models.compilers import missing_compiler, require_compiler
 from perft.packing.shape import GroupShape, has_gpu
 from perft.storage import Storage
+
+About = TypeVarTuple("About")
+Answer = TypeVar("Answer")
 
 Node = dict[str, Any]
 """A machine, as `ray.nodes` has it."""
@@ -100,7 +103,7 @@ def groups_without_room(shape: GroupShape) -> int:
     )
 
 
-def _same(bundles: Any, wanted: Sequence[dict[str, float]]) -> bool:
+def _same(bundles: Iterable[Mapping[str, float]], wanted: Sequence[dict[str, float]]) -> bool:
     asked = [{name: one[name] for name in ("CPU", "GPU") if one.get(name)} for one in bundles]
     return asked == list(wanted)
 
@@ -158,8 +161,8 @@ def _may_hold(node: Node, gpus: bool) -> bool:
 
 
 def _answers(
-    nodes: Sequence[Node], what: str, question: Callable[..., Any], *about: Any
-) -> list[Any]:
+    nodes: Sequence[Node], what: str, question: Callable[[*About], Answer], *about: *About
+) -> list[Answer]:
     """What machines answer; `what` says what they are asked for.
 
     Raises:
@@ -183,7 +186,9 @@ def _last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
-def _ask(node: Node, question: Callable[..., Any], *about: Any) -> Any:
+def _ask(
+    node: Node, question: Callable[[*About], Answer], *about: *About
+) -> "ray.ObjectRef[Answer]":
     there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     # One call a process: what it has of a GPU is free again.
     task = ray.remote(num_cpus=0, max_calls=1)(question)
@@ -206,7 +211,7 @@ def _memory() -> int:
     return min(int(pynvml.nvmlDeviceGetMemoryInfo(device).total) for device in devices)
 
 
-def _parts(card: Any) -> list[Any]:
+def _parts(card: "pynvml.c_nvmlDevice_t") -> list["pynvml.c_nvmlDevice_t"]:
     """The instances into which a card is divided (MIG); none of one that is whole."""
     found = []
     with contextlib.suppress(pynvml.NVMLError):

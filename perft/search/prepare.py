@@ -1,6 +1,6 @@
 """Everything that can be refused before a worker starts, and the settings that come of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perft.errors import ConfigError, SearchError
 from perft.files import resolved
@@ -111,6 +111,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         require_base(base_model, task.splits)
     draw = Draw(space, base_model is None, request.seed, request.max_steps)
     extent = extent_of(draw)
+    draw = replace(draw, max_steps=extent.max_steps)  # of every trial, as when it is resumed
     rungs = space.steps_of_rungs(extent.max_steps)
     _require_rows(extent.smallest_batch, request.workers_per_group)
     if (layers := layer_count(base_model)) is not None:

@@ -144,7 +144,7 @@ def space_module(name: str) -> ModuleType:
 
 def of_length(training: TrainingConfig, seed: int, max_steps: int | None) -> TrainingConfig:
     """`training` with another seed and, unless None, another length; warm-up shrinks with it."""
-    if max_steps is None:
+    if max_steps is None or max_steps == training.max_steps:
         return dataclasses.replace(training, seed=seed)
     warmup = min(training.warmup_steps, max_steps // 10)
     return dataclasses.replace(training, seed=seed, max_steps=max_steps, warmup_steps=warmup)

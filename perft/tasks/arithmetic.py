@@ -12,8 +12,7 @@ text. That is noisy: a text that opens with "A: " counts as option A, whatever f
 """
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from perft.tasks.benchmarks import Benchmark, Group, Labels
 from perft.tasks.extraction import (
@@ -24,7 +23,7 @@ from perft.tasks.extraction import (
     last_number,
     numbers_match,
 )
-from perft.tasks.hub import HubDataset
+from perft.tasks.hub import HubDataset, HubRow
 from perft.tasks.prompts import TEMPLATE, alpaca, first_response
 from perft.tasks.rows import DataRow
 from perft.tasks.task import Example, Scorer
@@ -50,7 +49,7 @@ _NUMERIC = _scorer("last number", last_number, numbers_match)
 _LETTER = _scorer("first option A-E", first_option, labels_match)
 
 
-def _gsm8k(row: Mapping[str, Any]) -> dict[str, Any]:
+def _gsm8k(row: HubRow) -> dict[str, str]:
     """The rationale without its <<calculator notes>>; the label stands after "####"."""
     rationale, answer = row["answer"].split("####")
     text = _NOTE.sub("", rationale).strip()
@@ -61,7 +60,7 @@ def _gsm8k(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _aqua(row: Mapping[str, Any]) -> dict[str, Any]:
+def _aqua(row: HubRow) -> dict[str, str]:
     """Options such as "A)23.65" become "(A) 23.65"."""
     options = " ".join(f"({option[0]}) {option[2:].strip()}" for option in row["options"])
     return {

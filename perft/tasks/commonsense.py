@@ -10,13 +10,11 @@ Invariant: a label is one of the choices that its row allows; likelihood compare
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from perft.errors import DataError
 from perft.tasks.benchmarks import Benchmark, Group, Labels
 from perft.tasks.extraction import first_choice, labels_match
-from perft.tasks.hub import HubDataset
+from perft.tasks.hub import HubDataset, HubRow
 from perft.tasks.prompts import TEMPLATE, alpaca, first_response
 from perft.tasks.rows import DataRow
 from perft.tasks.task import Example, Scorer
@@ -81,7 +79,7 @@ def _instruction(request: str, options: list[str], label: str, between: str = " 
     return f"{request.strip()}\n\n{listed}\n\nAnswer format: {'/'.join(names)}"
 
 
-def _boolq(row: Mapping[str, Any]) -> dict[str, Any]:
+def _boolq(row: HubRow) -> dict[str, str]:
     request = "Please answer the following question with true or false, question"
     return {
         "instruction": f"{request}: {row['question'].strip()}?\n\nAnswer format: true/false",
@@ -89,7 +87,7 @@ def _boolq(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _piqa(row: Mapping[str, Any]) -> dict[str, Any]:
+def _piqa(row: HubRow) -> dict[str, str]:
     request = f"Please choose the correct solution to the question: {row['goal']}"
     options = [row["sol1"], row["sol2"]]
     return {
@@ -98,7 +96,7 @@ def _piqa(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _social_i_qa(row: Mapping[str, Any]) -> dict[str, Any]:
+def _social_i_qa(row: HubRow) -> dict[str, str]:
     request = "Please choose the correct answer to the question"
     options = [row["answerA"], row["answerB"], row["answerC"]]
     return {
@@ -109,7 +107,7 @@ def _social_i_qa(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _hellaswag(row: Mapping[str, Any]) -> dict[str, Any]:
+def _hellaswag(row: HubRow) -> dict[str, str]:
     request = "Please choose the correct ending to complete the given sentence"
     sentence = f"{row['activity_label']}: {row['ctx']}"
     return {
@@ -118,7 +116,7 @@ def _hellaswag(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _winogrande(row: Mapping[str, Any]) -> dict[str, Any]:
+def _winogrande(row: HubRow) -> dict[str, str]:
     request = "Please choose the correct answer to fill in the blank to complete the given sentence"
     options = [row["option1"], row["option2"]]
     return {
@@ -127,7 +125,7 @@ def _winogrande(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _science(question: str, row: Mapping[str, Any]) -> dict[str, Any]:
+def _science(question: str, row: HubRow) -> dict[str, str]:
     """ARC and OpenBookQA; some of their labels are digits, some letters."""
     options = row["choices"]
     request = f"Please choose the correct answer to the question: {row[question]}"

@@ -21,6 +21,10 @@ HUB = "hub"
 """As a task's data: the hub itself."""
 
 
+HubRow = Mapping[str, Any]
+"""A row of a dataset of the hub, by column: each dataset has columns of its own."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HubDataset:
     """Where a benchmark lies on the hub, and how its rows read in the LLM-Adapters layout.
@@ -37,7 +41,7 @@ class HubDataset:
     config: str | None = None
     train: str | None
     test: str
-    convert: Callable[[Mapping[str, Any]], dict[str, Any]]
+    convert: Callable[[HubRow], Mapping[str, str]]
 
 
 def dataset_rows(place: str, config: str | None, split: str) -> list[DataRow]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -85,7 +84,7 @@ class Evaluator:
         )
 
     def _read(self, names: Sequence[str], max_length: int, examples: int) -> Validated:
-        pad: Any = self.rows.tokenizer.pad_token_id
+        pad: int = self.rows.tokenizer.pad_token_id
         tokens = self.rows.validation(max_length)
         prompts = self.rows.prompts(self.rows.task.validation)
         rows = [tokens.row(i) for i in range(examples)]

@@ -4,7 +4,7 @@ Tensors that exist without memory (fake or meta ones) count like real ones.
 """
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,8 +30,12 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._bytes = {_storage(tensor)._cdata: 0 for tensor in known}
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):

@@ -6,7 +6,7 @@ is, and nothing of either is written down here.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,14 +183,18 @@ class _GroupedProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Gives a fake grouped product its shape in every dtype; torch's own has only bf16's."""
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
         if func is not torch.ops.aten._grouped_mm.default:
             return func(*args, **(kwargs or {}))
         left, right, *others = args
         if right.dim() == 3:
             return left.new_empty(len(left), right.shape[-1])
-        groups = len(others[0] if others else kwargs["offs"])
+        groups = len(others[0] if others else (kwargs or {})["offs"])
         return left.new_empty(groups, len(left), right.shape[-1])
 
 

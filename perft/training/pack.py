@@ -6,7 +6,6 @@ calls, differ in variant, size, learning rate and progress, and none sees anothe
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from perft.checkpoint import TrialState, adapter_files, from_bytes, to_bytes
 from perft.errors import ConfigError, StorageError
@@ -71,7 +70,7 @@ class Pack:
         self.host = AdapterHost(base.model)
         self.rows = TokenizedTask(task, base.tokenizer, base.positions)
         self.running: dict[str, RunningTrial] = {}
-        pad: Any = base.tokenizer.pad_token_id
+        pad: int = base.tokenizer.pad_token_id
         self._stepper = Stepper(
             self.host, ranks, pad=pad, slots=slots, checkpointing=checkpointing, say=say
         )

@@ -221,6 +221,15 @@ def test_a_search_is_taken_up_with_the_settings_it_had(search_request: SearchReq
     assert extent_of(plan.draw).max_steps == settings.max_steps
 
 
+def test_a_search_of_its_spaces_own_length_is_taken_up_with_the_same_draw(
+    search_request: SearchRequest,
+) -> None:
+    own = replace(search_request, max_steps=None)
+    drawn = prepare(own).draw
+    started(replace(own, name="second"))
+    assert prepare_resume("second", search_request.storage).draw == drawn
+
+
 def test_only_a_search_that_is_there_can_be_taken_up(search_request: SearchRequest) -> None:
     with pytest.raises(SearchError, match="holds no search"):
         prepare_resume("first", search_request.storage)

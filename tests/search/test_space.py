@@ -111,6 +111,11 @@ def test_the_length_can_be_set_and_warm_up_shrinks_with_it() -> None:
         rungs(Draw(SMALL, True, 0, max_steps=0))
 
 
+def test_a_length_that_is_the_spaces_own_changes_nothing() -> None:
+    long_warm_up = dataclasses.replace(training(True), warmup_steps=20)
+    assert of_length(long_warm_up, 3, 40) == of_length(long_warm_up, 3, None)
+
+
 def test_trials_of_unequal_length_are_refused() -> None:
     def uneven(trial: optuna.Trial, builtin: bool) -> TrialConfig:
         steps = trial.suggest_categorical("steps", (100, 200))
