@@ -30,7 +30,7 @@ from transformers import AutoModelForCausalLM, OlmoeConfig, PreTrainedModel
 from perft.config import LoraExpertsConfig
 from perft.injection import AdapterHost, BatchLayout, fused, rows_of
 from perft.models.blocks import find_moe_blocks
-from perft.models.experts import use_ours
+from perft.models.experts import use_frozen_experts
 from perft.training.live_bytes import LiveBytes
 
 ADAPTERS, RANK = 4, 16
@@ -115,7 +115,7 @@ def _twin(model: PreTrainedModel, *, ours: bool) -> PreTrainedModel:
     """The same base, with the same parameters."""
     twin = copy.deepcopy(model, {id(p): p for p in model.parameters()})
     if ours:
-        use_ours(twin)
+        use_frozen_experts(twin)
     return twin
 
 

@@ -23,8 +23,8 @@ from turns import clock_of, seconds
 from perft.errors import ConfigError
 from perft.evaluation import Opening, generate
 from perft.evaluation.decoding import Decoder, DecoderSettings, Openings
-from perft.evaluation.fixed import Fixed
-from perft.evaluation.growing import Growing
+from perft.evaluation.fixed import FixedCacheDecoder
+from perft.evaluation.growing import GrowingCacheDecoder
 from perft.injection import AdapterHost
 from perft.models.capture import Capture, capture_for
 from perft.models.load import make_ready
@@ -119,11 +119,13 @@ _Make = Callable[[AdapterHost, Openings, int], Decoder]
 
 def _sides(device: torch.device) -> dict[str, _Make]:
     def growing(host: AdapterHost, openings: Openings, rows: int) -> Decoder:
-        return Growing(host, openings, DecoderSettings(PAD, EOS, rows), Ranks(device=device))
+        return GrowingCacheDecoder(
+            host, openings, DecoderSettings(PAD, EOS, rows), Ranks(device=device)
+        )
 
     def fixed(capture: Capture) -> _Make:
         # A bucket's rows are somewhat more than there are.
-        return lambda host, openings, rows: Fixed(
+        return lambda host, openings, rows: FixedCacheDecoder(
             host, openings, DecoderSettings(PAD, EOS, 2 * rows), capture
         )
 

@@ -47,7 +47,7 @@ def main(
     stock_seconds: Annotated[
         float, typer.Option(min=0, help="No stock trial starts after so long.")
     ] = 900.0,
-    seed: Annotated[int, typer.Option(help="The search follows from it.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     tiny: Annotated[
         bool, typer.Option("--tiny", help="A tiny base on the CPU: shows that it runs.")
     ] = False,

@@ -48,7 +48,7 @@ def main(
             show_default="the guide's and one per CPU",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The search follows from it.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
 ) -> None:
     """Run one search in each way and print the ratios of the times."""
     console = Console()

@@ -24,7 +24,7 @@ from perft.cli import run
 from perft.models.source import base_directory
 from perft.options import BaseOption
 from perft.tasks import TaskSource, load_task
-from perft.tasks.token_files import fingerprint_of, rows_once
+from perft.tasks.token_files import cached_rows, fingerprint_of
 from perft.tasks.tokenize import tokenize
 
 TASKS = {"boolq": "boolq", "math_data": "arithmetic"}
@@ -88,7 +88,7 @@ def _measure(data: str, base_model: str | None, way: str, task: str) -> dict[str
     if way == WAYS[0]:
         rows = tokenize(examples, tokenizer, MAX_LENGTH, "answer")
     else:
-        rows = rows_once(
+        rows = cached_rows(
             examples,
             fingerprint_of(tokenizer),
             lambda: tokenize(examples, tokenizer, MAX_LENGTH, "answer"),

@@ -1,8 +1,8 @@
 """perft: search for the best parameter-efficient fine-tuning of a Mixture-of-Experts model.
 
-Every name below can be taken from here: `perft.AdapterHost`, `perft.RoutedConfig`. Importing this
-package imports neither torch nor Ray: what needs them is fetched when it is first used, so
-processes that only pass configurations around (the search driver, the thin Tune trials) stay small.
+Every name below is importable from here: `perft.AdapterHost`, `perft.RoutedConfig`. Importing this
+package imports neither torch nor Ray: a name is imported on first use, so processes that only pass
+configurations around (the search driver, the thin Tune trials) stay small.
 """
 
 from importlib import import_module

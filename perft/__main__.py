@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import perft
-from perft.cli import end, run
+from perft.cli import run, run_and_exit
 from perft.errors import ConfigError, unknown
 
 _FOLDER = Path(__file__).with_name("commands")
@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).with_name("commands")
 
 def main() -> None:
     """Runs the command that the command line names, then exits."""
-    end(_run)
+    run_and_exit(_run)
 
 
 def commands() -> list[str]:
@@ -44,7 +44,7 @@ def _say(asked: str) -> None:
 
 
 def _purpose(command: str) -> str:
-    """The first line of a command's module, which is not imported for it."""
+    """First line of a command's docstring, read without importing its module."""
     text = ast.get_docstring(ast.parse((_FOLDER / f"{command}.py").read_text("utf-8"))) or ""
     return text.partition("\n")[0]
 

@@ -5,10 +5,9 @@
     perft.json                  the block `perft` of a LoRA baseline
     README.md, trial.json       of an exported adapter: its model card, and its search and trial
 
-`adapter_config.json` is HF PEFT's: it alone says how `peft` loads `adapter_model.safetensors`. What
-perft adds is one block, `perft`: the adapter's configuration and where it comes from. Of the type
-PERFT the block is a field; LoRA's configuration has no room for it, so that it lies beside, in
-`perft.json`, and `peft` finds a plain LoRA folder.
+`adapter_config.json` is HF PEFT's: it alone says how `peft` loads `adapter_model.safetensors`.
+perft adds one block, `perft`: the adapter's configuration and origin. For the type PERFT the block
+is a field of `adapter_config.json`; a LoRA folder stays plain and has the block in `perft.json`.
 """
 
 from collections.abc import Mapping
@@ -26,9 +25,9 @@ BLOCK = "perft.json"
 CARD = "README.md"
 TRIAL = "trial.json"
 PERFT = "PERFT"
-"""The `peft_type` of the adapters that `peft` learns from `perft.hf_peft`."""
+"""The `peft_type` that `perft.hf_peft` adds to `peft`."""
 
-# What is read of the two, beside the adapter; all of it may be missing.
+# Optional fields of the two files that are read beside the adapter.
 _PEFT: Mapping[str, Any] = {
     "base_model_name_or_path": str | None,
     "target_parameters": tuple[str, ...] | None,
@@ -41,7 +40,7 @@ _BLOCK: Mapping[str, Any] = {
 
 
 def read_settings(folder: str | Path) -> dict[str, Any]:
-    """Reads `adapter_config.json`, with the block `perft` in it wherever that was found.
+    """Reads `adapter_config.json` and puts the block `perft` into it, whichever file has that.
 
     The block has an `adapter`, the flat configuration, and from a search also `base_fingerprint`
     and `trained_on`.

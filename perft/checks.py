@@ -99,6 +99,6 @@ def require_number(name: str, value: object) -> None:
 
 
 def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuses what is none of `choices`, naming the nearest."""
+    """Refuses what is none of `choices`, name_options the nearest."""
     if not (isinstance(value, str) and value in choices):
         raise ConfigError(unknown(name, value if isinstance(value, str) else shown(value), choices))

@@ -1,4 +1,4 @@
-"""How a command becomes a program: options from a function, errors as one line.
+"""Makes a program of a function: parameters become options, errors become one line.
 
 Exit status: 0 done, 1 a bug (with its traceback), 2 the user can fix it (one line on stderr), 130
 the user has interrupted it.
@@ -17,18 +17,18 @@ from pathlib import Path
 import typer
 from typer.exceptions import TyperException
 
-from perft.failures import FIXABLE, Ending, ending_of
+from perft.failures import FIXABLE, ExitReport, exit_report
 from perft.masking import masked
 
 THREADS = {"GOMP_SPINCOUNT": "10000"}
-"""Environment, read when torch is loaded: how long a thread spins for the others before it sleeps.
+"""Environment that torch reads when it is loaded: how long an OpenMP thread spins before it sleeps.
 
-libgomp's default is thirty times that: on cores shared with Ray's processes, or with anything else,
-training became some ten times slower. Not spinning at all costs 1.4 times on idle cores.
+libgomp's default is thirty times as long and makes training some ten times slower on cores shared
+with other processes, such as Ray's. Without spinning, a step takes 1.4 times as long on idle cores.
 """
 
-LONGEST = 4096
-"""Characters that the value of an option may have."""
+MAX_VALUE_LENGTH = 4096
+"""Most characters in the value of an option."""
 
 
 def run(
@@ -36,24 +36,24 @@ def run(
 ) -> None:
     """Runs `command` with options from `args` (default: the command line), then exits.
 
-    The function's parameters become the options, its docstring the help text. A "~" that begins a
-    value is the user's home, which shells leave as it is in `--option=~/place`.
+    The function's parameters become the options, its docstring the help text. A leading "~"
+    in a value is the user's home, since shells do not expand it in `--option=~/place`.
 
     Args:
         command: what to run.
         args: options and values.
-        name: of the program, as its help shows it; by default that of its file.
+        name: the program's name in its help; by default its file's.
 
     Raises:
         SystemExit: always, with the exit status.
     """
     for variable, value in THREADS.items():
         os.environ.setdefault(variable, value)
-    end(lambda: _call(command, list(sys.argv[1:] if args is None else args), name))
+    run_and_exit(lambda: _call(command, list(sys.argv[1:] if args is None else args), name))
 
 
-def end(program: Callable[[], None]) -> None:
-    """Calls `program`, then exits; whatever it raises becomes the last words and the exit status.
+def run_and_exit(program: Callable[[], None]) -> None:
+    """Calls `program` and exits; an error becomes a message on stderr and the exit status.
 
     SIGTERM, which `ray job stop` sends, ends it as Ctrl-C does.
 
@@ -71,16 +71,18 @@ def end(program: Callable[[], None]) -> None:
     except typer.Exit as done:
         status = done.exit_code
     except TyperException as error:
-        status = _say(Ending(FIXABLE, f"error: {masked(' '.join(error.format_message().split()))}"))
+        status = _say(
+            ExitReport(FIXABLE, f"error: {masked(' '.join(error.format_message().split()))}")
+        )
     except SystemExit:
         raise
     except BaseException as error:
-        status = _say(ending_of(error))
+        status = _say(exit_report(error))
     sys.exit(status)
 
 
-def given(context: typer.Context) -> dict[str, object]:
-    """The options that are on the command line, also those at their defaults, by parameter."""
+def explicit_options(context: typer.Context) -> dict[str, object]:
+    """The options that the command line sets, even to their defaults, by parameter."""
     return {
         name: value
         for name, value in context.params.items()
@@ -88,8 +90,8 @@ def given(context: typer.Context) -> dict[str, object]:
     }
 
 
-def option_of(parameter: str) -> str:
-    """How a parameter is written on the command line."""
+def option_name(parameter: str) -> str:
+    """The option that sets a parameter, such as "--max-steps"."""
     return f"--{parameter.replace('_', '-')}"
 
 
@@ -107,14 +109,14 @@ def _call(command: Callable[..., None], args: list[str], program_name: str | Non
     with context:
         for name, value in context.params.items():
             if isinstance(value, float) and not math.isfinite(value):
-                hint = repr(option_of(name))
+                hint = repr(option_name(name))
                 raise typer.BadParameter(f"wanted a finite number, found {value}", param_hint=hint)
             context.params[name] = _at_home(value)
         program.invoke(context)
 
 
 def _at_home(value: object) -> object:
-    """The value of an option, with the "~" expanded that a text, a path or a list of them has."""
+    """Expands a leading "~" in an option's text or path, or in a list of them."""
     if isinstance(value, (list, tuple)):
         return type(value)(map(_at_home, value))
     if isinstance(value, (str, Path)) and str(value).startswith("~"):
@@ -133,12 +135,12 @@ def _values(args: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _require_text(option: str, value: str) -> None:
-    """Refuses what no option takes: an empty value, an endless one, and what is no plain text."""
+    """Refuses a value that is empty, too long or not plain text."""
     reason = ""
     if not value.strip():
         reason = "is empty; give a value, or leave the option out"
-    elif len(value) > LONGEST:
-        reason = f"has {len(value):,} characters, at most {LONGEST:,} are read"
+    elif len(value) > MAX_VALUE_LENGTH:
+        reason = f"has {len(value):,} characters, at most {MAX_VALUE_LENGTH:,} are read"
     elif any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
         reason = f"{value!r} is no plain text"
     if reason:
@@ -146,7 +148,7 @@ def _require_text(option: str, value: str) -> None:
 
 
 def _with_value(error: typer.BadParameter, values: Sequence[tuple[str, str]]) -> typer.BadParameter:
-    """The error with the value that was found, which typer often keeps to itself."""
+    """The error with the value that was found, which typer often leaves out."""
     options: Sequence[str] = getattr(error.param, "opts", [])
     found = [value for option, value in values if option in options]
     message = error.message.removeprefix("Value error, ").rstrip(".")
@@ -156,12 +158,12 @@ def _with_value(error: typer.BadParameter, values: Sequence[tuple[str, str]]) ->
     return typer.BadParameter(f"{message}, found {shown}", param_hint=repr(options[0]))
 
 
-def _say(ending: Ending) -> int:
-    """Prints the last words; what nobody reads any more is dropped. Returns the exit status."""
-    for stream, text in ((sys.stdout, ""), (sys.stderr, ending.text)):
+def _say(report: ExitReport) -> int:
+    """Prints the report, unless its reader is gone, and returns the exit status."""
+    for stream, text in ((sys.stdout, ""), (sys.stderr, report.text)):
         try:
             if stream:
                 print(text, end="\n" if text else "", file=stream, flush=True)
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return ending.status
+    return report.status

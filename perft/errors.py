@@ -1,4 +1,4 @@
-"""Every error a user can cause, each also a standard exception type.
+"""Every error that a user can cause; each is also a standard exception type.
 
 A message says what was found, what was wanted, and what to do. All errors survive pickling,
 so that they cross process boundaries unchanged.
@@ -10,18 +10,18 @@ from difflib import get_close_matches
 from perft.masking import masked
 
 _LONGEST_MESSAGE = 3000
-_LONGEST_READ = 30_000  # characters of which the message is made
+_LONGEST_READ = 30_000  # characters of a message that are read
 _LONGEST = 80  # characters of a name that an error shows
 
 
 class PerftError(Exception):
     """Base of all errors that perft raises on purpose.
 
-    Whatever its message quotes, it is one line of printable text without passwords or keys.
+    Its message is one line of printable text, without passwords or keys whatever it quotes.
     """
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(_told(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(_cleaned(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ConfigError(PerftError, ValueError):
@@ -45,31 +45,31 @@ class StorageError(PerftError, OSError):
 
 
 class DamagedError(StorageError):
-    """A file in a storage is not what was written; the message names it."""
+    """A file in a storage is damaged; the message names it."""
 
 
 class SearchError(PerftError, RuntimeError):
-    """A search cannot start, go on, or be found."""
+    """A search cannot start, be resumed, or be found."""
 
 
 class InterruptedSearchError(SearchError):
-    """A search was stopped by its user, and can be gone on with."""
+    """A search was stopped by its user and can be resumed."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first; its type where it says nothing."""
+    """First line of an error's message; its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def printable(text: str) -> str:
-    """The text in one line, with what would steer a terminal written as escapes."""
+    """The text in one line, with control characters escaped."""
     line = " ".join(line.strip() for line in text.splitlines() if line.strip())
     if line.isprintable():
         return line
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
-def _told(message: str) -> str:
+def _cleaned(message: str) -> str:
     line = masked(printable(message[:_LONGEST_READ]))
     if len(line) <= _LONGEST_MESSAGE:
         return line

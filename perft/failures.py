@@ -1,7 +1,7 @@
-"""What a program says and returns when it ends by an error: the one place that knows every kind.
+"""Turns any error into a program's last message and its exit status.
 
-What a user can fix is one line. The traceback of what a library, a file of the user's, or the
-machine raised is kept in a file under `PERFT_HOME`; only a bug of perft's own is shown with it.
+An error that the user can fix is one line. The traceback of an error from a library, a user's file
+or the machine goes to a file under `PERFT_HOME`; only a bug of perft prints its traceback.
 """
 
 import errno
@@ -17,7 +17,7 @@ from perft.masking import masked
 from perft.modules import owner_of
 
 BUG, FIXABLE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
-"""Exit status by kind of error; the last is a shell's own for a program whose reader has gone."""
+"""Exit status by kind of error; the last is what shells report for a closed pipe."""
 
 _NO_MEMORY = ("can't allocate memory", "out of memory", "cannot allocate memory")
 _ADVICE = {
@@ -32,39 +32,39 @@ _ADVICE = {
 
 
 @dataclass(frozen=True)
-class Ending:
+class ExitReport:
     """How a program ends.
 
     Attributes:
         status: its exit status.
-        text: what it prints as its last on stderr; may be empty.
+        text: its last message on stderr; may be empty.
     """
 
     status: int
     text: str
 
 
-def ending_of(error: BaseException) -> Ending:
-    """How a program ends that this error has reached the top of."""
+def exit_report(error: BaseException) -> ExitReport:
+    """Exit status and message for an error that nothing caught."""
     if isinstance(error, InterruptedSearchError):
-        return Ending(INTERRUPTED, _line(error))
+        return ExitReport(INTERRUPTED, _line(error))
     if isinstance(error, PerftError):
-        return Ending(FIXABLE, _line(error))
+        return ExitReport(FIXABLE, _line(error))
     if isinstance(error, KeyboardInterrupt):
-        return Ending(INTERRUPTED, "interrupted")
+        return ExitReport(INTERRUPTED, "interrupted")
     if isinstance(error, BrokenPipeError):
-        return Ending(PIPE_CLOSED, "")
+        return ExitReport(PIPE_CLOSED, "")
     report = masked("".join(traceback.format_exception(error)))
     if _is_bug(error):
-        return Ending(BUG, report.rstrip())
+        return ExitReport(BUG, report.rstrip())
     told = [f"{_line(error)}{_where(error)}", _advice(error), *getattr(error, "__notes__", ())]
     if file := _keep(report):
         told.append(f"its traceback is in {file}")
-    return Ending(FIXABLE, masked("; ".join(filter(None, told))))
+    return ExitReport(FIXABLE, masked("; ".join(filter(None, told))))
 
 
 def useful_line(error: BaseException) -> str:
-    """The line of an error's message that says what happened: of Ray's the last, else the first."""
+    """The line of a message that says what happened: the last of Ray's errors, else the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if lines and type(error).__module__.partition(".")[0] == "ray":
         return lines[-1]
@@ -78,7 +78,7 @@ def _line(error: BaseException) -> str:
 
 
 def _is_bug(error: BaseException) -> bool:
-    """Whether perft's own code raised one of Python's own errors, other than of the machine."""
+    """Whether perft's code raised a built-in error that neither user nor machine caused."""
     if type(error).__module__ != "builtins" or isinstance(
         error, (OSError, MemoryError, ImportError)
     ):
@@ -96,7 +96,7 @@ def _is_of_user(error: BaseException) -> bool:
 
 
 def _where(error: BaseException) -> str:
-    """The line of a file of the user's, such as a search space, that raised the error."""
+    """File and line of the user's code, such as a search space, that raised the error."""
     if isinstance(error, SyntaxError) and error.filename:
         return "" if owner_of(error.filename) == "perft" else f", in {error.filename}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -109,7 +109,7 @@ def _where(error: BaseException) -> str:
 
 
 def _owner(error: BaseException) -> str:
-    """Whose code raised the error; of code of Python's own, who called it."""
+    """Whose code raised the error; for Python's own code, its caller's owner."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
     owners = (owner_of(frame.filename) for frame in frames)
     return next((owner for owner in owners if owner != "python"), "perft")
@@ -124,7 +124,7 @@ def _advice(error: BaseException) -> str:
 
 
 def _keep(report: str) -> Path | None:
-    """Writes a traceback to a file of its own that only its user reads; None if that fails."""
+    """Writes a traceback to a new file that only the user can read; None if that fails."""
     file = home() / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

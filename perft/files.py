@@ -1,7 +1,7 @@
-"""Files that may come from anywhere, read within bounds.
+"""Reads files that may come from anywhere, within bounds.
 
-Invariant: what is read is a regular file of a bounded size, never a device or a pipe, which would
-be waited for without end; and no JSON can be nested deeper than Python follows.
+Invariant: only regular files of bounded size are read, never a device or a pipe, which may block
+for ever; JSON nested deeper than Python can follow is an error.
 """
 
 import json
@@ -16,7 +16,7 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 """A value of JSON."""
 
 RECORD_BYTES = 1 << 28
-"""The most that a JSON file of perft's may have: 100,000 trials of a search take less."""
+"""Most bytes of a JSON file of perft; 100,000 trials of a search take less."""
 
 
 def read_file(path: Path, at_most: int = RECORD_BYTES) -> bytes:
@@ -24,17 +24,17 @@ def read_file(path: Path, at_most: int = RECORD_BYTES) -> bytes:
 
     Args:
         path: the file.
-        at_most: bytes that it may have.
+        at_most: largest size in bytes.
 
     Raises:
-        OSError: if it is not there, no regular file, too large, or cannot be read.
+        OSError: if it is missing, not a regular file, too large or unreadable.
     """
     require_file(path, at_most)
     return path.read_bytes()
 
 
 def require_file(path: Path, at_most: int | None = None) -> None:
-    """Checks that `path` is a regular file, of at most so many bytes, without opening it.
+    """Checks that `path` is a regular file of at most `at_most` bytes, without opening it.
 
     Raises:
         OSError: if it is not.
@@ -50,7 +50,7 @@ def parse_json(data: bytes | str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: if it is none, has a key twice in one object, or is nested too deeply.
+        ValueError: if it is not JSON, repeats a key in an object, or is nested too deeply.
     """
     try:
         return json.loads(data, object_pairs_hook=_object)
@@ -59,10 +59,10 @@ def parse_json(data: bytes | str) -> Any:
 
 
 def resolved(place: str | Path) -> Path:
-    """A path by its absolute name, "~" as the home folder; not necessarily there.
+    """The absolute path, with "~" expanded; it need not exist.
 
     Raises:
-        ConfigError: if it is none here: of a user who is not known, or links that lead in a circle.
+        ConfigError: if it cannot be resolved: an unknown user, or a loop of links.
     """
     try:
         return Path(place).expanduser().resolve()

@@ -1,14 +1,14 @@
 """Products of (token, choice) pairs with the matrices of the chosen experts, without a loop.
 
-Each (token, choice) is a pair. Sorted by expert, all pairs go through one grouped product, without
-waiting for the device to say how many of them each expert has:
+Each (token, choice) is a pair. Sorted by expert, all pairs go through one grouped product, and the
+host never waits to learn how many of them each expert has:
 
     dispatch   h_n = W_e(n) x_t(n)                  (T, I) -> (N, O)
     combine    y_t = sum of W_e(n)^T h_n            (N, I) -> (T, O)
 
-Each is the other's derivative, so the backward pass is made of the same two: it gathers, and
-neither sorts nor adds into a row from several places at once. Results repeat bit for bit, on a GPU
-too. For a frozen weight nothing is kept but where the pairs are; for one that learns, x or h.
+Each is the other's derivative, so the backward pass uses the same two: it gathers, and neither
+sorts nor scatters. Results repeat bit for bit, on a GPU too. Autograd keeps only the pairs' indices
+for a frozen weight, and x or h as well for a trainable one.
 
 Shapes: T tokens, M experts, K choices per token, N = T K pairs, I inputs, O outputs.
 """
@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 ALIGNMENT = 16
-"""Bytes: what a grouped product asks of its rows."""
-MOST_GROUPS = 1023
-"""How many groups a grouped product on a GPU takes."""
+"""Bytes; a grouped product needs rows of a multiple of it."""
+MAX_GROUPS = 1023
+"""Most groups that a grouped product on a GPU takes."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Pairs:
     Attributes:
         token_N: each pair's token.
         expert_N: each pair's expert, ascending.
-        order_N: each pair's place among the T K choices, token after token.
-        place_TK: where the sorted pairs have each choice.
-        end_M: the pair after each expert's last.
+        order_N: each pair's index among the T K choices, token after token.
+        place_TK: each choice's index among the sorted pairs.
+        end_M: index after each expert's last pair.
     """
 
     token_N: Tensor
@@ -47,7 +47,7 @@ class Pairs:
     end_M: Tensor
 
     def joined(self, size: int) -> "Pairs":
-        """The same pairs, with every `size` experts that follow each other taken for one."""
+        """The same pairs, with every `size` consecutive experts merged into one."""
         return dataclasses.replace(
             self,
             expert_N=self.expert_N // size,
@@ -70,7 +70,7 @@ def sort_pairs(index_TK: Tensor, num_experts: int) -> Pairs:
 
 
 def by_pair(value_TK: Tensor, pairs: Pairs) -> Tensor:
-    """The pairs' own values of what each token has for each of its choices, (N,)."""
+    """Values by token and choice, (T, K), in the order of the pairs, (N,)."""
     indices = (pairs.order_N, pairs.place_TK)
     value_N: Tensor = _ByPair.apply(value_TK, *indices)  # type: ignore[no-untyped-call]
     return value_N
@@ -93,8 +93,8 @@ def combine(h_NI: Tensor, weight_MIO: Tensor, pairs: Pairs) -> Tensor:
 def product(x_NI: Tensor, weight_MIO: Tensor, end_M: Tensor) -> Tensor:
     """Each row times the matrix of its group, (N, O); rows are sorted by group.
 
-    In fp64, for sizes that are not aligned, and in fp32 while it is compiled there is no kernel:
-    there it is a loop over groups, which waits for the device.
+    There is no kernel for fp64, for sizes that are not aligned, and for fp32 under compilation:
+    there a loop over groups takes its place, which waits for the device.
     """
     if _has_kernel(x_NI, *weight_MIO.shape[1:]):
         return F.grouped_mm(x_NI, weight_MIO, offs=end_M)
@@ -107,7 +107,7 @@ def _outer(x_NI: Tensor, grad_NO: Tensor, end_M: Tensor) -> Tensor:
     inputs, outputs = x_NI.shape[1], grad_NO.shape[1]
     if _has_kernel(x_NI, inputs, outputs):
         return F.grouped_mm(x_NI.T, grad_NO, offs=end_M)
-    # That of the rows comes with it and is not looked at, so the matrices may be any.
+    # The operator also returns the rows' gradient, which is not used: any matrices will do.
     weight_MIO = x_NI.new_zeros(1).expand(len(end_M), inputs, outputs)
     backward = torch.ops.transformers.grouped_mm_fallback_backward
     gradient: Tensor = backward(x_NI, weight_MIO, end_M, grad_NO)[1]
@@ -123,7 +123,7 @@ def _has_kernel(x_NI: Tensor, *widths: int) -> bool:
 
 
 def _sum_pairs(y_NO: Tensor, place_TK: Tensor) -> Tensor:
-    if torch.compiler.is_compiling():  # joins what comes next
+    if torch.compiler.is_compiling():  # fuses with what follows
         return y_NO[place_TK].sum(1)
     return F.embedding_bag(place_TK, y_NO, mode="sum")  # sums the K rows as it reads them
 

@@ -1,11 +1,11 @@
-"""Teaches HF PEFT the type PERFT: import this module once, then use `peft` as ever.
+"""Adds the type PERFT to HF PEFT: import this module once, then use `peft` as usual.
 
     import perft.hf_peft
     model = PeftModel.from_pretrained(base, folder)
 
-`peft` knows method types from an Enum, which gets one more member here. Nothing is replaced in the
-base: one `AdapterHost` holds the adapters, and a single layer, `PerftLayer`, passes on to it
-whatever `peft` asks of its layers. Folders are those of `perft.checkpoint`, in both directions.
+`peft` has its method types in an Enum, to which this module adds a member. No module of the base is
+replaced: one `AdapterHost` holds the adapters, and a single layer, `PerftLayer`, forwards the calls
+of `peft` to it. `peft` reads and writes the folders of `perft.checkpoint`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ class PerftConfig(PeftConfig):  # type: ignore[misc]
 
     @classmethod
     def of(cls, adapter: AdapterConfig, **settings: Any) -> "PerftConfig":
-        """What `get_peft_model` and `PeftModel.add_adapter` take.
+        """The configuration that `get_peft_model` and `PeftModel.add_adapter` take.
 
         Args:
             adapter: which variant, how large.
@@ -121,18 +121,18 @@ class PerftLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
                 tensor.requires_grad_(requires_grad)
 
     def enable_adapters(self, enabled: bool) -> None:
-        """Switches the active adapter on or off, and leaves alone what is trainable."""
+        """Switches the active adapter on or off; `requires_grad` stays."""
         self._disable_adapters = not enabled
         self._follow()
 
     def delete_adapter(self, adapter_name: str) -> None:
-        """Takes an adapter off; if it was active, the first that remains is, in its place."""
+        """Removes an adapter; if it was active, the first remaining one becomes active."""
         self.host.remove(adapter_name)
         if adapter_name in self._active_adapter:
             self.set_adapter(list(self.host.configs)[:1])
 
     def get_base_layer(self) -> nn.Module:
-        """Nothing with a weight: this layer wraps none, and without an end `peft` would recurse."""
+        """A module without weights: this layer wraps none, and `peft` stops its recursion here."""
         return nn.Identity()
 
     def _follow(self) -> None:
@@ -153,7 +153,7 @@ class PerftModel(BaseTuner):  # type: ignore[misc]
     def inject_adapter(
         self, model: Any, adapter_name: str, *_unused: Any, **_settings: Any
     ) -> None:
-        """Puts a freshly drawn adapter on the base, frozen unless it is the active one.
+        """Puts a newly initialised adapter on the base, frozen unless it is the active one.
 
         Raises:
             AdapterError: if the name is taken or not allowed.
@@ -211,7 +211,7 @@ class PerftModel(BaseTuner):  # type: ignore[misc]
 
 
 def _device_of_base(host: AdapterHost, key: str) -> torch.device:
-    """Where the base module is that the adapter's tensor `key` serves."""
+    """Device of the base module to which the adapter's tensor `key` belongs."""
     module = host.model.get_submodule(TensorKey.parse(key).path)
     device: torch.device = next(module.parameters()).device
     return device

@@ -1,7 +1,7 @@
 """Where perft keeps things unless it is told otherwise.
 
-Every place is absolute, so that a submitted job, whose working directory is a passing copy, and
-the shell that looks at its outcome later mean the same place.
+Every path is absolute, so that a submitted job, which runs in a temporary copy of the working
+directory, and the shell that reads its results later mean the same place.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ def home() -> Path:
     return resolved(os.environ.get("PERFT_HOME") or "~/.perft")
 
 
-def note(file: Path, text: str) -> None:
-    """Writes a small file of `home()`, atomically; what cannot be noted is asked for later."""
+def write_best_effort(file: Path, text: str) -> None:
+    """Writes a small file under `home()`, atomically; errors are ignored."""
     beside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -33,22 +33,22 @@ def note(file: Path, text: str) -> None:
 
 
 def remember_place(fingerprint: str, place: str | Path) -> None:
-    """Notes where the data or the base of a fingerprint lie on this machine.
+    """Records where the data or the base with this fingerprint lie on this machine.
 
     An adapter's folder names neither place.
     """
-    note(home() / "places" / fingerprint, str(place))
+    write_best_effort(home() / "places" / fingerprint, str(place))
 
 
 def remembered_place(fingerprint: str) -> Path | None:
-    """Where the data or the base of a fingerprint lay when they were last used here."""
+    """Where the data or the base with this fingerprint were last used here; None if unknown."""
     file = home() / "places" / fingerprint
     if not _FINGERPRINT.fullmatch(fingerprint) or not file.is_file():
         return None
     try:
         place = Path(read_file(file, _LONGEST_PLACE).decode())
         return place if place.is_absolute() and place.exists() else None
-    except (OSError, ValueError):  # whatever it holds, it is no place
+    except (OSError, ValueError):  # it holds no path
         return None
 
 

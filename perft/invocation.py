@@ -1,16 +1,16 @@
-"""How the user calls a command of perft: as the one that runs was called, and from any folder."""
+"""The command line that calls a command of perft, in the way the running one was called."""
 
 import shlex
 import shutil
 import sys
 from pathlib import Path
 
-_PASSING = "runtime_resources"
-"""Folder of the copies that Ray makes of a submitted job's working directory, and deletes later."""
+_JOB_COPIES = "runtime_resources"
+"""Ray's folder of temporary copies of submitted jobs' working directories."""
 
 
 def command_line(command: str, *options: str) -> str:
-    """What calls a command in a shell, whatever folder it is in.
+    """The line that calls a command in a shell, from any folder.
 
     Args:
         command: its name, such as "pareto".
@@ -20,7 +20,7 @@ def command_line(command: str, *options: str) -> str:
 
 
 def arguments(command: str, *options: str) -> list[str]:
-    """What calls a command from this machine: the path of a program, and its arguments.
+    """The program, by its path, and the arguments that call a command on this machine.
 
     Args:
         command: its name, such as "search".
@@ -34,18 +34,18 @@ def _program(command: str) -> list[str]:
     script = Path(sys.argv[0]).resolve()
     job = script.with_name(f"{command}.py")
     is_job = script.parent.name == "jobs" and job.is_file()
-    if is_job and _PASSING not in job.parts:
+    if is_job and _JOB_COPIES not in job.parts:
         return [_python(), str(job)]
     installed = Path(sys.executable).with_name("perft")
     if installed.is_file():
         return ["perft" if _is_on_path(installed) else str(installed), command]
-    if is_job:  # the tree that was sent is where the user's shell is
+    if is_job:  # the user's shell is in the tree that was submitted
         return ["python", f"jobs/{command}.py"]
     return [sys.executable, "-m", "perft", command]
 
 
 def _python() -> str:
-    """The interpreter that runs this: by its bare name where that names it everywhere."""
+    """The running interpreter: "python" if PATH finds it under that name, else its path."""
     return "python" if _is_on_path(Path(sys.executable).with_name("python")) else sys.executable
 
 

@@ -1,12 +1,12 @@
-"""Passwords and keys in places and messages, masked: what is shown or kept never holds them."""
+"""Masks passwords and keys in URIs and messages: nothing shown or stored holds them."""
 
 import re
 
 MASK = "***"
 
-# All up to the last @ before a path. A key may hold a slash, which libraries want quoted and users
-# forget; a port is none. Repeats are bounded: what is masked may come from anywhere, and must not
-# be searched for hours. A path made of a URI has lost a slash.
+# Everything up to the last @ before a path. A key may hold a slash that the user forgot to quote; a
+# port is no key. Repeats are bounded, so that no text takes hours to search. A URI that became a
+# path has lost a slash.
 _USER = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}:/{1,2})"
     r"(?:[^/\s'\"]{0,2000}|[^/\s'\"@:]{0,2000}:(?!\d+/)[^\s'\"@]{0,2000})@",

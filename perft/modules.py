@@ -1,7 +1,7 @@
-"""A user's own Python file as a module: a search space, or the function that scores a task.
+"""Imports a user's own Python file: a search space, or the function that scores a task.
 
-Invariant: one file is one module of a process, under a name that follows from its path, so that
-what it defines is the same object wherever it is asked for.
+Invariant: a process imports a file once, under a name that follows from its path, so that everyone
+who imports it gets the same objects.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from typing import Literal
 from perft.errors import ConfigError
 from perft.files import resolved
 
-SECONDS = 10.0
-"""Processor time that a file of the user's may take to be imported, and one call of a space."""
+USER_CODE_SECONDS = 10.0
+"""Processor time that the import of a user's file, or one call of a space, may take."""
 
 Owner = Literal["perft", "library", "python", "user"]
 
@@ -40,8 +40,8 @@ def owner_of(file: str) -> Owner:
     return "python" if file.startswith("<") or path.is_relative_to(_STANDARD) else "user"
 
 
-def module_of(path: str | Path) -> ModuleType:
-    """The module of a file; what goes wrong in the file's own code is raised as it is.
+def load_module(path: str | Path) -> ModuleType:
+    """Imports a file; an error of the file's own code is raised unchanged.
 
     Raises:
         ConfigError: if there is no such file, or its code does not end.
@@ -58,7 +58,7 @@ def module_of(path: str | Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with within(SECONDS, f"the import of {path}"):
+        with time_limit(USER_CODE_SECONDS, f"the import of {path}"):
             spec.loader.exec_module(module)
     except SystemExit as error:
         del sys.modules[name]
@@ -70,13 +70,13 @@ def module_of(path: str | Path) -> ModuleType:
 
 
 @contextmanager
-def within(seconds: float, what: str) -> Iterator[None]:
-    """Inside, code of the user's that does not end is ended.
+def time_limit(seconds: float, what: str) -> Iterator[None]:
+    """Stops a user's code inside that takes too long.
 
-    Where no alarm can be set, on Windows or in a thread beside the main one, nothing is.
+    Does nothing where no alarm can be set: on Windows, and outside the main thread.
 
     Args:
-        seconds: processor time of this process that it may take.
+        seconds: processor time of this process that the code may take.
         what: what errors call it.
 
     Raises:
@@ -104,4 +104,4 @@ def within(seconds: float, what: str) -> Iterator[None]:
 
 
 class _EndlessError(BaseException):
-    """Ends what does not end; of no kind that code of the user's would catch."""
+    """Stops code that does not end; `except Exception` in it does not catch this."""

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 import typer
 
 LARGEST_SEED = 2**32 - 1
-"""NumPy's, and so Optuna's, takes no larger one."""
+"""The largest seed that NumPy, and so Optuna, takes."""
 
-MOST_STEPS = 10_000_000
-MOST_SLOTS = 1000
-"""Trials of one group at a time."""
+MAX_STEPS = 10_000_000
+MAX_SLOTS = 1000
+"""Most trials of one group at a time."""
 
 Dtype = Literal["auto", "float32", "bfloat16", "float64"]
 """What `--dtype` takes."""

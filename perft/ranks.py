@@ -15,11 +15,11 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its worker group's.
+    """This process's place in its worker group.
 
     Attributes:
         rank: this process, from 0.
-        size: how many there are.
+        size: number of processes.
         device: where this process computes.
     """
 
@@ -60,7 +60,7 @@ class Ranks:
         return int(largest)
 
     def broadcast(self, item: Item) -> Item:
-        """What rank 0 passed, on every rank."""
+        """Returns rank 0's `item` on every rank."""
         if self.size == 1:
             return item
         box: list[Item] = [item]
@@ -68,7 +68,7 @@ class Ranks:
         return box[0]
 
     def on_first(self, action: Callable[[], Item]) -> Item:
-        """What `action` gives on rank 0, on every rank.
+        """Runs `action` on rank 0 and returns its result on every rank.
 
         Raises:
             StorageError: on every rank, if rank 0 cannot read or write a storage.

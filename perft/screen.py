@@ -1,6 +1,6 @@
-"""What the commands print on: text as it is, and tables whose cells are never cut.
+"""The console of the commands: text without markup, and tables whose cells are never cut.
 
-Names may come from anywhere, so that nothing in a text is taken for markup.
+Names may come from anywhere, so nothing in a text is read as markup.
 """
 
 from rich.console import Console
@@ -11,12 +11,12 @@ _ENDLESS = 100_000
 
 
 def screen(*, stderr: bool = False) -> Console:
-    """Where a command prints."""
+    """The console that a command prints to."""
     return Console(markup=False, emoji=False, highlight=False, stderr=stderr)
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Prints a table; where it is too narrow for it the lines go on, and no cell is cut.
+    """Prints a table without cutting a cell, even if its lines exceed the terminal's width.
 
     In a file or a pipe, which have no width, the table has the width that it needs.
     """

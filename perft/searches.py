@@ -1,7 +1,7 @@
-"""Where searches lie: by name on every storage that this machine has used, or on the one named.
+"""Finds searches by name, in the storage given or in all that this machine has used.
 
 The default storage needs no record. For any other the index under `PERFT_HOME` holds one small
-file per name and storage, written when a search starts there or goes on.
+file per name and storage, written when a search starts there or is resumed.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from perft.errors import ConfigError, SearchError, StorageError, unknown
-from perft.home import default_storage, home, note
+from perft.home import default_storage, home, write_best_effort
 from perft.invocation import command_line
 from perft.masking import MASK, masked
 from perft.search_folder import SEARCH_FILE
@@ -25,10 +25,10 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def require_name(name: str) -> None:
-    """Checks that a search may have this name, which is that of its folder.
+    """Checks the name of a search, which is also its folder's.
 
     Raises:
-        ConfigError: if it is none.
+        ConfigError: if no search can have it.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(
@@ -38,7 +38,7 @@ def require_name(name: str) -> None:
 
 
 def fresh_name(root: Storage, space: str) -> str:
-    """Claims a name made of a space's and the time, of which no other search has the same."""
+    """Claims a name that no other search has, made of the space's name and the time."""
     stem = _NO_NAME.sub("-", Path(space).stem).strip("-._")[:60] or "search"
     while True:
         name = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -48,24 +48,24 @@ def fresh_name(root: Storage, space: str) -> str:
 
 
 def remember_search(name: str, storage: str) -> None:
-    """Notes that a search lies in a storage; passwords and keys are left out."""
+    """Records that a storage holds a search, without passwords and keys."""
     if storage == Storage(default_storage()).uri:
         return
     place = masked(storage)
-    note(_folder() / name / hashlib.sha256(place.encode()).hexdigest()[:16], place)
+    write_best_effort(_folder() / name / hashlib.sha256(place.encode()).hexdigest()[:16], place)
 
 
 def find_search(name: str, storage: str | None = None) -> Storage:
-    """The folder of the search `name`; arguments and errors as of `storage_of`."""
-    return storage_of(name, storage).child(name)
+    """The folder of the search `name`; arguments and errors as of `find_storage`."""
+    return find_storage(name, storage).child(name)
 
 
-def storage_of(name: str, storage: str | None = None) -> Storage:
+def find_storage(name: str, storage: str | None = None) -> Storage:
     """The storage that holds the search `name`.
 
     Args:
         name: the search's.
-        storage: the directory or URI that holds it; None to look where this machine knows it.
+        storage: the directory or URI that holds it; None to look in all that this machine has used.
 
     Raises:
         SearchError: when there is none, or there are several; says which there are.
@@ -86,13 +86,13 @@ def storage_of(name: str, storage: str | None = None) -> Storage:
     return _refuse(name, root, {*_names_in(root), *_names_noted()})
 
 
-def naming(option: str, name: str, storage: str) -> tuple[str, ...]:
+def name_options(option: str, name: str, storage: str) -> tuple[str, ...]:
     """The options that name a search in a command, such as `--name first`.
 
     Args:
         option: "--name", or "--resume".
         name: the search's.
-        storage: the place that holds it; named only where the name alone does not say it.
+        storage: the place that holds it; left out where the name alone finds it.
     """
     places = [Storage(default_storage()), *map(_opened, _noted(name))]
     holding = [place.uri for place in places if place and _holds(place, name)]
@@ -100,30 +100,30 @@ def naming(option: str, name: str, storage: str) -> tuple[str, ...]:
 
 
 def resume_command(name: str, storage: str) -> str:
-    """What goes on with a search in a shell, also where its storage does not answer now.
+    """The command that resumes a search in a shell, even if its storage does not answer now.
 
     Args:
         name: the search's.
         storage: the place that holds it.
     """
     try:
-        named = naming("--resume", name, storage)
+        named = name_options("--resume", name, storage)
     except StorageError:
         named = ("--resume", name, "--storage", masked(storage))
     return command_line("search", *named)
 
 
 def _holds(root: Storage, name: str) -> bool:
-    return _is_of_a_folder(name) and root.exists(f"{name}/{SEARCH_FILE}")
+    return _is_folder_name(name) and root.exists(f"{name}/{SEARCH_FILE}")
 
 
-def _is_of_a_folder(name: str) -> bool:
-    """Whether a name leads to a folder right below another one, if to any."""
+def _is_folder_name(name: str) -> bool:
+    """Whether a name can only mean a direct child of a folder."""
     return name not in ("", ".", "..") and Path(name).name == name
 
 
 def _opened(place: str) -> Storage | None:
-    """A storage of the index; None where it is away, or its password or key is asked for."""
+    """A storage of the index; None if it does not answer, or needs a password or key."""
     with contextlib.suppress(StorageError):
         if MASK not in place:
             storage = Storage(place)
@@ -143,7 +143,7 @@ def _names_noted() -> list[str]:
 def _noted(name: str) -> list[str]:
     """The storages that the index has for a name, sorted."""
     folder = _folder() / name
-    if not _is_of_a_folder(name) or not folder.is_dir():
+    if not _is_folder_name(name) or not folder.is_dir():
         return []
     return sorted(file.read_text() for file in folder.iterdir() if file.suffix != ".tmp")
 

@@ -1,4 +1,4 @@
-"""What crosses a process about a trial: its configuration, its reports, its result.
+"""What processes exchange about a trial: its configuration, its reports, its result.
 
 A search space proposes a `TrialConfig`; a worker group turns it into `Report`s, one per rung; the
 search ends each trial with a `TrialResult`. All three are plain data, free of torch and Ray, and
@@ -26,7 +26,7 @@ from perft.files import Json
 
 Outcome = Literal["complete", "pruned", "failed"]
 
-MOST_PARAMETERS = 10**15
+MAX_PARAMETERS = 10**15
 """More parameters than any base has."""
 
 _RUN_ID = re.compile(r"[\w.-]{0,200}", re.ASCII)
@@ -50,7 +50,7 @@ SplitScores = Mapping[str, AnswerCount]
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """One point of a search space: which adapter, trained how."""
+    """One point of a search space: an adapter and how it is trained."""
 
     adapter: AdapterConfig
     training: TrainingConfig
@@ -88,7 +88,7 @@ class AdapterSize:
 
     def __post_init__(self) -> None:
         for name in ("trainable", "activated", "base_activated"):
-            require_positive(name, getattr(self, name), MOST_PARAMETERS)
+            require_positive(name, getattr(self, name), MAX_PARAMETERS)
 
     @property
     def disk_bytes(self) -> int:

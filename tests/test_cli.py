@@ -11,7 +11,7 @@ import pytest
 import typer
 
 import perft
-from perft.cli import given, run
+from perft.cli import explicit_options, run
 from perft.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def command(
     """Prints what it was given."""
     if name == "bad":
         raise ConfigError("bad is no name")
-    print(sorted(given(context).items()))
+    print(sorted(explicit_options(context).items()))
 
 
 def test_options_at_their_defaults_count_as_given(capsys):

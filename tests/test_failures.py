@@ -16,8 +16,16 @@ from requests import ConnectionError as RequestsConnectionError
 
 from perft.config import adapter_from_flat
 from perft.errors import ConfigError, InterruptedSearchError, SearchError
-from perft.failures import BUG, FIXABLE, INTERRUPTED, PIPE_CLOSED, Ending, ending_of, useful_line
-from perft.modules import module_of
+from perft.failures import (
+    BUG,
+    FIXABLE,
+    INTERRUPTED,
+    PIPE_CLOSED,
+    ExitReport,
+    exit_report,
+    useful_line,
+)
+from perft.modules import load_module
 
 SECRET = "http://someone:secret@host/"
 
@@ -28,28 +36,30 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def ending(raising: Callable[[], object]) -> Ending:
+def ending(raising: Callable[[], object]) -> ExitReport:
     try:
         raising()
     except BaseException as error:
-        return ending_of(error)
+        return exit_report(error)
     raise AssertionError("nothing was raised")
 
 
 def test_what_the_user_can_fix_is_one_line_without_secrets(home: Path) -> None:
-    found = ending_of(ConfigError("found 3,\n wanted 4"))
-    assert found == Ending(FIXABLE, "error: found 3, wanted 4")
-    assert ending_of(SearchError(f"no {SECRET}")).text == "error: no http://***@host/"
+    found = exit_report(ConfigError("found 3,\n wanted 4"))
+    assert found == ExitReport(FIXABLE, "error: found 3, wanted 4")
+    assert exit_report(SearchError(f"no {SECRET}")).text == "error: no http://***@host/"
     assert not home.exists()
 
 
 def test_an_interruption_is_no_failure() -> None:
-    assert ending_of(InterruptedSearchError("stopped")) == Ending(INTERRUPTED, "error: stopped")
-    assert ending_of(KeyboardInterrupt()) == Ending(INTERRUPTED, "interrupted")
+    assert exit_report(InterruptedSearchError("stopped")) == ExitReport(
+        INTERRUPTED, "error: stopped"
+    )
+    assert exit_report(KeyboardInterrupt()) == ExitReport(INTERRUPTED, "interrupted")
 
 
 def test_a_reader_that_has_gone_hears_nothing() -> None:
-    assert ending_of(BrokenPipeError(errno.EPIPE, "Broken pipe")) == Ending(PIPE_CLOSED, "")
+    assert exit_report(BrokenPipeError(errno.EPIPE, "Broken pipe")) == ExitReport(PIPE_CLOSED, "")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +81,7 @@ def test_a_reader_that_has_gone_hears_nothing() -> None:
     ],
 )  # fmt: skip
 def test_what_machine_and_libraries_raise_is_one_line(error: Exception, words: str) -> None:
-    found = ending_of(error)
+    found = exit_report(error)
     assert found.status == FIXABLE
     assert found.text.startswith(f"error: {type(error).__name__}")
     assert words in found.text
@@ -102,7 +112,7 @@ def test_a_home_that_cannot_be_written_takes_nothing_from_the_line(
 ) -> None:
     (home.parent / "file").touch()
     monkeypatch.setenv("PERFT_HOME", str(home.parent / "file"))
-    assert ending_of(MemoryError()).text.endswith("ask for less of it")
+    assert exit_report(MemoryError()).text.endswith("ask for less of it")
 
 
 def test_a_bug_shows_its_traceback(home: Path) -> None:
@@ -128,7 +138,7 @@ def test_an_error_of_a_file_of_the_users_names_its_line(
 ) -> None:
     file = tmp_path / "space.py"
     file.write_text(text.replace("{{", "{"))
-    found = ending(lambda: module_of(file))
+    found = ending(lambda: load_module(file))
     assert found.status == FIXABLE
     assert words.format(file=file) in found.text
     assert str(file) in found.text

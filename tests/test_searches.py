@@ -10,7 +10,7 @@ from perft.search_folder import SEARCH_FILE
 from perft.searches import (
     find_search,
     fresh_name,
-    naming,
+    name_options,
     remember_search,
     require_name,
 )
@@ -52,13 +52,13 @@ def test_the_default_storage_is_looked_into_without_a_record(home: Path) -> None
     put(home / "searches")
     assert not (home / "index").exists()
     assert find_search("first").uri == str(home / "searches" / "first")
-    assert naming("--name", "first", str(home / "searches")) == ("--name", "first")
+    assert name_options("--name", "first", str(home / "searches")) == ("--name", "first")
 
 
 def test_another_storage_is_known_by_the_searches_that_began_there(tmp_path: Path) -> None:
     place = put(tmp_path / "my searches")
     assert find_search("first").uri == str(place / "first")
-    assert naming("--resume", "first", str(place)) == ("--resume", "first")
+    assert name_options("--resume", "first", str(place)) == ("--resume", "first")
     with pytest.raises(SearchError, match=r"unknown search 'frist'; did you mean 'first'\?"):
         find_search("frist")
 
@@ -68,7 +68,7 @@ def test_a_name_in_two_storages_wants_the_storage(home: Path, tmp_path: Path) ->
     with pytest.raises(SearchError, match=f"in {here} and in {there}; say which: --storage"):
         find_search("first")
     assert find_search("first", str(there)).uri == str(there / "first")
-    options = shlex.join(naming("--name", "first", str(there)))
+    options = shlex.join(name_options("--name", "first", str(there)))
     assert options == f"--name first --storage {there}"
 
 

@@ -27,7 +27,7 @@ _FORMAT, _WITHOUT_CHECKSUM = "perft-trial-state-3", "perft-trial-state-2"
 _NO_CHECKSUM = "0" * 64
 _PARTS = ("config", "reports", "progress")
 _COUNTS = ("loss", "steps", "tokens", "seconds")
-MOST_TOKENS = 10**15
+MAX_TOKENS = 10**15
 """More tokens than any trial is trained on."""
 _DAMAGE = (struct.error, KeyError, ValueError, TypeError, AttributeError, SafetensorError)
 
@@ -174,7 +174,7 @@ class _Counts:
 
     def __post_init__(self) -> None:
         require_whole("steps", self.steps, 0)
-        require_whole("tokens", self.tokens, 0, MOST_TOKENS)
+        require_whole("tokens", self.tokens, 0, MAX_TOKENS)
         for name in ("loss", "seconds"):
             require_number(name, getattr(self, name))
 

@@ -119,7 +119,7 @@ def main(
 def _source(
     settings: dict[str, Any], adapter: Path, task: str | None, data: str | None
 ) -> TaskSource:
-    """What is asked for; else what the adapter was trained on."""
+    """The task of the options, by default the one that the adapter was trained on."""
     record = settings["perft"].get("trained_on")
     if record is None and task is None:
         raise ConfigError("the adapter does not say what it was trained on; name a task: --task")
@@ -133,7 +133,7 @@ def _source(
 
 
 def _trusted(source: TaskSource, *, trust_code: bool) -> TaskSource:
-    """The task, scored by a file's function only when the user says so and has seen which."""
+    """The task; a file's function scores it only if the user trusts that file, which is named."""
     if (code := code_of(source)) is None:
         return source
     file, name = code
@@ -149,7 +149,7 @@ def _trusted(source: TaskSource, *, trust_code: bool) -> TaskSource:
 
 
 def _base(settings: dict[str, Any], adapter: Path) -> str:
-    """The base that the adapter was trained on: by its id, or where it was last seen here."""
+    """The base that the adapter was trained on: its hub id, or its last path on this machine."""
     if named := settings.get("base_model_name_or_path"):
         return str(named)
     block = settings["perft"]
@@ -177,7 +177,7 @@ def _warn(folders: dict[str, Path], base_fingerprint: str, named: str) -> None:
 
 
 def _warn_of_data(adapter: Path, record: dict[str, Any], source: TaskSource, task: Task) -> None:
-    """Says that the data are others, as far as a fingerprint of task and scorer can tell."""
+    """Notes that the data have changed, as far as a fingerprint of task and scorer can tell."""
     rule = (record.get("own") or {}).get("scorer", "")
     is_same = source.name == record.get("name") and (isinstance(rule, str) or source.trust_code)
     if is_same and record.get("data_fingerprint") not in (None, task.fingerprint):
@@ -193,8 +193,8 @@ def _predict(
     dtype: str,
     experts: str,
 ) -> tuple[dict[str, dict[str, list[bool]]], bytes]:
-    """By adapter and split, which examples are right; and all predictions as Parquet."""
-    # Imported late: a mistake in the options shows at once, not after torch has loaded.
+    """By adapter and split, which answers are right; and all predictions as Parquet."""
+    # Imported late: a mistake in the options shows at once, before torch is loaded.
     import torch  # noqa: PLC0415
 
     from perft.checkpoint import load_adapter  # noqa: PLC0415

@@ -77,7 +77,7 @@ def _result(report: Report) -> str:
 
 
 def scores_of(search: Storage, trial: TrialResult) -> list[Score]:
-    """The trial's accuracies with their intervals, the validation split's first; maybe none."""
+    """The trial's accuracies with their intervals, the validation split's first; may be empty."""
     assert trial.last is not None, "a full-length trial has a report"
     counts = {"validation": (trial.last.correct, trial.last.scored)} if trial.last.scored else {}
     counts |= read_scores(search, trial.number)

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import JustifyMethod
 from rich.table import Table
 
-from perft.cli import given, option_of
+from perft.cli import explicit_options, option_name
 from perft.errors import BaseModelError, ConfigError
 from perft.options import BaseOption, CheckpointingOption, WorkersOption
 from perft.screen import print_table, screen
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 GIGABYTE = 10**9
 PARTS = ("base", "adapters", "gradients", "optimizer", "activations", "transient")
-"""Of what `PackMemory` counts."""
+"""The fields of `PackMemory` that are shown."""
 
 
 def main(
     context: typer.Context,
     *,
-    space: Annotated[str, typer.Option(help="Search space whose corner cases are counted.")],
+    space: Annotated[str, typer.Option(help="Search space whose adapters are counted.")],
     base_model: BaseOption = None,
     device_memory: Annotated[
         float | None,
@@ -54,11 +54,11 @@ def main(
     id nothing else is fetched.
     """
     for name in ("workers_per_group", "checkpointing"):
-        if device_memory is None and name in given(context):
-            raise ConfigError(f"{option_of(name)} goes with --device-memory; leave it out")
+        if device_memory is None and name in explicit_options(context):
+            raise ConfigError(f"{option_name(name)} goes with --device-memory; leave it out")
     found = find_space(space)
     configs = extreme_adapters(found, builtin=base_model is None)
-    # Imported late: a mistake in the options shows at once, not after torch has loaded.
+    # Imported late: a mistake in the options shows at once, before torch is loaded.
     from perft.search.capacity import count, step_workload  # noqa: PLC0415
 
     plan = count(configs, base_model)
@@ -93,7 +93,7 @@ def main(
 class _Memory:
     """What one trial with the largest adapter of each variant costs, and how many fit a device.
 
-    Of a base whose costs cannot be known, `unknown` says why.
+    If a base's costs cannot be predicted, `unknown` says why.
     """
 
     device: int
@@ -135,7 +135,7 @@ def _memory(counted: "SpaceOnBase", load: "StepWorkload", device: int) -> _Memor
 
 def _table(found: Mapping[str, tuple[SizeExtreme, SizeExtreme]]) -> Table:
     table = Table(
-        title="SizeExtreme cases: parameters, in percent of the base's activated ones",
+        title="Smallest and largest adapters: parameters, in percent of the base's activated ones",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from perft.cli import given
+from perft.cli import explicit_options
 from perft.errors import ConfigError, PerftError, SearchError
 from perft.invocation import arguments, command_line
 from perft.masking import masked
 from perft.options import (
     LARGEST_SEED,
-    MOST_SLOTS,
-    MOST_STEPS,
+    MAX_SLOTS,
+    MAX_STEPS,
     BaseOption,
     CheckpointingOption,
     CompileOption,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from perft.search.run import Finished
 
 MAY_CHANGE = ("resume", "space", "storage", "num_trials", "gpus_per_worker", "trust_code")
-"""What may be said beside `--resume`."""
+"""Options that may be given with `--resume`."""
 
 
 def main(
@@ -57,7 +57,7 @@ def main(
         typer.Option(
             min=1,
             max=100_000,
-            help="Trials in all; with --resume, more than there were go on with the search.",
+            help="Trials in all; with --resume, a larger number adds trials to the search.",
             show_default="the space's",
         ),
     ] = None,
@@ -94,13 +94,11 @@ def main(
     max_steps: Annotated[
         int | None,
         typer.Option(
-            min=2, max=MOST_STEPS, help="Steps of a full-length trial.", show_default="the space's"
+            min=2, max=MAX_STEPS, help="Steps of a full-length trial.", show_default="the space's"
         ),
     ] = None,
     validation_size: ValidationSizeOption = 400,
-    seed: Annotated[
-        int, typer.Option(min=0, max=LARGEST_SEED, help="The search follows from it.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the search.")] = 0,
     dtype: DtypeOption = "auto",
     experts: ExpertsOption = "auto",
     checkpointing: CheckpointingOption = False,
@@ -122,8 +120,8 @@ def main(
         bool,
         typer.Option(
             "--trust-code",
-            help="Of --resume: run the space's file that the search's folder names, which one that "
-            "you have named before does without.",
+            help="With --resume: run the space's file that the search's folder names, even if you "
+            "never named that file on this machine.",
         ),
     ] = False,
 ) -> None:
@@ -137,7 +135,7 @@ def main(
     console = screen()
     stages = Stages(console)
     stages.say("loading the libraries")
-    # Imported late: help and a mistake in the options show at once.
+    # Imported late: help, and mistakes in the options, show at once.
     from perft.search.prepare import SearchRequest, prepare  # noqa: PLC0415
     from perft.search.resume import prepare_resume  # noqa: PLC0415
 
@@ -148,7 +146,7 @@ def main(
             space=space,
             num_trials=num_trials,
             trust_code=trust_code,
-            besides=[name for name in given(context) if name not in MAY_CHANGE],
+            besides=[name for name in explicit_options(context) if name not in MAY_CHANGE],
             gpus_per_worker=gpus_wanted,
             tell=stages.say,
             during=stages.during,
@@ -183,7 +181,7 @@ def main(
         raise ConfigError("name a search space with --space, or a search to go on with --resume")
     finished = _run(plan, stages, trust_code=trust_code)
     show(plan, finished, console)
-    # At its end Python looks through all objects for what it may free; here, for two seconds.
+    # Skips the two seconds of garbage collection at exit.
     gc.freeze()
 
 
@@ -213,8 +211,8 @@ def _number_of(slots: str) -> int | None:
     """None for "auto"."""
     if slots == "auto":
         return None
-    if not (slots.isdecimal() and len(slots) < 10 and 0 < int(slots) <= MOST_SLOTS):
-        message = f"{slots!r} is neither a number from 1 to {MOST_SLOTS} nor auto."
+    if not (slots.isdecimal() and len(slots) < 10 and 0 < int(slots) <= MAX_SLOTS):
+        message = f"{slots!r} is neither a number from 1 to {MAX_SLOTS} nor auto."
         raise typer.BadParameter(message, param_hint="'--slots'")
     return int(slots)
 
@@ -231,12 +229,12 @@ def _gpus_of(text: str) -> float | None:
 
 
 def show(plan: "SearchPlan", finished: "Finished", console: Console) -> None:
-    """Prints the front and where to look next.
+    """Prints the front, and the commands and pages to look at next.
 
     Raises:
         SearchError: if no trial ran to its full length.
     """
-    from perft.searches import naming  # noqa: PLC0415
+    from perft.searches import name_options  # noqa: PLC0415
     from perft.selection import (  # noqa: PLC0415 - as above
         format_share,
         front_table,
@@ -263,7 +261,7 @@ def show(plan: "SearchPlan", finished: "Finished", console: Console) -> None:
                 f"{format_share(correct, scored)}",
                 soft_wrap=True,
             )
-    named = naming("--name", name, plan.root)
+    named = name_options("--name", name, plan.root)
     console.print(
         f"\nlook:    {masked(where_to_look(finished.tracking_uri))}\n"
         f"plot:    {plan.search.shown}/{PLOT_HTML}\n"

@@ -1,4 +1,4 @@
-"""Completes a search's runs in MLflow, which was away while they were recorded."""
+"""Completes a search's runs in MLflow after MLflow was unavailable."""
 
 import functools
 from typing import Annotated
@@ -19,17 +19,17 @@ def main(
     name: Annotated[str, typer.Option(help="Name of the search.")],
     storage: StorageOption = None,
 ) -> None:
-    """Send MLflow what it has not of a search, from the search's own records.
+    """Send MLflow what it lacks of a search, from the search's own records.
 
-    Nothing is there twice, however often it is sent. The runs of a search that was killed are
-    ended. They go where the search recorded them, or to MLFLOW_TRACKING_URI.
+    Sending twice duplicates nothing. The runs of a search that was killed are ended. Runs go to the
+    MLflow that the search recorded them in, or to MLFLOW_TRACKING_URI.
     """
     console = Console(soft_wrap=True)
     tell = functools.partial(console.print, highlight=False, markup=False)
     search = find_search(name, storage)
     settings = SearchSettings.read(search)
     uri = tracking_uri_of(settings)
-    with console.status("sending MLflow what it has not"):
+    with console.status("sending MLflow what it lacks"):
         is_complete = sync(search, settings, uri, tell)
     if not is_complete:
         raise StorageError(f"the runs of search {name!r} are not complete yet")

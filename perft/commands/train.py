@@ -6,14 +6,14 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
-from perft.commands.adapter_options import Settings, adapter_of, with_adapter_options
+from perft.adapter_options import Settings, adapter_of, with_adapter_options
 from perft.errors import ConfigError
 from perft.home import remember_place
 from perft.models.source import base_directory, check_base
 from perft.options import (
     LARGEST_SEED,
-    MOST_SLOTS,
-    MOST_STEPS,
+    MAX_SLOTS,
+    MAX_STEPS,
     BaseOption,
     CheckpointingOption,
     CompileOption,
@@ -45,7 +45,7 @@ def main(
     ] = None,
     max_steps: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST_STEPS, help="Optimiser steps.", show_default="the space's"),
+        typer.Option(min=1, max=MAX_STEPS, help="Optimiser steps.", show_default="the space's"),
     ] = None,
     base_model: BaseOption = None,
     data: DataOption = None,
@@ -61,8 +61,8 @@ def main(
         int,
         typer.Option(
             min=1,
-            max=MOST_SLOTS,
-            help="Trials a micro-batch has room for: the search's, to repeat its numbers.",
+            max=MAX_SLOTS,
+            help="Trials that a micro-batch has room for; a search's --slots repeats its numbers.",
         ),
     ] = 1,
     rung_accuracy: RungAccuracyOption = None,
@@ -112,7 +112,7 @@ def _train(
     base_options: dict[str, Any],
     pack_options: dict[str, Any],
 ) -> dict[str, bytes]:
-    # Imported late: a mistake in the options shows at once, not after torch has loaded.
+    # Imported late: a mistake in the options shows at once, before torch is loaded.
     import torch  # noqa: PLC0415
 
     from perft.models.load import load_base  # noqa: PLC0415

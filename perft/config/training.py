@@ -17,9 +17,9 @@ from perft.checks import (
 from perft.errors import ConfigError
 from perft.files import Json
 
-MOST_ROWS = 1 << 16
+MAX_ROWS = 1 << 16
 """The largest batch, in examples."""
-MOST_TOKENS = 1 << 20
+MAX_TOKENS = 1 << 20
 """The longest example, in tokens."""
 
 
@@ -52,8 +52,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("lr", "clip_norm"):
             require_positive_number(name, getattr(self, name))
-        require_positive("batch_size", self.batch_size, MOST_ROWS)
-        require_positive("max_length", self.max_length, MOST_TOKENS)
+        require_positive("batch_size", self.batch_size, MAX_ROWS)
+        require_positive("max_length", self.max_length, MAX_TOKENS)
         require_positive("max_steps", self.max_steps)
         if not (is_whole(self.warmup_steps) and 0 <= self.warmup_steps < self.max_steps):
             raise ConfigError(

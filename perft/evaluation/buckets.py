@@ -1,43 +1,43 @@
-"""Which shapes decoding in fixed memory has: few, since each is captured anew."""
+"""The shapes of decoding in fixed memory: few, since each needs a capture of its own."""
 
 from perft.evaluation.decoding import Batch, Openings
 from perft.evaluation.loss import split_by_length
 
 COLUMNS = 64
-"""Columns, and those of passes over prompts, come in multiples of this."""
+"""Columns, also of forward passes over prompts, come in multiples of this."""
 
 
-def few_columns(columns: int) -> int:
-    """The next number of columns, not below `columns`, that a bucket has."""
+def round_up_columns(columns: int) -> int:
+    """The smallest number of columns of a bucket that holds `columns`."""
     return -(-columns // COLUMNS) * COLUMNS
 
 
-def few_rows(rows: int) -> int:
-    """The next number of rows, not below `rows`, that an adapter has in a bucket.
+def round_up_rows(rows: int) -> int:
+    """The smallest number of rows per adapter of a bucket that holds `rows`.
 
-    There are four sizes between a power of two and the next, and half of one is one again.
+    There are four sizes from a power of two to the next; half of an even size is again a size.
     """
     step = 1 << max(0, rows.bit_length() - 3)
     return -(-rows // step) * step
 
 
-def parts_of(rows: int, adapters: int, at_once: int) -> tuple[int, int]:
-    """In how many batches the rows of every adapter go, and a bucket's rows of each adapter.
+def plan_batches(rows: int, adapters: int, at_once: int) -> tuple[int, int]:
+    """How many batches to make, and the rows of each adapter in a batch's bucket.
 
     Args:
-        rows: of the adapter that has most.
-        adapters: how many there are.
+        rows: those of the adapter that has most.
+        adapters: number of adapters.
         at_once: rows of all adapters that fit the memory.
     """
     for parts in range(1, rows):
-        each = few_rows(-(-rows // parts))
+        each = round_up_rows(-(-rows // parts))
         if each * adapters <= at_once:
             return parts, each
     return rows, 1
 
 
 def batches_by_adapter(openings: Openings, parts: int) -> list[Batch]:
-    """Of every adapter the longest rows first; as many of each in every batch where possible."""
+    """Batches with equally many rows of each adapter where possible, longest rows first."""
     split = {
         name: split_by_length([row.length for row in rows], parts)
         for name, rows in openings.items()

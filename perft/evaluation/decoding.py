@@ -1,4 +1,4 @@
-"""What both ways of decoding share: what a row is continued from, and what a decoder does.
+"""What both decoders share: the rows to continue, and the interface of a decoder.
 
 Shapes: B rows, S tokens.
 """
@@ -23,10 +23,10 @@ Batch = Mapping[Any, Sequence[int]]
 
 @dataclass(frozen=True)
 class Opening:
-    """What one row is continued from.
+    """The beginning of one row, from which it is continued.
 
     Attributes:
-        ids: the prompt's token ids, and those of its answer that are known.
+        ids: token ids of the prompt and of the known beginning of its answer.
         max_new_tokens: new tokens that may follow, at least one.
     """
 
@@ -35,7 +35,7 @@ class Opening:
 
     @property
     def length(self) -> int:
-        """Tokens of the row when it has no room left."""
+        """Tokens of the row at its longest."""
         return len(self.ids) + self.max_new_tokens
 
 
@@ -45,58 +45,58 @@ Openings = Mapping[Any, Sequence[Opening]]
 
 @dataclass(frozen=True)
 class DecoderSettings:
-    """What every decoder is told.
+    """Settings of every decoder.
 
     Attributes:
         pad: token id of padding.
         eos: token id that ends a row.
-        most_rows: rows that a batch may have.
+        max_rows: most rows of a batch.
     """
 
     pad: int
     eos: int
-    most_rows: int
+    max_rows: int
 
 
 STEPS_BETWEEN_CHECKS = 16
-"""On a GPU, where every question waits for all that the device has been given to do."""
+"""On a GPU, where each check waits for the device to finish its queue."""
 
 
 class Decoder(Protocol):
     """Writes batches of rows, one after the other.
 
     Attributes:
-        batches: all rows that are to be written; as many batches on every rank.
-        steps_between_checks: steps between two questions whether rows have ended.
+        batches: all rows to write; every rank has equally many batches.
+        steps_between_checks: steps between two checks for ended rows.
     """
 
     batches: list[Batch]
     steps_between_checks: int
 
     def start(self, openings: Openings, new_tokens: int) -> None:
-        """Takes up a batch, at least one row, that may get so many tokens."""
+        """Begins a batch of at least one row, which may get up to `new_tokens` tokens."""
 
     def advance(self, steps: int) -> None:
-        """Writes the next tokens of every row; rows that have ended get no others than eos."""
+        """Writes the next tokens of every row; ended rows get only eos."""
 
     def ended(self) -> list[bool]:
         """Which rows of the pass have ended. Waits for the device."""
 
     def drop(self, ended: Sequence[bool]) -> None:
-        """Lets rows that have ended go, where that is worth it."""
+        """Drops ended rows where that pays."""
 
     def written(self) -> list[list[int]]:
-        """The new tokens of the batch's rows, eos from a row's end on."""
+        """The new tokens of the batch's rows, padded with eos."""
 
 
 def rows_at_once(host: AdapterHost, length: int, share: float, most: int) -> int:
-    """Rows that are written at a time: on a GPU as many as its free memory holds.
+    """Rows to write at a time: on a GPU as many as its free memory holds.
 
     Args:
-        host: the base; on several ranks all ask together.
+        host: the base; on several ranks, all call this together.
         length: tokens of the longest row.
-        share: of the free memory, for the cache.
-        most: rows that there may be.
+        share: share of the free memory that the cache may take.
+        most: upper limit.
     """
     device = host.model.device
     if device.type != "cuda":
@@ -104,13 +104,13 @@ def rows_at_once(host: AdapterHost, length: int, share: float, most: int) -> int
     with host.using(rows_of({None: 1})):
         size = cache_size(host.model)
     free, _ = torch.cuda.mem_get_info(device)
-    # What torch has taken from the device and does not use is free, too.
+    # Memory that torch has reserved and does not use is free, too.
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return max(1, min(most, int(share * free) // size.of_row(length)))
 
 
 def longest(openings: Openings) -> int:
-    """Tokens of the longest row when it has no room left; 1 if there is none."""
+    """Tokens of the longest row at its longest; 1 if there is no row."""
     return max((row.length for rows in openings.values() for row in rows), default=1)
 
 

@@ -1,12 +1,12 @@
-"""Decoding in memory that stays where it is, so that a step can be captured and replayed.
+"""Decoding in memory at fixed addresses, so that a step can be captured and replayed.
 
-On a GPU a decode step is all launches: with the adapters of eight trials it takes as long for 40
-rows as for 400. So rows are as many as memory holds, and a step runs as a CUDA graph. A graph is of
-one bucket: so many rows of each adapter, so many columns. Rows that have ended stay until the
+On a GPU launches bound a decode step: with the adapters of eight trials it takes as long for 40
+rows as for 400. So a batch has as many rows as memory holds, and a step runs as a CUDA graph. Each
+bucket, a number of rows per adapter and of columns, has its own graph. Ended rows stay until the
 others fit a bucket of half the size.
 
-A row begins in the first column, so the column of a token is its position, and what lies to the
-right of a row's last token is masked.
+A row begins in the first column, so a token's column is its position, and the columns to the right
+of a row's last token are masked.
 
 Shapes: B rows (of each adapter adjacent and equally many), R rows in the order in which they were
 given, L columns, S tokens of a prompt without its last, N new tokens.
@@ -21,7 +21,12 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from perft.evaluation.buckets import batches_by_adapter, few_columns, few_rows, parts_of
+from perft.evaluation.buckets import (
+    batches_by_adapter,
+    plan_batches,
+    round_up_columns,
+    round_up_rows,
+)
 from perft.evaluation.decoding import (
     STEPS_BETWEEN_CHECKS,
     DecoderSettings,
@@ -38,21 +43,21 @@ from perft.models.capture import Capture, Step
 from perft.models.kv_cache import FixedCache
 
 MEMORY_SHARE = 0.6
-"""Of a GPU's free memory, for the cache; passes over prompts take some of the rest."""
+"""The cache's share of a GPU's free memory; passes over prompts take some of the rest."""
 
-_NONE = np.array([], dtype=np.int32)
+_EMPTY = np.array([], dtype=np.int32)
 
 
 @dataclass(frozen=True)
 class _State:
-    """Where the rows are, in buffers.
+    """The state of the rows, in buffers.
 
     Attributes:
         ids_B: each row's last token, which the next pass reads.
         column_B: its column.
-        last_B: the column of the last token that the row has room for.
+        last_B: the column of the last token that the row may have.
         done_B: whether the row has ended.
-        row_B: the row's number in the batch; R for what is no row.
+        row_B: the row's number in the batch; R for padding.
     """
 
     ids_B: Tensor
@@ -99,16 +104,16 @@ class _State:
 class _Step:
     """One pass of a bucket: reads each row's last token and writes the next.
 
-    It holds nothing that holds it, so that the memory is free as soon as the decoder is.
+    It has no reference cycle, so that its memory is freed with the decoder.
 
     Attributes:
         host: the base with the adapters on it.
         layout: the bucket's rows.
         cache: the bucket's part of the cache.
         state: the bucket's rows in the buffers.
-        column_L: numbers of the bucket's columns.
-        new_RN: new tokens; the last row takes those of what is no row.
-        written_1: how many of them each row has been given.
+        column_L: indices of the bucket's columns.
+        new_RN: new tokens; the last row takes those of padding.
+        written_1: number of new tokens of each row so far.
         eos: token id that ends a row.
     """
 
@@ -141,14 +146,14 @@ class _Step:
         state.column_B.add_(~state.done_B)
 
 
-class Fixed:
-    """A `Decoder` for a base that `allows_fixed_cache`, in one process.
+class FixedCacheDecoder:
+    """A `Decoder` with a `FixedCache`, for a base that allows one, in one process.
 
     Args:
         host: the base with the adapters on it.
-        openings: all rows that are to be written, at least one.
+        openings: all rows to write, at least one.
         settings: padding goes on the right.
-        capture: makes a step one that is replayed.
+        capture: turns a step into a captured one.
     """
 
     steps_between_checks = STEPS_BETWEEN_CHECKS
@@ -159,11 +164,11 @@ class Fixed:
         self._host, self._capture = host, capture
         self._pad, self._eos = settings.pad, settings.eos
         self._names = [name for name, rows in openings.items() if rows]
-        columns = few_columns(longest(openings))
-        parts, self._most_each = parts_of(
+        columns = round_up_columns(longest(openings))
+        parts, self._most_each = plan_batches(
             max(len(rows) for rows in openings.values()),
             len(self._names),
-            rows_at_once(host, columns, MEMORY_SHARE, settings.most_rows),
+            rows_at_once(host, columns, MEMORY_SHARE, settings.max_rows),
         )
         rows = len(self._names) * self._most_each
         with host.using(rows_of({None: 1})):
@@ -177,8 +182,8 @@ class Fixed:
         self._steps: dict[tuple[int, int], Step] = {}
 
     def start(self, openings: Openings, new_tokens: int) -> None:
-        """Takes up a batch, at least one row, that may get so many tokens."""
-        self._each, self._columns = self._most_each, few_columns(longest(openings))
+        """Begins a batch of at least one row, which may get up to `new_tokens` tokens."""
+        self._each, self._columns = self._most_each, round_up_columns(longest(openings))
         self._batch = slice(sum(map(len, openings.values()))), slice(new_tokens)
         rows: list[Opening | None] = []
         for name in self._names:
@@ -187,18 +192,18 @@ class Fixed:
         self._new_RN.fill_(self._eos)
         self._written_1.zero_()
         self._cache.clear()
-        self._read([row.ids[:-1] if row is not None else _NONE for row in rows])
+        self._read([row.ids[:-1] if row is not None else _EMPTY for row in rows])
 
     def _read(self, prompts: Sequence[Ids]) -> None:
-        """Puts the prompts into the cache, as many at a time as a pass should take."""
-        rows = max(1, TOKENS_PER_FORWARD // few_columns(max(1, *map(len, prompts))))
+        """Runs the prompts through the base to fill the cache, some at a time."""
+        rows = max(1, TOKENS_PER_FORWARD // round_up_columns(max(1, *map(len, prompts))))
         for start in range(0, len(prompts), rows):
             part = slice(start, min(start + rows, len(prompts)))
             if any(map(len, prompts[part])):
                 self._read_part(part, prompts[part])
 
     def _read_part(self, part: slice, prompts: Sequence[Ids]) -> None:
-        length = few_columns(max(map(len, prompts)))
+        length = round_up_columns(max(map(len, prompts)))
         ids_BS = torch.from_numpy(padded(prompts, length, self._pad, left=False))
         column_1S = self._column_L[:length].unsqueeze(0)
         counts = Counter(self._names[b // self._each] for b in range(part.start, part.stop))
@@ -242,7 +247,7 @@ class Fixed:
         """Moves the rows that have not ended to a bucket of half the size or less, if they fit."""
         starts = range(0, len(ended), self._each)
         rows = [range(start, start + self._each) for start in starts]
-        each = few_rows(max(sum(not ended[b] for b in some) for some in rows))
+        each = round_up_rows(max(sum(not ended[b] for b in some) for some in rows))
         if 2 * each > self._each:
             return
         kept = [b for some in rows for b in sorted(some, key=lambda b: ended[b])[:each]]
@@ -252,6 +257,6 @@ class Fixed:
         self._each = each
 
     def written(self) -> list[list[int]]:
-        """The new tokens of the batch's rows, eos from a row's end on."""
+        """The new tokens of the batch's rows, padded with eos."""
         written: list[list[int]] = self._new_RN[self._batch].tolist()
         return written

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from perft.evaluation.decoding import Decoder, DecoderSettings, Opening, Openings
-from perft.evaluation.fixed import Fixed
-from perft.evaluation.growing import Growing
+from perft.evaluation.fixed import FixedCacheDecoder
+from perft.evaluation.growing import GrowingCacheDecoder
 from perft.injection import AdapterHost
 from perft.models import capture
 from perft.models.compiling import uncompiled
@@ -17,8 +17,8 @@ from perft.ranks import Ranks
 
 Name = TypeVar("Name", str, str | None)
 
-MOST_ROWS = 1024
-"""Rows of a batch that are enough for any device; their logits take memory, too."""
+MAX_ROWS = 1024
+"""Most rows of a batch: enough for any device, and their logits take memory, too."""
 
 
 @torch.no_grad()
@@ -30,13 +30,13 @@ def generate(
     eos: int,
     ranks: Ranks,
 ) -> dict[Name, list[list[int]]]:
-    """Continues every row greedily, until end of sequence or until it has no room.
+    """Continues every row greedily, until end of sequence or its `max_new_tokens`.
 
-    Rows go in batches, as many at a time as memory holds; that changes no row.
+    Batches are as large as memory allows; their size changes no row.
 
     Args:
         host: the base with the adapters on it.
-        openings: rows by adapter, where None is the base alone; on some rank there may be none.
+        openings: rows by adapter, where None is the base alone; a rank may have none.
         pad: token id of padding.
         eos: token id that ends a row.
         ranks: all ranks run the same number of forward passes.
@@ -44,18 +44,18 @@ def generate(
     Returns:
         For each adapter, for each of its rows, the new token ids without end of sequence.
     """
-    most_rows = MOST_ROWS
+    max_rows = MAX_ROWS
     while True:
         try:
-            # Each batch has a shape of its own: to compile for it would take longer than it does.
+            # Each batch has a shape of its own: compiling for it would take longer than running it.
             with uncompiled(host.model):
-                return _generate(host, openings, DecoderSettings(pad, eos, most_rows), ranks)
+                return _generate(host, openings, DecoderSettings(pad, eos, max_rows), ranks)
         except torch.OutOfMemoryError:
-            if most_rows == 1 or ranks.size > 1:  # one rank may be alone in having none left
+            if max_rows == 1 or ranks.size > 1:  # other ranks may have memory left
                 raise
-        # Only here, after the error is gone, do its frames no longer hold the cache.
+        # Only here, after the error, its frames no longer hold the cache.
         torch.cuda.empty_cache()
-        most_rows = max(1, min(most_rows, sum(map(len, openings.values()))) // 2)
+        max_rows = max(1, min(max_rows, sum(map(len, openings.values()))) // 2)
 
 
 def _generate(
@@ -81,8 +81,8 @@ def _decoder(
     how = capture.capture_for(host.model.device)
     can_be_fixed = any(openings.values()) and ranks.size == 1 and allows_fixed_cache(host.model)
     if how is not None and can_be_fixed:
-        return Fixed(host, openings, settings, how)
-    return Growing(host, openings, settings, ranks)
+        return FixedCacheDecoder(host, openings, settings, how)
+    return GrowingCacheDecoder(host, openings, settings, ranks)
 
 
 def _write(decoder: Decoder, openings: Openings, eos: int, ranks: Ranks) -> list[list[int]]:
@@ -100,8 +100,8 @@ def _write(decoder: Decoder, openings: Openings, eos: int, ranks: Ranks) -> list
         if not ranks.max(ended.count(False)):
             break
         decoder.drop(ended)
-    return [_until(ids, eos) for ids in decoder.written()]
+    return [_before_eos(ids, eos) for ids in decoder.written()]
 
 
-def _until(ids: list[int], eos: int) -> list[int]:
+def _before_eos(ids: list[int], eos: int) -> list[int]:
     return ids[: ids.index(eos)] if eos in ids else ids

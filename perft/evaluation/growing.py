@@ -26,21 +26,21 @@ from perft.injection import AdapterHost, rows_of
 from perft.ranks import Ranks
 
 COMPACT_SHARE = 4
-"""Ended rows are dropped once they are one in this many: dropping copies the cache."""
+"""Ended rows are dropped once one row in this many has ended: dropping copies the cache."""
 
 MEMORY_SHARE = 0.4
-"""Of a GPU's free memory, for the cache: a copy of it is made whenever it grows."""
+"""The cache's share of a GPU's free memory: it is copied whenever it grows."""
 
 PROMPT_TOKENS = 65_536
-"""Of a batch: its prompts, padded, go through the base in one pass."""
+"""Most padded prompt tokens of a batch, which go through the base in one pass."""
 
 
-class Growing:
-    """A `Decoder` that drops rows which have ended from batch and cache.
+class GrowingCacheDecoder:
+    """A `Decoder` that drops ended rows from batch and cache.
 
     Args:
         host: the base with the adapters on it.
-        openings: all rows that are to be written.
+        openings: all rows to write.
         settings: padding goes on the left.
         ranks: all ranks run the same number of forward passes.
     """
@@ -50,13 +50,13 @@ class Growing:
     ) -> None:
         self._host, self._pad, self._eos = host, settings.pad, settings.eos
         prompt = max((len(row.ids) for rows in openings.values() for row in rows), default=1)
-        most = min(settings.most_rows, max(1, PROMPT_TOKENS // prompt))
+        most = min(settings.max_rows, max(1, PROMPT_TOKENS // prompt))
         at_once = rows_at_once(host, longest(openings), MEMORY_SHARE, most)
         self.batches = _batches(openings, at_once, ranks)
         self.steps_between_checks = 1 if host.model.device.type == "cpu" else STEPS_BETWEEN_CHECKS
 
     def start(self, openings: Openings, new_tokens: int) -> None:
-        """Takes up a batch, at least one row, that may get so many tokens."""
+        """Begins a batch of at least one row, which may get up to `new_tokens` tokens."""
         rows = [row for each in openings.values() for row in each]
         device = self._host.model.device
         length = max(len(row.ids) for row in rows)
@@ -105,7 +105,7 @@ class Growing:
         return ended
 
     def drop(self, ended: Sequence[bool]) -> None:
-        """Drops rows that have ended once they are many."""
+        """Drops ended rows once they are many."""
         if sum(ended) * COMPACT_SHARE < len(ended):
             return
         # One row stays when all have ended: other ranks may still need this one's collectives.
@@ -118,13 +118,13 @@ class Growing:
         self._mask_BS, self._position_BS = self._mask_BS[kept_B], self._position_BS[kept_B]
 
     def written(self) -> list[list[int]]:
-        """The new tokens of the batch's rows, eos from a row's end on."""
+        """The new tokens of the batch's rows, padded with eos."""
         written: list[list[int]] = self._new_RN.tolist()
         return written
 
 
 def _batches(openings: Openings, at_once: int, ranks: Ranks) -> list[Batch]:
-    """Rows of similar length together, longest first; on every rank as many batches."""
+    """Batches of rows of similar length, longest first; equally many on every rank."""
     rows = [(name, i) for name, each in openings.items() for i in range(len(each))]
     lengths = [row.length for each in openings.values() for row in each]
     batches: list[Batch] = []
@@ -138,8 +138,8 @@ def _batches(openings: Openings, at_once: int, ranks: Ranks) -> list[Batch]:
 
 
 def _keep_rows(cache: Any, kept_B: Tensor) -> None:
-    # The method of every cache for this leaves out what convolutions and linear attention keep,
-    # the one for beam search does not; a family that has its own cache overrides the former.
+    # The usual method leaves out the states of convolutions and linear attention, the one for beam
+    # search does not; a family with its own cache overrides the former.
     if "batch_select_indices" in vars(type(cache)):
         cache.batch_select_indices(kept_B)
     else:

@@ -1,8 +1,8 @@
-"""Scores adapters on tasks with choices by the likelihood of each choice: nothing is generated.
+"""Scores adapters on tasks with choices by the likelihood of each choice, without generation.
 
-The choice is the completion that the base finds most likely after the prompt of generation, summed
-over its tokens without end of sequence; "likelihood-normalized" divides by the choice's characters,
-as acc_norm of lm-evaluation-harness does. It is judged as a generated text would be.
+The answer is the choice with the highest log-likelihood after the prompt of generation, summed over
+its tokens without end of sequence; "likelihood-normalized" divides by the choice's characters, as
+acc_norm of lm-evaluation-harness does. It is judged like a generated text.
 
 Invariant: a choice depends on its own row alone, not on batch, padding or the pack.
 """
@@ -40,7 +40,7 @@ def choose(
         names: the adapters.
         split: examples, with choices, and scorer.
         rows: the split's, from `tokenize_choices`; at least one for each rank.
-        normalized: whether a likelihood is divided by the choice's characters.
+        normalized: whether a log-likelihood is divided by the choice's characters.
         pad: token id of padding.
         ranks: the rows are shared among them.
     """
@@ -64,7 +64,7 @@ def choose(
 
 
 def _chosen(split: Split, index: int, losses: Sequence[float], normalized: bool) -> Prediction:
-    """The choice of the lowest loss, of equal ones the first; a loss that is no number is worst."""
+    """The choice with the lowest loss, the first of equal ones; NaN counts as the highest."""
     choices = split.examples[index].choices
     lengths = [max(1, len(choice.strip())) if normalized else 1 for choice in choices]
     costs = [

@@ -1,9 +1,8 @@
-"""Validation loss of many adapters at once, and how far each of them would write the answers.
+"""Validation loss of many adapters at once, and the known prefix of each generated answer.
 
-The pass over prompt and answer that gives the loss also tells, at every token of the answer, which
-one the adapter would put there itself. Up to the first that differs this is what greedy generation
-writes, so generation may begin there: where an adapter gives the answer as it stands in the split,
-there is nothing left to generate.
+The forward pass over prompt and answer that gives the loss also gives the adapter's own choice at
+every token of the answer. Up to the first that differs, these are what greedy generation writes, so
+generation may begin there: an answer that equals the split's needs no generation.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,10 +17,10 @@ from perft.injection import AdapterHost
 from perft.ranks import Ranks
 
 TOKENS_PER_FORWARD = 16_384
-"""Padded tokens of one evaluation forward pass, over all adapters; bounds its memory."""
+"""Most padded tokens of one evaluation forward pass, over all adapters; bounds its memory."""
 
 Together = tuple[BatchShape, Sequence[str]]
-"""Adapters that share a pass, and what it is filled up to on each rank."""
+"""Adapters that share a forward pass, and the shape that it is padded to on each rank."""
 
 
 def chunks_by_length(lengths: Sequence[int], copies: int, ranks: Ranks) -> list[list[int]]:
@@ -29,7 +28,7 @@ def chunks_by_length(lengths: Sequence[int], copies: int, ranks: Ranks) -> list[
 
     Args:
         lengths: tokens of each row.
-        copies: how many adapters see each row.
+        copies: number of adapters that see each row.
         ranks: every chunk has a row for every rank where there are enough rows.
 
     Returns:
@@ -43,19 +42,19 @@ def chunks_by_length(lengths: Sequence[int], copies: int, ranks: Ranks) -> list[
 
 
 def split_by_length(lengths: Sequence[int], count: int) -> list[list[int]]:
-    """Indices of rows in `count` chunks, longest first; of few rows some are empty."""
+    """Indices of rows in `count` chunks, longest first; some are empty if rows are few."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     return [part.tolist() for part in np.array_split(np.array(order), count)] if count else []
 
 
 @dataclass(frozen=True)
 class Validated:
-    """What a pass over the validation rows tells of each adapter.
+    """Results of a forward pass over the validation rows, by adapter.
 
     Attributes:
         loss: mean cross-entropy, nats per predicted token, over the rows of all ranks.
-        known_prefix: by row, of those that this rank had: the tokens that the adapter writes after
-            the prompt, up to and with the first that is not the row's; more may follow.
+        known_prefix: for each row of this rank, the tokens that the adapter writes after the
+            prompt, through the first that differs from the row's; more may follow.
     """
 
     loss: dict[str, float]
@@ -79,8 +78,8 @@ def validate(
         rows: token rows, at least one per rank; every adapter sees all of them.
         pad: token id of padding.
         ranks: the rows are shared among them.
-        together: which adapters go through the base together, in which fixed shape; None for all
-            of them, with the rows as they are.
+        together: groups of adapters that share a forward pass, and its fixed shape; None for one
+            group without padding to a shape.
     """
     totals = {name: torch.zeros((), dtype=torch.float64, device="cpu") for name in names}
     known_prefix: dict[str, dict[int, list[int]]] = {name: {} for name in names}
@@ -105,7 +104,7 @@ def _passes(
     ranks: Ranks,
     together: Sequence[Together] | None,
 ) -> Iterator[tuple[Sequence[str], BatchShape | None, list[int]]]:
-    """The adapters of each pass, what it is filled up to, and the rows that they see."""
+    """The adapters, the shape and the rows of each forward pass."""
     if together is None:
         for chunk in chunks_by_length(lengths, len(names), ranks):
             yield names, None, chunk

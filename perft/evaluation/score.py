@@ -32,7 +32,7 @@ def prompt_rows(split: Split, tokenizer: PreTrainedTokenizerBase, positions: int
     Args:
         split: its scorer says how many tokens an answer may have.
         tokenizer: the base's.
-        positions: longest sequence the base takes, in tokens.
+        positions: longest sequence that the base takes, in tokens.
 
     Raises:
         ConfigError: if the base has no room for prompt and answer.
@@ -47,7 +47,7 @@ def prompt_rows(split: Split, tokenizer: PreTrainedTokenizerBase, positions: int
 
 
 def new_tokens(split: Split, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Limit of generation: the scorer's, or as many as this tokenizer makes of a choice."""
+    """Most new tokens: the scorer's limit, or those of the longest choice if that is more."""
     return max(split.scorer.max_new_tokens, longest_choice(split.examples, tokenizer))
 
 
@@ -70,15 +70,15 @@ def predict(
         prompts: the split's, from `prompt_rows`.
         tokenizer: the base's.
         ranks: the examples are shared among them.
-        known_prefix: by adapter and example, tokens that are known to come first after the prompt,
-            as `validate` finds them: only these examples of this rank are scored, and only what
-            follows is generated. None scores all, from their prompts on.
+        known_prefix: by adapter and example, the known first tokens of the answer, as `validate`
+            finds them: only these examples of this rank are scored, and only the rest of each
+            is generated. None scores all, from their prompts on.
     """
     if known_prefix is None:
         mine = range(len(prompts))[ranks.local_slice(len(prompts))]
         known_prefix = {name: dict.fromkeys(mine, ()) for name in names}
     eos, limit = tokenizer.eos_token_id, new_tokens(split, tokenizer)
-    assert isinstance(eos, int), "tokenisation has refused a base without one"
+    assert isinstance(eos, int), "tokenisation refuses a base without one"
     answers = {
         name: {i: list(known[:limit]) for i, known in known_prefix[name].items()} for name in names
     }
@@ -124,7 +124,7 @@ def count_correct(
 
 
 def judge(split: Split, index: int, output: str) -> Prediction:
-    """What the split's scorer says of an output for its example `index`."""
+    """The split's scorer's verdict on an output for its example `index`."""
     extracted = split.scorer.extract(output)
     label = split.examples[index].answer
     correct = extracted is not None and split.scorer.matches(extracted, label)

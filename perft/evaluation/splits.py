@@ -1,6 +1,6 @@
-"""Scores several adapters on one split, in whichever way, and keeps every prediction.
+"""Scores several adapters on one split, by generation or likelihood, with all predictions.
 
-Invariant: all adapters see the same examples in the same order, whatever the way.
+Invariant: all adapters see the same examples in the same order.
 """
 
 import io
@@ -40,7 +40,7 @@ def predict_split(
         ConfigError: if the base has no room for prompt and answer.
         DataError: if a text has a token that the base does not know.
         BaseModelError: if tokenizer and base do not belong together.
-        AdapterError: if an adapter had no part in what the base computed.
+        AdapterError: if the base was computed without calling an adapter.
     """
     require_embeddings([split], base.tokenizer, base.embeddings)
     found = _predicted(base, host, names, split, scoring)

@@ -1,4 +1,4 @@
-"""Exports the adapter of one trial as a folder that explains itself."""
+"""Exports the adapter of one trial as a folder with a model card."""
 
 from perft.export.folder import export_adapter
 from perft.export.score import Score

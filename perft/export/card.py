@@ -140,7 +140,7 @@ def _loading(base: str | None) -> str:
 
 
 def _scoring(settings: Mapping[str, Any]) -> str:
-    """The command, with places that only whoever runs it knows."""
+    """The command that scores the adapter, with placeholders for local paths."""
     base, data, task = settings.get("base_model"), settings.get("data"), settings["task"]
     command = f"perft evaluate --adapter <this folder> --task {shlex.quote(task)}"
     if base and not _is_on_hub(base):

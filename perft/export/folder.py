@@ -1,4 +1,4 @@
-"""Writes the one folder that a search is for: an adapter, how it was made and how to load it.
+"""Writes an adapter's folder: its weights, its model card and the record of its trial.
 
 The folder appears whole or not at all, and a folder that holds anything else is never touched.
 """
@@ -18,7 +18,7 @@ from perft.storage import Storage, read_folder
 from perft.trial import TrialResult
 
 _FILES = {WEIGHTS, CONFIG, BLOCK, CARD, TRIAL}
-# Places of the search that mean nothing elsewhere; a tracking URI may hold a password.
+# Settings that mean nothing on other machines; a tracking URI may hold a password.
 _PRIVATE = {"storage", "tracking_uri"}
 
 
@@ -79,7 +79,7 @@ def _adapter(search: Storage, number: int) -> dict[str, bytes]:
 
 
 def _without_folder(value: object) -> object:
-    """Of a path its last part: the rest means nothing elsewhere."""
+    """The last part of a path; the rest means nothing on other machines."""
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
@@ -104,7 +104,7 @@ def _is_export(names: set[str]) -> bool:
 
 
 def _place(files: Mapping[str, bytes], out: Path) -> None:
-    """Writes all files beside `out`, then puts the folder in its place."""
+    """Writes all files to a temporary folder, then renames that to `out`."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
         fresh = Path(beside) / "new"

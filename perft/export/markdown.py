@@ -1,7 +1,7 @@
-"""Names and values as a Markdown page shows them: as text, whatever they hold.
+"""Escapes names and values for a Markdown page.
 
-They may come from a search's folder or a hub, so that no name can add a line, a link, a row of a
-table or HTML to a page.
+They may come from anyone's folder or hub, and must not add a line, a link, a row of a table or HTML
+to a page.
 """
 
 import re
@@ -13,12 +13,12 @@ _TICKS = re.compile("`+")
 
 
 def text(value: str) -> str:
-    """A value as plain text of one line."""
+    """A value as one line of plain text."""
     return _STEERS.sub(r"\\\g<0>", printable(value))
 
 
 def code(value: str) -> str:
-    """A value as code of one line."""
+    """A value as one line of code."""
     line = printable(value)
     fence = "`" * (max(map(len, _TICKS.findall(line)), default=0) + 1)
     space = " " if "`" in line or not line else ""

@@ -1,6 +1,6 @@
-"""An accuracy as an exported folder states it.
+"""An accuracy and its interval, as an exported folder states them.
 
-`low` and `high` hold the accuracy between them.
+Invariant: `low` <= accuracy <= `high`.
 """
 
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""The seam to transformers: finding MoE blocks in a base, and loading bases."""
+"""The interface to transformers: finds MoE blocks in a base, and loads bases."""

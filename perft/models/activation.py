@@ -1,7 +1,7 @@
-"""What is between the two products of an expert: its activation, times the routing weight.
+"""Between the two products of an expert: its activation, times the routing weight.
 
-Nothing but the input is kept for the backward pass, which repeats the activation. The gate that
-nearly all families have, silu(gate) up, has its derivative written out: half the operators.
+Autograd keeps only the input; the backward pass repeats the activation. For silu(gate) up, which
+nearly all families have, the derivative is written out: half the operators.
 
 Shapes: N rows, each of one (token, choice) pair; F, or 2F before a gate, the experts' width.
 """
@@ -18,18 +18,18 @@ from transformers.integrations.moe import _default_apply_gate
 Activation = Callable[[Tensor], Tensor]
 
 
-def weighted(experts: Any, h_NF: Tensor, weight_N: Tensor) -> Tensor:
+def weighted_activation(experts: Any, h_NF: Tensor, weight_N: Tensor) -> Tensor:
     """Activated rows times their weights, (N, F).
 
     Args:
-        experts: module of transformers' interface, which says how it activates.
+        experts: module of transformers' interface; gives the activation.
         h_NF: the first product, (N, 2F) where the experts have a gate.
         weight_N: routing weights.
     """
     activate = experts._apply_gate if experts.has_gate else experts.act_fn
-    if torch.compiler.is_compiling():  # which finds out by itself what to repeat
+    if torch.compiler.is_compiling():  # which decides by itself what to recompute
         return _weigh(h_NF, weight_N, activate)
-    kind = _SwiGLU if _is_swiglu(experts) else _Repeated
+    kind = _SwiGLU if _is_swiglu(experts) else _Recomputed
     out_NF: Tensor = kind.apply(h_NF, weight_N, activate)  # type: ignore[no-untyped-call]
     return out_NF
 
@@ -68,8 +68,8 @@ class _SwiGLU(torch.autograd.Function):
         return found, grad_N, None
 
 
-class _Repeated(torch.autograd.Function):
-    """Any activation: its derivative is that of its own forward pass."""
+class _Recomputed(torch.autograd.Function):
+    """Any activation: autograd differentiates its repeated forward pass."""
 
     @staticmethod
     def forward(ctx: Any, h_NF: Tensor, weight_N: Tensor, activate: Activation) -> Tensor:

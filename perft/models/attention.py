@@ -1,4 +1,4 @@
-"""The seam to transformers: the linear layers of a base's attention."""
+"""The interface to transformers: the linear layers of a base's attention."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Projection:
         path: dotted path in the model.
         linear: the layer.
         layer: decoder layer that it is in, from 0.
-        number: counts all of them, first layer first.
+        number: its index among all of the base, first layer first.
     """
 
     path: str
@@ -67,7 +67,7 @@ def attention_projections(model: PreTrainedModel) -> tuple[Projection, ...]:
 def projections_of(
     variant: Variant, projections: tuple[Projection, ...], base: str
 ) -> tuple[Projection, ...]:
-    """Those that a variant goes on.
+    """The projections that a variant goes on.
 
     Args:
         variant: one that goes on attention.

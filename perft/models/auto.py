@@ -1,4 +1,4 @@
-"""Which of transformers' auto classes builds and loads a family."""
+"""Chooses the auto class of transformers that builds and loads a family."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from perft.models.families import FAMILIES
 
 
 def auto_class(config: PreTrainedConfig) -> Any:
-    """The auto class of a configuration's family; of one that is not known, the causal one."""
+    """The auto class of a configuration's family; for an unknown one, the causal one."""
     family = FAMILIES.get(config.model_type)
     if family is not None and family.multimodal:
         return AutoModelForMultimodalLM

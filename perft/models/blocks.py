@@ -1,7 +1,7 @@
-"""The seam to transformers: where a base keeps its MoE blocks and decoder layers.
+"""The interface to transformers: finds a base's MoE blocks and decoder layers.
 
 Blocks are found by their structure, in any family: a module with a router and experts side by
-side. What is returned names modules and sizes; the model is never changed.
+side. The model is only read, never changed.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,16 +29,16 @@ class MoEBlock:
         name: dotted path in the model of `module`.
         module: the block, or the decoder layer where a family has no module for its block; takes
             (B, S, D) first.
-        entry: the block, or the experts where there is none: takes the hidden states that adapters
-            see and returns those that they add to, alone or as the first of a tuple.
+        entry: the block, or the experts where there is none: takes the adapters' input and returns
+            the hidden states that they add to, alone or as the first of a tuple.
         router: the base router.
         router_name: dotted path in the model of the router.
-        experts: the base experts; where a family keeps several weights apart, the first of them.
+        experts: the base experts; if a family keeps them in several modules, the first.
         experts_name: dotted path in the model of the experts.
         hidden_size: D.
         num_experts: E.
         top_k: base experts per token, K.
-        family: what else is special about it.
+        family: how to read the family's blocks.
     """
 
     base: str
@@ -56,7 +56,7 @@ class MoEBlock:
 
     @property
     def hashed(self) -> bool:
-        """Whether experts are looked up by token id, whatever the router says."""
+        """Whether token ids choose the experts, and not the router."""
         return "HashRouter" in type(self.router).__name__
 
     @property
@@ -71,7 +71,7 @@ class MoEBlock:
 
     @property
     def scorer_weight(self) -> str:
-        """Path inside the scorer of its matrix, which makes logits of hidden states.
+        """Path inside the scorer of the matrix that turns hidden states into logits.
 
         Raises:
             BaseModelError: if the router is not one matrix.
@@ -92,7 +92,7 @@ class MoEBlock:
     def watch(self, see: Callable[[BaseRouting], None]) -> list[RemovableHandle]:
         """Calls `see` with the routing of every forward pass, before the experts run.
 
-        Not where a base calls its experts without its router, as some kernels have it.
+        `see` is not called where some kernels run the experts without their router.
         """
         read = READERS[self.family.routing]
         returned: list[object] = []
@@ -112,7 +112,7 @@ class MoEBlock:
 
 
 def base_name(model: PreTrainedModel) -> str:
-    """What messages call a base."""
+    """The name of a base in messages."""
     return str(model.name_or_path or type(model).__name__)
 
 
@@ -207,7 +207,7 @@ def _before_number(path: str) -> str:
 def activated_parameters(model: PreTrainedModel) -> int:
     """Parameters of the base that one token uses, embeddings and shared experts included.
 
-    Nothing that sees or hears counts: no text goes through it.
+    Vision and audio modules do not count: no text goes through them.
     """
     idle = sum(
         _idle(parameter, block)
@@ -219,7 +219,7 @@ def activated_parameters(model: PreTrainedModel) -> int:
 
 
 def text_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
-    """The base's parameters without those that a text never reaches, as of what sees."""
+    """The base's parameters that a text reaches: those of vision and audio are left out."""
     if not family_of(model.config.model_type, base_name(model)).multimodal:
         return list(model.parameters())
     parts = (model.get_decoder(), model.get_input_embeddings(), model.get_output_embeddings())

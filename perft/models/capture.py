@@ -1,8 +1,8 @@
-"""Captures a function once and replays it: on a GPU as a CUDA graph, without any Python.
+"""Captures a function once and replays it: on a GPU as a CUDA graph, without Python.
 
-A function that is captured takes and returns nothing. All that it reads and writes are tensors that
-stay where they are, of shapes that stay what they are, and it never waits for the device. What it
-makes on the way is gone when it returns; so captured functions may share their working memory.
+A captured function takes and returns nothing. It reads and writes tensors of fixed addresses and
+shapes, and never waits for the device. Its temporary tensors end with the call, so captured
+functions may share their working memory.
 """
 
 import warnings
@@ -12,17 +12,17 @@ from typing import Any
 import torch
 
 Step = Callable[[], None]
-"""What can be captured, and what replays it."""
+"""A function that can be captured, or one that replays it."""
 
 Capture = Callable[[Step], Step]
-"""Gives for a function one that does the same, and is called in its place from then on."""
+"""Turns a function into one that captures and replays it."""
 
 _WAITED = "called a synchronizing CUDA operation"
-_TRIES = 2  # the first call may compile, which waits
+_TRIES = 2  # the first call may compile and wait
 
 
 def capture_for(device: torch.device) -> Capture | None:
-    """How functions are captured on a device; None where that gains nothing."""
+    """How functions are captured on a device; None where capture gains nothing."""
     return GraphCapture() if device.type == "cuda" else None
 
 
@@ -35,8 +35,8 @@ class GraphCapture:
     def __call__(self, step: Step) -> Step:
         """A function that replays `step` from its second or third call on.
 
-        Before, it runs as it is, for kernels to be chosen and compiled. Where it then still waits
-        for the device, no graph can be made of it, and it always runs as it is.
+        Earlier calls run `step` as it is, so that kernels are chosen and compiled. If it still
+        waits for the device then, it cannot be captured and always runs as it is.
         """
         return _Graphed(step, self._pool)
 
@@ -54,7 +54,7 @@ class _Graphed:
             self._graph.replay()
         elif self._never_waited:
             self._graph = torch.cuda.CUDAGraph()
-            # Other threads, such as one that says the worker is alive, go on meanwhile.
+            # Other threads, such as the heartbeat's, may use the device meanwhile.
             with torch.cuda.graph(self._graph, pool=self._pool, capture_error_mode="thread_local"):
                 self._step()
             self._graph.replay()  # capturing runs nothing
@@ -66,7 +66,7 @@ class _Graphed:
 
 
 def _waits(step: Step) -> bool:
-    """Runs `step` and says whether the host waited for the device."""
+    """Runs `step` and returns whether the host waited for the device."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -1,6 +1,6 @@
-"""Activation checkpointing: that of perft's own training, and where transformers' own recomputes.
+"""Activation checkpointing, of perft's training and of transformers.
 
-Either way a recomputed forward pass follows the layout of the pass that it repeats.
+A recomputed forward pass uses the batch layout of the pass that it repeats.
 """
 
 import functools
@@ -15,13 +15,12 @@ Contexts = Callable[[], tuple[AbstractContextManager[object], AbstractContextMan
 
 
 def recompute_in(model: PreTrainedModel, contexts: Contexts) -> None:
-    """Gives checkpointed layers a `context_fn`, where whoever switched it on gave none.
+    """Gives checkpointed layers a `context_fn` where they have none.
 
     Args:
         model: the base; without activation checkpointing nothing changes.
-        contexts: called in each forward pass of a layer, makes the contexts of that pass and of
-            its recomputation in the backward pass. torch takes it for the non-reentrant kind, and
-            refuses the reentrant one.
+        contexts: called in each forward pass of a layer; makes the contexts of that pass and of
+            its recomputation in the backward pass. Only torch's non-reentrant kind takes it.
     """
     for module in model.modules():
         function = getattr(module, "_gradient_checkpointing_func", None)
@@ -32,9 +31,9 @@ def recompute_in(model: PreTrainedModel, contexts: Contexts) -> None:
 
 @contextmanager
 def recomputed(layers: Iterable[nn.Module], contexts: Contexts) -> Iterator[None]:
-    """Forward passes inside keep of each layer its inputs alone; its backward pass runs it again.
+    """Forward passes inside keep only the inputs of each layer; the backward pass runs it again.
 
-    The base stays in evaluation mode, which transformers' own checkpointing would not have. FSDP's
+    The base stays in evaluation mode, where transformers' own checkpointing does nothing. FSDP's
     hooks are around the layer's `forward`, so a recomputed layer has its weights.
 
     Args:
@@ -55,5 +54,5 @@ def recomputed(layers: Iterable[nn.Module], contexts: Contexts) -> Iterator[None
     finally:
         for layer, before in changed.items():
             del layer.forward
-            if before is not None:  # a region that is compiled
+            if before is not None:  # a compiled region
                 layer.forward = before

@@ -1,4 +1,4 @@
-"""What a base is compiled with: whether it is there, and what to install where it is not."""
+"""Checks for the compilers that compiling a base needs, and says what to install."""
 
 import importlib.util
 import os
@@ -13,7 +13,7 @@ def compiles_by_default(device: str) -> bool:
 
 
 def missing_compiler(device: str) -> str:
-    """What has to be installed before a base on a device of this type compiles; empty if nothing.
+    """What must be installed to compile a base on a device of this type; empty if nothing.
 
     Args:
         device: "cpu" or "cuda".
@@ -22,12 +22,12 @@ def missing_compiler(device: str) -> str:
         return "" if _any(os.environ.get("CXX"), "g++", "clang++") else "a C++ compiler, as g++"
     if importlib.util.find_spec("triton") is None:
         return "the package triton"
-    # Triton builds what starts its kernels.
+    # Triton compiles the launchers of its kernels.
     return "" if _any(os.environ.get("CC"), "gcc", "clang", "cc") else "a C compiler, as gcc"
 
 
 def require_compiler(missing: str, where: str = "") -> None:
-    """Refuses to compile where nothing can be compiled.
+    """Refuses to compile where a compiler is missing.
 
     Args:
         missing: what `missing_compiler` said.

@@ -1,15 +1,14 @@
 """Compiles a base in regions, between the places where hooks act.
 
-A region is a module inside of which no adapter of an MoE block, and no watcher of its router, has
-a hook: attention, a norm, the router, the experts. Its `forward` is compiled and its hooks stay
-outside, so trials join and leave without compiling anything again, and no hook is skipped. LoRA in
-attention has hooks inside a region; micro-batches with rows of such adapters run that region
-uncompiled.
+A region is a module without hooks inside: attention, a norm, the router, the experts. Its `forward`
+is compiled and its own hooks stay outside, so trials join and leave without recompilation, and no
+hook is skipped. Only LoRA in attention has hooks inside a region; micro-batches with rows of such
+adapters run that region uncompiled.
 
-The layers of a base share what is compiled. A pack fills its micro-batches up to a few fixed shapes
-(`perft.training.shapes`), for each of which the regions are compiled once; elsewhere torch compiles
-for one shape first, and for changing ones when it sees another. A kind of module that does not
-compile runs as it is.
+The layers of a base share compiled code. A pack pads its micro-batches to a few fixed shapes
+(`perft.training.shapes`), and the regions are compiled once for each; elsewhere torch compiles for
+one shape first, and for dynamic shapes when it sees another. A class of modules that does not
+compile runs uncompiled.
 """
 
 import warnings
@@ -28,7 +27,7 @@ from perft.errors import first_line
 from perft.models.blocks import MoEBlock, decoder_layers, find_moe_blocks
 
 SHAPES = 64
-"""Versions of a region that may exist: by shape, by whether a gradient is wanted, by kind."""
+"""Most versions of a region: by shape, by whether a gradient is wanted, by class."""
 
 
 @dataclass
@@ -38,10 +37,10 @@ class Compilation:
     Attributes:
         regions: all of them, first layer first.
         active: whether micro-batches run the compiled regions.
-        static: whether batches have few fixed shapes, so that each has a version of its own.
+        static: whether batches have few fixed shapes, each with a version of its own.
         names: gives the adapters that have rows in the micro-batch that is running.
-        failures: why a kind of module runs uncompiled, by its name.
-        on_failure: hears of each failure once, as a sentence.
+        failures: why a class of modules runs uncompiled, by its name.
+        on_failure: called once for each failure, with a sentence.
     """
 
     regions: list["Region"] = field(default_factory=list)
@@ -52,23 +51,23 @@ class Compilation:
     on_failure: Callable[[str], None] = print
 
     def fail(self, kind: str, error: BaseException) -> None:
-        """Has a kind of module run uncompiled from now on."""
+        """Makes a class of modules run uncompiled from now on."""
         if kind not in self.failures:
             self.failures[kind] = first_line(error)
             self.on_failure(f"{kind} of this base runs uncompiled: {self.failures[kind]}")
 
     def give_up(self, error: BaseException) -> None:
-        """Has everything run uncompiled from now on."""
+        """Makes everything run uncompiled from now on."""
         self.active = False
         self.fail("everything", error)
 
 
 class Region:
-    """Stands in the place of a module's `forward`, compiled where it can be.
+    """Replaces a module's `forward`, compiled where it can be.
 
     Args:
         path: of the module in the base.
-        module: what it computes.
+        module: the module.
         compilation: of the base.
 
     Attributes:
@@ -81,16 +80,16 @@ class Region:
         self._kind = type(module).__name__
         self._compilation = compilation
         self._eager = module.forward
-        # Whatever stands in the place of the class's own `forward` is for running uncompiled.
+        # Compiles the class's own `forward`; an instance's replacement is for running uncompiled.
         own = type(module).forward.__get__(module)
         self._static, self._dynamic = (
             torch.compile(own, fullgraph=True, dynamic=dynamic, options=_options())
             for dynamic in (False, None)
         )
-        self.__wrapped__ = own  # who asks for the signature sees the module's
+        self.__wrapped__ = own  # inspect.signature finds the module's
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes."""
+        """Runs the module."""
         if not self._runs_compiled((*args, *kwargs.values())):
             return self._eager(*args, **kwargs)
         compiled = self._static if self._compilation.static else self._dynamic
@@ -106,19 +105,19 @@ class Region:
             shared.active
             and self._kind not in shared.failures
             and self.carried.isdisjoint(shared.names())
-            # A cache knows layers by number, which would be a version for each.
+            # A cache indexes layers by number, so that each layer would need a version of its own.
             and not any(isinstance(value, Cache) for value in values)
         )
 
 
 def compile_regions(model: PreTrainedModel) -> Compilation:
-    """Compiles the regions of a frozen base, each when a batch of a new shape first reaches it.
+    """Compiles the regions of a frozen base, lazily, when a batch of a new shape first arrives.
 
     Raises:
         BaseModelError: if the family is not supported or no MoE block is found.
     """
     torch._dynamo.config.recompile_limit = max(SHAPES, torch._dynamo.config.recompile_limit)
-    # torch looks at `grad` of what it traces, and warns of itself.
+    # torch reads `grad` of what it traces, and then warns about that.
     warnings.filterwarnings(
         "ignore", message=r"The \.grad attribute of a Tensor that is not a leaf"
     )
@@ -134,7 +133,7 @@ def compile_regions(model: PreTrainedModel) -> Compilation:
 
 
 def compilation_of(model: nn.Module) -> Compilation | None:
-    """What `compile_regions` made of a base; None of one that is not compiled."""
+    """The result of `compile_regions` for a base; None if it is not compiled."""
     for module in model.modules():
         region = vars(module).get("forward")
         if isinstance(region, Region):
@@ -144,7 +143,7 @@ def compilation_of(model: nn.Module) -> Compilation | None:
 
 @contextmanager
 def uncompiled(model: nn.Module) -> Iterator[None]:
-    """Micro-batches inside run uncompiled: for batches whose shapes change all the time."""
+    """Runs micro-batches inside uncompiled: for batches whose shapes keep changing."""
     compilation = compilation_of(model)
     if compilation is None:
         yield
@@ -158,10 +157,10 @@ def uncompiled(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def gradient_from_embeddings(model: PreTrainedModel) -> Iterator[None]:
-    """Inside, gradients go down to the embeddings, whatever the lowest adapter is.
+    """Computes gradients inside down to the embeddings, whatever the lowest adapter is.
 
-    So a region has one version for all micro-batches, and what it computes for one trial does not
-    depend on how far down the gradient of another goes. It costs one attention's backward pass.
+    So a region has one version for all micro-batches, and a trial's result does not depend on how
+    far down the gradient of another goes. It costs one attention's backward pass.
     """
 
     def require(_embeddings: nn.Module, _args: Any, x_BSD: Tensor) -> Tensor:
@@ -175,7 +174,7 @@ def gradient_from_embeddings(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _options() -> dict[str, Any]:
-    # What is tuned on the device by time would be another kernel, with another rounding, elsewhere.
+    # Autotuning by time may choose another kernel, with another rounding, on another device.
     return {"deterministic": True} if hasattr(inductor, "deterministic") else {}
 
 
@@ -188,7 +187,7 @@ def _hooked(blocks: Iterable[MoEBlock]) -> set[nn.Module]:
 
 
 def _regions_in(module: nn.Module, hooked: set[nn.Module]) -> Iterator[nn.Module]:
-    """The outermost modules, from `module` on, inside of which there is no hook."""
+    """The outermost modules, from `module` on, without a hook inside."""
     inside = set(module.modules()) - {module}
     if inside & hooked:
         for child in module.children():

@@ -1,8 +1,8 @@
 """Dequantises weights while transformers reads them, on every machine and without more packages.
 
-transformers' own way (5.23) chooses kernels by the machine, asks for packages that dequantising
-does not need, and refuses matrices whose last block of fp8 is cut, as DeepSeek-V3 has. So formats
-of ours stand in for its own: they read the same files, and only dequantise.
+transformers (5.23) chooses kernels by the machine, asks for packages that dequantising does not
+need, and refuses matrices whose last block of fp8 is cut, as DeepSeek-V3's. So the formats defined
+here replace its own: they read the same files, and only dequantise.
 """
 
 import torch
@@ -21,7 +21,7 @@ FP8, MXFP4 = "perft-fp8", "perft-mxfp4"
 
 
 def dequantise(config: PreTrainedConfig, base: str) -> None:
-    """Has a base's weights dequantised when it is loaded from `config`, if they are quantised.
+    """Makes loading from `config` dequantise a base's weights, if they are quantised.
 
     Raises:
         BaseModelError: if they are in a format that is not read.
@@ -59,7 +59,7 @@ class DequantiseBlocks(Fp8Dequantize):  # type: ignore[misc]
         model: object = None,
         **others: object,
     ) -> dict[str, object]:
-        """The weights in full; those that were in full, too, get the dtype of the base."""
+        """The dequantised weights; all, also unquantised ones, get the dtype of the base."""
         found = super().convert(input_dict, full_layer_name=full_layer_name, model=model, **others)
         dtype = self._get_target_dtype(model, full_layer_name)
         return {
@@ -88,27 +88,27 @@ class DequantiseBlocks(Fp8Dequantize):  # type: ignore[misc]
 
 @register_quantizer(FP8)
 class Fp8Reader(FineGrainedFP8HfQuantizer):  # type: ignore[misc]
-    """Reads fp8 as weights in full."""
+    """Reads fp8 and dequantises it."""
 
     def validate_environment(self, *_args: object, **_kwargs: object) -> None:
-        """Every machine can multiply."""
+        """Accepts every machine: dequantising only multiplies."""
 
     def get_load_operations(self) -> dict[str, object]:
-        """What comes before a weight's own conversions."""
+        """The operation before a weight's own conversions."""
         return {"dequantize": DequantiseBlocks}
 
     def update_weight_conversions(self, weight_conversions: object, model: object) -> object:
-        """The scales of compressed-tensors get the name of the others."""
+        """Renames the scales of compressed-tensors to those of fp8."""
         renamed = WeightRenaming(r"\.weight_scale$", ".weight_scale_inv")
         return [renamed, *super().update_weight_conversions(weight_conversions, model)]
 
 
 @register_quantizer(MXFP4)
 class Mxfp4Reader(Mxfp4HfQuantizer):  # type: ignore[misc]
-    """Reads mxfp4 as weights in full."""
+    """Reads mxfp4 and dequantises it."""
 
     def validate_environment(self, *_args: object, **_kwargs: object) -> None:
-        """Every machine can look values up."""
+        """Accepts every machine: dequantising only looks values up."""
 
     def _process_model_before_weight_loading(self, model: object, **_kwargs: object) -> None:
-        """The model keeps experts and routers of its own."""
+        """Leaves the model's experts and routers as they are."""

@@ -1,19 +1,19 @@
-"""How a base's experts are computed: ours for frozen ones, or one that transformers has.
+"""Computes a base's frozen experts with less work than transformers' implementations.
 
-Ours is transformers' grouped product, written for weights that do not learn. Per (token, choice)
+It is transformers' grouped product, written for frozen weights. Per (token, choice)
 pair, forward and backward, with hidden size D and experts of width F:
 
                       products          rows gathered or summed    kept
     "grouped_mm"      12 D F flops      x, y, and both gradients   3 F + D numbers
     ours              12 D F flops      the same, none scattered   2 F numbers
 
-What is kept is the first product's output; the activation is cheap to repeat. To keep x alone, and
-repeat that product too, would cost 4 D F flops more, a third. The routing weight multiplies the
+Ours keeps the first product's output; the activation is cheap to repeat. Keeping only x, and
+repeating that product too, would cost 4 D F flops more, a third. The routing weight multiplies the
 activation and not the output: the second product is linear, and a weight's gradient is then found
 in rows of width F, without the outputs of width D.
 
-Only experts that transformers itself can compute in several ways ("its interface") are changed;
-a family with experts of its own making keeps them.
+Only experts of transformers' `ExpertsInterface` are changed; a family with its own code for
+experts keeps that.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 from transformers.integrations.moe import ExpertsInterface, grouped_mm_experts_forward
 
 from perft.grouped import Pairs, by_pair, combine, dispatch, sort_pairs
-from perft.models.activation import weighted
+from perft.models.activation import weighted_activation
 
 OURS = "frozen_grouped_mm"
 """The name of our implementation in transformers' interface."""
@@ -36,8 +36,8 @@ class Update:
     """What adapters add to the two products of the experts.
 
     Attributes:
-        adapters: how many there are, A.
-        adapter_T: each token's.
+        adapters: number of adapters, A.
+        adapter_T: each token's adapter.
         up: what they add to the first product, (N, 2F), given the tokens (T, D).
         down: what they add to the sum of the second product, (T, D), given its input (N, F).
 
@@ -51,8 +51,8 @@ class Update:
     down: Callable[[Tensor, Pairs], Tensor]
 
 
-def use_ours(model: PreTrainedModel) -> None:
-    """Has the experts of a frozen base computed by our implementation, where it can compute them.
+def use_frozen_experts(model: PreTrainedModel) -> None:
+    """Makes a frozen base compute its experts with our implementation, where that can.
 
     Quantized experts are left as they are: they have an interface of their own.
     """
@@ -64,7 +64,7 @@ def use_ours(model: PreTrainedModel) -> None:
 def is_computable(experts: nn.Module) -> bool:
     """Whether `experts_forward` can compute these experts: those of transformers' interface.
 
-    Not where a norm follows the second product, nor where ranks hold different experts.
+    False if a norm follows the second product, or if ranks hold different experts.
     """
     return (
         hasattr(experts, "has_gate")
@@ -107,7 +107,7 @@ def experts_forward(
         h_NF = h_NF + bias_EF.index_select(0, pairs.expert_N)
     if update is not None:
         h_NF = h_NF + update.up(x_TD, fine)
-    h_NF = weighted(experts, h_NF, by_pair(top_k_weights, pairs))
+    h_NF = weighted_activation(experts, h_NF, by_pair(top_k_weights, pairs))
     y_TD = combine(h_NF, down_EIO, pairs)
     if experts.has_bias:
         y_TD = y_TD + _biases(experts.down_proj_bias, top_k_index, top_k_weights)
@@ -117,7 +117,7 @@ def experts_forward(
 
 
 def _weights(experts: Any) -> tuple[Tensor, Tensor]:
-    """The first product's (E, 2F, D) and the second's (E, F, D), whichever way they are stored."""
+    """The first product's (E, 2F, D) and the second's (E, F, D), however they are stored."""
     up = experts.gate_up_proj if experts.has_gate else experts.up_proj
     if experts.is_transposed:
         return up.transpose(1, 2), experts.down_proj

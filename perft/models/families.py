@@ -1,8 +1,8 @@
-"""The MoE families that perft supports, and what differs between them. Free of torch.
+"""The MoE families that perft supports, and how they differ. Free of torch.
 
 In nearly every family of transformers 5 a block has a router (`gate` or `router`) and fused
-experts that are told each token's choice: that form is found by its structure, so its row below
-is `Family()`. What is written down is only what a family really does differently.
+experts that take each token's choice: that form is found by its structure, so its row below is
+`Family()`. Other rows state only what the family does differently.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -32,16 +32,15 @@ class Family:
     """How to read one family's MoE block.
 
     Attributes:
-        routing: in which form the block hands each token's choice on; `perft.models.routing` has
-            one reader for each.
+        routing: the form in which the block passes each token's choice on;
+            `perft.models.routing` has one reader for each.
         experts: attribute of the experts module that holds the number of experts.
         top_k: experts per token where no module holds it: the number, or its configuration key.
         scorer: path inside the router of the module that LoRA on the router works on; empty for
             the router as a whole.
-        scale: what the block multiplies the experts' weighted sum with, given the block.
-        encoder_decoder: behind AutoModelForSeq2SeqLM instead of AutoModelForCausalLM.
-        multimodal: behind AutoModelForMultimodalLM instead: it may see or hear, too, and is trained
-            on text.
+        scale: the factor of the experts' weighted sum, given the block.
+        encoder_decoder: loaded by AutoModelForSeq2SeqLM instead of AutoModelForCausalLM.
+        multimodal: loaded by AutoModelForMultimodalLM instead; trained on text alone.
     """
 
     routing: RoutingForm = "chosen"
@@ -95,11 +94,11 @@ FAMILIES: Mapping[str, Family] = {
 UNSUPPORTED: Mapping[str, str] = {
     "nemo_speechlm": "transcribes speech: its prompts are audio, which no task of perft has",
     "doge": "retrieves thousands of one-row experts by product keys: no router with fused experts",
-    "diffusion_gemma": "denoises whole blocks of tokens, which is not trained as next tokens are",
+    "diffusion_gemma": "denoises whole blocks of tokens: it is not trained to predict the next one",
     "ernie4_5_vl_moe": "has experts for text and others for images in one block, two routers each",
     **dict.fromkeys(
         ("qwen3_omni_moe", "qwen3_omni_moe_thinker"),
-        "thinks and talks in two MoE models; which of them a text is to train is not said",
+        "thinks and talks with two MoE models, and nothing says which of them to train",
     ),
     **dict.fromkeys(
         (
@@ -109,7 +108,7 @@ UNSUPPORTED: Mapping[str, str] = {
         "sees or hears beside an MoE text model, and adapters on that have not been tried",
     ),
 }  # fmt: skip
-"""Further MoE types behind the three auto classes, with the reason why they are not supported."""
+"""Further MoE types of the three auto classes, with the reason why they are not supported."""
 
 _TEXT_PARTS: Mapping[str, str] = {
     "glm4v_moe_text": "glm4v_moe",
@@ -121,9 +120,9 @@ _TEXT_PARTS: Mapping[str, str] = {
     },
     "step3p5": "step3p7",
 }
-"""Text models that transformers has inside another model alone, and in which."""
+"""Text models that transformers has only inside another model, and in which."""
 
-# A family keeps one of each, in its configuration or in the text part of it.
+# Each family has one of each, in its configuration or the text part of that.
 _SIZE_KEYS = (
     "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts",
     "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "moe_top_k",
@@ -185,7 +184,7 @@ def require_moe_settings(config: Mapping[str, Any], name: str) -> None:
 
 
 def _refuse_wrapper(config: Mapping[str, Any], name: str) -> None:
-    """Says why a model around an MoE text model is refused, where only that would be supported."""
+    """Explains the refusal of a model around an MoE text model that is supported alone."""
     model_type, text = config["model_type"], config.get("text_config")
     inner = text.get("model_type") if isinstance(text, Mapping) else None
     if model_type not in {*FAMILIES, *UNSUPPORTED} and isinstance(inner, str) and inner in FAMILIES:
@@ -197,10 +196,10 @@ def _refuse_wrapper(config: Mapping[str, Any], name: str) -> None:
 
 
 def require_decoder(config: Mapping[str, Any], name: str) -> None:
-    """Checks that the training loop, which is one for causal language models, can take a base.
+    """Checks that a base is a causal language model, as the training loop needs.
 
     Raises:
-        BaseModelError: if the family is not supported, or is an encoder with a decoder.
+        BaseModelError: if the family is not supported, or is an encoder-decoder.
     """
     if family_of(str(config.get("model_type", "")), name).encoder_decoder:
         raise BaseModelError(

@@ -1,7 +1,7 @@
-"""The seam to transformers: how a family keeps the weights of a block's base experts.
+"""The interface to transformers: how a family stores the weights of a block's base experts.
 
 Most keep each weight of all experts as one parameter of three dimensions, (E, O, I) or, in a few
-families, (E, I, O). Whoever changes them needs experts that are told each token's choice.
+families, (E, I, O). Adapters on them need experts that take each token's choice.
 """
 
 import inspect

@@ -1,9 +1,9 @@
-"""The base's loss at chosen positions, from hidden states, without its logits.
+"""The base's loss at chosen positions, without keeping its logits.
 
-All that is wanted of the head is each token's cross-entropy, and its gradient to hidden states. So
-a plain head makes logits of a few positions at a time and keeps none of them; it is frozen, and the
-gradient is ready when the forward pass ends. Hooks on the head, not a call around it: the model is
-still called as a whole, which FSDP needs.
+Training needs only each token's cross-entropy and its gradient to the hidden states. So a plain
+head makes the logits of a few positions at a time and keeps none; since it is frozen, the gradient
+is ready when the forward pass ends. Hooks on the head do this: FSDP needs the model to be called as
+a whole.
 
 Shapes: B rows, S padded length, N chosen positions, D hidden size, V vocabulary.
 """
@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from perft.models.compiling import uncompiled
 
 LOGITS_AT_ONCE = 1 << 24
-"""Logits that exist at a time, in fp32 64 MiB: large enough for every device's matrix products."""
+"""Most logits at a time, 64 MiB in fp32: large enough for every device's matrix products."""
 
 _AtHead = Callable[[Tensor, Tensor], Tensor]
 
@@ -39,7 +39,7 @@ def token_losses(
         ids_BS: token ids, padded on the right.
         position_N: positions in the flattened batch, `row * S + token`.
         label_N: the token that is wanted at each.
-        plain: what `has_plain_head` said of the model.
+        plain: `has_plain_head` of the model.
 
     Returns:
         Nats, shape (N,), fp32 or wider.
@@ -57,7 +57,7 @@ def token_losses(
 def token_choices(
     model: PreTrainedModel, ids_BS: Tensor, position_N: Tensor, label_N: Tensor, *, plain: bool
 ) -> tuple[Tensor, Tensor]:
-    """Like `token_losses`, and which token the model itself would put at each position.
+    """Like `token_losses`, and also the token that the model predicts at each position.
 
     Returns:
         Nats, and the most likely tokens, both of shape (N,); no gradient.
@@ -84,11 +84,11 @@ def _logits_at(model: PreTrainedModel, ids_BS: Tensor, position_N: Tensor) -> Te
 
 
 def has_plain_head(model: PreTrainedModel) -> bool:
-    """Whether the logits are a frozen matrix times the hidden states, with nothing done to them.
+    """Whether the logits are a frozen matrix times the hidden states, and nothing else.
 
-    Some families add a bias, others scale or cap what their head returns. When it is asked first,
-    one token goes through the base to see whether the model returns the very tensor that its head
-    did; so not under a layout of other rows, and on all ranks together.
+    Some families add a bias, others scale or cap what their head returns. The first call for a
+    model runs one token through it, to see whether it returns its head's own tensor; so call it
+    outside of any layout, and on all ranks together.
     """
     if model not in _plain:
         _plain[model] = _returns_its_heads_logits(model)
@@ -98,7 +98,7 @@ def has_plain_head(model: PreTrainedModel) -> bool:
 @torch.no_grad()
 def _returns_its_heads_logits(model: PreTrainedModel) -> bool:
     head = model.get_output_embeddings()
-    # Not by its type: FSDP gives a module that it divides a class of its own.
+    # Not by its type: FSDP changes the class of a module that it shards.
     if not isinstance(head, nn.Linear) or type(head).forward is not nn.Linear.forward:
         return False
     if head.bias is not None or head.weight.requires_grad:
@@ -116,7 +116,7 @@ def _returns_its_heads_logits(model: PreTrainedModel) -> bool:
 
 @contextmanager
 def head_at(model: PreTrainedModel, position_N: Tensor) -> Iterator[None]:
-    """Inside, the model's logits are (N, V), one row for each flat position."""
+    """Makes the model's logits inside (N, V), one row for each flat position."""
     handle = _choose(model.get_output_embeddings(), position_N)
     try:
         yield
@@ -137,7 +137,7 @@ def _in_place_of_logits(
 
     def give(head: nn.Linear, _args: Any, _logits: Tensor) -> Tensor:
         # Inside the head's own call and before its other hooks, so that FSDP has all of its weight.
-        # Not (N,): some families cut what their head returns to their vocabulary.
+        # Not (N,): some families slice the last dimension to their vocabulary.
         return of(states.pop(), head.weight).unsqueeze(1)
 
     handles = [
@@ -182,7 +182,7 @@ def cross_entropy(
 def _parts(
     x_ND: Tensor, weight_VD: Tensor, label_N: Tensor, at_once: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The logits of a few rows at a time, fp32 or wider, the log of their sum, and the labels."""
+    """A few rows at a time: logits (fp32 or wider), their log-sum-exp, and labels."""
     rows = predictions_at_once(len(weight_VD), at_once)
     for x_nD, label_n in zip(torch.split(x_ND, rows), torch.split(label_N, rows), strict=True):
         logits_nV = F.linear(x_nD, weight_VD)
@@ -191,7 +191,7 @@ def _parts(
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """A row's gradient is that of its own loss, so it waits only for a factor.
+    """The forward pass makes each row's gradient, which the backward pass only scales.
 
     torch's `linear_cross_entropy` runs the head once more in the backward pass, for the gradient of
     the weight that a frozen base does not have, and returns bf16 losses of bf16 hidden states.
@@ -217,7 +217,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def predictions_at_once(vocabulary: int, at_once: int = LOGITS_AT_ONCE) -> int:
-    """Rows of logits that are made at a time, of `at_once` logits."""
+    """Rows of logits to make at a time, of at most `at_once` logits."""
     return max(1, at_once // vocabulary)
 
 

@@ -1,4 +1,4 @@
-"""Fetches a base of the hub: its `config.json` first, then no file but those that are read."""
+"""Fetches a base of the hub: its `config.json` first, then only the files that are read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +23,8 @@ def hub_config(base: str) -> Path:
 def hub_snapshot(base: str) -> Path:
     """The directory in the hub's cache with the files of a hub id that are read.
 
-    Repositories hold the same weights in other forms and dtypes, too: of the weights, those files
-    are fetched that the index names, or the single one.
+    Repositories may hold the same weights in several forms and dtypes: only the weight files that
+    the index names are fetched, or the single one.
 
     Raises:
         BaseModelError: if it is no hub id, or cannot be fetched.
@@ -33,7 +33,7 @@ def hub_snapshot(base: str) -> Path:
     names = (
         sorted(set(index_of(directory).values())) if (directory / INDEX).is_file() else [WEIGHTS]
     )
-    # Of the same revision, whatever is uploaded meanwhile: its name is that of the directory.
+    # The directory's name is the revision: the same, whatever is uploaded meanwhile.
     return _fetch(
         base,
         lambda: snapshot_download(base, revision=directory.name, allow_patterns=names),
@@ -42,7 +42,7 @@ def hub_snapshot(base: str) -> Path:
 
 def _fetch(base: str, download: Callable[[], str]) -> Path:
     nowhere = BaseModelError(f"base {base!r} is neither a directory here nor a hub id (owner/name)")
-    if "/" not in base:  # the hub has no MoE without an owner, and takes its time to say so
+    if "/" not in base:  # the hub has no MoE without an owner, and is slow to say so
         raise nowhere
     try:
         return Path(download())

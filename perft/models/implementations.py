@@ -1,8 +1,8 @@
-"""Which implementations of the experts there are, and what each needs, asked before it is used.
+"""The implementations of the experts, and checks of what each needs before it is used.
 
-`auto` is ours for frozen experts (`perft.models.experts`). The others are transformers' own. Those
-with kernels of their own get them from the hub when they first run; here they are refused until the
-user has fetched them, so that nothing is downloaded, or run, without being asked for.
+`auto` is ours for frozen experts (`perft.models.experts`). The others are transformers' own. Some
+of them download kernels from the hub when they first run; here they are refused until the user has
+fetched the kernels, so that no code is downloaded or run without the user's consent.
 """
 
 import os
@@ -25,7 +25,7 @@ from transformers.utils.import_utils import (
 )
 
 from perft.errors import BaseModelError, ConfigError, unknown
-from perft.models.experts import OURS, use_ours
+from perft.models.experts import OURS, use_frozen_experts
 
 AUTO = "auto"
 
@@ -47,13 +47,13 @@ _IN_FP64 = (AUTO, "eager", "batched_mm")
 
 
 def implementations() -> tuple[str, ...]:
-    """Their names, ours first: `auto`."""
+    """Names of the implementations, ours first: `auto`."""
     own = ExpertsInterface().valid_keys()
     return AUTO, "eager", *sorted(name for name in own if name != OURS)
 
 
 def require_implementation(name: str, *, training: bool) -> None:
-    """Refuses what cannot run, whatever the machine: before anything is loaded or started.
+    """Refuses an implementation that cannot run, before anything is loaded or started.
 
     Args:
         name: one of `implementations`.
@@ -83,7 +83,7 @@ def require_implementation(name: str, *, training: bool) -> None:
 
 
 def use_experts(model: PreTrainedModel, name: str) -> None:
-    """Has a base on its device compute its experts so.
+    """Makes a base, on its device, compute its experts with an implementation.
 
     Raises:
         ConfigError: if they do not run in the base's dtype.
@@ -94,7 +94,7 @@ def use_experts(model: PreTrainedModel, name: str) -> None:
     if name in _KERNELS and model.dtype != torch.bfloat16:
         raise ConfigError(f"--experts {name} runs in bfloat16 alone; say --dtype bfloat16")
     if name == AUTO:
-        use_ours(model)
+        use_frozen_experts(model)
         return
     if name in _KERNELS:
         _require_loadable(name)
@@ -104,10 +104,10 @@ def use_experts(model: PreTrainedModel, name: str) -> None:
 def use_rehearsable(model: PreTrainedModel, name: str) -> None:
     """As `use_experts`, for a model on fake tensors, on which no kernel of the hub runs.
 
-    Ours stands for those; they keep as much.
+    Ours takes their place, since it keeps as much memory.
     """
     if name in _KERNELS or name == AUTO:
-        use_ours(model)
+        use_frozen_experts(model)
     else:
         model.set_experts_implementation(name)
 

@@ -1,7 +1,7 @@
-"""The seam to transformers' caches: what a row costs in them, and one that stays where it is.
+"""The interface to transformers' caches: their size, and a cache at fixed addresses.
 
-Shapes: B rows, H heads, L columns (a row's tokens, from its first), S tokens of one pass, K the
-width of a head.
+Shapes: B rows, H heads, L columns (a row's tokens, from its first), S tokens of one forward
+pass, K the width of a head.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,14 +22,14 @@ from transformers.cache_utils import (
 def allows_fixed_cache(model: PreTrainedModel) -> bool:
     """Whether a base can decode with a `FixedCache`.
 
-    Every layer must keep keys and values of all tokens and nothing else (no window, no state), its
-    attention must take a boolean mask as it is, and its code must be one that transformers compiles
-    as a whole, which is to say without waiting for the device.
+    Every layer must keep the keys and values of all tokens and nothing else (no window, no state),
+    its attention must take a boolean mask, and transformers must be able to compile its code as a
+    whole, which means that it does not wait for the device.
     """
     config = model.config.get_text_config(decoder=True)
     try:
         layers = StaticCache(config=config, max_cache_len=1).layers
-    except KeyError:  # a kind of layer that only grows
+    except KeyError:  # a layer whose cache only grows
         return False
     return (
         all(type(layer) is StaticLayer for layer in layers)
@@ -40,7 +40,7 @@ def allows_fixed_cache(model: PreTrainedModel) -> bool:
 
 @dataclass(frozen=True)
 class CacheSize:
-    """What a base's cache holds.
+    """Size of a base's cache.
 
     Attributes:
         per_row: bytes of a row, whatever its length.
@@ -61,8 +61,8 @@ _sizes: WeakKeyDictionary[PreTrainedModel, CacheSize] = WeakKeyDictionary()
 def cache_size(model: PreTrainedModel) -> CacheSize:
     """How large a base's cache is.
 
-    When it is asked first, one and two tokens go through the base: not under a layout of other
-    rows, and on all ranks together.
+    The first call for a base runs one and two tokens through it: outside of any layout, and on all
+    ranks together.
     """
     if model not in _sizes:
         one, two = (_bytes_of(_cache_of(model, tokens)) for tokens in (1, 2))
@@ -94,10 +94,10 @@ def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
 
 
 class FixedCache:
-    """Keys and values of many rows in memory that stays where it is.
+    """Keys and values of many rows at fixed addresses.
 
     Args:
-        model: one that `allows_fixed_cache`; not under a layout of other rows.
+        model: one that `allows_fixed_cache`; outside of any layout.
         rows: B.
         columns: L.
     """
@@ -112,18 +112,18 @@ class FixedCache:
         ]
 
     def filled(self, rows: slice, columns: int) -> Cache:
-        """For a causal pass that writes the first columns of some rows, and needs no mask."""
+        """For a causal forward pass that writes the first columns of some rows; needs no mask."""
         return Cache(
             layers=[_Filled(k[rows, :, :columns], v[rows, :, :columns]) for k, v in self._layers]
         )
 
     def continued(self, rows: int, columns: int, column_B: Tensor) -> Cache:
-        """For passes that write one token of each of the first rows, with positions and masks.
+        """For passes that write one token of each of the first rows; needs positions and masks.
 
         Args:
             rows: B, of the first rows.
             columns: L, of the columns that are attended to.
-            column_B: the column that each row writes, read anew by every pass.
+            column_B: the column that each row writes, read by every pass.
         """
         return Cache(
             layers=[
@@ -133,7 +133,7 @@ class FixedCache:
         )
 
     def clear(self) -> None:
-        """Zeroes everything: what is masked is multiplied by zero, and must be a number."""
+        """Zeroes everything: masked values are multiplied by zero, so they must be finite."""
         for tensors in self._layers:
             for tensor in tensors:
                 tensor.zero_()
@@ -146,7 +146,7 @@ class FixedCache:
 
 
 class _FixedLayer(CacheLayerMixin):  # type: ignore[misc]
-    """One layer's part, as attention uses it; how long each row is, only the caller knows."""
+    """One layer's part, as attention uses it; only the caller knows the rows' lengths."""
 
     def __init__(self, keys_BHLK: Tensor, values_BHLK: Tensor) -> None:
         super().__init__()

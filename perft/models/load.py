@@ -35,7 +35,7 @@ class Base:
         tokenizer: with a padding token.
         directory: where it was loaded from.
         fingerprint: tells this base from every other one.
-        activated: parameters one token uses, embeddings included.
+        activated: parameters that one token uses, embeddings included.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Base:
 
     @property
     def positions(self) -> int:
-        """Longest sequence the base takes, in tokens."""
+        """Longest sequence that the base takes, in tokens."""
         return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 1 << 20))
 
     @property
@@ -65,22 +65,22 @@ def load_base(
     experts: str = AUTO,
     ranks: Ranks = ALONE,
 ) -> Base:
-    """Loads a base, of which every one of several ranks holds and reads its own part.
+    """Loads a base; of several ranks, each reads and holds its own part.
 
     Args:
         base: None for the built-in base, else a local directory or a hub id.
         device: where the weights go.
         dtype: a torch dtype name, or "auto": bf16 on a GPU, fp32 on a CPU.
-        compile: whether its regions are compiled (`perft.models.compiling`), each when a batch of
-            a new shape first reaches it; None for yes on a GPU and no on a CPU.
+        compile: whether its regions are compiled (`perft.models.compiling`), lazily for each new
+            batch shape; None for yes on a GPU and no on a CPU.
         experts: how its experts are computed: "auto", or one of transformers' implementations
             (`perft.models.implementations`).
         ranks: the processes that share the base; all of them load it at the same time.
 
     Raises:
-        BaseModelError: if it is not there, not a supported MoE family, or cannot be loaded.
-        ConfigError: if it is to be compiled and there is nothing to compile with, or if its experts
-            cannot be computed as asked for.
+        BaseModelError: if it is missing, not of a supported MoE family, or cannot be loaded.
+        ConfigError: if a compiler that it needs is missing, or if its experts cannot be computed as
+            asked for.
     """
     device = torch.device(device)
     if compile:
@@ -102,7 +102,7 @@ def load_base(
 
 def _load(directory: Path, dtype: str, ranks: Ranks, *, bars: bool) -> PreTrainedModel:
     config = read_config(directory)
-    # The default device may be any; and nothing but the files that were checked is found there.
+    # Whatever the default device; the linked folder holds only the files that were checked.
     with torch.device("cpu"), linked_files(directory) as folder, quiet(bars=bars):
         try:
             model, report = auto_class(config).from_pretrained(
@@ -132,7 +132,7 @@ def make_ready(
     compile: bool | None = None,
     ranks: Ranks = ALONE,
 ) -> None:
-    """Has a base run as perft runs one: frozen, on its device, with the kernels that suit it.
+    """Prepares a base for perft: frozen, on its device, with the kernels that suit it.
 
     Args:
         model: with its weights.
@@ -144,7 +144,7 @@ def make_ready(
     use_experts(model, experts)
     model.requires_grad_(False).eval().to(device)
     shard(model, ranks)
-    if device.type == "cuda" and ranks.size == 1:  # weights that are divided cannot be tried
+    if device.type == "cuda" and ranks.size == 1:  # sharded norms cannot be tried out
         fuse_norms(model)
     if compile or (compile is None and compiles_by_default(device.type)):
         compile_regions(model)

@@ -1,7 +1,7 @@
 """Norms of a base that runs uncompiled on a GPU: torch's one kernel in place of seven operators.
 
 transformers writes RMSNorm out: a cast, a square, a mean, a root, two products and a cast back. On
-an H100 they were a fifth of an uncompiled training step; compiled regions join them by themselves.
+an H100 they were a fifth of an uncompiled training step; compiled regions fuse them anyway.
 """
 
 import functools
@@ -16,15 +16,15 @@ _TOLERANCE = 0.05
 
 
 def fuse_norms(model: nn.Module) -> int:
-    """Has the RMSNorms of a frozen base computed by `torch.nn.functional.rms_norm`.
+    """Makes the RMSNorms of a frozen base use `torch.nn.functional.rms_norm`.
 
-    Which modules are norms of that form is tried on random numbers; others stay as they are.
+    Random numbers show which modules are norms of that form; others stay as they are.
 
     Args:
         model: the base, on its device.
 
     Returns:
-        How many were changed.
+        Number of norms changed.
     """
     fused = [module for module in model.modules() if _is_plain(module)]
     for module in fused:
@@ -59,7 +59,7 @@ def _is_plain(module: nn.Module) -> bool:
     x_TD = x_TD.to(weight_D.device, weight_D.dtype)
     try:
         wanted = module(x_TD)
-    except (TypeError, ValueError, RuntimeError):  # it is called with more
+    except (TypeError, ValueError, RuntimeError):  # it takes more arguments
         return False
     found = _normalized(module, x_TD)
     scale = float(weight_D.float().abs().max().clamp_min(1e-3))

@@ -1,7 +1,7 @@
-"""Bases whose weights are stored in fewer bits: which are read, and what they are. Free of torch.
+"""Quantised bases: which formats are read, and what they hold. Free of torch.
 
-Adapters train beside weights in full, and hooks must fire: what is read is dequantised while it is
-loaded, on every machine, and never computed with kernels of its own. The rest is refused by name.
+Adapters train beside unquantised weights, and hooks must fire: weights are dequantised while
+they are loaded, on every machine, and no quantised kernel runs. Other formats are refused by name.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ _MXFP4_FAMILY = "gpt_oss"
 _FLOAT8 = ("F8_E4M3", "F8_E5M2")
 _SCALES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight")
 _OF_INPUTS = ("activation_scale", "input_scale", "k_scale", "v_scale")
-_MXFP4_BLOCK = 32  # numbers, two in a byte
+_MXFP4_BLOCK = 32  # numbers, two per byte
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Quantization:
     """How a base's weights are stored.
 
     Attributes:
-        method: its name, as the configuration says it.
+        method: name of the format in the configuration.
         kind: blocks of fp8 with their scales, or the mxfp4 of gpt_oss.
-        block: rows and columns of a block of fp8; None where only the scales tell.
+        block: rows and columns of a block of fp8; None if only the scales tell.
     """
 
     method: str
@@ -38,7 +38,7 @@ class Quantization:
     def dequantised(
         self, tensors: Mapping[str, StoredTensor], base: str
     ) -> dict[str, StoredTensor]:
-        """What the stored tensors become, scales left out.
+        """The tensors after dequantisation, without the scales.
 
         Raises:
             BaseModelError: if scales are missing, or do not fit.
@@ -54,14 +54,14 @@ class Quantization:
 
 
 def quantization_of(config: Mapping[str, object], base: str) -> Quantization | None:
-    """How a base's weights are stored; None where they are stored as they are.
+    """How a base's weights are quantised; None if they are not.
 
     Args:
         config: its `config.json`.
         base: what the user called it, for messages.
 
     Raises:
-        BaseModelError: if the format is not read, or the configuration does not say which it is.
+        BaseModelError: if the format is unsupported, or the configuration does not name it.
     """
     for part in (config, config.get("text_config")):
         for key in _KEYS:
@@ -73,7 +73,7 @@ def quantization_of(config: Mapping[str, object], base: str) -> Quantization | N
 def dequantised(
     tensors: Mapping[str, StoredTensor], quantization: Quantization | None, base: str
 ) -> dict[str, StoredTensor]:
-    """The tensors as they are once loaded.
+    """The tensors as they are after loading.
 
     Raises:
         BaseModelError: if they are not stored as the configuration says.
@@ -96,7 +96,7 @@ def dequantised_note(
     method: str,
     base: str,
 ) -> str:
-    """What the user should know of a base that is dequantised: the memory that this takes."""
+    """A note for the user: the memory that a dequantised base takes."""
     numbers = sum(tensor.numbers for tensor in after.values())
     return (
         f"base {base!r} is stored in {method} and is dequantised when it is loaded: "
@@ -136,7 +136,7 @@ def _quantization(found: object, key: str, model_type: str, base: str) -> Quanti
 
 
 def _compressed_fp8(found: Mapping[str, object]) -> Mapping[str, object] | None:
-    """How weights are stored if all of them are fp8 by themselves; else None."""
+    """How weights are stored if all of them are plain fp8; else None."""
     groups = found.get("config_groups")
     plain = found.get("format") in ("float-quantized", "naive-quantized")
     if not (plain and isinstance(groups, Mapping) and groups) or found.get("transform_config"):
@@ -174,7 +174,7 @@ def _from_blocks(tensors: Mapping[str, StoredTensor]) -> Iterator[tuple[str, Sto
         if owner == name or scale is None:
             raise ValueError(f"{name} is of dtype {tensor.dtype} and has no scales that are read")
         scales.add(scale)
-        # Two numbers of four bits in a byte, as DeepSeek-V4 keeps its experts.
+        # DeepSeek-V4 stores two numbers of four bits in a byte of its experts.
         wide = 2 if tensor.dtype == "I8" else 1
         yield name, StoredTensor("BF16", (*tensor.shape[:-1], wide * tensor.shape[-1]))
     for name, tensor in tensors.items():

@@ -8,10 +8,10 @@ from transformers.utils import logging
 
 @contextmanager
 def quiet(*, bars: bool = False) -> Iterator[None]:
-    """Inside, transformers logs nothing: what is wrong is said in one line by us.
+    """Silences transformers inside; perft reports errors in one line.
 
     Args:
-        bars: whether it may draw progress bars.
+        bars: whether transformers may draw progress bars.
     """
     level, drawn = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)

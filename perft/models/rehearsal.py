@@ -1,7 +1,7 @@
-"""Rehearses the loading of a base from its files' headers: nothing is read, and no memory taken.
+"""Rehearses the loading of a base: reads only its files' headers, and allocates no memory.
 
-transformers converts, fuses and renames weights by family. It does so here with tensors that have
-shapes and no content, so that what is missing or does not fit shows before any worker starts.
+transformers converts, fuses and renames weights by family. Here it does so on meta tensors, so that
+missing weights and wrong shapes show before any worker starts.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ DTYPES = {
     "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
     "BOOL": torch.bool,
 }  # fmt: skip
-"""torch's, by those of safetensors that a dequantised base has."""
+"""torch's dtypes, by the safetensors dtypes of a dequantised base."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Rehearsed:
 
     Attributes:
         tokenizer: as it will be loaded.
-        embeddings: how many ids the base knows, from 0 on.
+        embeddings: number of token ids that the base knows, from 0 on.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -41,14 +41,14 @@ class Rehearsed:
 
 
 def rehearse(base: str) -> Rehearsed:
-    """Finds whatever keeps a base from being loaded.
+    """Loads a base without its weights, to find what would make loading fail.
 
     Args:
         base: a local directory or a hub id, which is downloaded.
 
     Raises:
-        BaseModelError: if its weights are not those that its `config.json` asks for, or its
-            tokenizer cannot be loaded or does not belong to it.
+        BaseModelError: if its weights do not match its `config.json`, or its tokenizer cannot be
+            loaded or does not belong to it.
     """
     directory = base_directory(base)
     model = _load(directory, checked_tensors(directory, base), base)
@@ -57,10 +57,10 @@ def rehearse(base: str) -> Rehearsed:
 
 
 def require_complete(report: dict[str, Any], base: str) -> None:
-    """Refuses a base of whose weights some are missing or have another shape.
+    """Refuses a base with missing weights or weights of a wrong shape.
 
     Args:
-        report: of transformers' loading.
+        report: transformers' `loading_info`.
         base: what the user called it, for messages.
 
     Raises:
@@ -84,7 +84,7 @@ def require_complete(report: dict[str, Any], base: str) -> None:
 def _load(directory: Path, tensors: dict[str, StoredTensor], base: str) -> PreTrainedModel:
     config = read_config(directory)
     for part in (config, config.get_text_config()):
-        part.quantization_config = None  # the tensors are what it makes of them
+        part.quantization_config = None  # the tensors are dequantised already
     empty = {
         name: torch.empty(tensor.shape, dtype=DTYPES[tensor.dtype], device="meta")
         for name, tensor in tensors.items()

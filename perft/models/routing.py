@@ -1,8 +1,8 @@
-"""The seam to transformers: what a base's routers decide, read where the experts are told of it.
+"""The interface to transformers: reads the base's routing from the arguments of its experts.
 
 Families route by softmax or sigmoid, in groups, with correction biases and scaling factors; some
-compute the weights inside the router, some after it. None of that is repeated here: what is read
-is what the block hands to its experts, so PERFT-E has the base's own weights by construction.
+compute the weights inside the router, some after it. None of that is repeated here: the routing is
+what the block passes to its experts, so PERFT-E has the base's own weights by construction.
 
 Shapes: B rows, S positions, T tokens (B S, row after row), E base experts, K experts per token.
 """
@@ -22,8 +22,8 @@ class BaseRouting:
     """One block's routing of one forward pass.
 
     Attributes:
-        logits_TE: what the router's probabilities are made of.
-        weight_TK: what each chosen expert's output is multiplied by.
+        logits_TE: the router's logits.
+        weight_TK: the weight of each chosen expert's output.
         index_TK: the chosen experts.
     """
 
@@ -37,7 +37,7 @@ class BaseRouting:
 
 
 Reader = Callable[[Any, tuple[Any, ...], int], BaseRouting]
-"""From what the router returned, what the experts are called with, and K."""
+"""Takes the router's output, the experts' arguments, and K."""
 
 
 def _chosen(output: Any, args: tuple[Any, ...], _top_k: int) -> BaseRouting:

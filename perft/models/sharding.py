@@ -1,4 +1,4 @@
-"""Divides a base over the ranks of a worker group with FSDP2, while it is read where possible.
+"""Shards a base over the ranks of a worker group with FSDP2, while it is read where possible.
 
 The unit is a decoder layer and never an expert: ranks that route differently must still run the
 same collectives. Adapters are added afterwards and stay whole on every rank.
@@ -21,16 +21,16 @@ from perft.ranks import Ranks
 
 
 def sharded_loading(base: str, ranks: Ranks) -> dict[str, object]:
-    """Arguments for `from_pretrained`, with which each rank reads no more than its own part.
+    """Arguments for `from_pretrained` that make each rank read only its own part.
 
     Args:
         base: a local directory.
         ranks: the processes that share it.
 
     Returns:
-        Nothing for one rank, nor for a base that has to be read whole, see `_needs_whole_weights`
-        and `_has_blocks`, nor for ranks on CPUs of a machine whose GPUs torch sees, where
-        transformers would take those.
+        Empty for one rank, for a base that has to be read whole (see `_needs_whole_weights` and
+        `_has_blocks`), and for ranks on CPUs of a machine whose GPUs torch sees, since
+        transformers would use those.
 
     Raises:
         BaseModelError: if its configuration makes no sense.
@@ -51,13 +51,13 @@ def sharded_loading(base: str, ranks: Ranks) -> dict[str, object]:
 
 
 def shard(model: PreTrainedModel, ranks: Ranks) -> None:
-    """Divides every decoder layer, then the rest, of a base that every rank has read whole.
+    """Shards every decoder layer, then the rest, of a base that every rank has read whole.
 
-    Changes nothing for one rank, nor for a base that was divided while it was read.
+    Changes nothing for one rank, nor for a base that was sharded while it was read.
     """
     if ranks.size == 1 or isinstance(model, FSDPModule):
         return
-    # Of the ranks' own kind: without one, FSDP takes ranks on CPUs to the GPUs that torch sees.
+    # An explicit mesh: without one, FSDP moves ranks on CPUs to the GPUs that torch sees.
     mesh = init_device_mesh(ranks.device.type, (ranks.size,))
     for layer in decoder_layers(model):
         fully_shard(layer, mesh=mesh)
@@ -65,19 +65,19 @@ def shard(model: PreTrainedModel, ranks: Ranks) -> None:
 
 
 def _operations(model: PreTrainedModel) -> Iterator[ConversionOps]:
-    """What is done to a base's weights when they are read."""
+    """The operations on a base's weights when they are read."""
     for conversion in get_model_conversion_mapping(model):
         if isinstance(conversion, WeightConverter):
             yield from conversion.operations
 
 
 def _needs_whole_weights(operation: ConversionOps) -> bool:
-    """Whether a rank that read its part alone would make something else of it.
+    """Whether an operation is wrong for a rank that reads only its part of a weight.
 
-    Pieces of a weight may follow each other in the dimension that is divided: a rank would put its
-    parts of the pieces together, where it should have a part of the whole (Kimi Linear's
-    convolutions). Or a weight is stored in either of two layouts, which are told apart by the
-    whole one's shape (Qwen3-VL-MoE's experts). Both so in transformers 5.23.
+    If pieces of a weight are concatenated in the sharded dimension, a rank would join its parts of
+    the pieces instead of taking a part of the whole (Kimi Linear's convolutions). Or the shape of
+    the whole weight tells which of two layouts it has (Qwen3-VL-MoE's experts). Both hold for
+    transformers 5.23.
     """
     if isinstance(operation, Transpose):
         return bool(operation.check_dims)
@@ -87,8 +87,8 @@ def _needs_whole_weights(operation: ConversionOps) -> bool:
 def _has_blocks(model: PreTrainedModel) -> bool:
     """Whether weights are read in blocks of fp8, each with one scale.
 
-    Rows and scales would be divided apart, before they are multiplied: a rank whose rows begin
-    inside a block would have other scales than its own (transformers 5.23).
+    Rows and scales would be sharded separately, before they are multiplied: a rank whose rows
+    begin inside a block would get wrong scales (transformers 5.23).
     """
     stored = getattr(model.config, "quantization_config", None)
     return isinstance(stored, dict) and stored["quant_method"] == FP8

@@ -1,4 +1,4 @@
-"""A base without its weights: what can be counted before anything is downloaded or loaded."""
+"""A base without its weights, to count parameters before anything is downloaded or loaded."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from perft.models.weight_files import CONFIG
 
 
 def read_config(directory: Path) -> PretrainedConfig:
-    """A base's configuration, as it is built and loaded here.
+    """A base's configuration, as perft builds and loads it.
 
-    Weights that are stored in fewer bits are to be dequantised, whatever the machine has kernels
-    for. A padding id that has no embedding is left out: torch refuses it, and nothing needs it.
+    Quantised weights will be dequantised, whatever kernels the machine has. A padding id without an
+    embedding is removed: torch refuses it, and nothing needs it.
 
     Raises:
         BaseModelError: if its `config.json` makes no sense.
@@ -50,7 +50,7 @@ def skeleton(base: str | None = None) -> PreTrainedModel:
             hub id, of which only that file is fetched.
 
     Raises:
-        BaseModelError: if it is not there, not a supported MoE family, or makes no sense.
+        BaseModelError: if it is missing, not of a supported MoE family, or makes no sense.
     """
     directory = config_directory(base)
     config = read_config(directory)
@@ -67,7 +67,7 @@ def skeleton_of(config: PretrainedConfig, dtype: torch.dtype | None = None) -> P
 
     Args:
         config: of a supported family.
-        dtype: of the weights; None for the one that the configuration names.
+        dtype: the weights' dtype; None for the configuration's.
     """
     with torch.device("meta"):
         return auto_class(config).from_config(config, dtype=dtype, trust_remote_code=False)

@@ -1,6 +1,6 @@
-"""Where a base comes from, and the checks that need no weights in memory. Free of torch.
+"""Finds the files of a base, and checks them without loading weights. Free of torch.
 
-A base is the built-in one, a local directory, or a model id of the hub; all become a directory.
+A base is the built-in one, a local directory, or a hub id; each becomes a directory.
 """
 
 import functools
@@ -26,7 +26,7 @@ _LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
 
 
 def check_base(base: str | None) -> None:
-    """Checks that a base can be used, without loading it; says what the user should know of it.
+    """Checks that a base can be used, without loading it; prints notes for the user.
 
     Of a hub id only the `config.json` is fetched and checked; `base_directory` checks the rest.
 
@@ -34,8 +34,8 @@ def check_base(base: str | None) -> None:
         base: None for the built-in base, else a local directory or a hub id.
 
     Raises:
-        BaseModelError: if it is not there, not a supported MoE family, in a form that is not read,
-            has no weights, or not all of them; if it is an encoder with a decoder.
+        BaseModelError: if it is missing, not of a supported MoE family, in an unsupported format,
+            lacks weights, or is an encoder-decoder.
     """
     if base is None:
         return
@@ -49,7 +49,7 @@ def base_directory(base: str | None) -> Path:
     """The directory that holds the base; a hub id is downloaded to the hub's cache.
 
     Raises:
-        BaseModelError: as `check_base`, but for encoders with a decoder.
+        BaseModelError: as `check_base`, but not for an encoder-decoder.
     """
     if base is None:
         return BUILTIN
@@ -63,8 +63,8 @@ def config_directory(base: str | None) -> Path:
     """The directory that holds the base's `config.json`; of a hub id, that file alone is fetched.
 
     Raises:
-        BaseModelError: if it is not there, not a supported MoE family, or in a form that is not
-            read.
+        BaseModelError: if it is missing, not of a supported MoE family, or in an unsupported
+            format.
     """
     if base is None:
         return BUILTIN
@@ -76,7 +76,7 @@ def local_directory(base: str) -> Path | None:
     """The directory that a base's name means on this machine; None for a hub id.
 
     Raises:
-        BaseModelError: if it can only mean a place on this machine, where no directory is.
+        BaseModelError: if it is a path, but not that of a directory.
         ConfigError: if it is no path.
     """
     path = resolved(base)
@@ -97,13 +97,13 @@ def local_directory(base: str) -> Path | None:
 
 
 @functools.cache
-def note(text: str) -> None:
-    """Says something once in a process, on stderr."""
+def note_once(text: str) -> None:
+    """Prints a note on stderr, once per process."""
     print(f"note: {text}", file=sys.stderr)
 
 
 def layer_count(base: str | None) -> int | None:
-    """How many decoder layers a base has by its `config.json`; None if that does not say."""
+    """Number of decoder layers by the base's `config.json`; None if that does not say."""
     config = json.loads((config_directory(base) / "config.json").read_text("utf-8"))
     for part in (config, config.get("text_config")):
         for key in _LAYERS:
@@ -115,8 +115,8 @@ def layer_count(base: str | None) -> int | None:
 def fingerprint(directory: Path) -> str:
     """SHA-256 in hexadecimal of a base's configuration, tokenizer and weights.
 
-    Of each weight file the size, the first and the last MiB count: the header and enough content
-    to tell two trainings of one architecture apart, at no cost for 100 GB.
+    Of each weight file only the size, the first and the last MiB count: the header and enough
+    content to tell two trainings of one architecture apart, in no time for 100 GB.
     """
     digest = hashlib.sha256()
     weights = weight_files(directory)
@@ -135,7 +135,7 @@ def fingerprint(directory: Path) -> str:
 
 
 def _checked_config(base: str) -> dict[str, object]:
-    """The base's configuration, of a supported MoE family in a form that is read."""
+    """The base's configuration, checked to be of a supported MoE family and format."""
     directory = local_directory(base)
     config = _read_config(directory / CONFIG if directory else hub_config(base), base)
     require_moe_settings(config, base)
@@ -162,7 +162,7 @@ def _read_config(path: Path, base: str) -> dict[str, object]:
 
 
 def checked_tensors(directory: Path, base: str) -> dict[str, StoredTensor]:
-    """The tensors of a base's weights as they are once loaded, from the headers of its files.
+    """The tensors of a base's weights as they are after loading, from the headers of its files.
 
     Raises:
         BaseModelError: if a file is damaged or missing, or is not stored as `config.json` says.
@@ -175,9 +175,9 @@ def _check_files(directory: Path, config: dict[str, object], base: str) -> None:
     stored, quantization = stored_tensors(directory), quantization_of(config, base)
     tensors = dequantised(stored, quantization, base)
     if quantization is not None:
-        note(dequantised_note(stored, tensors, quantization.method, base))
+        note_once(dequantised_note(stored, tensors, quantization.method, base))
     if (directory / ADAPTER_CONFIG).is_file():
-        note(
+        note_once(
             f"base {base!r} has a LoRA in its directory ({ADAPTER_CONFIG}), which is left out: the "
             "base alone is loaded; merge the LoRA into a copy of it if both are wanted"
         )

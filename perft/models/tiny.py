@@ -1,7 +1,7 @@
-"""The smallest configuration of every family: what the catalogue describes and the tests build.
+"""The smallest configuration of every family, for the catalogue and the tests.
 
-A few thousand parameters and two layers with an MoE block, after a dense one where the family
-begins with those; four base experts, two per token where the family lets one choose.
+A few thousand parameters and two layers with an MoE block, after a dense layer in families that
+begin with one; four base experts, two per token where that can be set.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from perft.models.families import FAMILIES
 
 VOCABULARY = 50
 
-# By configuration key; a family takes those that it has.
+# By configuration key; each family takes the keys that it has.
 _SIZES: Mapping[str, object] = {
     "vocab_size": VOCABULARY, "unpadded_vocab_size": VOCABULARY,
     "vocab_size_per_layer_input": VOCABULARY,
@@ -56,7 +56,7 @@ _DENSE_FIRST = (
     "mimo_v2_flash", "glm4v_moe_text", "mistral4", "mistral_large4_text",
 )  # fmt: skip
 
-# What does not follow from the sizes alone; None leaves a key at the family's default.
+# Further settings by family; None leaves a key at the family's default.
 _OWN: Mapping[str, Mapping[str, object]] = {
     "bailing_hybrid": {"layer_group_size": 2},
     "beam": {"mlp_layer_types": ["dense", "sparse", "sparse"]},
@@ -126,7 +126,7 @@ _OWN: Mapping[str, Mapping[str, object]] = {
     },
     "zaya": {"num_experts_per_tok": 1},
 }
-# Of what sees or hears beside a language model, and of what joins them: no text goes through it.
+# Sizes of vision and audio modules and of their projections: no text goes through them.
 _SENSES: Mapping[str, object] = {
     "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "depth": 1,
     "num_heads": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8,
@@ -137,7 +137,7 @@ _SENSES: Mapping[str, object] = {
 _PROJECTIONS: Mapping[str, object] = {
     "projection_hidden_size": 16, "mm_hidden_size": 16, "projector_hidden_size": 16,
 }  # fmt: skip
-# Of models that also see or hear, the language model alone is built.
+# Of multimodal models, only the language model is built.
 _OTHER_PARTS: Mapping[str, Mapping[str, object]] = {
     "dots3_note": {
         "vision_config": {"adapter_out_dim": 16},
@@ -177,7 +177,7 @@ def tiny_model(model_type: str, **settings: object) -> PreTrainedModel:
 
 
 def _fitting(sizes: Mapping[str, object], default: PreTrainedConfig) -> dict[str, object]:
-    """Those sizes that a configuration has, in the form that it has them."""
+    """The sizes whose key and type a configuration has."""
     keys = default.to_dict()
     return {key: size for key, size in sizes.items() if type(keys.get(key)) is type(size)}
 

@@ -10,7 +10,7 @@ from perft.models.weight_files import linked_files
 
 
 def known_ids(model: PreTrainedModel) -> int:
-    """How many token ids a base knows, from 0 on: those that it can read and write."""
+    """Number of token ids that a base can both read and write, from 0 on."""
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     return min(len(end.weight) for end in ends if end is not None)
 
@@ -18,8 +18,8 @@ def known_ids(model: PreTrainedModel) -> int:
 def load_tokenizer(directory: Path, embeddings: int) -> PreTrainedTokenizerBase:
     """The tokenizer of a base, with a padding token that the base knows.
 
-    Padding is masked everywhere, so that its id need only exist: where the tokenizer's does not,
-    end of sequence takes its place.
+    Padding is masked everywhere, so its id need only exist: end of sequence takes the place of a
+    padding token that the base does not know.
 
     Args:
         directory: the base's.

@@ -1,7 +1,7 @@
-"""The files of a base that are read, and what the headers of its weights say. Free of torch.
+"""The files of a base that are read, and the headers of its weights. Free of torch.
 
-A base is read from the files named here and from no others: the same are downloaded, checked and
-loaded. Only headers are read, so that 100 GB are checked in the time of a few small files.
+Only the files named here are downloaded, checked and loaded. Checks read only headers, so that
+100 GB take the time of a few small files.
 """
 
 import json
@@ -24,16 +24,16 @@ SMALL_FILES = (
     CONFIG, INDEX, "generation_config.json", *TOKENIZERS, "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
 )  # fmt: skip
-"""All files that are read but for the weights themselves; not every base has each."""
+"""All files that are read, except the weights; not every base has each."""
 
 BITS = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
     "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8,
 }  # fmt: skip
-"""Of one number, by the safetensors dtypes that are read."""
+"""Bits of a number, by the safetensors dtypes that are read."""
 
 _LENGTH = 8  # bytes that say how long the header is
-_LARGEST_HEADER = 100_000_000  # what the safetensors library takes
+_LARGEST_HEADER = 100_000_000  # the limit of the safetensors library
 _NOT_WEIGHTS = {
     b"version https://git-lfs": "a git-lfs pointer in place of the file; run git lfs pull there",
     b"<": "a web page, saved in place of the file; download it again",
@@ -44,19 +44,19 @@ _NOT_WEIGHTS = {
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """What a header says of a tensor: its safetensors dtype, and its shape."""
+    """A tensor in a header: its safetensors dtype and its shape."""
 
     dtype: str
     shape: tuple[int, ...]
 
     @property
     def numbers(self) -> int:
-        """How many it holds."""
+        """How many numbers it holds."""
         return math.prod(self.shape)
 
 
 def weight_files(directory: Path) -> list[str]:
-    """Names of a base's files of weights; as transformers does, the single one is preferred.
+    """Names of a base's weight files; a single file is preferred, as in transformers.
 
     Raises:
         BaseModelError: if one is missing, or the index cannot be used.
@@ -96,7 +96,7 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     """The tensors of one safetensors file, without reading them.
 
     Raises:
-        BaseModelError: if it is no such file, or not all of it is there.
+        BaseModelError: if it is not a safetensors file, or not whole.
     """
     try:
         size = file.stat().st_size
@@ -124,9 +124,9 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
 
 @contextmanager
 def linked_files(directory: Path) -> Iterator[str]:
-    """A passing folder with links to the files that are read: whoever loads it finds no others.
+    """Makes a temporary folder with links to the files that are read, and to no others.
 
-    Libraries look for more than they are asked for, such as a LoRA that somebody left there.
+    Libraries also load other files that they find, such as a LoRA beside the base.
     """
     with tempfile.TemporaryDirectory(prefix="perft-base-") as folder:
         present = [name for name in SMALL_FILES if (directory / name).is_file()]
@@ -138,7 +138,7 @@ def linked_files(directory: Path) -> Iterator[str]:
 
 
 def bytes_of(tensors: Sequence[StoredTensor]) -> int:
-    """What tensors take on disk."""
+    """Bytes of tensors on disk."""
     return sum(tensor.numbers * BITS[tensor.dtype] // 8 for tensor in tensors)
 
 
@@ -168,7 +168,7 @@ def index_of(directory: Path) -> dict[str, str]:
 
 
 def _header(file: Path, start: bytes, size: int, stream: BinaryIO) -> bytes:
-    """What follows the first bytes, which say how long it is."""
+    """The header, whose length the first bytes tell."""
     if not size:
         raise _refusal(file, "is empty; download it again")
     length = int.from_bytes(start, "little")

@@ -1,8 +1,8 @@
-"""Spares transformers a look at every batch for several texts in one row, which perft never makes.
+"""Keeps transformers from searching every batch for packed sequences, which perft never makes.
 
-The look makes the host wait for the device, so that a pass could not be captured; and while one is
-captured transformers does not look, but builds the mask that such rows would need, whose attention
-is slower and rounds otherwise (transformers 5.23, `masking_utils`).
+The search makes the host wait for the device, which a captured pass must not. During a capture
+transformers does not search, but builds the mask for packed sequences, whose attention is slower
+and rounds differently (transformers 5.23, `masking_utils`).
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from transformers import masking_utils
 
 @contextmanager
 def whole_rows() -> Iterator[None]:
-    """Passes inside take each row for one text; masks are then the same captured and not."""
+    """Treats each row inside as one sequence; masks are the same with and without capture."""
     before = masking_utils.find_packed_sequence_indices
     masking_utils.find_packed_sequence_indices = _none
     try:

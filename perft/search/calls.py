@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from perft.checks import shown
 from perft.errors import ConfigError, first_line
-from perft.modules import SECONDS, within
+from perft.modules import USER_CODE_SECONDS, time_limit
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ def result_of(kind: type[T], function: Callable[..., T], *args: object) -> T:
     where = name_of(function)
     try:
         # What it prints must not end up in what a program reads.
-        with contextlib.redirect_stdout(sys.stderr), within(SECONDS, "it"):
+        with contextlib.redirect_stdout(sys.stderr), time_limit(USER_CODE_SECONDS, "it"):
             found = function(*args)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error

@@ -2,7 +2,7 @@
 
 Every choice of a categorical is taken and both ends of every range, along every branch that the
 space has. All real numbers stand at their low ends, then all at their high ends: their products
-would be endless. Of a space with more paths than `MOST_PATHS` as many are drawn at random. What
+would be endless. Of a space with more paths than `MAX_PATHS` as many are drawn at random. What
 lies between the ends of ranges is tried by some random draws.
 """
 
@@ -24,7 +24,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from perft.checks import shown
 from perft.errors import ConfigError
 
-MOST_PATHS = 2048
+MAX_PATHS = 2048
 """Paths that are taken in their order, and then as many at random."""
 _BETWEEN = 50
 
@@ -85,9 +85,9 @@ def _trials() -> Iterator[tuple[optuna.Trial, bool]]:
     for high in (False, True):
         walk = _Walk(high)
         for count, _ in enumerate(walk.paths()):
-            if count == MOST_PATHS:
+            if count == MAX_PATHS:
                 at_random = _Ends(high, Random(0))
-                yield from ((_ask(at_random), True) for _ in range(MOST_PATHS))
+                yield from ((_ask(at_random), True) for _ in range(MAX_PATHS))
                 break
             yield _ask(walk), True
         if not walk.has_real:

@@ -15,7 +15,7 @@ from perft.search.space import Draw, find_space, space_module
 from perft.search.space_code import space_code
 from perft.search.stages import During, quietly
 from perft.search.trust import remember, require_trusted
-from perft.searches import remember_search, resume_command, storage_of
+from perft.searches import find_storage, remember_search, resume_command
 from perft.storage import Storage
 from perft.tasks import load_task
 
@@ -49,7 +49,7 @@ def prepare_resume(
         PerftError: if there is no such search, what it follows from has changed since, its space
             is a file that nobody has said to run, or what the user named cannot change.
     """
-    root = storage_of(name, storage)
+    root = find_storage(name, storage)
     search = root.child(name)
     settings = SearchSettings.read(search)
     _refuse(settings, besides)

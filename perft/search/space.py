@@ -18,13 +18,13 @@ import optuna
 from perft.checks import require_name, require_positive, require_whole, shown
 from perft.config import AdapterConfig, TrainingConfig
 from perft.errors import ConfigError, unknown
-from perft.modules import module_of
+from perft.modules import load_module
 from perft.search.calls import name_of, result_of
 from perft.tasks import OwnTask, TaskSource
 from perft.trial import TrialConfig
 
 PACKAGE = "search_spaces"
-MOST_RUNGS = 30
+MAX_RUNGS = 30
 """The steps between rungs double: more of them than any number of steps has."""
 REDUCTION_FACTOR = 2
 """ASHA keeps one in this many trials at each rung."""
@@ -57,7 +57,7 @@ class SearchSpace:
             if not callable(getattr(self, name)):
                 raise ConfigError(f"{name} must be a function, found {shown(getattr(self, name))}")
         require_positive("num_trials", self.num_trials)
-        require_whole("rungs", self.rungs, 0, MOST_RUNGS)
+        require_whole("rungs", self.rungs, 0, MAX_RUNGS)
 
     def trained(self, builtin: bool) -> TrainingConfig:
         """What `training` returns.
@@ -134,7 +134,7 @@ def space_module(name: str) -> ModuleType:
     """
     if name.endswith(".py"):
         with contextlib.redirect_stdout(sys.stderr):
-            return module_of(name)
+            return load_module(name)
     package = importlib.import_module(PACKAGE)
     known = [module.name for module in pkgutil.iter_modules(package.__path__)]
     if name not in known:

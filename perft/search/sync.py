@@ -7,7 +7,7 @@ from perft.invocation import command_line
 from perft.search.drawing import draw
 from perft.search.lock import locked
 from perft.search.settings import SearchSettings
-from perft.searches import naming
+from perft.searches import name_options
 from perft.selection import read_results, result_line, write_results
 from perft.storage import Storage
 from perft.tracking import Tracker
@@ -52,7 +52,7 @@ def sync(
 
 def later_by(settings: SearchSettings) -> Callable[[], str]:
     """What gives the command by which the runs of a search are completed later."""
-    return lambda: command_line("sync", *naming("--name", settings.name, settings.storage))
+    return lambda: command_line("sync", *name_options("--name", settings.name, settings.storage))
 
 
 def _name_runs(search: Storage, settings: SearchSettings, tracker: Tracker) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from perft.errors import SearchError
-from perft.home import home, note
+from perft.home import home, write_best_effort
 
 
 def remember(file: str) -> None:
     """Notes a file that the user has named; what cannot be noted is asked for later."""
-    note(_note_of(file), f"{file}\n")
+    write_best_effort(_note_of(file), f"{file}\n")
 
 
 def require_trusted(

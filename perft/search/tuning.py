@@ -26,7 +26,7 @@ from perft.search.tune_callback import TuneCallback
 from perft.search.tune_dicts import NUMBER
 from perft.search_folder import OPTUNA_FILE, SEARCH_FILE, TUNE_FOLDER, tune_trial
 from perft.searches import resume_command
-from perft.storage import Storage, free_in
+from perft.storage import Storage, free_space_in
 
 THIN_TRIAL_FAILURES = 2
 """How often the process of a thin trial may die before its trial fails."""
@@ -114,7 +114,7 @@ def _fault_of_storage(search: Storage, error: Exception) -> str:
             return f"{search.shown}/{SEARCH_FILE} is gone, so it was deleted or moved meanwhile"
     full = os.strerror(errno.ENOSPC)
     if search.folder is not None and full in str(error):
-        return f"cannot write to {search.shown}: {full} ({free_in(search.folder)})"
+        return f"cannot write to {search.shown}: {full} ({free_space_in(search.folder)})"
     return useful_line(error) if isinstance(error, OSError) else ""
 
 

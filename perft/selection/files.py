@@ -1,6 +1,6 @@
-"""What a search leaves behind to look at: the table of all trials and the Pareto plot as files.
+"""The result files of a search: the table of all trials and the Pareto plot.
 
-All four files are made of the same results and show the same trials.
+All four files show the same trials.
 """
 
 import io

@@ -12,7 +12,7 @@ from perft.errors import SearchError, unknown
 from perft.selection.limit import ActivatedLimit
 from perft.trial import AdapterSize, Report, TrialResult
 
-_REASONS = 3  # errors that are shown of a search without a front
+_REASONS = 3  # errors to show for a search without a front
 
 # Shortest part of an MLflow run id that `pick` takes, and what tables show.
 RUN_ID_PREFIX = 8
@@ -24,7 +24,7 @@ def complete(results: Sequence[TrialResult]) -> list[TrialResult]:
     return sorted(found, key=lambda result: result.number)
 
 
-def measured(result: TrialResult) -> tuple[AdapterSize, Report]:
+def size_and_report(result: TrialResult) -> tuple[AdapterSize, Report]:
     """Size and last report of a full-length trial, which always has both."""
     assert result.size is not None, f"complete trial {result.number} without a size"
     assert result.last is not None, f"complete trial {result.number} without a report"
@@ -39,7 +39,7 @@ def pareto_front(results: Sequence[TrialResult]) -> list[TrialResult]:
     lower number. Along the front, both values rise strictly.
     """
     trials = complete(results)
-    points = [measured(trial) for trial in trials]
+    points = [size_and_report(trial) for trial in trials]
     kept = front_indices(
         np.array([size.activated for size, _ in points], dtype=np.int64),
         np.array([objective(report) for _, report in points], dtype=np.float64),
@@ -49,12 +49,12 @@ def pareto_front(results: Sequence[TrialResult]) -> list[TrialResult]:
 
 
 def is_scored(trials: Sequence[TrialResult]) -> bool:
-    """Whether full-length trials were of a task that scores answers."""
-    return all(measured(trial)[1].scored for trial in trials)
+    """Whether the task of these full-length trials scores answers."""
+    return all(size_and_report(trial)[1].scored for trial in trials)
 
 
 def objective(report: Report) -> float:
-    """What a search maximises: the accuracy; of a task that scores nothing, minus the loss."""
+    """What a search maximises: the accuracy, or minus the loss if the task scores no answers."""
     return report.accuracy if report.scored else -report.val_loss
 
 
@@ -68,7 +68,7 @@ def front_indices(
     Points equal in activated parameters and accuracy are represented by the one with the lowest
     validation loss, then the lowest index.
     """
-    # The sort is stable: what is equal in all keys stays in order of index.
+    # The sort is stable: trials equal in all keys stay in order of index.
     order = np.lexsort((val_loss, -accuracy, activated))
     so_far = np.maximum.accumulate(np.concatenate(([-np.inf], accuracy[order])))
     return order[accuracy[order] > so_far[:-1]]
@@ -80,7 +80,7 @@ def best(front: Sequence[TrialResult]) -> TrialResult:
 
 
 def knee(front: Sequence[TrialResult]) -> TrialResult:
-    """The trial of a front, not empty, where more parameters begin to pay less.
+    """The trial of a front, not empty, after which more parameters gain less accuracy.
 
     It is the one farthest above the chord between the front's ends, with accuracy and the
     logarithm of the activated parameters both scaled to [0, 1]; of equal ones, the most accurate.
@@ -88,7 +88,7 @@ def knee(front: Sequence[TrialResult]) -> TrialResult:
     """
     if len(front) == 1:
         return front[0]
-    points = [measured(trial) for trial in front]
+    points = [size_and_report(trial) for trial in front]
     x = np.log([size.activated for size, _ in points])
     y = np.array([objective(report) for _, report in points])
     above = (y - y[0]) / (y[-1] - y[0]) - (x - x[0]) / (x[-1] - x[0])
@@ -116,10 +116,10 @@ def pick(
         raise SearchError(why_no_front(results))
     if how not in ("best", "knee"):
         chosen = _named(results, how)
-        if limit and not limit.allows(measured(chosen)[0]):
+        if limit and not limit.allows(size_and_report(chosen)[0]):
             raise SearchError(_too_large([chosen], limit))
         return chosen
-    allowed = [trial for trial in trials if not limit or limit.allows(measured(trial)[0])]
+    allowed = [trial for trial in trials if not limit or limit.allows(size_and_report(trial)[0])]
     if limit and not allowed:
         raise SearchError(_too_large(trials, limit))
     front = pareto_front(allowed)
@@ -161,8 +161,8 @@ def _named(results: Sequence[TrialResult], name: str) -> TrialResult:
 
 
 def _too_large(trials: Sequence[TrialResult], limit: ActivatedLimit) -> str:
-    smallest = min(trials, key=lambda trial: measured(trial)[0].activated)
-    size = measured(smallest)[0]
+    smallest = min(trials, key=lambda trial: size_and_report(trial)[0].activated)
+    size = size_and_report(smallest)[0]
     which = "" if len(trials) == 1 else "the smallest full-length one, "
     return (
         f"no trial to pick activates at most {limit}: {which}trial {smallest.number}, activates "

@@ -1,6 +1,6 @@
-"""How sure an accuracy is: the Wilson score interval of a share.
+"""Confidence intervals of accuracies: the Wilson score interval of a proportion.
 
-The interval always lies in [0, 1] and holds the share itself, also at 0 and 1.
+The interval always lies in [0, 1] and holds the proportion itself, also at 0 and 1.
 """
 
 from perft.trial import Report
@@ -28,9 +28,9 @@ def accuracy_interval(report: Report) -> tuple[float, float]:
 
 
 def format_score(report: Report) -> str:
-    """How good a trial is: "77.0% (72.6-80.9)", its accuracy and the interval in percent.
+    """A trial's accuracy and interval in percent: "77.0% (72.6-80.9)".
 
-    Of a task that scores nothing "loss 0.1234", the validation loss in nats per token.
+    If the task scores no answers, the validation loss in nats per token: "loss 0.1234".
     """
     if not report.scored:
         return f"loss {report.val_loss:.4f}"

@@ -47,5 +47,5 @@ class ActivatedLimit:
         return cls(value, percent=number.endswith("%"))
 
     def allows(self, size: AdapterSize) -> bool:
-        """Whether an adapter of this size keeps the limit."""
+        """Whether an adapter of this size is within the limit."""
         return (size.activated_percent if self.percent else size.activated) <= self.value

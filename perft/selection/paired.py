@@ -1,7 +1,6 @@
-"""Whether two adapters really differ on the same examples: the exact McNemar test.
+"""Tests whether two adapters differ on the same examples: the exact McNemar test.
 
-Invariant: examples that both answer rightly, or both wrongly, say nothing about the difference and
-do not enter the test.
+Invariant: examples that both answer rightly, or both wrongly, do not enter the test.
 """
 
 from collections.abc import Sequence
@@ -21,8 +20,8 @@ class Comparison:
         difference: the first one's accuracy less the second's, in [-1, 1].
         only_first: examples that the first alone answers rightly.
         only_second: examples that the second alone answers rightly.
-        p_value: how often so lopsided a split would come about if both were equally good.
-        verdict: what is so of the first, with 95% confidence; "noise" where nothing is.
+        p_value: probability of a split at least as uneven if both were equally good.
+        verdict: the first against the second at 95% confidence; "noise" if neither is better.
     """
 
     difference: float

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from perft.config import VARIANTS
-from perft.selection.front import complete, is_scored, measured, pareto_front
+from perft.selection.front import complete, is_scored, pareto_front, size_and_report
 from perft.selection.interval import accuracy_interval, format_score
 from perft.trial import TrialResult
 
@@ -35,7 +35,7 @@ _ACCURACY, _LOSS = "validation accuracy (%)", "validation loss (nats per token)"
 class _Points:
     """Trials as coordinates: parameters, accuracy in percent, length of the error bars.
 
-    Of a task that scores nothing the loss, without bars.
+    If the task scores no answers, the loss without bars.
     """
 
     x: list[int]
@@ -114,7 +114,7 @@ def _y(results: Sequence[TrialResult]) -> str:
 
 
 def _points(trials: Sequence[TrialResult]) -> _Points:
-    pairs = [measured(trial) for trial in trials]
+    pairs = [size_and_report(trial) for trial in trials]
     if not is_scored(trials):
         none = [0.0] * len(pairs)
         losses = [report.val_loss for _, report in pairs]
@@ -141,7 +141,7 @@ def _ticks(results: Sequence[TrialResult]) -> tuple[list[int], list[str]]:
 
 
 def _hover(trial: TrialResult) -> str:
-    size, report = measured(trial)
+    size, report = size_and_report(trial)
     settings = [f"{name}: {value}" for name, value in trial.config.to_flat().items()]
     return "<br>".join(
         [

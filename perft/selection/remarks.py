@@ -1,21 +1,21 @@
-"""What a front does not say by itself: that it tells nothing apart.
+"""Notes on fronts that do not tell their trials apart.
 
 A table of percentages looks the same whether the trials learned something or nothing.
 """
 
 from collections.abc import Sequence
 
-from perft.selection.front import best, complete, is_scored, measured, pareto_front
+from perft.selection.front import best, complete, is_scored, pareto_front, size_and_report
 from perft.trial import TrialResult
 
 
 def remarks(results: Sequence[TrialResult]) -> list[str]:
-    """What to know of the front of a search, which has one, a line each; mostly nothing."""
+    """Notes on the front of a search, which is not empty, a line each; mostly none."""
     trials, front = complete(results), pareto_front(results)
     if not is_scored(trials):
         return []
     top = best(front)
-    if measured(top)[1].correct == 0:
+    if size_and_report(top)[1].correct == 0:
         return [
             "note: no full-length trial answers a single validation example rightly, so that best "
             "and knee are the smallest adapter and nothing more; train longer (--max-steps), or "
@@ -23,7 +23,7 @@ def remarks(results: Sequence[TrialResult]) -> list[str]:
         ]
     if len(trials) == 1:
         return ["note: one trial ran to its full length; there is nothing to compare it with"]
-    if len({measured(trial)[1].accuracy for trial in trials}) == 1:
+    if len({size_and_report(trial)[1].accuracy for trial in trials}) == 1:
         return [
             f"note: all {len(trials)} full-length trials are equally accurate, as they are when "
             "every answer is the same; the front is the smallest of them"

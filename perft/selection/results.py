@@ -1,7 +1,7 @@
 """The files of a search that say how its trials ended.
 
-`results.json` holds every ended trial and is replaced as a whole, so a reader sees a state that
-was true; `scores.json` holds what the chosen adapters scored on the test splits.
+`results.json` holds every ended trial and is replaced as a whole, so a reader never sees a part of
+it; `scores.json` holds what the chosen adapters scored on the test splits.
 """
 
 import json
@@ -28,7 +28,7 @@ def read_results(search: Storage) -> list[TrialResult]:
     """The trials that have ended, by number; empty when none has.
 
     Raises:
-        DamagedError: if the list is not what was written.
+        DamagedError: if the list is damaged.
     """
     if not search.exists(RESULTS_FILE):
         return []
@@ -37,12 +37,12 @@ def read_results(search: Storage) -> list[TrialResult]:
 
 
 def result_line(result: TrialResult) -> str:
-    """A trial's line of the list of ended trials."""
+    """A trial's line in the list of ended trials."""
     return json.dumps(result.to_json())
 
 
 def write_results(search: Storage, lines: Iterable[str]) -> None:
-    """Replaces the list of ended trials, atomically, by what `result_line` gave of each."""
+    """Replaces the list of ended trials, atomically; each line is of `result_line`."""
     search.write(RESULTS_FILE, ('{"trials": [\n' + ",\n".join(lines) + "\n]}\n").encode())
 
 
@@ -55,7 +55,7 @@ def read_all_scores(search: Storage) -> dict[int, SplitScores]:
     """Test scores by number of the trial; empty when the search has not run to its end.
 
     Raises:
-        DamagedError: if the file is not what was written.
+        DamagedError: if the file is damaged.
     """
     if not search.exists(SCORES_FILE):
         return {}
@@ -65,7 +65,7 @@ def read_all_scores(search: Storage) -> dict[int, SplitScores]:
 def is_concluded(search: Storage, num_trials: int) -> bool:
     """Whether the search ran to its end: all trials have ended, and the best ones have test scores.
 
-    These are written after everything else. A search of which every trial failed has none.
+    The scores are written last. A search whose trials all failed has none.
 
     Args:
         search: the search's folder.
@@ -94,7 +94,7 @@ def read_record(search: Storage, name: str, check: Callable[[object], T]) -> T:
     Args:
         search: the search's folder.
         name: of the file.
-        check: makes of the file's value what it stands for; a ConfigError names a wrong field.
+        check: parses the file's value; a ConfigError names a wrong field.
 
     Raises:
         StorageError: if the file cannot be read.

@@ -1,4 +1,4 @@
-"""What is reported of scored splits: accuracies with intervals, their mean, comparisons, a table.
+"""Reports on scored splits: accuracies with intervals, their mean, comparisons, a table.
 
 Invariant: wherever an accuracy stands, its 95% interval and its protocol stand beside it.
 """
@@ -25,7 +25,7 @@ class SplitScore:
         split: the split's name.
         protocol: how it was scored.
         right: by example, whether it was answered rightly; at least one.
-        overlap: what of it is in the training data; None for a split of the training data.
+        overlap: its overlap with the training data; None for a split of that.
         against: by example, whether the other adapter answered rightly; empty without one.
     """
 
@@ -83,8 +83,8 @@ class MacroAverage:
 def macro_average(scores: Sequence[SplitScore]) -> MacroAverage:
     """The mean accuracy of independent splits, at least one.
 
-    The interval is the normal one. The variance of each split is that of its accuracy after Agresti
-    and Coull, so that a split of all right or all wrong answers is not taken for certain.
+    The interval is the normal approximation. Each split's variance is that of the Agresti-Coull
+    estimate, so that a split of all right or all wrong answers is not taken for certain.
     """
     mean = sum(score.accuracy for score in scores) / len(scores)
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)

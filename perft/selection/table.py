@@ -18,8 +18,8 @@ from perft.selection.front import (
     best,
     is_scored,
     knee,
-    measured,
     pareto_front,
+    size_and_report,
 )
 from perft.selection.interval import accuracy_interval, format_score
 from perft.trial import TrialConfig, TrialResult
@@ -54,7 +54,7 @@ def front_table(results: Sequence[TrialResult]) -> Table:
     table.add_column("run", no_wrap=True)
     table.add_column("pick", no_wrap=True)
     for trial in front:
-        size, report = measured(trial)
+        size, report = size_and_report(trial)
         picks = [
             name for name, choose in (("best", best), ("knee", knee)) if choose(front) is trial
         ]
@@ -71,12 +71,12 @@ def front_table(results: Sequence[TrialResult]) -> Table:
 
 
 def describe(config: TrialConfig) -> str:
-    """A configuration in short: "perft-r 2/4 r8 lr 5e-03", then what is not at its default."""
+    """A configuration in short: "perft-r 2/4 r8 lr 5e-03", then settings not at their defaults."""
     return _describe(config.adapter, [f"lr {config.training.lr:.2g}"])
 
 
 def describe_adapter(adapter: AdapterConfig) -> str:
-    """An adapter in short: "perft-r 2/4 r8", then what is not at its default."""
+    """An adapter in short: "perft-r 2/4 r8", then settings not at their defaults."""
     return _describe(adapter, [])
 
 

@@ -1,7 +1,7 @@
-"""Folders that count only when they are whole: a list of checksums is written last.
+"""Folders that are valid only when they are whole: their list of checksums is written last.
 
-`checksums.json` has the SHA-256 of every other file. A folder without one was cut off while it was
-written, or is of a version of perft that wrote none.
+`checksums.json` has the SHA-256 of every other file. A folder without it is incomplete, or was
+written by a version of perft that had no checksums.
 """
 
 import hashlib
@@ -17,20 +17,20 @@ _MEND = "; --resume of its search makes it again"
 
 
 def write_folder(storage: Storage, folder: str, files: Mapping[str, bytes]) -> None:
-    """Writes the files of a folder; until the last is written it does not count."""
+    """Writes the files of a folder, then its checksums, without which it is not valid."""
     for name, data in files.items():
         storage.write(f"{folder}/{name}", data)
     seal_folder(storage, folder, files)
 
 
 def seal_folder(storage: Storage, folder: str, files: Mapping[str, bytes]) -> None:
-    """Says that a folder is whole, with these files."""
+    """Marks a folder as whole, by the checksums of its files."""
     sums = {name: _checksum(data) for name, data in files.items()}
     storage.write(f"{folder}/{CHECKSUMS}", json.dumps(sums, indent=1).encode())
 
 
 def read_folder(storage: Storage, folder: str) -> dict[str, bytes]:
-    """The files of a folder by name; where there are no checksums, as they are.
+    """The files of a folder by name, checked where the folder has checksums.
 
     Raises:
         DamagedError: names the file that is damaged or missing.
@@ -52,7 +52,7 @@ def read_folder(storage: Storage, folder: str) -> dict[str, bytes]:
 
 
 def is_whole(storage: Storage, folder: str) -> bool:
-    """Whether a folder has checksums, and its files are what they say.
+    """Whether a folder has checksums and its files match them.
 
     Raises:
         StorageError: when the storage cannot be read.

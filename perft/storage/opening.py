@@ -1,7 +1,7 @@
-"""Opens the file system behind a URI such that it answers soon, if only with an error.
+"""Opens the file system behind a URI so that its calls answer soon, if only with an error.
 
-Left to themselves the libraries try again for six seconds (S3's reads), not at all (its writes), or
-for a quarter of an hour (Google's); `perft.storage.faults` tries again instead, the same for all.
+By default the libraries retry for six seconds (S3's reads), not at all (its writes), or for a
+quarter of an hour (Google's); here `perft.storage.faults` retries, in the same way for all.
 """
 
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -11,7 +11,7 @@ from pyarrow import fs
 from perft.storage.place import Place
 
 ATTEMPTS = 2
-"""Of the AWS library, which corrects its clock and its region with the second."""
+"""Attempts of the AWS library, which corrects its clock and its region with the second."""
 
 _FLAGS = ("allow_bucket_creation", "allow_bucket_deletion", "force_virtual_addressing")
 _WORDS = ("scheme", "endpoint_override", "tls_ca_file_path")
@@ -35,7 +35,7 @@ def open_remote(place: Place) -> tuple[fs.FileSystem, str]:
 
 
 def _s3(place: Place, found: fs.S3FileSystem) -> fs.S3FileSystem:
-    """The same with fewer attempts, and with one request, not three, for a small file."""
+    """The same with fewer attempts, and one request in place of three for a small file."""
     parts, options = urlsplit(place.base), dict(parse_qsl(place.query.removeprefix("?")))
     user = parts.netloc.rpartition("@")[0]
     key, _, secret = user.partition(":")

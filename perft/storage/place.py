@@ -1,4 +1,4 @@
-"""Where a storage is: an absolute path, or a URI whose query goes with every folder in it."""
+"""Where a storage is: an absolute path, or a URI whose query also holds for its subfolders."""
 
 import re
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ REMOTE = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 """Schemes of the stores that pyarrow opens."""
 
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?P<slashes>/*)")
-_KEPT = "".join(map(chr, range(33, 127)))  # of a URI as it is written; what else there is, quoted
+_KEPT = "".join(map(chr, range(33, 127)))  # other characters of a URI are quoted
 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder.
+    """The location of a folder.
 
     Attributes:
         base: an absolute path, or a URI without its query; no slash at its end.
-        query: of the URI, from the question mark on; it holds options of the store.
+        query: options of the store: the URI from its question mark on.
     """
 
     base: str
@@ -29,7 +29,7 @@ class Place:
 
     @classmethod
     def parse(cls, text: str) -> "Place":
-        """Reads what a user gave: a path (`~` and relative ones too) or a URI.
+        """Parses what a user gave: a path (`~` and relative ones too) or a URI.
 
         Raises:
             StorageError: if it is neither; says what to write.
@@ -57,16 +57,16 @@ class Place:
 
     @property
     def scheme(self) -> str:
-        """Of the URI; empty for a path."""
+        """The URI's scheme; empty for a path."""
         return "" if self.is_local else urlsplit(self.base).scheme
 
     @property
     def shown(self) -> str:
-        """What users see: no password, and no query, which says nothing of the folder."""
+        """The location for messages, without password and query."""
         return masked(self.base)
 
     def __str__(self) -> str:
-        """The whole place, from which it can be opened again."""
+        """The whole location, from which the folder can be opened again."""
         return self.base + self.query
 
 

@@ -1,8 +1,8 @@
-"""Files of a search, on a local disk or a remote store, behind one small door.
+"""A folder of files, on a local disk or in an object store.
 
-Every write is atomic: a reader sees the old file or the new one, never a part. Local paths are
-written beside their place and renamed; object stores replace a whole object at once. What fails for
-a reason that passes is tried again.
+Every write is atomic: a reader sees the old file or the new one, never a part. Local files are
+written under a temporary name and renamed; object stores replace a whole object at once. Transient
+errors are retried.
 """
 
 import copy
@@ -18,12 +18,12 @@ from pyarrow import fs
 
 from perft.errors import StorageError
 from perft.files import require_file
-from perft.storage.faults import free_in, insist, is_full, reason
+from perft.storage.faults import free_space_in, is_full, reason, retry
 from perft.storage.opening import open_remote
 from perft.storage.place import Place
 
-LOCAL_PATIENCE, REMOTE_PATIENCE, FIRST_PATIENCE = 5.0, 60.0, 8.0
-"""Seconds for which is tried again: on a disk, on a store, on one that has never answered."""
+LOCAL_TIMEOUT, REMOTE_TIMEOUT, FIRST_TIMEOUT = 5.0, 60.0, 8.0
+"""Seconds of retrying: on a disk, on an object store, on one that has never answered."""
 
 Found = TypeVar("Found")
 
@@ -31,7 +31,7 @@ _LEFT_OVER = re.compile(r".*\.[0-9a-f]{32}\.tmp")
 
 
 def _silent(_text: str) -> None:
-    """Nobody is there to hear that a store is slow."""
+    """Ignores that a store is slow."""
 
 
 class Storage:
@@ -39,12 +39,12 @@ class Storage:
 
     Args:
         place: the directory or the URI.
-        say: hears, in a sentence, when the place does not answer for some seconds.
-        is_known: whether the place has answered before, if another process.
+        say: called with a sentence when the place does not answer for some seconds.
+        is_known: whether the place has answered before, to this or another process.
 
     Attributes:
         uri: an absolute path, or the URI with its options: opens the same folder anywhere.
-        shown: the same for people, without passwords and options.
+        shown: the same for messages, without passwords and options.
 
     Raises:
         StorageError: from every method, when the place cannot be read or written.
@@ -62,7 +62,7 @@ class Storage:
             self._fs, self._root = fs.LocalFileSystem(), self._place.base
             return
         try:
-            opened = insist(lambda: open_remote(self._place), self._patience, say)
+            opened = retry(lambda: open_remote(self._place), self._timeout, say)
             self._fs, self._root = opened
         except (OSError, ValueError) as error:
             raise StorageError(f"cannot open storage {self.shown!r}: {reason(error)}") from error
@@ -81,16 +81,16 @@ class Storage:
         return below
 
     def anchored(self, name: str) -> "Storage":
-        """The same folder, into which nothing is written once its file `name` is gone.
+        """The same folder, where writes fail once its file `name` is gone.
 
-        Else a folder that was deleted while somebody works in it would be made again, in part.
+        Otherwise they would make a part of a folder again that was deleted in the meantime.
         """
         same = copy.copy(self)
         same._anchor = name
         return same
 
     def prepare(self) -> "Storage":
-        """Makes the folder and proves that it can be written to."""
+        """Makes the folder and checks that it can be written to."""
         probe = f".probe-{uuid.uuid4().hex}"
         self.write(probe, b"")
         self.delete(probe)
@@ -99,9 +99,9 @@ class Storage:
     def claim(self, name: str) -> bool:
         """Makes the folder `name`; False when it is there already.
 
-        Of two who claim it at once on a local disk, one gets it.
+        Of two simultaneous claims on a local disk, one succeeds.
         """
-        return self._tried("write", name, lambda: self._claim(name))
+        return self._retried("write", name, lambda: self._claim(name))
 
     def write(self, name: str, data: bytes) -> None:
         """Writes `data` as the whole content of the file `name`, atomically."""
@@ -110,53 +110,55 @@ class Storage:
                 f"cannot write {self.shown}/{name}: the folder's {self._anchor} is gone, so it was "
                 "deleted or moved meanwhile"
             )
-        self._tried("write", name, lambda: self._write(self._path(name), data))
+        self._retried("write", name, lambda: self._write(self._path(name), data))
 
     def read(self, name: str, at_most: int | None = None) -> bytes:
-        """The content of the file `name`, which may be required to have `at_most` so many bytes."""
-        return self._tried("read", name, lambda: self._read(self._path(name), at_most))
+        """The content of the file `name`; an error if it has more than `at_most` bytes."""
+        return self._retried("read", name, lambda: self._read(self._path(name), at_most))
 
     def exists(self, name: str) -> bool:
         """Whether a file or folder `name` is there."""
-        kind = self._tried("look for", name, lambda: self._fs.get_file_info(self._path(name)).type)
+        kind = self._retried(
+            "look for", name, lambda: self._fs.get_file_info(self._path(name)).type
+        )
         return bool(kind != fs.FileType.NotFound)
 
     def names(self, folder: str = "") -> list[str]:
         """Sorted names of the files and folders in `folder`; empty when it is not there."""
         selector = fs.FileSelector(self._path(folder), allow_not_found=True)
-        found = self._tried("list", folder, lambda: self._fs.get_file_info(selector))
+        found = self._retried("list", folder, lambda: self._fs.get_file_info(selector))
         return sorted(info.base_name for info in found if not info.base_name.endswith(".tmp"))
 
     def delete(self, name: str) -> None:
         """Deletes the file or folder `name`, if it is there."""
-        self._tried("delete", name, lambda: self._delete(self._path(name)))
+        self._retried("delete", name, lambda: self._delete(self._path(name)))
 
     def sweep(self) -> None:
-        """Deletes what writers that were killed have left in a directory."""
+        """Deletes temporary files that killed writers have left in a directory."""
         for file in self.folder.rglob("*.tmp") if self.folder else ():
             if _LEFT_OVER.fullmatch(file.name):
                 file.unlink(missing_ok=True)
 
-    def _tried(self, what: str, name: str, action: Callable[[], Found]) -> Found:
-        """What `action` gives, after a while if need be.
+    def _retried(self, what: str, name: str, action: Callable[[], Found]) -> Found:
+        """Calls `action`, with retries, and returns its result.
 
         Raises:
-            StorageError: if it fails for good.
+            StorageError: if every attempt fails.
         """
         try:
-            found = insist(action, self._patience, lambda text: self.say(f"{self.shown} {text}"))
+            found = retry(action, self._timeout, lambda text: self.say(f"{self.shown} {text}"))
         except OSError as error:
-            there = f" ({free_in(Path(self._root))})" if is_full(error) else ""
+            there = f" ({free_space_in(Path(self._root))})" if is_full(error) else ""
             path = f"{self.shown}/{name}" if name else self.shown
             raise StorageError(f"cannot {what} {path}: {reason(error)}{there}") from error
         self._has_answered = True
         return found
 
     @property
-    def _patience(self) -> float:
+    def _timeout(self) -> float:
         if self._place.is_local:
-            return LOCAL_PATIENCE
-        return REMOTE_PATIENCE if self._has_answered else FIRST_PATIENCE
+            return LOCAL_TIMEOUT
+        return REMOTE_TIMEOUT if self._has_answered else FIRST_TIMEOUT
 
     def _claim(self, name: str) -> bool:
         path = self._path(name)
@@ -187,7 +189,7 @@ class Storage:
             raise
 
     def _read(self, path: str, at_most: int | None) -> bytes:
-        if self._place.is_local:  # a pipe or a device would be waited for without end
+        if self._place.is_local:  # a pipe or a device would block for ever
             require_file(Path(path), at_most)
         with self._fs.open_input_stream(path) as stream:
             data = bytes(stream.read(None if at_most is None else at_most + 1))

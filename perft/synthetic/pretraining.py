@@ -1,8 +1,8 @@
 """The text that the built-in base is pretrained on: short documents of a few kinds.
 
-A kind is one function from a random generator to a document; `MIXTURE` weighs them. Numbers are
-told in a few verbs (gets, loses, brings, takes); the verbs of the fine-tuning tasks occur without
-numbers, so that they are known words of unknown arithmetic.
+A kind is one function from a random generator to a document; `MIXTURE` weighs them. Numbers
+come with a few verbs (gets, loses, brings, takes); the verbs of the fine-tuning tasks occur without
+numbers, so that the base knows them as words but not their arithmetic.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Tasks: what the adapters are trained on and judged by.
+"""Tasks: the data that adapters are trained and scored on.
 
 Invariant: the same `TaskSource` gives the same `Task` in every process, and nothing here imports
 torch.
@@ -56,8 +56,8 @@ def load_task(source: TaskSource) -> Task:
 
     Raises:
         ConfigError: for an unknown task, a task that is not built-in without a data directory,
-            code that is not trusted, or a validation size that the task does not have.
-        DataError: when the data directory lacks the expected files, or a row cannot be used.
+            code that is not trusted, or a validation size beyond the task's.
+        DataError: when the data directory lacks the expected files, or a row is unusable.
     """
     if source.validation_size < 1:
         raise ConfigError(f"validation_size must be at least 1, found {source.validation_size}")

@@ -5,7 +5,7 @@ the drawer . How many crayons are there now ?" with the answer "4" becomes the A
 base generates "A: There were 7 crayons. She took 3, so 7 - 3 = 4. The answer is 4."; the last
 number, "4.", is within 0.001 of the label, so the example counts as right.
 
-Invariant: a label that its rule could never match is refused when the file is read.
+Invariant: a label that its rule can never match is refused when the file is read.
 
 AQuA asks for an option, and its published rule takes the first capital A to E anywhere in the
 text. That is noisy: a text that opens with "A: " counts as option A, whatever follows.
@@ -50,7 +50,7 @@ _LETTER = _scorer("first option A-E", first_option, labels_match)
 
 
 def _gsm8k(row: HubRow) -> dict[str, str]:
-    """The rationale without its <<calculator notes>>; the label stands after "####"."""
+    """Drops <<calculator notes>> from the rationale; the label follows "####"."""
     rationale, answer = row["answer"].split("####")
     text = _NOTE.sub("", rationale).strip()
     return {

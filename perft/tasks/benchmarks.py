@@ -1,6 +1,6 @@
 """Published benchmarks: groups of test sets that share training data, from files or from the hub.
 
-Invariant: a label that its rule could never match is refused when the data are read, and every test
+Invariant: a label that its rule can never match is refused when the data are read, and every test
 set is scored by the same rules wherever its rows come from.
 """
 
@@ -18,11 +18,11 @@ from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
 
 @dataclass(frozen=True)
 class Labels:
-    """Which labels rows may have.
+    """The labels that rows may have.
 
     Attributes:
-        wanted: says it in an error, as in "a number".
-        accepts: whether a label, as text, is one of them.
+        wanted: description for errors, such as "a number".
+        accepts: whether a text is one of them.
     """
 
     wanted: str
@@ -42,7 +42,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One test set: the name of its folder, its labels, how it is scored, where the hub has it."""
+    """One test set: its folder's name, its labels, its scorer, and its dataset on the hub."""
 
     name: str
     labels: Labels
@@ -56,13 +56,13 @@ class Group:
 
     Attributes:
         name: the group's name.
-        mixtures: training files of the whole group, without ".json", the preferred first. Where
-            there is none of them, the group trains on what there is of its benchmarks' own.
-        train_labels: what training rows may be labelled with, over all benchmarks.
-        validation: names, admits and scores the held-out rows; a row whose label it does not
-            accept stays in training.
+        mixtures: training files of the whole group, without ".json", the preferred first. If none
+            is there, the group trains on its benchmarks' own files.
+        train_labels: labels of training rows, of all benchmarks.
+        validation: labels and scorer of the held-out rows; a row whose label it does not accept
+            stays in training.
         benchmarks: the test sets.
-        example: turns a row into an example, once its label is known to be good.
+        example: turns a row and its checked label into an example.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Group:
         """Every row as an example.
 
         Raises:
-            DataError: when one of them cannot be used.
+            DataError: when one of them is unusable.
         """
         return tuple(self.example(row, labels.of(row)) for row in rows)
 
@@ -87,12 +87,12 @@ def load(group: Group, source: TaskSource) -> Task:
     Args:
         group: the group that `source.name` names, or whose benchmark it names (in any case).
         source: `data` is a directory in the LLM-Adapters layout, a directory with copies of the
-            hub's datasets by id, or "hub". A group gets every test set that is there, a benchmark
-            its own, which must be there.
+            hub's datasets by id, or "hub". A group gets every test set found, a benchmark its
+            own, which must be there.
 
     Raises:
-        ConfigError: when the hub is asked for a benchmark that it does not have.
-        DataError: for a missing directory or file, or a row that cannot be used.
+        ConfigError: when the hub does not have the benchmark.
+        DataError: for a missing directory or file, or an unusable row.
     """
     assert source.data is not None
     name = source.name.lower()
@@ -147,7 +147,7 @@ def _from_hub(
             "directory in the LLM-Adapters layout with --data"
         )
     trained = [hub for _, hub in there if hub.train]
-    # What is tested as a whole has no training rows of its own and takes the group's.
+    # A benchmark without training rows takes the group's.
     trained = trained or [each.hub for each in group.benchmarks if each.hub and each.hub.train][:1]
     training = [row for hub in trained for row in benchmark_rows(hub, root, hub.train or "")]
     tests = tuple(_test(group, each, benchmark_rows(hub, root, hub.test)) for each, hub in there)
@@ -159,7 +159,7 @@ def _test(group: Group, benchmark: Benchmark, rows: list[DataRow]) -> Split:
 
 
 def _any_for(benchmark: Benchmark, rows: list[DataRow]) -> bool:
-    """Whether training rows are labelled as the benchmark's are; other ones can train it, too."""
+    """Whether a training row has one of the benchmark's labels; rows of others train it, too."""
     return any(benchmark.labels.accepts(row.label("answer")) for row in rows)
 
 

@@ -1,4 +1,4 @@
-"""What the built-in tasks have in common: made-up examples, in splits that ask about other things.
+"""What the built-in tasks share: generated examples, in splits that ask about different things.
 
 One example of each is in `word_problems` and in `world_questions`.
 """
@@ -13,13 +13,13 @@ from perft.tasks.task import Example, Scorer, Split, Task
 TRAIN_SIZE = 4000
 TEST_SIZE = 1000
 LARGEST_VALIDATION = 10_000
-"""Every built-in task has so many different validation examples, and finds them in seconds."""
+"""Most validation examples: every built-in task draws as many different ones in seconds."""
 
 _TEST_SEED = 0  # the test split is the same for every seed, so that test scores compare
 _SHARES = {"train": 7, "validation": 1, "test": 2}  # tenths of all that can be asked about
 
 Examples = Callable[[str, Random], Iterator[Example]]
-"""Endless examples of a split, drawn from a generator; a prompt may come again."""
+"""Endless examples of a split, drawn from a generator; prompts may repeat."""
 
 
 def builtin_task(
@@ -28,14 +28,14 @@ def builtin_task(
     """A task of 4,000 training and 1,000 test examples.
 
     Args:
-        name: of the task.
+        name: the task's.
         examples: draws them.
-        scorer: of every split.
+        scorer: that of every split.
         validation_size: examples in the validation split.
         seed: seeds train and validation; the test split is always the same.
 
     Raises:
-        ConfigError: if there are not as many validation examples.
+        ConfigError: if the task has fewer validation examples.
     """
     if validation_size > LARGEST_VALIDATION:
         raise ConfigError(

@@ -6,7 +6,7 @@ solution1/solution2" with the answer "solution1" becomes the Alpaca prompt and, 
 "### Response:", the words "the correct answer is". The base generates " solution1"; that is the
 first of the two labels in its text and the row's own, so the example counts as right.
 
-Invariant: a label is one of the choices that its row allows; likelihood compares just those.
+Invariant: a label is one of its row's choices; likelihood compares just those.
 """
 
 import re
@@ -48,7 +48,7 @@ def _benchmark(name: str, choices: tuple[str, ...], hub: HubDataset | None = Non
 
 
 def _example(row: DataRow, answer: str) -> Example:
-    """The row's output, always "the correct answer is <answer>", is not read."""
+    """Ignores the row's output, which is always "the correct answer is <answer>"."""
     instruction = row.required("instruction")
     stated = _FORMAT.search(instruction)
     choices = tuple(stated.group(1).split("/")) if stated else _kind_of(answer)
@@ -126,7 +126,7 @@ def _winogrande(row: HubRow) -> dict[str, str]:
 
 
 def _science(question: str, row: HubRow) -> dict[str, str]:
-    """ARC and OpenBookQA; some of their labels are digits, some letters."""
+    """ARC and OpenBookQA; labels are digits in some rows and letters in others."""
     options = row["choices"]
     request = f"Please choose the correct answer to the question: {row[question]}"
     number = options["label"].index(row["answerKey"]) + 1

@@ -1,6 +1,6 @@
-"""How much of a test set was trained on: the same prompts, and prompts made of the same words.
+"""Measures train-test contamination: equal prompts, and prompts that share n-grams.
 
-Invariant: what all prompts share at their beginning and end, the template, counts for nothing.
+Invariant: the template, which all prompts share at their beginning and end, does not count.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ WORDS = 8
 """Length of an n-gram; a shorter prompt is one n-gram as a whole."""
 
 SHARE = 0.8
-"""A test example counts as seen when so much of its n-grams occur in training prompts.
+"""A test example counts as seen if this share of its n-grams occurs in training prompts.
 
 After the contamination analysis of Llama 2 (Touvron et al. 2023, A.6), which calls an example with
 80% of its tokens in such n-grams dirty.
@@ -25,11 +25,11 @@ Gram = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
-    """What of a test split also occurs in the training data.
+    """Examples of a test split that also occur in the training data.
 
     Attributes:
-        same: examples whose whole prompt does, but for case and whitespace.
-        seen: examples of whose n-grams most do, those included.
+        same: those whose whole prompt does, up to case and whitespace.
+        seen: those of whose n-grams most do, and those of `same`.
         examples: examples in all.
     """
 
@@ -41,15 +41,15 @@ class Overlap:
 def overlap(task: Task) -> dict[str, Overlap]:
     """The overlap of each test split, by name.
 
-    The training data is `train` and `validation` together: a choice made on a test example leaks
-    it as well.
+    The training data is `train` and `validation` together: choosing on a test example leaks it as
+    well.
     """
     trained = [normalized(e.prompt) for s in (task.train, task.validation) for e in s.examples]
     tested = {test.name: [normalized(e.prompt) for e in test.examples] for test in task.tests}
     every = [prompt.split() for prompts in (trained, *tested.values()) for prompt in prompts]
     start, end = _shared(every), _shared([words[::-1] for words in every])
     grams = {
-        name: [list(_grams(_inner(prompt, start, end))) for prompt in prompts]
+        name: [list(_grams(_without_template(prompt, start, end))) for prompt in prompts]
         for name, prompts in tested.items()
     }
     known = _known(grams, trained, start, end)
@@ -70,15 +70,15 @@ def overlap(task: Task) -> dict[str, Overlap]:
 def _known(
     tested: dict[str, list[list[Gram]]], trained: Sequence[str], start: int, end: int
 ) -> set[Gram]:
-    """The n-grams of tests that training prompts have; only those of tests are ever held."""
+    """The n-grams of tests that training prompts have; no others are held in memory."""
     wanted = {gram for prompts in tested.values() for grams in prompts for gram in grams}
     known: set[Gram] = set()
     for prompt in trained:
-        known |= wanted.intersection(_grams(_inner(prompt, start, end)))
+        known |= wanted.intersection(_grams(_without_template(prompt, start, end)))
     return known
 
 
-def _inner(prompt: str, start: int, end: int) -> list[str]:
+def _without_template(prompt: str, start: int, end: int) -> list[str]:
     words = prompt.split()
     return words[start : len(words) - end] or words
 
@@ -89,6 +89,6 @@ def _grams(words: list[str]) -> Iterator[Gram]:
 
 
 def _shared(prompts: Sequence[list[str]]) -> int:
-    """How many words all prompts begin with."""
+    """Number of words with which all prompts begin."""
     columns = zip(*prompts, strict=False)
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))

@@ -1,6 +1,6 @@
 """Finds the answer in a generated text, by the published rules of LLM-Adapters (Hu et al. 2023).
 
-Invariant: every function is pure, and what is not found is None, never a guess. All rules are
+Invariant: every function is pure and returns None for no match, never a guess. All rules are
 case-sensitive and work on the text after "### Response:".
 """
 
@@ -42,8 +42,8 @@ def first_option(text: str) -> str | None:
 def first_choice(choices: Sequence[str]) -> Callable[[str], str | None]:
     """The rule that finds the first of `choices` anywhere in a text; None when there is none.
 
-    The rule published for the commonsense tasks. Of choices that begin alike, the one that stands
-    first in `choices` is found.
+    The rule published for the commonsense tasks. Of choices that begin alike, it finds the
+    first one in `choices`.
     """
     pattern = re.compile("|".join(map(re.escape, choices)))
 
@@ -55,7 +55,7 @@ def first_choice(choices: Sequence[str]) -> Callable[[str], str | None]:
 
 
 def labels_match(extracted: str, label: str) -> bool:
-    """Whether the two are the same, letter for letter."""
+    """Whether the two are equal, letter for letter."""
     return extracted == label
 
 

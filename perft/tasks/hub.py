@@ -1,7 +1,7 @@
-"""Rows of datasets, from the model hub or from a local folder in its place.
+"""Reads rows of datasets, from the hub or from a local copy.
 
-Invariant: the hub and a local folder go through the same call, `datasets.load_dataset`, so that
-what holds for one holds for the other.
+Invariant: the hub and a local folder go through the same call, `datasets.load_dataset`, and so
+behave alike.
 """
 
 import itertools
@@ -14,11 +14,11 @@ from typing import Any
 from perft.errors import DataError
 from perft.tasks.rows import DataRow, checked_rows, rows_of_table
 
-MOST_FILES = 10_000
-"""Files that a local copy of a dataset stays below."""
+MAX_FILES = 10_000
+"""A local copy of a dataset must have fewer files."""
 
 HUB = "hub"
-"""As a task's data: the hub itself."""
+"""Value of a task's `data` that means the hub."""
 
 
 HubRow = Mapping[str, Any]
@@ -27,14 +27,14 @@ HubRow = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class HubDataset:
-    """Where a benchmark lies on the hub, and how its rows read in the LLM-Adapters layout.
+    """A benchmark's dataset on the hub, and its conversion to the LLM-Adapters layout.
 
     Attributes:
         id: the dataset's id.
         config: which of its configurations.
-        train: split to train on, in the syntax of `datasets`; None when all of it is tested on.
-        test: split that the published test set was made of.
-        convert: turns one row into `{"instruction", "answer"}`, with `output` where it has one.
+        train: training split, in the syntax of `datasets`; None if all rows are test rows.
+        test: split of the published test set.
+        convert: turns a row into `{"instruction", "answer"}`, and `output` where it has one.
     """
 
     id: str
@@ -53,7 +53,7 @@ def dataset_rows(place: str, config: str | None, split: str) -> list[DataRow]:
         split: such as "train" or "train+test".
 
     Raises:
-        DataError: when the dataset, configuration or split cannot be had, or a row is unusable.
+        DataError: when dataset, configuration or split cannot be loaded, or a row is unusable.
     """
     # Imported late: local files do not need it.
     from datasets import disable_progress_bars, load_dataset  # noqa: PLC0415
@@ -74,11 +74,11 @@ def dataset_rows(place: str, config: str | None, split: str) -> list[DataRow]:
 
 
 def _require_small(folder: Path) -> None:
-    """Refuses a local folder that is no copy of a dataset: `datasets` would look for minutes."""
+    """Refuses a folder too large to be a dataset: `datasets` would scan it for minutes."""
     files = (file for _, folders, names in os.walk(folder) for file in (*folders, *names))
-    if len(list(itertools.islice(files, MOST_FILES))) == MOST_FILES:
+    if len(list(itertools.islice(files, MAX_FILES))) == MAX_FILES:
         raise DataError(
-            f"the folder {folder} has {MOST_FILES:,} files or more; name one that holds a dataset "
+            f"the folder {folder} has {MAX_FILES:,} files or more; name one that holds a dataset "
             "and nothing else"
         )
 
@@ -87,7 +87,7 @@ def benchmark_rows(rows: HubDataset, root: Path | None, split: str) -> list[Data
     """Rows of a benchmark in the LLM-Adapters layout.
 
     Args:
-        rows: where they lie.
+        rows: the benchmark's dataset.
         root: folder that holds copies of datasets by id, as in `root/google/boolq`; None for the
             hub.
         split: one of `rows`' splits.

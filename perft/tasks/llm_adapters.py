@@ -1,10 +1,10 @@
-"""The LLM-Adapters layout on disk (Hu et al. 2023): where its files lie.
+"""Finds the files of the LLM-Adapters layout on disk (Hu et al. 2023).
 
 Two spellings are known: upstream's `ft-training_set/<name>.json`, `dataset/<task>/train.json` and
 `dataset/<task>/test.json`; and `train/<name>.json` with `eval/<task>/test.json`. Every file is one
 JSON array of `{"instruction", "input", "output", "answer"}`.
 
-Invariant: a file that is asked for and not there is a DataError with the paths that were tried.
+Invariant: a missing file is a DataError that lists the paths that were tried.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ def find_training(
     Args:
         data: the directory.
         mixtures: names of files for a whole group, the preferred first.
-        names: the group's benchmarks, whose own files together serve where no mixture is there.
-        alone: the one benchmark that is asked for, whose own file comes first; None for the group.
+        names: the group's benchmarks, whose own files together replace a missing mixture.
+        alone: the single benchmark to train, whose own file comes first; None for the group.
 
     Raises:
         DataError: when there is no such directory or file.
@@ -48,10 +48,10 @@ def find_training(
 
 
 def find_tests(data: Path, names: Sequence[str]) -> dict[str, Path]:
-    """The test files that are there, by benchmark.
+    """The test files that exist, by benchmark.
 
     Raises:
-        DataError: when there is none of them.
+        DataError: when there is none.
     """
     found = {name: path for name in names if (path := _find(data, _TEST, name))}
     if not found:

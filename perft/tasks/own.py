@@ -7,8 +7,8 @@ One example: with the prompt "{country}'s capital is" and the answer column "cap
     OwnTask(name="capitals", train=HERE / "capitals.jsonl", prompt="{country}'s capital is",
             answer="capital", scorer="exact")
 
-Invariant: a task is plain data, so that it crosses processes and goes with an exported adapter; a
-function that scores goes by its file and name.
+Invariant: a task is plain data that crosses processes and is stored with an exported adapter; a
+function that scores is stored by its file and name.
 """
 
 import dataclasses
@@ -29,19 +29,19 @@ from perft.checks import (
 from perft.config.typed import read_fields
 from perft.errors import ConfigError
 from perft.files import Json, resolved
-from perft.modules import module_of
+from perft.modules import load_module
 from perft.tasks.template import Template
 
 Rule = Literal["exact", "numeric", "choice", "loss only"]
 Judge = Callable[[str, str], bool]
-"""Says of a generated text whether it answers rightly, as `judge(text, label)`."""
+"""Whether a generated text answers rightly, as `judge(text, label)`."""
 
-MOST_NEW_TOKENS = 1 << 16
-"""The most tokens that an answer may be generated of."""
+MAX_NEW_TOKENS = 1 << 16
+"""The largest limit of generated tokens."""
 
 FILES = (".json", ".jsonl", ".parquet")
 DATASET = re.compile(r"(?P<id>[^\[\]:]+)(:(?P<config>[^\[\]]+))?(\[(?P<split>.+)\])?")
-"""How a dataset is named: its id, then its configuration and split, if any."""
+"""A dataset's id, then its configuration and split, if any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,21 +49,21 @@ class OwnTask:
     """A user's own task.
 
     Data are a file (.json, .jsonl, .parquet), a dataset id or a local folder that holds a copy of
-    one. Configuration and split may follow: "org/name:config[validation]"; unless it does, the
-    split is "train" or "test".
+    one. Configuration and split may follow: "org/name:config[validation]"; by default the split is
+    "train" or "test".
 
     Attributes:
         name: what to call it.
-        train: data to train on, of which some are held out for validation.
+        train: training data, a part of which is held out for validation.
         test: data to score chosen adapters on; None for none.
         prompt: template over columns, as "Question: {question} Answer:".
         answer: the column of the label.
-        completion: template of what training teaches to write; a space and the answer unless set.
+        completion: template of the completion to train on; by default a space and the answer.
         scorer: "exact" (the text is the label), "numeric" (the last number is, within 0.001),
             "choice" (as exact; likelihood may score it too), "loss only" (nothing is generated), or
             a function of a module, `(text, label) -> bool`.
-        choices: of "choice": all of them, or the column that holds a row's own list; a label is
-            then one of them or, as an integer, its place from 0.
+        choices: for "choice": all choices, or the column with a row's own list; a label is one of
+            them or, as an integer, its index from 0.
         max_new_tokens: limit of generation.
     """
 
@@ -104,7 +104,7 @@ class OwnTask:
         for choice in [self.choices] if isinstance(self.choices, str) else self.choices:
             if self.choices:
                 require_text("choices", choice)
-        require_positive("max_new_tokens", self.max_new_tokens, MOST_NEW_TOKENS)
+        require_positive("max_new_tokens", self.max_new_tokens, MAX_NEW_TOKENS)
         if not self.prompt_template.columns:
             raise ConfigError(
                 f"the prompt {shown(self.prompt)} names no column; write one in braces, as "
@@ -119,7 +119,7 @@ class OwnTask:
 
     @property
     def completion_template(self) -> Template:
-        """What training teaches to write, parsed."""
+        """The completion's template, parsed."""
         if self.completion == "":
             return Template.of_column(self.answer)
         return Template.parse(self.completion, "completion")
@@ -143,14 +143,14 @@ class OwnTask:
             trust_code: whether the file of a function that scores may be run.
 
         Raises:
-            ConfigError: when the scorer's function is not where it was, or not to be run.
+            ConfigError: when the scorer's function is missing or not trusted.
         """
         known = read_fields(_Flat, flat)
         scorer = known.scorer
         if not (trust_code or isinstance(scorer, str)):
             raise ConfigError(
-                f"task {known.name!r} is scored by {scorer[1]} of {scorer[0]}, code that nobody "
-                "has said to run; look at it, then use --trust-code"
+                f"task {known.name!r} is scored by {scorer[1]} of {scorer[0]}, code that is "
+                "not trusted; look at it, then use --trust-code"
             )
         judge = scorer if isinstance(scorer, str) else _function(*scorer)
         return cls(**{**vars(known), "scorer": judge})
@@ -176,7 +176,7 @@ class _Flat:
 
 
 def _require_function(scorer: object) -> None:
-    """Refuses what other processes cannot find by file and name."""
+    """Refuses a scorer that other processes cannot import by file and name."""
     name = getattr(scorer, "__qualname__", "")
     if not inspect.isfunction(scorer) or not name.isidentifier():
         raise ConfigError(
@@ -186,23 +186,23 @@ def _require_function(scorer: object) -> None:
 
 
 def path_and_rest(place: str) -> tuple[str, str]:
-    """The path or id that data are named by, and the configuration and split that follow it."""
+    """Splits a name of data into path or id, and configuration and split."""
     named = None if place.endswith(FILES) else DATASET.fullmatch(place)
     return (named["id"], place.removeprefix(named["id"])) if named else (place, "")
 
 
 def _absolute(place: str | Path | None) -> str | None:
-    """A file or folder here by its absolute path, which means the same in every process."""
+    """The absolute path of a local file or folder, which every process understands."""
     if place is None:
         return None
     path, rest = path_and_rest(str(place))
-    # A link keeps its name: what it leads to may have no suffix, as in the hub's cache.
+    # Links are not resolved: their targets may have no suffix, as in the hub's cache.
     here = resolved(Path(path).parent) / Path(path).name
     return f"{here}{rest}" if here.exists() else str(place)
 
 
 def _function(file: str, name: str) -> Judge:
-    found = getattr(module_of(file), name, None)
+    found = getattr(load_module(file), name, None)
     if not callable(found):
         raise ConfigError(f"{file} has no function {name} any more, which scores the task")
     return found  # type: ignore[no-any-return]

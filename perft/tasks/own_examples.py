@@ -1,4 +1,4 @@
-"""The examples of a user's own task, made of its rows, and what scores them."""
+"""Makes the examples and the scorer of a user's own task."""
 
 from pathlib import Path
 
@@ -17,14 +17,14 @@ def load(own: OwnTask, source: TaskSource) -> Task:
     """Loads a user's own task.
 
     Raises:
-        ConfigError: when files are named that are not data.
-        DataError: when a file, dataset or row cannot be used.
+        ConfigError: when a name is neither a data file nor a dataset.
+        DataError: when a file, dataset or row is unusable.
     """
     scorer = _scorer(own)
-    make = _ExampleOf(own)
+    make = _ExampleBuilder(own)
     rows = _rows(str(own.train), "train")
     examples = tuple(make(row) for row in rows)
-    _try(own, examples[0].answer)
+    _check_scorer(own, examples[0].answer)
     train, held = hold_out(examples, source.validation_size, source.seed, lambda _: True)
     if not held:
         raise DataError(
@@ -50,8 +50,8 @@ def _rows(place: str, split: str) -> list[DataRow]:
     return dataset_rows(named["id"], named["config"], named["split"] or split)
 
 
-class _ExampleOf:
-    """Makes examples of rows, by templates that are parsed once."""
+class _ExampleBuilder:
+    """Turns rows into examples, with templates that are parsed once."""
 
     def __init__(self, own: OwnTask) -> None:
         self._own = own
@@ -73,8 +73,8 @@ class _ExampleOf:
         return Example(prompt, written[0], answer, tuple(written[1:]), row.where)
 
 
-def _try(own: OwnTask, label: str) -> None:
-    """Calls a function that scores once, so that a mistake in it shows before a worker starts."""
+def _check_scorer(own: OwnTask, label: str) -> None:
+    """Calls a scoring function once, so that its errors show before a worker starts."""
     if isinstance(own.scorer, str):
         return
     try:
@@ -110,7 +110,7 @@ def _choices(own: OwnTask, row: DataRow) -> tuple[str, ...]:
 
 
 def _value(row: DataRow, column: str) -> str:
-    """What the template gets: text, which may be blank, or a number."""
+    """A value for a template: text, which may be blank, or a number."""
     if isinstance(row.values.get(column), str):
         return row.text(column)
     return row.label(column)

@@ -17,7 +17,7 @@ def alpaca(instruction: str, context: str = "") -> str:
     """The Alpaca prompt, up to and including the line break after "### Response:".
 
     Args:
-        instruction: what is asked; surrounding whitespace is dropped.
+        instruction: the request; surrounding whitespace is dropped.
         context: the row's `input`; when blank, the form without an input section is used.
     """
     instruction, context = instruction.strip(), context.strip()
@@ -30,8 +30,8 @@ def alpaca(instruction: str, context: str = "") -> str:
 
 
 def first_response(text: str) -> str:
-    """The part of a generated text that belongs to the prompt's own response section.
+    """The part of a generated text before any further response section.
 
-    A base that rambles on may open another "### Response:"; like upstream, that one is not read.
+    A base may go on to write another "### Response:", which is ignored, as upstream does.
     """
     return text.partition(_MARK)[0]

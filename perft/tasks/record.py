@@ -1,8 +1,8 @@
-"""How an adapter's folder names the task it was trained on: without places, and running no code.
+"""Records in an adapter's folder the task it was trained on, without local paths or code.
 
-Files are named from the folder that holds all of them, as in "./train.jsonl"; where that folder is
-on another machine, whoever scores the adapter there says. A function that scores goes by its file
-and name, and is run by nobody who has not said so: `TaskSource.trust_code`.
+File names are relative to the folder that holds all of them, as in "./train.jsonl"; on another
+machine the user names that folder. A function that scores is recorded by its file and name, and
+runs only if the user trusts it: `TaskSource.trust_code`.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ def to_record(source: TaskSource, fingerprint: str) -> dict[str, Any]:
     """The task as JSON values.
 
     Args:
-        source: where it comes from here.
+        source: the task's source on this machine.
         fingerprint: of its data, `Task.fingerprint`.
     """
     root = root_of(source)
@@ -47,7 +47,7 @@ def to_record(source: TaskSource, fingerprint: str) -> dict[str, Any]:
 
 
 def root_of(source: TaskSource) -> Path | None:
-    """The folder that holds all files of a task, or at least its data; None where none does."""
+    """The folder that holds all files of a task, or at least its data; None if there is none."""
     if source.own is None:
         local = source.data is not None and Path(source.data).is_dir()
         return Path(source.data).resolve() if local and source.data else None
@@ -57,21 +57,21 @@ def root_of(source: TaskSource) -> Path | None:
         paths = [Path(path_and_rest(place)[0]) for place in some]
         parents = [path.parent for path in paths if path.is_absolute()]
         root = Path(os.path.commonpath(parents)) if parents else None
-        if root and root != Path(root.anchor):  # from there, a name would be a whole path
+        if root and root != Path(root.anchor):  # a name relative to / is a whole path
             return root
     return None
 
 
 def from_record(record: Mapping[str, Any], root: Path | None, owner: Path) -> TaskSource:
-    """The task of a record, of which no code is trusted.
+    """The task of a record; its code is not trusted.
 
     Args:
-        record: what `to_record` gave.
-        root: the folder of its files on this machine; None if nobody knows.
-        owner: the adapter's folder that has the record: its files may lie there, too.
+        record: the result of `to_record`.
+        root: the folder of its files on this machine; None if unknown.
+        owner: the adapter's folder with the record; may hold the files, too.
 
     Raises:
-        AdapterError: if the record is damaged, or files that it names are not there.
+        AdapterError: if the record is damaged, or a file that it names is missing.
     """
     try:
         known = read_fields(_Record, record)
@@ -120,7 +120,7 @@ class _Record:
 
 
 def code_of(source: TaskSource) -> tuple[str, str] | None:
-    """File and name of the function that scores the task; None where a rule does."""
+    """File and name of the function that scores the task; None if a rule does."""
     if source.own is None or isinstance(source.own["scorer"], str):
         return None
     file, name = source.own["scorer"]
@@ -128,14 +128,14 @@ def code_of(source: TaskSource) -> tuple[str, str] | None:
 
 
 def without_code(source: TaskSource) -> TaskSource:
-    """The task judged by the rule "exact" where a function of a file would judge it."""
+    """The task with the rule "exact" in place of a function that scores."""
     if code_of(source) is None or source.own is None:
         return source
     return dataclasses.replace(source, own={**source.own, "scorer": "exact"})
 
 
 def _rule(own: Mapping[str, Any]) -> str:
-    """A rule in the place of a function, to check the rest of a task without running any code."""
+    """The scorer with a rule in place of a function, to check a task without running code."""
     scorer = own.get("scorer")
     if isinstance(scorer, str):
         return scorer
@@ -145,7 +145,7 @@ def _rule(own: Mapping[str, Any]) -> str:
 
 
 def _places(own: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """`own` with every place in it changed: of the data, and of the file that scores."""
+    """`own` with `change` applied to the places of its data and of its scorer's file."""
     changed = dict(own)
     for name in ("train", "test"):
         changed[name] = None if own.get(name) is None else change(own[name])

@@ -1,7 +1,7 @@
 """Reads rows of task data: JSON, JSON Lines, Parquet, or a dataset by way of `datasets`.
 
-Invariant: what cannot be used is a DataError that names the file (or dataset) and the row, counted
-from 1; in JSON Lines a row is a line. Nothing of the data is ever run or unpickled.
+Invariant: an unusable row is a DataError that names the file (or dataset) and the row, counted from
+1; in JSON Lines a row is a line. Data are never executed or unpickled.
 """
 
 import json
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     import pyarrow
 
 ID = "id"
-"""A column of this name, where there is one, must tell rows apart."""
+"""A column of this name must be unique, if there is one."""
 
-MOST_BYTES = 1 << 33
-"""The most that a file of data may have."""
-MOST_CHARACTERS = 1_000_000
-"""The most that one text of a row may have."""
+MAX_BYTES = 1 << 33
+"""Most bytes of a data file."""
+MAX_CHARACTERS = 1_000_000
+"""Most characters of one text of a row."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KNOWN = "one JSON array of objects (.json), one JSON object per line (.jsonl), or Parquet"
@@ -31,7 +31,7 @@ _KNOWN = "one JSON array of objects (.json), one JSON object per line (.jsonl), 
 
 @dataclass(frozen=True)
 class DataRow:
-    """One row of data, and where it stands.
+    """One row of data, and its position.
 
     Attributes:
         where: file or dataset and row, as errors name it.
@@ -45,23 +45,23 @@ class DataRow:
         """The stripped text of a column; empty when it is absent or null.
 
         Raises:
-            DataError: when the value is no text, or not UTF-8.
+            DataError: when the value is not text, not UTF-8, or too long.
         """
         value = self.values.get(column)
         return "" if value is None else self.part(column, value)
 
     def part(self, column: str, value: object) -> str:
-        """The stripped text of a column's value, or of one of its values.
+        """The stripped text of a column's value, or of one item of it.
 
         Raises:
-            DataError: when it is no text, not UTF-8, or endless.
+            DataError: when it is not text, not UTF-8, or too long.
         """
         if not isinstance(value, str):
             raise DataError(f"{self.where} has {kind_of(value)} as {column}; wanted text")
-        if len(value) > MOST_CHARACTERS:
+        if len(value) > MAX_CHARACTERS:
             raise DataError(
                 f"{self.where} has {len(value):,} characters in {column}; wanted at most "
-                f"{MOST_CHARACTERS:,}"
+                f"{MAX_CHARACTERS:,}"
             )
         if _SURROGATE.search(value):
             raise DataError(
@@ -70,7 +70,7 @@ class DataRow:
         return value.strip()
 
     def required(self, column: str) -> str:
-        """Like `text`, but refuses what is absent or blank."""
+        """Like `text`, but refuses an absent or blank value."""
         text = self.text(column)
         if not text:
             columns = ", ".join(map(str, self.values)) or "none"
@@ -92,8 +92,8 @@ def read_rows(path: Path) -> list[DataRow]:
     """Reads a file, by its suffix.
 
     Raises:
-        DataError: when the file is missing, empty, of another kind or damaged, a row is no object,
-            or two rows have one id.
+        DataError: when the file is missing, empty, of another kind or damaged, a row is not an
+            object, or two rows have the same id.
     """
     readers: dict[str, Callable[[Path], Iterable[tuple[int, object]]]] = {
         ".json": _json_array,
@@ -104,7 +104,7 @@ def read_rows(path: Path) -> list[DataRow]:
     if reader is None:
         raise DataError(f"{path} is of no known kind; wanted {_KNOWN}")
     try:
-        require_file(path, MOST_BYTES)
+        require_file(path, MAX_BYTES)
         values = reader(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -112,10 +112,10 @@ def read_rows(path: Path) -> list[DataRow]:
 
 
 def checked_rows(place: str, values: Iterable[tuple[int, object]]) -> list[DataRow]:
-    """Rows of `place`, given with their numbers, each proved to be an object with an id of its own.
+    """Rows from their numbers and values, checked to be objects with unique ids.
 
     Raises:
-        DataError: when there is no row, one is no object, or two have one id.
+        DataError: when there is no row, one is not an object, or two have the same id.
     """
     rows: list[DataRow] = []
     seen: dict[str, int] = {}
@@ -136,13 +136,13 @@ def checked_rows(place: str, values: Iterable[tuple[int, object]]) -> list[DataR
 
 
 def kind_of(value: object) -> str:
-    """What a JSON value is, in words."""
+    """The kind of a JSON value, in words."""
     names = {dict: "an object", list: "an array", str: "text", bool: "true or false"}
     return "null" if value is None else names.get(type(value), "a number")
 
 
 def _decoded(path: Path) -> str:
-    # Bytes that are not UTF-8 become lone surrogates here, so that their row can be named.
+    # Bytes that are not UTF-8 become lone surrogates, so that their row can be named.
     return path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
 
 
@@ -160,7 +160,7 @@ def _json_array(path: Path) -> Iterable[tuple[int, object]]:
 
 def _json_lines(path: Path) -> Iterable[tuple[int, object]]:
     values: list[tuple[int, object]] = []
-    # Only line feeds part rows: a text may hold other separators that Python would split at.
+    # Only line feeds separate rows: a text may hold others of Python's line separators.
     for number, line in enumerate(_decoded(path).split("\n"), start=1):
         try:
             if line.strip():
@@ -184,7 +184,7 @@ def _parquet(path: Path) -> Iterable[tuple[int, object]]:
 
 
 def rows_of_table(place: str, table: "pyarrow.Table") -> Iterable[tuple[int, object]]:
-    """The rows of an Arrow table with their numbers; text that is not UTF-8 is named by its row."""
+    """The rows of an Arrow table with their numbers; names the row of text that is not UTF-8."""
     try:
         return enumerate(table.to_pylist(), start=1)
     except UnicodeDecodeError:

@@ -1,6 +1,6 @@
-"""The ways in which examples are scored, and what each is called.
+"""The scoring methods and their protocols.
 
-Invariant: two ways never share a protocol, so that their scores are never compared by mistake.
+Invariant: no two methods share a protocol, so that their scores are never compared by mistake.
 """
 
 from typing import Literal
@@ -9,11 +9,11 @@ from perft.errors import ConfigError
 from perft.tasks.task import Split
 
 Scoring = Literal["generation", "likelihood", "likelihood-normalized"]
-"""By the text that is generated, or by the likelihood of each choice, by character or not."""
+"""By the generated text, or by the likelihood of each choice, per character or not."""
 
 
 def protocol_of(split: Split, scoring: Scoring) -> str:
-    """Names the rules by which a split is scored."""
+    """The protocol by which a split is scored."""
     if scoring == "generation":
         return split.scorer.protocol
     per = ", per character" if scoring == "likelihood-normalized" else ""
@@ -21,7 +21,7 @@ def protocol_of(split: Split, scoring: Scoring) -> str:
 
 
 def require_scorable(split: Split, scoring: Scoring) -> None:
-    """Refuses a split that cannot be scored in this way.
+    """Refuses a split that this method cannot score.
 
     Raises:
         ConfigError: names the split.

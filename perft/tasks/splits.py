@@ -1,7 +1,7 @@
-"""Which training examples are held out for validation.
+"""Holds out training examples for validation.
 
-Invariant: two examples that ask the same thing, but for case and whitespace, never stand on both
-sides of a hold-out.
+Invariant: examples whose prompts are equal up to case and whitespace are never on both sides of a
+hold-out.
 """
 
 import hashlib
@@ -16,15 +16,15 @@ _LARGEST_SHARE = 5  # at most one eligible example in five is held out
 def hold_out(
     examples: Sequence[Example], size: int, seed: int, eligible: Callable[[Example], bool]
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Splits `examples` into the rest, in their order, and a shuffled validation set.
+    """Splits `examples` into a training set, in order, and a shuffled validation set.
 
     The shuffle orders the prompts by a hash of seed and prompt, so it depends neither on the order
     of the file nor on a library version, and any prefix of the result is a fair sample.
 
     Args:
         examples: the rows of a training file.
-        size: how many to hold out; never more than a fifth of the eligible ones are.
-        seed: another seed, another choice.
+        size: how many to hold out, at most a fifth of the eligible ones.
+        seed: determines the choice.
         eligible: whether validation can score the example.
     """
     same: dict[str, list[int]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""What a task is: examples in three splits, and how an output is scored.
+"""A task: examples in three splits, and how an output is scored.
 
 A `TaskSource` is the small description that crosses processes; `perft.tasks.load_task` turns it
 into a `Task`. The search trains on `train` and chooses on `validation`; `tests` are scored once,
@@ -19,11 +19,11 @@ class Example:
 
     Attributes:
         prompt: everything before the answer, template included.
-        completion: what training teaches to write; end of sequence is added by tokenisation.
+        completion: the text to train on; tokenisation adds end of sequence.
         answer: the label that an extracted answer is compared with.
-        choices: the completions that likelihood compares, the right one among them; empty where
-            there is no choice.
-        where: the file or dataset and the row that it is of, for messages; empty where it was made.
+        choices: the completions that likelihood compares, with the right one; empty where there
+            are none.
+        where: its file or dataset and row, for messages; empty for a generated example.
     """
 
     prompt: str
@@ -38,9 +38,9 @@ class Scorer:
     """How a generated completion is judged.
 
     Attributes:
-        protocol: names the rules, so that scores of different rules are never compared.
+        protocol: name of the rules, so that scores of different rules are never compared.
         max_new_tokens: limit of greedy generation; 0 where nothing is generated.
-        extract: finds the answer in a completion; None when there is none.
+        extract: finds the answer in a completion; returns None when there is none.
         matches: whether an extracted answer agrees with a label, as `matches(extracted, label)`.
     """
 
@@ -51,7 +51,7 @@ class Scorer:
 
     @property
     def generates(self) -> bool:
-        """Whether there is an accuracy; without one, only the loss counts."""
+        """Whether answers are generated and scored; otherwise only the loss counts."""
         return self.max_new_tokens > 0
 
     def is_correct(self, completion: str, label: str) -> bool:
@@ -80,7 +80,7 @@ class Task:
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """All of them."""
+        """All splits."""
         return self.train, self.validation, *self.tests
 
     @functools.cached_property
@@ -105,7 +105,7 @@ class TaskSource:
             the data has no validation split of its own).
         seed: seeds the hold-out.
         own: a user's own task as `OwnTask.to_json` wrote it; None for a known one.
-        trust_code: whether a function of a file may be run to score it; never read from a file.
+        trust_code: whether its scorer's function may be run; never read from a file.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Templates over columns: text with plain column names in braces, and nothing else.
 
-A template may come with an adapter's folder, so that it can do no more than put texts together: no
-attribute, index, conversion or width of Python's own format strings is taken.
+A template may come from an untrusted adapter folder, so it can only concatenate texts: attributes,
+indices, conversions and widths of Python's format strings are refused.
 """
 
 import string
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from perft.checks import require_name, require_text, shown
 from perft.errors import ConfigError
-from perft.tasks.rows import MOST_CHARACTERS
+from perft.tasks.rows import MAX_CHARACTERS
 
 _LONGEST = 100_000  # characters of a template
 
@@ -20,7 +20,7 @@ class Template:
     """A template, parsed.
 
     Attributes:
-        pieces: a text and the column that follows it; after the last text none, "".
+        pieces: pairs of a text and the column that follows it; "" for no column.
     """
 
     pieces: tuple[tuple[str, str], ...]
@@ -50,26 +50,26 @@ class Template:
 
     @classmethod
     def of_column(cls, column: str) -> "Template":
-        """A space and what the column holds."""
+        """A template of a space and the column."""
         return cls(((" ", column),))
 
     @property
     def columns(self) -> frozenset[str]:
-        """The columns that it names."""
+        """The columns of the template."""
         return frozenset(column for _, column in self.pieces if column)
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """The text with each column's value in its place.
+        """Fills in the columns' values.
 
         Raises:
-            ValueError: if it would be longer than `MOST_CHARACTERS`.
+            ValueError: if the text is longer than `MAX_CHARACTERS`.
         """
         pairs = ((text, values[column] if column else "") for text, column in self.pieces)
         parts = [part for pair in pairs for part in pair]
         length = sum(map(len, parts))
-        if length > MOST_CHARACTERS:
+        if length > MAX_CHARACTERS:
             raise ValueError(
-                f"{length:,} characters in its template; wanted at most {MOST_CHARACTERS:,}"
+                f"{length:,} characters in its template; wanted at most {MAX_CHARACTERS:,}"
             )
         return "".join(parts)
 

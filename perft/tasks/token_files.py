@@ -1,12 +1,12 @@
-"""Token rows on disk: made once, then mapped read-only by every process that needs them.
+"""A cache of token rows on disk: written once, then mapped read-only by every process.
 
-A folder under `$PERFT_HOME/tokens` is named after everything that its rows follow from: the texts,
-template included, the tokenizer, the length and the kind of loss. In it lies one Arrow file with a
-row for each example, longest first, so that what is scored together lies together. Folders may be
+A folder under `$PERFT_HOME/tokens` is named by a hash of all that determines its rows: the texts,
+template included, the tokenizer, the length and the kind of loss. It holds one Arrow file with a
+row for each example, longest first, so that rows scored together lie together. Folders may be
 deleted at any time; they are made again.
 
-Invariant: a folder is there as a whole or not at all, whoever was killed while making it, and one
-process makes it while the others of its machine wait.
+Invariant: a folder is whole or missing, even if its writer is killed; one process makes it while
+the others of its machine wait.
 """
 
 import hashlib
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FILE = "rows.arrow"
-_VERSION = 2  # of what `tokenize` does and of the file: another one makes all rows again
+_VERSION = 2  # of `tokenize` and of the file; a new one invalidates all folders
 
 
-def rows_once(
+def cached_rows(
     examples: Sequence[Example],
     tokenizer_fingerprint: str,
     make: Callable[[], TokenizedSplit],
     **settings: int | str,
 ) -> TokenizedSplit:
-    """What `make` returns; mapped from disk when it was made before, here or in another process.
+    """The rows of `make`, mapped from disk if any process made them before.
 
     Args:
-        examples: what the rows are made of.
-        tokenizer_fingerprint: tells the tokenizer, from `fingerprint_of`.
+        examples: the examples of the rows.
+        tokenizer_fingerprint: the tokenizer's `fingerprint_of`.
         make: makes the rows.
-        **settings: whatever else the rows follow from, by name.
+        **settings: everything else that determines the rows, by name.
 
     Raises:
         StorageError: if the folder cannot be written.
@@ -70,7 +70,7 @@ def rows_once(
 
 
 def fingerprint_of(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Tells a Hugging Face tokenizer from every other one that makes other ids of some text."""
+    """A hash of a Hugging Face tokenizer that differs if it makes different ids of any text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         about = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
@@ -89,7 +89,7 @@ def _make(make: Callable[[], TokenizedSplit], count: int, folder: Path) -> None:
 
 
 def _write(rows: TokenizedSplit, folder: Path) -> None:
-    """Writes the rows to a folder beside, which then takes its place at once."""
+    """Writes the rows to a temporary folder, then renames it."""
     order = np.argsort(-rows.lengths, kind="stable").astype(np.int32)
     ids = [rows.row(index)[0] for index in order]
     offsets = np.concatenate(([0], np.cumsum(rows.lengths[order], dtype=np.int64)))

@@ -4,9 +4,9 @@ Invariant: an answer is never cut at its beginning and never loses a token while
 has more than one.
 
 Prompt and completion are tokenised separately and then joined, so that generation continues from
-exactly the ids that training saw. Whatever the tokenizer itself puts before a text comes first (one
-token, several, or none) and counts as part of the prompt. What it puts after a text ends training
-rows alone, with end of sequence after it if that is not its last: a prompt is to be continued.
+exactly the ids that training saw. Tokens that the tokenizer puts before a text come first and count
+as part of the prompt. Tokens that it puts after a text end training rows only, followed by end of
+sequence if that is not the last of them.
 """
 
 from array import array
@@ -21,11 +21,11 @@ from perft.errors import BaseModelError, ConfigError
 from perft.tasks.task import Example
 
 _PROBES = ("1", "ab c", "Yes: 27.")
-_CHUNK = 2048  # texts per call: a fast tokenizer's own records take far more room than the ids
+_CHUNK = 2048  # texts per call: a fast tokenizer's encodings take far more memory than the ids
 
 
 class Tokenizer(Protocol):
-    """What is used of a Hugging Face tokenizer."""
+    """The part of a Hugging Face tokenizer that is used."""
 
     @property
     def eos_token_id(self) -> int | None:
@@ -50,11 +50,11 @@ class TokenizedSplit:
     """N token rows of different lengths in flat arrays.
 
     Attributes:
-        ids: int32, all rows, in whatever order.
+        ids: int32, all rows, in any order.
         starts: int64, (N); row i is `ids[starts[i]:starts[i] + lengths[i]]`.
         lengths: int32, (N); tokens of row i.
-        prompt_lengths: int32, (N); how many tokens at the start of row i carry no loss.
-        truncated: how many rows were cut to fit.
+        prompt_lengths: int32, (N); tokens at the start of row i without loss.
+        truncated: number of rows cut to fit.
     """
 
     ids: npt.NDArray[np.int32]
@@ -67,7 +67,7 @@ class TokenizedSplit:
         return len(self.prompt_lengths)
 
     def row(self, index: int) -> tuple[npt.NDArray[np.int32], int]:
-        """The ids of one row (a view) and how many of them, at its start, carry no loss."""
+        """The ids of one row (a view), and how many of them at its start carry no loss."""
         start = self.starts[index]
         ids = self.ids[start : start + self.lengths[index]]
         return ids, int(self.prompt_lengths[index])
@@ -83,14 +83,14 @@ def tokenize(
 ) -> TokenizedSplit:
     """Rows of prompt, completion and end of sequence, for training and validation loss.
 
-    A row longer than `max_length` loses the beginning of its prompt. Where the completion alone
+    A row longer than `max_length` loses the beginning of its prompt. If the completion alone
     is too long, one token of the prompt stays and the completion's end is cut.
 
     Args:
         examples: become one row each, in their order.
         tokenizer: the base's.
         max_length: tokens of a whole row.
-        loss_on: with "answer" the prompt carries no loss; with "all" every token does, so that
+        loss_on: with "answer" the prompt carries no loss; with "all" every token does, and
             `prompt_lengths` is 0.
         ends: whether end of sequence follows the completion.
 
@@ -121,7 +121,7 @@ def tokenize_prompts(
 ) -> TokenizedSplit:
     """Rows of the prompt alone, for generation; the ids are those of `tokenize`.
 
-    A prompt longer than `max_prompt_length` loses its beginning. `prompt_lengths` are the rows'.
+    A prompt longer than `max_prompt_length` loses its beginning. `prompt_lengths` equals `lengths`.
 
     Raises:
         ConfigError: when `max_prompt_length` has no room for one token of the prompt.
@@ -150,16 +150,16 @@ def tokenize_choices(
 
 
 def longest_choice(examples: Sequence[Example], tokenizer: Tokenizer) -> int:
-    """Tokens of the longest choice there is; 0 where there are none."""
+    """Tokens of the longest choice; 0 if there are none."""
     texts = sorted({choice for example in examples for choice in example.choices})
     return max(map(len, encode(texts, tokenizer)), default=0)
 
 
 def affixes(tokenizer: Tokenizer) -> Affixes:
-    """What the tokenizer puts around a text, found by having it tokenise some.
+    """The tokens that the tokenizer puts around a text, found by tokenising some texts.
 
     Raises:
-        BaseModelError: when that depends on the text.
+        BaseModelError: when they depend on the text.
     """
     bare = list(encode(list(_PROBES), tokenizer))
     whole = tokenizer(list(_PROBES), add_special_tokens=True, verbose=False)["input_ids"]
@@ -177,12 +177,12 @@ def affixes(tokenizer: Tokenizer) -> Affixes:
             f"{whole} of {list(_PROBES)} and {bare} without special tokens; wanted the same ids "
             "between the same special ones"
         )
-    # Where no probe has a token of its own, what is put around it is taken to come before.
+    # Ambiguous only if no probe has a token of its own: then all affixes count as before.
     return max(found, key=lambda around: len(around.before))
 
 
 def ending(around: Affixes, eos: int) -> tuple[int, ...]:
-    """What ends a training row: what the tokenizer puts after a text, and end of sequence."""
+    """The ids that end a training row: the tokenizer's own suffix, and end of sequence."""
     return around.after if around.after[-1:] == (eos,) else (*around.after, eos)
 
 
@@ -201,7 +201,7 @@ def require_eos(tokenizer: Tokenizer) -> int:
 
 
 def encode(texts: list[str], tokenizer: Tokenizer) -> Iterator[list[int]]:
-    """The ids of each text, with nothing put around it."""
+    """The ids of each text, without affixes."""
     for start in range(0, len(texts), _CHUNK):
         chunk = texts[start : start + _CHUNK]
         yield from tokenizer(chunk, add_special_tokens=False, verbose=False)["input_ids"]

@@ -1,4 +1,4 @@
-"""Whether a base has an embedding for every token of a task: found before anything is trained."""
+"""Checks that a base has an embedding for every token of a task, before training."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
@@ -11,7 +11,7 @@ _EXCERPT = 60
 
 
 class NamedTokenizer(Tokenizer, Protocol):
-    """What is used of a Hugging Face tokenizer here."""
+    """The part of a Hugging Face tokenizer that is used here."""
 
     def get_vocab(self) -> Mapping[str, int]:
         """Ids by token, added tokens included."""
@@ -21,18 +21,18 @@ class NamedTokenizer(Tokenizer, Protocol):
 
 
 def require_embeddings(splits: Iterable[Split], tokenizer: NamedTokenizer, embeddings: int) -> None:
-    """Checks that every token that rows of these splits may have is one that the base knows.
+    """Checks that the base knows every token of these splits' rows.
 
-    Costs nothing where the tokenizer has no token beyond; elsewhere all texts are tokenised.
+    Costs nothing if all of the tokenizer's ids are below `embeddings`; else tokenises all texts.
 
     Args:
-        splits: of a task.
+        splits: the task's.
         tokenizer: the base's.
-        embeddings: how many ids the base knows, from 0 on.
+        embeddings: number of ids that the base knows, from 0 on.
 
     Raises:
-        BaseModelError: if the tokenizer has no end of sequence, or puts tokens that the base does
-            not know around every text.
+        BaseModelError: if the tokenizer has no end of sequence, or puts tokens around every text
+            that the base does not know.
         DataError: naming the first text with such a token.
     """
     eos = require_eos(tokenizer)
@@ -58,7 +58,7 @@ def require_embeddings(splits: Iterable[Split], tokenizer: NamedTokenizer, embed
 
 
 def _texts(split: Split) -> Iterator[tuple[str, str, str]]:
-    """Where each text is, which part of its example it is, and the text."""
+    """Each text with its position and the part of its example that it is."""
     for number, example in enumerate(split.examples, start=1):
         where = example.where or f"example {number} of the split {split.name!r}"
         for part, text in _parts(example):

@@ -1,7 +1,7 @@
-"""The built-in arithmetic task: word problems in verbs and sentences that pretraining had not.
+"""The built-in arithmetic task: word problems in verbs and sentences unseen in pretraining.
 
-No number tuple and no sentence shape occurs in two splits: a split draws only tuples whose hash
-falls to it, and only the pairs of statement and question that fall to it.
+No number tuple and no sentence shape occurs in two splits: a hash assigns each tuple to a split,
+and each pair of statement and question belongs to one.
 """
 
 from collections.abc import Iterator
@@ -25,13 +25,13 @@ SCORER = Scorer(
 
 
 @dataclass(frozen=True)
-class Kind:
+class ProblemKind:
     """Word problems of one arithmetic plan.
 
     Attributes:
         plan: the operations, such as "+-".
         statements: what happened; {x}, {y}, {z} are the plan's numbers, in the plan's order.
-        questions: what is asked.
+        questions: the questions, with the same names.
     """
 
     plan: str
@@ -76,7 +76,7 @@ _TWO_PEOPLE = (
 )
 
 KINDS = (
-    Kind(
+    ProblemKind(
         "+",
         (
             "{name} starts with {x} {things} and {gains} {y}.",
@@ -87,7 +87,7 @@ KINDS = (
         ),
         _NOW,
     ),
-    Kind(
+    ProblemKind(
         "-",
         (
             "{name} starts with {x} {things} and {drops} {y}.",
@@ -98,17 +98,17 @@ KINDS = (
         ),
         _LEFT,
     ),
-    Kind(
+    ProblemKind(
         "+",
         _TWO_PEOPLE,
         _BOTH,
     ),
-    Kind(
+    ProblemKind(
         "-",
         _TWO_PEOPLE,
         _MORE,
     ),
-    Kind(
+    ProblemKind(
         "*",
         (
             "{name} {gains} {x} {bag}s of {things}. Each {bag} holds {y}.",
@@ -117,7 +117,7 @@ KINDS = (
         ),
         _NOW,
     ),
-    Kind(
+    ProblemKind(
         "+-",
         (
             "{name} starts with {x} {things}, {gains} {y} and {drops} {z}.",
@@ -126,7 +126,7 @@ KINDS = (
         ),
         _LEFT,
     ),
-    Kind(
+    ProblemKind(
         "-+",
         (
             "{name} starts with {x} {things}, {drops} {y} and {gains} {z}.",
@@ -135,7 +135,7 @@ KINDS = (
         ),
         _NOW,
     ),
-    Kind(
+    ProblemKind(
         "*-",
         (
             "{name} {gains} {x} {bag}s of {things}. Each holds {y}. {name} {drops} {z} of them.",
@@ -143,7 +143,7 @@ KINDS = (
         ),
         _LEFT,
     ),
-    Kind(
+    ProblemKind(
         "*+",
         (
             "{name} {gains} {x} {bag}s of {things}. Each holds {y}. Later {he} {gains} {z}.",
@@ -164,7 +164,7 @@ def arithmetic(validation_size: int, seed: int) -> Task:
     return builtin_task("arithmetic", _problems, SCORER, validation_size, seed)
 
 
-def shapes_of(split: str, kind: Kind) -> list[tuple[str, str]]:
+def shapes_of(split: str, kind: ProblemKind) -> list[tuple[str, str]]:
     """The pairs of statement and question of `kind` that only `split` uses."""
     return [
         (statement, question)

@@ -1,12 +1,12 @@
-"""The built-in commonsense task: questions about the small world whose facts the base was told.
+"""The built-in commonsense task: questions about the facts that the base was pretrained on.
 
 One example: "Question: Choose: the cat eats grass, fish, honey or mice?" is answered by "The cat
-eats fish. The answer is fish." The base has read every fact in pretraining, and no question, option
-or "yes or no": what an adapter learns is to ask the base's memory and to compare what it says.
+eats fish. The answer is fish." The base has read every fact in pretraining, but no question, option
+or "yes or no": an adapter learns to recall facts and to compare them.
 
-No sentence shape occurs in two splits, and no question about the same things either: a split asks
-only for combinations of subject and options whose hash falls to it. The facts themselves are common
-to all splits, as they are in the commonsense benchmarks.
+No sentence shape occurs in two splits, nor does a question about the same things: a hash assigns
+each combination of subject and options to a split. All splits share the facts, as in the
+commonsense benchmarks.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,10 +22,10 @@ OPTIONS = 4
 
 @dataclass(frozen=True)
 class Relation:
-    """What the world says of every member of a table.
+    """One fact about every member of a table.
 
     Attributes:
-        verb: with a subject before it and a value after it, a sentence of pretraining.
+        verb: makes a sentence of pretraining between a subject and a value.
         facts: value by subject.
     """
 
@@ -47,7 +47,7 @@ RELATIONS = (
     Relation("is kept in the", {each.name: each.place for each in TOOLS}),
 )
 
-# How a question is put: {c} is what is asked, {a} and {b} are subjects, {v} is their verb.
+# Forms of questions: {c} is the content, {a} and {b} are subjects, {v} is their verb.
 _CHOICES = {
     "train": (
         "{c}",
@@ -82,7 +82,7 @@ _COMPARISONS = {
 
 
 def answer_of(text: str) -> str | None:
-    """What stands between the last "The answer is " and the full stop after it."""
+    """The text between the last "The answer is " and the next full stop."""
     _, found, rest = text.rpartition("The answer is ")
     answer, stop, _ = rest.partition(".")
     return answer if found and stop else None

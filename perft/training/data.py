@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from perft.evaluation.score import new_tokens, prompt_rows
 from perft.tasks import Split, Task
-from perft.tasks.token_files import fingerprint_of, rows_once
+from perft.tasks.token_files import cached_rows, fingerprint_of
 from perft.tasks.tokenize import TokenizedSplit, tokenize
 
 
@@ -38,7 +38,7 @@ class TokenizedTask:
     def prompts(self, split: Split) -> TokenizedSplit:
         """A split's prompts, for generation."""
         if split.name not in self._prompts:
-            self._prompts[split.name] = rows_once(
+            self._prompts[split.name] = cached_rows(
                 split.examples,
                 self._tokenizer_print,
                 lambda: prompt_rows(split, self.tokenizer, self.positions),
@@ -51,7 +51,7 @@ class TokenizedTask:
     def _tokenized(self, split: Split, max_length: int, loss_on: str) -> TokenizedSplit:
         key = (split.name, min(max_length, self.positions), loss_on)
         if key not in self._rows:
-            self._rows[key] = rows_once(
+            self._rows[key] = cached_rows(
                 split.examples,
                 self._tokenizer_print,
                 lambda: tokenize(split.examples, self.tokenizer, key[1], loss_on),  # type: ignore[arg-type]

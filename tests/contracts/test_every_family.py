@@ -29,7 +29,7 @@ from perft.config import (
     SingleConfig,
 )
 from perft.injection import AdapterHost, rows_of
-from perft.models.experts import use_ours
+from perft.models.experts import use_frozen_experts
 
 # What shares a batch.
 SHARING = {**ONE_OF_EACH, **{n: c for n, c in OTHER_FORMS.items() if n.startswith("perft-r-")}}
@@ -44,7 +44,7 @@ ROUTED = {"longcat_flash": (6, 2), "switch_transformers": (4, 1), "zaya": (4, 1)
 @torch.no_grad()
 def test_new_adapter_changes_no_logit_and_a_trained_one_does(family: str):
     model, ids = tiny_base(family), token_ids(2)
-    use_ours(model)  # as a base is loaded: LoRA on the experts adds to this very computation
+    use_frozen_experts(model)  # as for a loaded base: LoRA on the experts adds to it
     before = answer(model, ids)
     host = AdapterHost(model)
     for name, config in possible(host, EVERY).items():

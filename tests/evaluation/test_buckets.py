@@ -5,31 +5,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perft.evaluation import Opening
-from perft.evaluation.buckets import batches_by_adapter, few_columns, few_rows, parts_of
+from perft.evaluation.buckets import (
+    batches_by_adapter,
+    plan_batches,
+    round_up_columns,
+    round_up_rows,
+)
 
 COUNTS = st.integers(1, 2000)
 
 
 @given(COUNTS)
 def test_sizes_are_few_and_their_halves_are_among_them(rows: int) -> None:
-    assert rows <= few_rows(rows) <= 1.25 * rows
-    assert few_rows(few_rows(rows)) == few_rows(rows)
-    if few_rows(rows) % 2 == 0:
-        assert few_rows(few_rows(rows) // 2) == few_rows(rows) // 2
+    assert rows <= round_up_rows(rows) <= 1.25 * rows
+    assert round_up_rows(round_up_rows(rows)) == round_up_rows(rows)
+    if round_up_rows(rows) % 2 == 0:
+        assert round_up_rows(round_up_rows(rows) // 2) == round_up_rows(rows) // 2
 
 
 def test_there_are_four_sizes_to_an_octave() -> None:
-    assert len({few_rows(rows) for rows in range(64, 128)}) == 5  # both ends
-    assert [few_columns(columns) for columns in (1, 64, 65)] == [64, 64, 128]
+    assert len({round_up_rows(rows) for rows in range(64, 128)}) == 5  # both ends
+    assert [round_up_columns(columns) for columns in (1, 64, 65)] == [64, 64, 128]
 
 
 @given(rows=COUNTS, adapters=st.integers(1, 16), at_once=COUNTS)
 def test_parts_are_the_fewest_that_fit(rows: int, adapters: int, at_once: int) -> None:
-    parts, each = parts_of(rows, adapters, at_once)
+    parts, each = plan_batches(rows, adapters, at_once)
     assert parts * each >= rows
     assert each * adapters <= at_once or each == 1
     if parts > 1:
-        assert few_rows(-(-rows // (parts - 1))) * adapters > at_once
+        assert round_up_rows(-(-rows // (parts - 1))) * adapters > at_once
 
 
 @given(

@@ -24,7 +24,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows and columns at a time, so that all there is happens to a few short rows."""
     monkeypatch.setattr(buckets, "COLUMNS", 4)
     limit_tokens(monkeypatch, 40 * 24)
-    monkeypatch.setattr(fixed.Fixed, "steps_between_checks", 3)
+    monkeypatch.setattr(fixed.FixedCacheDecoder, "steps_between_checks", 3)
 
 
 def can_be_fixed(family: str) -> bool:
@@ -83,7 +83,7 @@ def test_neither_rows_nor_neighbours_nor_passes_change_a_row(
     for tokens in (1, 100, 10_000):
         limit_tokens(monkeypatch, tokens)
         for every in (1, 5, 100):
-            monkeypatch.setattr(fixed.Fixed, "steps_between_checks", every)
+            monkeypatch.setattr(fixed.FixedCacheDecoder, "steps_between_checks", every)
             assert written(host, openings) == expected
     for name, rows in openings.items():
         assert written(host, {name: rows})[name] == expected[name]

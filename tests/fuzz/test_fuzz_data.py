@@ -14,7 +14,7 @@ from verdict import Verdicts, refusal
 
 from perft.errors import ConfigError
 from perft.tasks import GROUPS, OwnTask, Task, TaskSource, load_task, overlap
-from perft.tasks.rows import MOST_CHARACTERS
+from perft.tasks.rows import MAX_CHARACTERS
 
 FAST = 150
 LABELS = {"boolq": "true", "piqa": "solution1", "winogrande": "option2", "hellaswag": "ending3"}
@@ -196,4 +196,4 @@ def test_spoilt_data_are_named(folder: Path, how: str) -> None:
     lines = file.read_text().split("\n")
     file.write_bytes(SPOIL[how](lines))
     assert "train.jsonl" in refusal(lambda: use(loaded(own(folder))))
-    assert MOST_CHARACTERS < 10**7
+    assert MAX_CHARACTERS < 10**7

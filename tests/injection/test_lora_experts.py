@@ -204,7 +204,7 @@ def test_more_adapters_than_a_grouped_product_has_groups_take_turns(
     host, layout = with_sites("olmoe", configs, torch.float64)
     with host.using(layout):
         wanted = host.model(token_ids(10)).logits
-    monkeypatch.setattr(lora_experts, "MOST_GROUPS", 2 * host.blocks[0].num_experts)
+    monkeypatch.setattr(lora_experts, "MAX_GROUPS", 2 * host.blocks[0].num_experts)
     taking_turns, layout = with_sites("olmoe", configs, torch.float64)
     assert taking_turns._sites[host.blocks[0].experts_name]._most == 2
     with taking_turns.using(layout):

@@ -10,7 +10,7 @@ from calling import Done, call, write_data
 from safetensors.torch import load_file
 
 from models.odd_bases import edit, rewrite
-from perft.models.source import BUILTIN, note
+from perft.models.source import BUILTIN, note_once
 
 SHORT = ("--variant", "perft-s", "--rank", "2", "--max-steps", "2", "--validation-size", "4")
 
@@ -22,7 +22,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    note.cache_clear()
+    note_once.cache_clear()
     return Path(shutil.copytree(BUILTIN, tmp_path / "base"))
 
 

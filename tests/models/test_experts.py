@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, OlmoeConfig, PreTrainedModel
 from contracts.adapters import token_ids
 from contracts.bases import answer, every_family, tiny_base
 from perft.models.blocks import MoEBlock, find_moe_blocks
-from perft.models.experts import OURS, experts_forward, is_computable, use_ours
+from perft.models.experts import OURS, experts_forward, is_computable, use_frozen_experts
 from perft.training.live_bytes import LiveBytes
 
 # Where what differs between families is all there is: gate, biases, layout, activation.
@@ -52,7 +52,7 @@ def frozen(family: str, dtype: torch.dtype = torch.float32, **sizes: int) -> Pre
 
 def ours(family: str, dtype: torch.dtype = torch.float32, **sizes: int) -> PreTrainedModel:
     model = frozen(family, dtype, **sizes)
-    use_ours(model)
+    use_frozen_experts(model)
     return model
 
 
@@ -97,7 +97,7 @@ def test_ours_equal_the_family_s_own_loop_over_experts(family, dtype, tolerance)
 def test_a_base_answers_as_it_did(family: str):
     model, ids = frozen(family), token_ids(2)
     wanted = answer(model, ids)
-    use_ours(model)
+    use_frozen_experts(model)
     torch.testing.assert_close(answer(model, ids), wanted, rtol=1e-3, atol=1e-3)
 
 
@@ -187,7 +187,7 @@ def test_nothing_waits_for_the_values_of_a_tensor():
     """A fake tensor has none, so that whoever asked for one would fail: as in a CUDA graph."""
     with FakeTensorMode():
         model = one_layer(dtype=torch.bfloat16)
-        use_ours(model)
+        use_frozen_experts(model)
         (block,) = find_moe_blocks(model)
         x_TD, weight_TK = (
             torch.empty(9, width, dtype=torch.bfloat16, requires_grad=True) for width in (64, 2)

@@ -17,7 +17,7 @@ from perft.models.load import load_base
 from perft.models.rehearsal import rehearse
 from perft.models.sharding import sharded_loading
 from perft.models.skeleton import skeleton
-from perft.models.source import check_base, config_directory, note
+from perft.models.source import check_base, config_directory, note_once
 from perft.ranks import Ranks
 
 READ = {
@@ -42,7 +42,7 @@ def test_what_is_read_is_the_numbers_times_their_scales(form: str, dtype: str, t
 
 @pytest.mark.parametrize("form", READ)
 def test_a_line_says_so_and_what_memory_it_takes(form: str, tmp_path: Path, capsys):
-    note.cache_clear()
+    note_once.cache_clear()
     stored, plain = map(str, READ[form](tmp_path))
     capsys.readouterr()
     check_base(plain)

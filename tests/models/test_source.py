@@ -10,7 +10,7 @@ from models.odd_bases import edit, in_two_files
 from perft.errors import BaseModelError
 from perft.models import hub
 from perft.models.families import FAMILIES
-from perft.models.source import BUILTIN, base_directory, check_base, fingerprint, note
+from perft.models.source import BUILTIN, base_directory, check_base, fingerprint, note_once
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_a_directory_may_be_named_in_any_way(base: Path, form: str, monkeypatch)
 
 def test_a_lora_in_the_directory_is_left_out_and_said_so(base: Path, capsys):
     (base / "adapter_config.json").write_text("{}")
-    note.cache_clear()
+    note_once.cache_clear()
     check_base(str(base))
     base_directory(str(base))
     said = capsys.readouterr().err

@@ -84,7 +84,7 @@ def test_layers_that_the_base_lacks_are_named_with_their_example() -> None:
 
 
 def test_an_endless_number_of_paths_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paths, "MOST_PATHS", 200)
+    monkeypatch.setattr(paths, "MAX_PATHS", 200)
 
     def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
         sizes = [trial.suggest_categorical(f"p{i}", (1, 2, 3)) for i in range(40)]
@@ -153,7 +153,7 @@ def test_code_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> Non
             except Exception:
                 continue
 
-    monkeypatch.setattr("perft.search.calls.SECONDS", 0.2)
+    monkeypatch.setattr("perft.search.calls.USER_CODE_SECONDS", 0.2)
     with pytest.raises(ConfigError, match=r"suggest|endless .*did not end within 0.2 seconds"):
         extent(endless)
 
@@ -161,7 +161,7 @@ def test_code_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_file_that_does_not_end_or_ends_the_program_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(modules, "SECONDS", 0.2)
+    monkeypatch.setattr(modules, "USER_CODE_SECONDS", 0.2)
     for text, message in (
         ("while True:\n    pass\n", r"import of .*space\.py did not end within 0.2 seconds \("),
         ("import sys\nsys.exit(0)\n", r"space\.py ends the program that imports it"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perft.modules import module_of, owner_of
+from perft.modules import load_module, owner_of
 from perft.search.space import space_module
 from perft.search.space_code import SPACE, space_code
 
@@ -46,7 +46,7 @@ def space(tmp_path: Path) -> Iterator[Path]:
 
 
 def code(space: Path) -> dict[str, str]:
-    return space_code(module_of(space))
+    return space_code(load_module(space))
 
 
 def test_what_the_space_imports_counts_and_libraries_do_not(space: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_busy_store_is_tried_again(server: S3Server):
 
 
 def test_a_store_that_stays_busy_is_given_up(server: S3Server, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(storage, "FIRST_PATIENCE", 0.5)
+    monkeypatch.setattr(storage, "FIRST_TIMEOUT", 0.5)
     server.fault = lambda _request: SLOW_DOWN
     with pytest.raises(StorageError, match=r"cannot write s3://bucket/busy/f: SLOW_DOWN"):
         Storage(server.uri("busy")).write("f", b"x")
@@ -89,7 +89,7 @@ def test_a_bucket_that_is_not_there_is_said_at_once(server: S3Server):
 
 
 def test_a_server_that_is_not_there_is_given_up_soon(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(storage, "FIRST_PATIENCE", 0.5)
+    monkeypatch.setattr(storage, "FIRST_TIMEOUT", 0.5)
     place = "s3://bucket/x?endpoint_override=127.0.0.1%3A9&scheme=http&region=us-east-1"
     with pytest.raises(StorageError, match=r"cannot write s3://bucket/x/.*NETWORK_CONNECTION"):
         Storage(place).prepare()

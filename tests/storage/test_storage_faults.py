@@ -11,7 +11,7 @@ from pyarrow import fs
 
 from perft.errors import StorageError
 from perft.storage import Storage, faults
-from perft.storage.faults import insist, passes
+from perft.storage.faults import is_transient, retry
 
 
 class Clock:
@@ -52,7 +52,7 @@ def of(number: int) -> OSError:
 
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EINTR])
 def test_an_error_that_passes_is_tried_again(number: int, clock: Clock):
-    assert insist(failing(*[of(number)] * 5), 60, print) == "done"
+    assert retry(failing(*[of(number)] * 5), 60, print) == "done"
     assert 1 < clock.now < 10
 
 
@@ -63,7 +63,7 @@ def test_an_error_that_passes_is_tried_again(number: int, clock: Clock):
 )  # fmt: skip
 def test_an_error_that_stays_is_said_at_once(number: int, clock: Clock):
     with pytest.raises(OSError, match=os.strerror(number)):
-        insist(failing(of(number)), 60, print)
+        retry(failing(of(number)), 60, print)
     assert clock.now == 0
 
 
@@ -79,7 +79,7 @@ def test_an_error_that_stays_is_said_at_once(number: int, clock: Clock):
     ],
 )
 def test_words_of_a_store_that_is_busy(said: str):
-    assert passes(OSError(f"When uploading object with key 'a': {said}"))
+    assert is_transient(OSError(f"When uploading object with key 'a': {said}"))
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_words_of_a_store_that_is_busy(said: str):
     ],
 )
 def test_words_of_a_store_that_will_not(said: str):
-    assert not passes(OSError(f"When uploading object with key 'a': {said}"))
+    assert not is_transient(OSError(f"When uploading object with key 'a': {said}"))
 
 
 def test_patience_ends_and_the_user_has_heard_of_it_once(clock: Clock):
     told: list[str] = []
     with pytest.raises(OSError, match="Stale"):
-        insist(failing(*[of(errno.ESTALE)] * 100), 60, told.append)
+        retry(failing(*[of(errno.ESTALE)] * 100), 60, told.append)
     assert 50 < clock.now <= 60
     assert told == ["does not answer (Stale file handle); trying again for 60 s in all"]
 

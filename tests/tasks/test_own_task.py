@@ -104,7 +104,7 @@ def test_a_function_scores_by_its_file_and_name(own: OwnTask, tmp_path: Path) ->
     file = tmp_path / "judge.py"
     file.write_text(JUDGE)
     flat = own.to_json() | {"scorer": [str(file), "ends"]}
-    with pytest.raises(ConfigError, match=r"judge\.py, code that nobody has said to run"):
+    with pytest.raises(ConfigError, match=r"judge\.py, code that is not trusted"):
         OwnTask.from_json(flat)
     again = OwnTask.from_json(flat, trust_code=True)
     assert again.to_json() == flat

@@ -81,7 +81,7 @@ def test_no_record_is_trusted_to_run_code(here: Path, tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="unknown field 'trust_code'"):
         from_record(recorded(source(here)) | {"trust_code": True}, here, tmp_path)
     again = from_record(recorded(source(here)), here, tmp_path)
-    with pytest.raises(ConfigError, match=r"scored by ends of .*judge\.py, code that nobody has"):
+    with pytest.raises(ConfigError, match=r"scored by ends of .*judge\.py, code that is not"):
         load_task(again)
     load_task(without_code(again))
     assert not (here / "ran").exists()

@@ -12,7 +12,7 @@ import pytest
 
 from perft.errors import ConfigError, StorageError
 from perft.tasks import Example
-from perft.tasks.token_files import FILE, fingerprint_of, rows_once
+from perft.tasks.token_files import FILE, cached_rows, fingerprint_of
 from perft.tasks.tokenize import TokenizedSplit, tokenize
 from tasks.byte_tokenizer import BOS, PLAIN
 
@@ -36,7 +36,7 @@ def once(
         return tokenize(examples, tokenizer, 20, "answer")
 
     settings = {"kind": "answer", "max_length": 20} | settings
-    return rows_once(examples, fingerprint_of(tokenizer), make, **settings), len(made)
+    return cached_rows(examples, fingerprint_of(tokenizer), make, **settings), len(made)
 
 
 def equal(one: TokenizedSplit, other: TokenizedSplit) -> bool:
@@ -106,9 +106,9 @@ def test_rows_that_cannot_be_made_leave_nothing(folder: Path) -> None:
         raise ConfigError("no room")
 
     with pytest.raises(ConfigError, match="no room"):
-        rows_once(MANY, "print", fails, kind="answer")
+        cached_rows(MANY, "print", fails, kind="answer")
     assert not [path for path in folder.iterdir() if path.is_dir()]
-    rows = rows_once(MANY, "print", lambda: tokenize(MANY, PLAIN, 20, "answer"), kind="answer")
+    rows = cached_rows(MANY, "print", lambda: tokenize(MANY, PLAIN, 20, "answer"), kind="answer")
     assert len(rows) == 50
 
 
@@ -128,14 +128,14 @@ def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_no_examples() -> None:
-    rows = rows_once((), "print", lambda: tokenize((), PLAIN, 20, "answer"), kind="none")
+    rows = cached_rows((), "print", lambda: tokenize((), PLAIN, 20, "answer"), kind="none")
     assert (len(rows), len(rows.ids)) == (0, 0)
 
 
 STARTS_WITH_OTHERS = """
 import sys, time
 import numpy as np
-from perft.tasks.token_files import rows_once
+from perft.tasks.token_files import cached_rows
 from perft.tasks.tokenize import TokenizedSplit
 
 def make():
@@ -145,7 +145,7 @@ def make():
     one = np.ones(1, dtype=np.int32)
     return TokenizedSplit(one, np.zeros(1, dtype=np.int64), one, one, 0)
 
-print(rows_once((), "print", make, kind="race").row(0))
+print(cached_rows((), "print", make, kind="race").row(0))
 """
 
 

@@ -21,7 +21,7 @@ from perft.config import (
     LoraRouterConfig,
     SingleConfig,
 )
-from perft.models.experts import use_ours
+from perft.models.experts import use_frozen_experts
 from perft.ranks import Ranks
 from perft.training import stepper
 from perft.training.pack import Pack
@@ -85,7 +85,7 @@ def test_in_bf16_other_neighbours_and_another_order_change_nothing(family: str) 
 def test_in_bf16_those_who_act_inside_of_the_base_change_nothing_for_others() -> None:
     # gpt_oss: with LoRA on its experts, gradients of its routing weights add up in another order.
     pack = tiny_pack("gpt_oss", torch.bfloat16, slots=4)
-    use_ours(pack.base.model)
+    use_frozen_experts(pack.base.model)
     assert_equal(train(pack, ["e"]), train(pack, ["e", "lora-experts", "lora-attention"]))
 
 

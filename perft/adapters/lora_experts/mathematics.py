@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from perft.adapters.config import AdapterConfig
 from perft.adapters.weights import Weights
-from perft.grouped import ALIGNMENT, MOST_GROUPS, Pairs, combine, dispatch, product
+from perft.grouped import ALIGNMENT, MAX_GROUPS, Pairs, combine, dispatch, product
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Stack:
 
 def most_together(num_experts: int) -> int:
     """How many adapters one stack may have: a grouped product takes so many groups."""
-    return max(1, MOST_GROUPS // num_experts)
+    return max(1, MAX_GROUPS // num_experts)
 
 
 def stack(

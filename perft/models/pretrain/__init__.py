@@ -1,1 +1,1 @@
-"""Builds the built-in base again: `python -m perft.models.pretrain --out DIR --seed 0`."""
+"""Rebuilds the built-in base: `python -m perft.models.pretrain --out DIR --seed 0`."""

@@ -33,7 +33,7 @@ def main(
             config,
             lambda done, loss: progress.update(task, completed=done, loss=loss),
         )
-    # Rounded to bf16, so that the base is the same one whether loaded in bf16 or in fp32.
+    # Rounded to bf16, so that the base is the same whether loaded in bf16 or in fp32.
     model.to(torch.bfloat16).save_pretrained(out)
     tokenizer.save_pretrained(out)
     write_card(out, model, config)

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from perft.synthetic.pretraining import documents
 
 PAD, EOS = "<pad>", "<eos>"
-_MOST_TOKENS = 1024  # never reached: merging ends when every word of the text is one token
+_MAX_TOKENS = 1024  # never reached: merging ends when every word of the text is one token
 _DOCUMENTS = 20_000
 
 
@@ -32,7 +32,7 @@ def build_tokenizer(*, seed: int, max_length: int) -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=_MOST_TOKENS,
+        vocab_size=_MAX_TOKENS,
         min_frequency=2,
         special_tokens=[PAD, EOS],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),

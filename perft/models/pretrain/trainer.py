@@ -106,7 +106,7 @@ def _rate(step: int, config: PretrainConfig) -> float:
 
 
 def _rows(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> Iterator[list[int]]:
-    """Token rows of `row_length`, each beginning with the beginning of a document."""
+    """Token rows of `row_length`, each beginning with a new document."""
     texts = documents(config.seed)
     while True:
         row: list[int] = []

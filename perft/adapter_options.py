@@ -15,7 +15,7 @@ import typer
 from perft.adapters.config import AdapterConfig, Option
 from perft.adapters.forms import FORMS
 from perft.adapters.table import TABLE, VARIANTS
-from perft.cli import option_of
+from perft.cli import option_name
 from perft.config import adapter_from_flat, fields_of
 from perft.errors import ConfigError
 
@@ -60,7 +60,7 @@ def adapter_of(settings: Settings) -> AdapterConfig:
     known = fields_of(variant) | {"variant"}
     for name in settings:
         if name not in known:
-            raise ConfigError(f"{variant} has no {option_of(name)}; leave it out")
+            raise ConfigError(f"{variant} has no {option_name(name)}; leave it out")
     if "form" in known:
         _require_of_form(settings)
     return adapter_from_flat(settings)
@@ -72,8 +72,8 @@ def _require_of_form(settings: Settings) -> None:
         having = [other for other in FORMS.values() if name in other.settings]
         if form in FORMS and FORMS[form] not in having:
             raise ConfigError(
-                f'form "{form}" has no {name}, found {option_of(name)} {settings[name]}; leave it '
-                f"out, or add --form {having[0].name}"
+                f'form "{form}" has no {name}, found {option_name(name)} {settings[name]}; leave '
+                f"it out, or add --form {having[0].name}"
             )
 
 
