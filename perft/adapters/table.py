@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from perft.adapters import dense, embedded, lora_experts, routed, single
+from perft.adapters import dense, embedded, gated, lora_experts, routed, single
 from perft.adapters.config import AdapterConfig
 from perft.adapters.declaration import Variant
 from perft.adapters.dense import DenseConfig
 from perft.adapters.embedded import EmbeddedConfig
+from perft.adapters.gated import GatedConfig
 from perft.adapters.lora import attention, query_value, router
 from perft.adapters.lora.attention import LoraAttentionConfig
 from perft.adapters.lora.query_value import LoraQVConfig
@@ -19,6 +20,7 @@ from perft.adapters.single import SingleConfig
 __all__ = [
     "DenseConfig",
     "EmbeddedConfig",
+    "GatedConfig",
     "LoraAttentionConfig",
     "LoraExpertsConfig",
     "LoraQVConfig",
@@ -38,6 +40,7 @@ TABLE: Mapping[str, Variant] = {
         attention.VARIANT,
         router.VARIANT,
         lora_experts.VARIANT,
+        gated.VARIANT,
     )
 }
 """Every variant by name. New ones go last: plots give colours in this order."""

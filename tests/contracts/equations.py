@@ -10,7 +10,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from perft.config import AdapterConfig, DenseConfig, EmbeddedConfig, ExpertsConfig, RoutedConfig
+from perft.config import (
+    AdapterConfig,
+    DenseConfig,
+    EmbeddedConfig,
+    ExpertsConfig,
+    GatedConfig,
+    RoutedConfig,
+)
 
 Gates = list[dict[int, float | Tensor]]  # per token: weight by chosen expert
 
@@ -57,6 +64,9 @@ def gates_of_variant(
         return route(weights["perft_router"], x_TD, config.top_k, config.normalize_top_k)
     if isinstance(config, EmbeddedConfig):
         return base_gates
+    if isinstance(config, GatedConfig):
+        (gate_D,) = weights["perft_gate"]
+        return [{0: 1.0 / (1.0 + math.exp(-float(gate_D @ x_D)))} for x_D in x_TD]
     count = config.num_experts if isinstance(config, DenseConfig) else 1
     return [dict.fromkeys(range(count), 1.0) for _ in x_TD]
 

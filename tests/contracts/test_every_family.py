@@ -25,6 +25,7 @@ from perft.config import (
     AdapterConfig,
     DenseConfig,
     EmbeddedConfig,
+    GatedConfig,
     RoutedConfig,
     SingleConfig,
 )
@@ -78,6 +79,8 @@ def by_formula(
     match config:
         case RoutedConfig(num_experts=m, top_k=k):
             both = (m * expert + hidden * m, k * expert + hidden * m)
+        case GatedConfig():
+            both = (expert + hidden, expert + hidden)
         case EmbeddedConfig():
             both = (experts * expert, top_k * expert)
         case DenseConfig(num_experts=m):

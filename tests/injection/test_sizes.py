@@ -14,6 +14,7 @@ from perft.config import (
     AdapterConfig,
     DenseConfig,
     EmbeddedConfig,
+    GatedConfig,
     LoraAttentionConfig,
     LoraExpertsConfig,
     LoraQVConfig,
@@ -41,6 +42,8 @@ def by_formula(
             both = (m * expert, m * expert)
         case RoutedConfig(num_experts=m, top_k=k):
             both = (m * expert + hidden * m, k * expert + hidden * m)
+        case GatedConfig():
+            both = (expert + hidden, expert + hidden)
         case EmbeddedConfig():
             both = (experts * expert, top_k * expert)
         case LoraQVConfig():
