@@ -17,7 +17,7 @@ from perft.adapters.forms import FORMS
 from perft.adapters.table import TABLE, VARIANTS
 from perft.cli import option_name
 from perft.config import adapter_from_flat, fields_of
-from perft.errors import ConfigError
+from perft.errors import ConfigError, listed
 
 Settings = dict[str, Any]
 """The options of an adapter that were given, by parameter."""
@@ -97,8 +97,7 @@ class _Setting:
 
 
 def _parameters() -> Iterator[inspect.Parameter]:
-    text = f"{', '.join(VARIANTS[:-1])} or {VARIANTS[-1]}."
-    yield _parameter("variant", Annotated[str, typer.Option(help=text)])
+    yield _parameter("variant", Annotated[str, typer.Option(help=f"{listed(VARIANTS)}.")])
     for setting in _settings():
         yield _as_parameter(setting)
 

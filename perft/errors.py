@@ -83,3 +83,9 @@ def unknown(kind: str, found: str, known: Iterable[str]) -> str:
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     shown = masked(repr(found) if len(found) <= _LONGEST else f"{found[:_LONGEST]!r}...")
     return f"unknown {kind} {shown}{hint} (known: {', '.join(names)})"
+
+
+def listed(names: Iterable[str], word: str = "or") -> str:
+    """Names as a sentence has them: "a, b or c"."""
+    *others, last = names
+    return f"{', '.join(others)} {word} {last}" if others else last

@@ -10,7 +10,7 @@ from perft.adapters.forms import FORMS, ExpertForm
 from perft.adapters.forms.parallel import Activation
 from perft.adapters.tensors import Shapes, Start
 from perft.checks import require_choice
-from perft.errors import ConfigError
+from perft.errors import ConfigError, listed
 
 _DEFAULT_ACTIVATION: Activation = "silu"
 
@@ -24,7 +24,7 @@ class ExpertsConfig(AdapterConfig):
         activation: f of the parallel form.
     """
 
-    form: Annotated[ExpertForm, Option(f"PEFT expert: {' or '.join(FORMS)}")] = "lora"
+    form: Annotated[ExpertForm, Option(f"PEFT expert: {listed(FORMS)}")] = "lora"
     activation: Annotated[
         Activation, Option(f"Of the parallel form: {', '.join(get_args(Activation))}")
     ] = _DEFAULT_ACTIVATION
@@ -42,7 +42,7 @@ class ExpertsConfig(AdapterConfig):
         if self.init not in form.inits:
             raise ConfigError(
                 f'form "{self.form}" cannot start by init={self.init!r}; set init to '
-                f"{' or '.join(map(repr, form.inits))}"
+                f"{listed(map(repr, form.inits))}"
             )
 
 

@@ -15,6 +15,7 @@ from perft.adapters.lora.router import LoraRouterConfig
 from perft.adapters.lora_experts import LoraExpertsConfig
 from perft.adapters.routed import RoutedConfig
 from perft.adapters.single import SingleConfig
+from perft.errors import listed
 
 # The configurations, which `perft` and `perft.config` offer to users.
 __all__ = [
@@ -62,10 +63,9 @@ def router_balance(config: AdapterConfig) -> float:
 
 def for_every_block() -> str:
     """The variants that go beside any MoE block, as a message names them."""
-    *names, last = (variant.name for variant in TABLE.values() if variant.fits_every_block)
-    return f"{', '.join(names)} and {last}"
+    return listed((v.name for v in TABLE.values() if v.fits_every_block), "and")
 
 
 def by_base_router() -> str:
     """The variants that go by the choice of the base's router, as a message names them."""
-    return " or ".join(v.name for v in TABLE.values() if v.needs_base_routing)
+    return listed(v.name for v in TABLE.values() if v.needs_base_routing)

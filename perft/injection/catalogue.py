@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from perft.adapters.declaration import Variant
 from perft.adapters.table import TABLE
-from perft.errors import BaseModelError
+from perft.errors import BaseModelError, listed
 from perft.injection.host import AdapterHost
 from perft.models.blocks import MoEBlock
 from perft.models.families import FAMILIES, UNSUPPORTED
@@ -113,17 +113,12 @@ def catalogue() -> str:
     return _TEXT.format(
         supported=len(FAMILIES),
         total=len(FAMILIES) + len(UNSUPPORTED),
-        everywhere=_everywhere(),
+        everywhere=listed((v.label for v in TABLE.values() if v.fits_every_block), "and"),
         families=_table(_HEAD, [_row(model_type) for model_type in sorted(FAMILIES)]),
         unsupported=_table(
             ("model type", "reason"), [(f"`{name}`", why) for name, why in UNSUPPORTED.items()]
         ),
     )
-
-
-def _everywhere() -> str:
-    *labels, last = (variant.label for variant in TABLE.values() if variant.fits_every_block)
-    return f"{', '.join(labels)} and {last}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from perft.adapters.declaration import Projection as Kind
 from perft.adapters.declaration import Variant
 from perft.adapters.table import TABLE, for_every_block
-from perft.errors import BaseModelError
+from perft.errors import BaseModelError, listed
 from perft.models.blocks import base_name, decoder_layers
 
 _KINDS = ("Attention", "MLA")  # in the names of attention modules
@@ -92,5 +92,4 @@ def projections_of(
 
 
 def _for_all_projections() -> str:
-    every = (v for v in TABLE.values() if v.attach == "attention" and not v.projections)
-    return " or ".join(variant.name for variant in every)
+    return listed(v.name for v in TABLE.values() if v.attach == "attention" and not v.projections)
