@@ -20,7 +20,8 @@ class ExpertsConfig(AdapterConfig):
     """What the PERFT variants share: PEFT experts beside each MoE block.
 
     Attributes:
-        form: "lora" is (alpha/r) B A drop(x); "parallel" is W2 f(drop(W1 x)), without scale.
+        form: "lora" is (alpha/r) B A drop(x); "parallel" is W2 f(drop(W1 x)), without scale; others
+            are in the table of forms.
         activation: f of the parallel form.
     """
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from perft import adapters
 from perft.adapters.block import BlockInput
+from perft.adapters.forms import FORMS
 from perft.adapters.geometry import BlockGeometry
 from perft.adapters.init import draw
 from perft.config import GatedConfig, SingleConfig
@@ -27,11 +28,11 @@ def apply(config, weights: dict[str, Tensor], x_TD: Tensor) -> Tensor:
     return adapters.apply_beside_block(config, weights, BlockInput(x_TD))[0]
 
 
-@pytest.mark.parametrize("form", ["lora", "parallel"])
+@pytest.mark.parametrize("form", FORMS)
 def test_each_token_takes_its_share_of_what_perft_s_adds(form: str):
     config, x_TD = GatedConfig(rank=3, form=form), drawn(5, 6, seed=9)
     weights = weights_of(config)
-    pair = {kind: weights[kind] for kind in ("perft_down", "perft_up")}
+    pair = {kind: tensor for kind, tensor in weights.items() if kind != "perft_gate"}
     single_TD = apply(SingleConfig(rank=3, form=form), pair, x_TD)
     gate_T = torch.sigmoid((x_TD * weights["perft_gate"][0]).sum(-1))
     torch.testing.assert_close(apply(config, weights, x_TD), gate_T[:, None] * single_TD)

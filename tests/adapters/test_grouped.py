@@ -20,6 +20,7 @@ from perft.adapters.block import BlockInput
 from perft.adapters.bottleneck import all_experts, apply_experts
 from perft.adapters.cost import is_grouped
 from perft.adapters.dropout import NO_DROP, DropKey, keyed_drop
+from perft.adapters.forms import FORMS
 from perft.adapters.geometry import BlockGeometry
 from perft.adapters.grouped import grouped_experts
 from perft.adapters.routing import Routing, gates_of
@@ -30,9 +31,7 @@ BLOCK = BlockGeometry(hidden_size=8, num_experts=64, top_k=2)
 TOKENS = 9
 # So many small experts that they are computed grouped in fp32, and dense in fp64.
 R, E = RoutedConfig(rank=8, num_experts=64, top_k=2), EmbeddedConfig(rank=8)
-GROUPED = [
-    dataclasses.replace(config, form=form) for config in (R, E) for form in ("lora", "parallel")
-]
+GROUPED = [dataclasses.replace(config, form=form) for config in (R, E) for form in FORMS]
 
 
 def drawn(*shape: int, seed: int, scale: float = 1.0) -> Tensor:

@@ -8,6 +8,7 @@ from contracts.adapters import EVERY
 from contracts.equations import beside_block, low_rank
 from perft import adapters
 from perft.adapters.block import BlockInput
+from perft.adapters.forms import FORMS
 from perft.adapters.geometry import BlockGeometry
 from perft.adapters.init import draw
 from perft.adapters.lora import mathematics as lora
@@ -53,7 +54,7 @@ def test_variant_adds_what_its_equation_says(variant: str):
     assert (sums is not None) == isinstance(config, RoutedConfig)
 
 
-@pytest.mark.parametrize("form", ["lora", "parallel"])
+@pytest.mark.parametrize("form", FORMS)
 def test_dense_is_the_plain_sum_of_single_ones(form: str):
     dense = DenseConfig(rank=3, num_experts=4, form=form)
     weights = weights_of(dense)
@@ -69,11 +70,11 @@ def test_dense_is_the_plain_sum_of_single_ones(form: str):
     torch.testing.assert_close(found, sum(parts), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", ["lora", "parallel"])
+@pytest.mark.parametrize("form", FORMS)
 def test_routed_one_of_one_is_single_exactly(form: str):
     routed = RoutedConfig(rank=3, num_experts=1, top_k=1, form=form)
     weights = weights_of(routed)
-    single = {kind: weights[kind] for kind in ("perft_down", "perft_up")}
+    single = {kind: tensor for kind, tensor in weights.items() if kind != "perft_router"}
     found, _ = adapters.apply_beside_block(routed, weights, block_input())
     wanted, _ = adapters.apply_beside_block(SingleConfig(rank=3, form=form), single, block_input())
     assert torch.equal(found, wanted)

@@ -30,8 +30,19 @@ def gelu(z: Tensor) -> Tensor:
     return z * (1.0 + torch.erf(z / math.sqrt(2.0))) / 2.0
 
 
-def peft_expert(config: ExpertsConfig, down_RD: Tensor, up_RD: Tensor, x_D: Tensor) -> Tensor:
-    """D(x) = (alpha/r) B A x, or W2 f(W1 x)."""
+def peft_expert(
+    config: ExpertsConfig,
+    down_RD: Tensor,
+    up_RD: Tensor,
+    x_D: Tensor,
+    magnitude_D: Tensor | None = None,
+) -> Tensor:
+    """D(x) = (alpha/r) B A x, or W2 f(W1 x), or m (B A x) / |B A|, output by output."""
+    if config.form == "dora":
+        assert magnitude_D is not None
+        product_OI = up_RD.T @ down_RD
+        directions = [(row_I @ x_D) / row_I.norm().detach() for row_I in product_OI]
+        return magnitude_D * torch.stack(directions)
     if config.form == "parallel":
         activation = {"silu": silu, "gelu": gelu}[config.activation]
         return up_RD.T @ activation(down_RD @ x_D)
@@ -79,8 +90,9 @@ def beside_block(
     y_TD = torch.zeros_like(x_TD)
     for t, x_D in enumerate(x_TD):
         for j, gate in gates[t].items():
-            expert = peft_expert(config, weights["perft_down"][j], weights["perft_up"][j], x_D)
-            y_TD[t] += gate * expert
+            kinds = ("perft_down", "perft_up", "perft_magnitude")
+            down_RD, up_RD, magnitude_D = (weights[k][j] if k in weights else None for k in kinds)
+            y_TD[t] += gate * peft_expert(config, down_RD, up_RD, x_D, magnitude_D)
     return y_TD
 
 

@@ -76,6 +76,8 @@ def by_formula(
 ) -> tuple[int, int]:
     """(trainable, activated) parameters, as the table of docs/method.md says."""
     expert = 2 * hidden * config.rank
+    if config.to_flat().get("form") == "dora":
+        expert += hidden
     match config:
         case RoutedConfig(num_experts=m, top_k=k):
             both = (m * expert + hidden * m, k * expert + hidden * m)

@@ -35,6 +35,8 @@ def by_formula(
     """(trainable, activated) parameters, as the table of the method says."""
     layers, hidden, experts, top_k, q_and_v, width = geometry
     expert = 2 * hidden * config.rank
+    if config.to_flat().get("form") == "dora":
+        expert += hidden
     match config:
         case SingleConfig():
             both = (expert, expert)
