@@ -2,18 +2,27 @@
 
 import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perft.config import VARIANTS, RoutedConfig, SingleConfig, TrainingConfig
+from perft.config import (
+    VARIANTS,
+    ExpertForm,
+    ExpertsConfig,
+    RoutedConfig,
+    SingleConfig,
+    TrainingConfig,
+)
 from perft.errors import ConfigError
 from perft.search.extent import extent_of
 from perft.search.space import REDUCTION_FACTOR, Draw, SearchSpace, find_space, of_length
 from perft.trial import TrialConfig
 from search.spaces import SMALL, package_of, suggest, training
+from search_spaces.design_space import suggest_adapter
 
 
 def asked(seed: int = 0) -> optuna.Trial:
@@ -48,6 +57,24 @@ def test_the_design_space_draws_every_variant_and_every_choice() -> None:
         assert {config.normalize_top_k for config in routed} == {True, False}
         assert {config.activation for config in routed} == {"silu", "gelu", "relu"}
         assert rungs(Draw(space, builtin, 0)) == rungs(Draw(find_space("arithmetic"), builtin, 0))
+
+
+def test_the_design_space_draws_every_form() -> None:
+    space = find_space("design_space")
+    drawn = [Draw(space, True, 0)(asked(seed)).adapter for seed in range(400)]
+    assert {c.form for c in drawn if isinstance(c, ExpertsConfig)} == set(get_args(ExpertForm))
+
+
+def test_a_space_of_ones_own_draws_the_variants_and_experts_that_it_names() -> None:
+    drawn = [
+        suggest_adapter(asked(seed), True, ("perft-g", "perft-s"), ("dora", "gelu"))
+        for seed in range(40)
+    ]
+    assert {(c.variant, c.form, c.activation) for c in drawn} == {
+        (variant, *expert)
+        for variant in ("perft-g", "perft-s")
+        for expert in (("dora", "silu"), ("parallel", "gelu"))
+    }
 
 
 def test_an_unknown_space_is_refused_with_the_nearest_name() -> None:

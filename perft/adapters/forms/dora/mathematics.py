@@ -6,8 +6,8 @@ Shapes: M PEFT experts, R rank, D hidden size. `perft_up` holds B transposed.
 import torch
 from torch import Tensor
 
+from perft.adapters.config import AdapterConfig
 from perft.adapters.dropout import Drop
-from perft.adapters.experts import ExpertsConfig
 from perft.adapters.products import Products, same
 from perft.adapters.weights import Weights
 
@@ -15,7 +15,7 @@ SMALLEST = 1e-12
 """A row of B A that is shorter has no direction: it says nothing, instead of not a number."""
 
 
-def products(_config: ExpertsConfig, weights: Weights, drop: Drop) -> Products:
+def products(_config: AdapterConfig, weights: Weights, drop: Drop) -> Products:
     """A, and B with its rows divided by |B A| and multiplied by m and by dropout's gain."""
     down_MRD, up_MRD = weights["perft_down"], weights["perft_up"]
     by_MD = drop.gain * weights["perft_magnitude"] / row_norms(down_MRD, up_MRD)

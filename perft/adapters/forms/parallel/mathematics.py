@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from perft.adapters.dropout import NO_DROP, Drop
-from perft.adapters.experts import ExpertsConfig
 from perft.adapters.forms.parallel import Activation
 from perft.adapters.products import Products
 from perft.adapters.weights import Weights
+
+if TYPE_CHECKING:  # the configuration of PEFT experts knows the table of forms
+    from perft.adapters.experts import ExpertsConfig
 
 ACTIVATIONS: Mapping[Activation, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -23,7 +26,7 @@ ACTIVATIONS: Mapping[Activation, Callable[[Tensor], Tensor]] = {
 }
 
 
-def products(config: ExpertsConfig, weights: Weights, drop: Drop) -> Products:
+def products(config: "ExpertsConfig", weights: Weights, drop: Drop) -> Products:
     """W1 and W2, with dropout's gain on W1, since f comes after it."""
     down_MRD = weights["perft_down"]
     if drop is not NO_DROP:
