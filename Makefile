@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 # A test process per core; the tests of one file share one, and what its fixtures made.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: help setup search test test-marked test-all test-gpu check base models bench bench-gpu
+.PHONY: help setup search test test-marked test-all test-gpu newest check base models bench bench-gpu
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -45,6 +45,9 @@ test-all: test test-marked ## run every test that needs no GPU
 
 test-gpu: setup ## run the tests that need a GPU, some five minutes on one card
 	$(BIN)/python -m pytest -m gpu tests/gpu tests/models/test_capture.py tests/evaluation/test_fixed.py $(ARGS)
+
+newest: ## run the fast tests on the newest versions that pip finds, in .venv-newest
+	PYTHON="$(PYTHON)" TORCH_CPU_INDEX="$(TORCH_CPU_INDEX)" .ci/newest $(ARGS)
 
 check: setup ## lint, format, types, import layers
 	$(BIN)/ruff check

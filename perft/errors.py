@@ -48,6 +48,10 @@ class DamagedError(StorageError):
     """A file in a storage is damaged; the message names it."""
 
 
+class LibraryError(PerftError, ImportError):
+    """An installed library lacks an interface that perft needs; the message names both."""
+
+
 class SearchError(PerftError, RuntimeError):
     """A search cannot start, be resumed, or be found."""
 

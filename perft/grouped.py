@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import transformers.integrations.moe  # noqa: F401 - defines torch.ops.transformers
 from torch import Tensor
 from torch.nn import functional as F
+
+from perft.compat.transformers import grouped_mm_fallback, grouped_mm_fallback_backward
 
 ALIGNMENT = 16
 """Bytes; a grouped product needs rows of a multiple of it."""
@@ -98,7 +99,7 @@ def product(x_NI: Tensor, weight_MIO: Tensor, end_M: Tensor) -> Tensor:
     """
     if _has_kernel(x_NI, *weight_MIO.shape[1:]):
         return F.grouped_mm(x_NI, weight_MIO, offs=end_M)
-    found: Tensor = torch.ops.transformers.grouped_mm_fallback(x_NI, weight_MIO, end_M)
+    found: Tensor = grouped_mm_fallback(x_NI, weight_MIO, end_M)
     return found
 
 
@@ -109,8 +110,7 @@ def _outer(x_NI: Tensor, grad_NO: Tensor, end_M: Tensor) -> Tensor:
         return F.grouped_mm(x_NI.T, grad_NO, offs=end_M)
     # The operator also returns the rows' gradient, which is not used: any matrices will do.
     weight_MIO = x_NI.new_zeros(1).expand(len(end_M), inputs, outputs)
-    backward = torch.ops.transformers.grouped_mm_fallback_backward
-    gradient: Tensor = backward(x_NI, weight_MIO, end_M, grad_NO)[1]
+    gradient: Tensor = grouped_mm_fallback_backward(x_NI, weight_MIO, end_M, grad_NO)[1]
     return gradient
 
 

@@ -18,6 +18,7 @@ STANDARD = {
     "AdapterError": ValueError,
     "StorageError": OSError,
     "DamagedError": OSError,
+    "LibraryError": ImportError,
     "InterruptedSearchError": RuntimeError,
     "SearchError": RuntimeError,
 }

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache
 
+from perft.compat.transformers import Cache
 from perft.evaluation.buckets import (
     batches_by_adapter,
     plan_batches,

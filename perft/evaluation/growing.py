@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from perft.compat.transformers import select_rows
 from perft.evaluation.decoding import (
     STEPS_BETWEEN_CHECKS,
     Batch,
@@ -111,7 +111,7 @@ class GrowingCacheDecoder:
         # One row stays when all have ended: other ranks may still need this one's collectives.
         kept = [b for b, done in enumerate(ended) if not done] or [0]
         kept_B = torch.tensor(kept, device=self._row_B.device)
-        _keep_rows(self._cache, kept_B)
+        select_rows(self._cache, kept_B)
         self._name_of = [self._name_of[b] for b in kept]
         self._row_B, self._room_B = self._row_B[kept_B], self._room_B[kept_B]
         self._done_B, self._ids_BS = self._done_B[kept_B], self._ids_BS[kept_B]
@@ -135,12 +135,3 @@ def _batches(openings: Openings, at_once: int, ranks: Ranks) -> list[Batch]:
             batch[name].append(i)
         batches.append(batch)
     return batches
-
-
-def _keep_rows(cache: Any, kept_B: Tensor) -> None:
-    # The usual method leaves out the states of convolutions and linear attention, the one for beam
-    # search does not; a family with its own cache overrides the former.
-    if "batch_select_indices" in vars(type(cache)):
-        cache.batch_select_indices(kept_B)
-    else:
-        cache.reorder_cache(kept_B)

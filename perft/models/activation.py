@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers.activations import ACT2FN
-from transformers.integrations.moe import _default_apply_gate
+
+from perft.compat.torch import silu_backward
+from perft.compat.transformers import gate_of, has_silu_gate
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -26,20 +27,12 @@ def weighted_activation(experts: Any, h_NF: Tensor, weight_N: Tensor) -> Tensor:
         h_NF: the first product, (N, 2F) where the experts have a gate.
         weight_N: routing weights.
     """
-    activate = experts._apply_gate if experts.has_gate else experts.act_fn
+    activate = gate_of(experts)
     if torch.compiler.is_compiling():  # which decides by itself what to recompute
         return _weigh(h_NF, weight_N, activate)
-    kind = _SwiGLU if _is_swiglu(experts) else _Recomputed
+    kind = _SwiGLU if has_silu_gate(experts) else _Recomputed
     out_NF: Tensor = kind.apply(h_NF, weight_N, activate)  # type: ignore[no-untyped-call]
     return out_NF
-
-
-def _is_swiglu(experts: Any) -> bool:
-    return (
-        experts.has_gate
-        and type(experts)._apply_gate is _default_apply_gate
-        and isinstance(experts.act_fn, type(ACT2FN["silu"]))
-    )
 
 
 def _weigh(h_NF: Tensor, weight_N: Tensor, activate: Activation) -> Tensor:
@@ -64,7 +57,7 @@ class _SwiGLU(torch.autograd.Function):
         of_gate_NF, of_up_NF = found.chunk(2, -1)
         torch.mul(grad_NF, silu_NF, out=of_up_NF)
         grad_NF *= up_NF
-        torch.ops.aten.silu_backward.grad_input(grad_NF, gate_NF, grad_input=of_gate_NF)
+        silu_backward(grad_NF, gate_NF, out=of_gate_NF)
         return found, grad_N, None
 
 

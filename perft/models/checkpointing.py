@@ -11,6 +11,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from perft.compat.transformers import add_checkpoint_contexts
+
 Contexts = Callable[[], tuple[AbstractContextManager[object], AbstractContextManager[object]]]
 
 
@@ -23,10 +25,7 @@ def recompute_in(model: PreTrainedModel, contexts: Contexts) -> None:
             its recomputation in the backward pass. Only torch's non-reentrant kind takes it.
     """
     for module in model.modules():
-        function = getattr(module, "_gradient_checkpointing_func", None)
-        if isinstance(function, functools.partial) and function.func is checkpoint:
-            settings = {"context_fn": contexts, **function.keywords}
-            module._gradient_checkpointing_func = functools.partial(checkpoint, **settings)
+        add_checkpoint_contexts(module, contexts)
 
 
 @contextmanager

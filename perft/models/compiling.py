@@ -19,10 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
-from torch._inductor import config as inductor
 from transformers import Cache, PreTrainedModel
 
+from perft.compat.torch import TorchDynamoException, allow_versions, compile_options
 from perft.errors import first_line
 from perft.models.blocks import MoEBlock, decoder_layers, find_moe_blocks
 
@@ -83,7 +82,7 @@ class Region:
         # Compiles the class's own `forward`; an instance's replacement is for running uncompiled.
         own = type(module).forward.__get__(module)
         self._static, self._dynamic = (
-            torch.compile(own, fullgraph=True, dynamic=dynamic, options=_options())
+            torch.compile(own, fullgraph=True, dynamic=dynamic, options=compile_options())
             for dynamic in (False, None)
         )
         self.__wrapped__ = own  # inspect.signature finds the module's
@@ -116,7 +115,7 @@ def compile_regions(model: PreTrainedModel) -> Compilation:
     Raises:
         BaseModelError: if the family is not supported or no MoE block is found.
     """
-    torch._dynamo.config.recompile_limit = max(SHAPES, torch._dynamo.config.recompile_limit)
+    allow_versions(SHAPES)
     # torch reads `grad` of what it traces, and then warns about that.
     warnings.filterwarnings(
         "ignore", message=r"The \.grad attribute of a Tensor that is not a leaf"
@@ -171,11 +170,6 @@ def gradient_from_embeddings(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def _options() -> dict[str, Any]:
-    # Autotuning by time may choose another kernel, with another rounding, on another device.
-    return {"deterministic": True} if hasattr(inductor, "deterministic") else {}
 
 
 def _hooked(blocks: Iterable[MoEBlock]) -> set[nn.Module]:

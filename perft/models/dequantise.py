@@ -9,12 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import FineGrainedFP8Config, Mxfp4Config, PreTrainedConfig
-from transformers.core_model_loading import WeightRenaming
-from transformers.integrations.finegrained_fp8 import Fp8Dequantize
-from transformers.quantizers.auto import register_quantization_config, register_quantizer
-from transformers.quantizers.quantizer_finegrained_fp8 import FineGrainedFP8HfQuantizer
-from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
 
+from perft.compat.transformers import (
+    FineGrainedFP8HfQuantizer,
+    Fp8Dequantize,
+    Mxfp4HfQuantizer,
+    WeightRenaming,
+    dtype_of_weight,
+    register_quantization_config,
+    register_quantizer,
+)
 from perft.models.quantization import quantization_of
 
 FP8, MXFP4 = "perft-fp8", "perft-mxfp4"
@@ -61,7 +65,7 @@ class DequantiseBlocks(Fp8Dequantize):  # type: ignore[misc]
     ) -> dict[str, object]:
         """The dequantised weights; all, also unquantised ones, get the dtype of the base."""
         found = super().convert(input_dict, full_layer_name=full_layer_name, model=model, **others)
-        dtype = self._get_target_dtype(model, full_layer_name)
+        dtype = dtype_of_weight(self, model, full_layer_name)
         return {
             key: [part.to(dtype) for part in parts] if isinstance(parts, list) else parts.to(dtype)
             for key, parts in found.items()

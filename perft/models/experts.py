@@ -22,8 +22,12 @@ from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.integrations.moe import ExpertsInterface, grouped_mm_experts_forward
 
+from perft.compat.transformers import (
+    ExpertsInterface,
+    grouped_mm_experts_forward,
+    is_divided,
+)
 from perft.grouped import Pairs, by_pair, combine, dispatch, sort_pairs
 from perft.models.activation import weighted_activation
 
@@ -69,7 +73,7 @@ def is_computable(experts: nn.Module) -> bool:
     return (
         hasattr(experts, "has_gate")
         and not experts.has_post_expert_norm
-        and not experts._is_expert_parallel
+        and not is_divided(experts)
     )
 
 

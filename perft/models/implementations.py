@@ -12,18 +12,17 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import constants
-from huggingface_hub.file_download import repo_folder_name
 from transformers import PreTrainedModel
-from transformers.integrations.deepgemm import is_deepgemm_loadable
-from transformers.integrations.hub_kernels import _HUB_KERNEL_MAPPING
-from transformers.integrations.moe import ExpertsInterface
-from transformers.integrations.sonicmoe import is_sonicmoe_loadable
-from transformers.utils.import_utils import (
+
+from perft.compat.transformers import (
     KERNELS_MAX_VERSION,
     KERNELS_MIN_VERSION,
+    ExpertsInterface,
+    is_deepgemm_loadable,
     is_kernels_available,
+    is_sonicmoe_loadable,
+    kernel_source,
 )
-
 from perft.errors import BaseModelError, ConfigError, unknown
 from perft.models.experts import OURS, use_frozen_experts
 
@@ -113,12 +112,11 @@ def use_rehearsable(model: PreTrainedModel, name: str) -> None:
 
 
 def _require_fetched(name: str) -> None:
-    source = _HUB_KERNEL_MAPPING[_KERNELS[name].name]
+    source = kernel_source(_KERNELS[name].name)
     repository = source["repo_id"]
     cache = Path(os.environ.get("KERNELS_CACHE") or constants.HF_HUB_CACHE)
-    folders = [
-        cache / repo_folder_name(repo_id=repository, repo_type=kind) for kind in ("kernel", "model")
-    ]
+    below = repository.replace("/", "--")  # as the hub's cache is documented
+    folders = [cache / f"{kind}s--{below}" for kind in ("kernel", "model")]
     if not any((folder / "snapshots").is_dir() for folder in folders):
         which = ", ".join(f"{k}={v!r}" for k, v in source.items() if k != "repo_id")
         raise ConfigError(

@@ -4,18 +4,20 @@ Shapes: B rows, H heads, L columns (a row's tokens, from its first), S tokens of
 pass, K the width of a head.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, StaticCache
-from transformers.cache_utils import (
+
+from perft.compat.transformers import (
     Cache,
     CacheLayerMixin,
-    LinearAttentionCacheLayerMixin,
     StaticLayer,
+    cached_tensors,
+    compiles_whole,
+    uses_sdpa,
 )
 
 
@@ -33,8 +35,8 @@ def allows_fixed_cache(model: PreTrainedModel) -> bool:
         return False
     return (
         all(type(layer) is StaticLayer for layer in layers)
-        and config._attn_implementation == "sdpa"
-        and bool(model._can_compile_fullgraph)
+        and uses_sdpa(config)
+        and compiles_whole(model)
     )
 
 
@@ -77,20 +79,7 @@ def _cache_of(model: PreTrainedModel, tokens: int) -> Cache:
 
 
 def _bytes_of(cache: object) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(vars(cache).values()))
-
-
-def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
-    """The tensors of a cache's layers, which keep them in attributes, lists and dictionaries."""
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, Mapping):
-            yield from _tensors(value.values())
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)
-        elif isinstance(value, CacheLayerMixin | LinearAttentionCacheLayerMixin):
-            yield from _tensors(vars(value).values())
+    return sum(tensor.numel() * tensor.element_size() for tensor in cached_tensors(cache))
 
 
 class FixedCache:

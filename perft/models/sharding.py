@@ -10,10 +10,16 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from transformers import PreTrainedModel
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import Concatenate, ConversionOps, Transpose, WeightConverter
-from transformers.distributed import DistributedConfig
 
+from perft.compat.transformers import (
+    FREE_FULL_WEIGHT,
+    Concatenate,
+    ConversionOps,
+    DistributedConfig,
+    Transpose,
+    WeightConverter,
+    get_model_conversion_mapping,
+)
 from perft.models.blocks import decoder_layers
 from perft.models.dequantise import FP8
 from perft.models.skeleton import skeleton
@@ -43,7 +49,7 @@ def sharded_loading(base: str, ranks: Ranks) -> dict[str, object]:
         return {}
     layers = set(decoder_layers(model))
     plan = {
-        _of_every_layer(name): "free_full_weight"
+        _of_every_layer(name): FREE_FULL_WEIGHT
         for name, module in model.named_modules()
         if module in layers
     }

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from perft.compat.torch import TorchDispatchMode, address_of, tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -27,7 +27,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, known: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
-        self._bytes = {_storage(tensor)._cdata: 0 for tensor in known}
+        self._bytes = {address_of(_storage(tensor)): 0 for tensor in known}
 
     def __torch_dispatch__(
         self,
@@ -43,11 +43,12 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _see(self, storage: torch.UntypedStorage) -> None:
-        if storage._cdata not in self._bytes:
-            self._bytes[storage._cdata] = storage.nbytes()
+        address = address_of(storage)
+        if address not in self._bytes:
+            self._bytes[address] = storage.nbytes()
             self.now += storage.nbytes()
             self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._forget, storage._cdata)
+            weakref.finalize(storage, self._forget, address)
 
     def _forget(self, storage: int) -> None:
         self.now -= self._bytes.pop(storage)

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import (
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from perft.compat.torch import (
+    GROUPED_MM,
     DataDependentOutputException,
     DynamicOutputShapeException,
     FakeTensorMode,
+    TorchDispatchMode,
+    replace_tensors,
 )
-from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import PreTrainedConfig, PreTrainedModel
-
 from perft.config import AdapterConfig
 from perft.errors import BaseModelError
 from perft.forward import AdapterBatch, TokenizedExample, pack_losses
@@ -189,7 +191,7 @@ class _GroupedProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
-        if func is not torch.ops.aten._grouped_mm.default:
+        if func is not GROUPED_MM:
             return func(*args, **(kwargs or {}))
         left, right, *others = args
         if right.dim() == 3:
@@ -200,7 +202,7 @@ class _GroupedProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _fill(model: PreTrainedModel) -> None:
     """Gives a model on the meta device fake tensors in place of its own."""
-    model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
+    replace_tensors(model, lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
     model.tie_weights()
 
 

@@ -1,8 +1,11 @@
 """Layers under activation checkpointing recompute where they are told to."""
 
+import functools
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
+from torch.utils.checkpoint import checkpoint
 
 from contracts.adapters import SIX, token_ids
 from contracts.bases import tiny_base
@@ -45,3 +48,18 @@ def test_reentrant_kind_is_refused():
     model.activation_checkpointing_enable({"use_reentrant": True})
     with pytest.raises(ValueError, match="use_reentrant=False"):
         model(IDS, labels=IDS)
+
+
+def test_a_function_that_wraps_torchs_own_asks_for_the_contexts_too():
+    """As that of `activation_checkpointing_enable(offload=True)`."""
+    model, asked = tiny_base("olmoe").train(), []
+
+    def wrapped(function: Any, *args: Any, **settings: Any) -> Any:
+        return checkpoint(function, *args, **settings)
+
+    model.activation_checkpointing_enable()
+    for layer in model.model.layers:
+        layer._gradient_checkpointing_func = functools.partial(wrapped, use_reentrant=False)
+    recompute_in(model, lambda: (nullcontext(), asked.append(1) or nullcontext()))
+    model(IDS)
+    assert len(asked) == len(model.model.layers)
