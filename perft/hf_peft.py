@@ -14,26 +14,16 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftType
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
-from peft.utils.peft_types import register_peft_method
 from torch import Tensor, nn
 
 from perft.adapter_folder import PERFT
+from perft.compat.peft import BaseTuner, BaseTunerLayer, add_type, register_peft_method
 from perft.config import AdapterConfig, adapter_from_flat
 from perft.errors import AdapterError, ConfigError
 from perft.injection import AdapterHost, require_fit
 from perft.tensor_keys import TensorKey, on_base, without_prefix
 
-
-def _add_type(name: str) -> None:
-    member = str.__new__(PeftType, name)
-    member._name_ = member._value_ = name
-    PeftType._member_names_.append(name)
-    PeftType._member_map_[name] = PeftType._value2member_map_[name] = member
-    type.__setattr__(PeftType, name, member)  # an Enum's own refuses new members
-
-
-_add_type(PERFT)
+add_type(PERFT)
 
 
 @dataclass

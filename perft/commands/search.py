@@ -187,7 +187,7 @@ def main(
 
 def _run(plan: "SearchPlan", stages: Stages, *, trust_code: bool) -> "Finished":
     """Runs the search in a process that is its own: with its signals, and replaced if Ray dies."""
-    from perft.search.cluster import stay_disconnected  # noqa: PLC0415 - as above
+    from perft.compat.ray import never_connect_unasked  # noqa: PLC0415 - as above
     from perft.search.interrupt import interruptible  # noqa: PLC0415
     from perft.search.run import run_search  # noqa: PLC0415
     from perft.searches import resume_command  # noqa: PLC0415
@@ -196,7 +196,7 @@ def _run(plan: "SearchPlan", stages: Stages, *, trust_code: bool) -> "Finished":
     stages.say(f"search {name} in {plan.search.shown}")
     trust = ["--trust-code"] if trust_code else []
     go_on = arguments("search", "--resume", name, "--storage", root, *trust)
-    stay_disconnected()
+    never_connect_unasked()  # a thread may be late
     try:
         with interruptible(stages.say):
             return run_search(plan, stages, go_on)

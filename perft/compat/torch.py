@@ -35,6 +35,9 @@ with TORCH.needs(_COMPILING):
     from torch._inductor import config as _inductor
 
     _versions = _dynamo.recompile_limit
+with TORCH.needs("to keep what captured passes add up"):
+    copy_all = torch._foreach_copy_
+    """Copies tensors into others, all in one call: (others, tensors)."""
 with TORCH.needs("for the gradient of SwiGLU"):
     _silu_backward = torch.ops.aten.silu_backward.grad_input
 
@@ -53,6 +56,7 @@ __all__ = [
     "address_of",
     "allow_versions",
     "compile_options",
+    "copy_all",
     "replace_tensors",
     "silu_backward",
     "tree_leaves",

@@ -9,12 +9,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import ray
 import ray.train
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
+from perft.compat.ray_train import DataParallelTrainer, without_datasets
 from perft.packing.coordinator import Coordinator
 from perft.packing.deaths import DEATHS
 from perft.packing.handle import ANSWER_SECONDS, CoordinatorHandle
@@ -23,9 +22,6 @@ from perft.packing.settings import GroupSettings, WorkSettings
 from perft.packing.shape import GroupShape
 from perft.search_folder import TRAIN_FOLDER
 from perft.storage import Storage
-
-if TYPE_CHECKING:
-    from ray.train.v2._internal.execution.callback import RayTrainCallback
 
 MAX_FAILURES = -1
 """Ray Train restarts a group without limit; the coordinator counts and gives up."""
@@ -68,28 +64,14 @@ def _trainer_of(shape: GroupShape) -> Callable[..., DataParallelTrainer]:
     """Ray Train's trainer for a group: a lone worker needs no process group.
 
     Without one, neither this process nor the group's controller has to import torch, which would
-    be two of the seconds that a group takes to start.
+    be two of the seconds that a group takes to start. Groups read their own data.
     """
     if shape.workers == 1:
-        return _without_datasets(DataParallelTrainer)
+        return without_datasets(DataParallelTrainer)
     from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415 - imports torch
 
     backend = TorchConfig(backend="nccl" if shape.use_gpu else "gloo")
-    return functools.partial(_without_datasets(TorchTrainer), torch_config=backend)
-
-
-def _without_datasets(trainer: type[DataParallelTrainer]) -> Callable[..., DataParallelTrainer]:
-    """The trainer without its manager of Ray datasets: groups read their own data.
-
-    The manager is a process for every group, and takes two CPU seconds to start.
-    """
-
-    class Trainer(trainer):  # type: ignore[misc]
-        def _create_default_callbacks(self) -> "list[RayTrainCallback]":
-            callbacks = super()._create_default_callbacks()
-            return [each for each in callbacks if type(each).__name__ != "DatasetsCallback"]
-
-    return Trainer
+    return functools.partial(without_datasets(TorchTrainer), torch_config=backend)
 
 
 class WorkerGroups:

@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
-import psutil
 import ray
 import yaml
-from ray._private.state import state
-from ray._private.thirdparty import pynvml
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from perft.compat.ray import autoscaler_configurations, most_resources, pynvml
 from perft.errors import SearchError, StorageError
 from perft.models.compilers import missing_compiler, require_compiler
 from perft.packing.shape import GroupShape, has_gpu
@@ -132,19 +130,8 @@ def gpus_to_come() -> bool:
 
     It says so to the cluster, or in the configuration that it was started with on this machine.
     """
-    offered = state.get_max_resources_from_cluster_config() or {}
-    return has_gpu(offered) or any(map(_brings_gpus, _configurations()))
-
-
-def _configurations() -> list[Path]:
-    """Of the autoscaler of this cluster, if it runs on this machine."""
-    found, address = [], ray.get_runtime_context().gcs_address
-    for process in psutil.process_iter(["cmdline"]):
-        parts = [part.partition("=") for part in process.info["cmdline"] or ()]
-        options = {name: value for name, _, value in parts}
-        if options.get("--gcs-address") == address and "--autoscaling-config" in options:
-            found.append(Path(options["--autoscaling-config"]).expanduser())
-    return found
+    files = autoscaler_configurations(ray.get_runtime_context().gcs_address)
+    return has_gpu(most_resources()) or any(map(_brings_gpus, files))
 
 
 def _brings_gpus(configuration: Path) -> bool:

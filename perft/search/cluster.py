@@ -5,27 +5,32 @@ Nothing else is joined: a Ray that merely runs here may be another search's own,
 A process that is connected to a Ray when it starts a search uses that one, and keeps it.
 """
 
-import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 import grpc
 import ray
-from ray._private import auto_init_hook, ray_constants, services
-from ray._private.authentication.authentication_token_setup import (
-    maybe_enable_token_auth_if_token_available,
-)
-from ray._private.authentication.authentication_utils import is_token_auth_enabled
-from ray._private.grpc_utils import init_grpc_channel
-from ray._private.utils import get_ray_address_file
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError
 
 from perft.cli import THREADS
+from perft.compat.ray import (
+    QUIET_VARIABLE,
+    address_file,
+    canonical_address,
+    check_alive,
+    is_token_auth_enabled,
+    maybe_enable_token_auth_if_token_available,
+    never_connect_unasked,
+)
+from perft.compat.ray_train import (
+    HEALTH_SECONDS_VARIABLE,
+    PREEMPTION_VARIABLE,
+    START_SECONDS_VARIABLE,
+)
+from perft.compat.ray_tune import OUTPUT_VARIABLE
 from perft.errors import SearchError
 from perft.process import handlers_kept
 from perft.search.own_ray import start_own_ray
@@ -36,11 +41,11 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     # Trials are persisted at every report: there is nothing to do when a machine is about to go.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    PREEMPTION_VARIABLE: "0",
     # Seconds after which Ray Train sees that a group has ended, or has lost a worker.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    HEALTH_SECONDS_VARIABLE: "0.5",
     # Seconds for which a group asks for room before Ray Train asks anew, and an autoscaler forgets.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "86400",
+    START_SECONDS_VARIABLE: "86400",
 }
 """Environment of the processes on the cluster."""
 
@@ -48,7 +53,6 @@ VARIABLE = "RAY_ADDRESS"
 ANSWER_SECONDS = 5.0
 """Time for a cluster's head to answer."""
 
-_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _WHERE_FROM = (
     "Ray reads the token from ~/.ray/auth_token, or from what RAY_AUTH_TOKEN_PATH or "
     "RAY_AUTH_TOKEN name"
@@ -112,7 +116,8 @@ def find_cluster() -> Cluster:
 def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
     """Joins the cluster, or starts a Ray of the search's own; a Ray that is up is left as it is.
 
-    What this changes of the process, `perft.process.unchanged` and `library_unchanged` put back.
+    `perft.process.unchanged` and `perft.compat.ray.library_unchanged` put back what this changes
+    of the process.
 
     Args:
         cluster: what `find_cluster` gave.
@@ -121,11 +126,11 @@ def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
     Raises:
         SearchError: if Ray does not start, or the cluster lets nobody in.
     """
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault(OUTPUT_VARIABLE, "0")
     # What a trial ends with, Tune hears; Ray prints it once more where a reference to it goes.
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+    os.environ.setdefault(QUIET_VARIABLE, "1")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C stops the search, not Tune alone
-    stay_disconnected()
+    never_connect_unasked()  # a thread that is late when a search ends must not start another Ray
     if cluster.is_up:
         os.environ.update(WORKER_ENVIRONMENT)  # Ray Train hands its variables on to its processes
         return
@@ -143,23 +148,6 @@ def end_ray(cluster: Cluster) -> None:
     """
     if not cluster.is_up:
         ray.shutdown()
-
-
-def stay_disconnected() -> None:
-    """Has a process that ends with its search start no other Ray: a thread may be late."""
-    auto_init_hook.enable_auto_connect = False
-
-
-@contextlib.contextmanager
-def library_unchanged() -> Iterator[None]:
-    """Inside, what Ray's library holds in this process may be set; at the end it is as it was."""
-    connects, joins = auto_init_hook.enable_auto_connect, ray_constants.ENABLE_RAY_CLUSTER
-    try:
-        yield
-    finally:
-        auto_init_hook.enable_auto_connect = connects
-        ray_constants.ENABLE_RAY_CLUSTER = joins
-        AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _join(address: str) -> None:
@@ -182,8 +170,7 @@ def health(address: str) -> Health:
     `ray.init` takes minutes to say so, in lines of C++.
     """
     try:
-        with init_grpc_channel(address) as channel:
-            channel.unary_unary(_ALIVE)(b"", timeout=ANSWER_SECONDS)
+        check_alive(address, ANSWER_SECONDS)
     except AuthenticationError:  # tokens are asked for here, and there is none
         return "asks for a token"
     except grpc.RpcError as error:
@@ -217,7 +204,7 @@ def _canonical(address: str) -> str:
             "`ray job submit`"
         )
     try:
-        return str(services.canonicalize_bootstrap_address(address))
+        return canonical_address(address)
     except ValueError as error:
         raise SearchError(f"{VARIABLE} is {address!r}, wanted HOST:PORT: {error}") from error
 
@@ -228,7 +215,7 @@ def _started_here() -> str | None:
     The file may be that of a cluster that has ended. One that another user has written says
     nothing: on a shared machine anybody may write it.
     """
-    file = Path(get_ray_address_file(None))
+    file = address_file()
     try:
         if file.stat().st_uid not in (0, os.getuid()):
             return None

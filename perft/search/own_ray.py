@@ -17,11 +17,16 @@ from pathlib import Path
 import psutil
 import ray
 from filelock import FileLock
-from ray._common.utils import get_default_ray_temp_dir
-from ray._private import ray_constants, services
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 import perft
+from perft.compat.ray import (
+    PORT_VARIABLE,
+    STARTUPS_VARIABLE,
+    forget_token,
+    listen_on_loopback,
+    temporary_folder,
+    with_dashboard_environment,
+)
 from perft.errors import SearchError, StorageError
 from perft.home import home
 
@@ -53,15 +58,15 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
     # By default in the temporary directory; what is compiled once serves later searches.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home() / "inductor"))
     # Thin trials need no core, so that many may start at once; by default Ray warns of it.
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(THIN_TRIALS_AT_ONCE))
+    os.environ.setdefault(STARTUPS_VARIABLE, str(THIN_TRIALS_AT_ONCE))
     _share_source_tree()
-    _listen_on_loopback()
+    listen_on_loopback(os.environ)
     _keep_token_at_home()
     _take_turns()
     for left in reversed(range(STARTS)):
         before = set(psutil.Process().children())
         try:
-            with _dashboard_tidy(), _address_known():
+            with with_dashboard_environment(_in_session), _address_known():
                 ray.init(
                     "local",
                     # Ray Train frees what a dead controller held by asking the dashboard; its usual
@@ -83,7 +88,7 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
                 tell("Ray was not up in time; it is started once more")
                 continue
             reason = " ".join(str(error).split()) or type(error).__name__
-            logs = Path(get_default_ray_temp_dir()) / "session_latest" / "logs"
+            logs = temporary_folder() / "session_latest" / "logs"
             raise SearchError(
                 f"Ray did not start on this machine: {reason}; its logs are in {logs}"
             ) from error
@@ -97,7 +102,7 @@ def _address_known() -> Iterator[None]:
     another Ray runs on this machine.
     """
     port = _free_port()
-    known = {"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"{LOOPBACK}:{port}"}
+    known = {PORT_VARIABLE: str(port), "RAY_ADDRESS": f"{LOOPBACK}:{port}"}
     before = {name: os.environ.get(name) for name in known}
     os.environ.update(known)
     try:
@@ -109,27 +114,16 @@ def _address_known() -> Iterator[None]:
                 os.environ[name] = value
 
 
-@contextlib.contextmanager
-def _dashboard_tidy() -> Iterator[None]:
-    """Inside, a dashboard that is started has its temporary files in the session's folder.
+def _in_session(command: list[str]) -> dict[str, str]:
+    """Variables by which a dashboard has its temporary files in the session's folder.
 
     It keeps a socket in a folder of its own, `pymp-...`, and is ended before it can remove it. The
     other processes keep the user's folder: what they compile there serves later searches.
     """
-    start, option = services.start_ray_process, "--session-dir="
-
-    def start_tidy(command: list[str], process_type: str, **more: object) -> object:
-        if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
-            folders = [part[len(option) :] for part in command if part.startswith(option)]
-            if folders and len(folders[0]) <= LONGEST_FOLDER:
-                more["env_updates"] = {"TMPDIR": folders[0]}
-        return start(command, process_type, **more)
-
-    services.start_ray_process = start_tidy
-    try:
-        yield
-    finally:
-        services.start_ray_process = start
+    option = "--session-dir="
+    folders = [part[len(option) :] for part in command if part.startswith(option)]
+    fits = folders and len(folders[0]) <= LONGEST_FOLDER
+    return {"TMPDIR": folders[0]} if fits else {}
 
 
 def _free_port() -> int:
@@ -156,18 +150,12 @@ def _share_source_tree() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (known, tree)))
 
 
-def _listen_on_loopback() -> None:
-    """Has Ray take 127.0.0.1 for this machine's address, as it does on macOS and Windows."""
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False  # what this process read of it when Ray was imported
-
-
 def _keep_token_at_home() -> None:
     # A token or mode of the user's is for a cluster of theirs.
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
         os.environ.pop(name, None)
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token_file())
-    AuthenticationTokenLoader.instance().reset_cache()
+    forget_token()
 
 
 def _token_file() -> Path:

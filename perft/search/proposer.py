@@ -11,14 +11,14 @@ from typing import Any
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import Trial, TrialState
-from ray.tune.search.optuna import OptunaSearch
 
+from perft.compat.ray_tune import OpenOptunaSearch
 from perft.search.space import Draw
 from perft.search.tune_dicts import FULL_LENGTH, METRIC, STEP, Proposal
 from perft.trial import TrialConfig
 
 
-class Proposer(OptunaSearch):  # type: ignore[misc]
+class Proposer(OpenOptunaSearch):
     """Searcher of one search.
 
     Args:
@@ -65,7 +65,7 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
         """The next trial's Tune configuration."""
         proposed = super().suggest(trial_id)
         proposal = Proposal(
-            number=self._ot_trials[trial_id].number,
+            number=self.trial_of(trial_id).number,
             trial=TrialConfig.from_flat(proposed["trial"]),
             coordinator=self._coordinator,
             namespace=self._namespace,
@@ -75,24 +75,23 @@ class Proposer(OptunaSearch):  # type: ignore[misc]
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Records a rung's value."""
-        self._ot_trials[trial_id].report(result[METRIC], result[STEP])
+        self.trial_of(trial_id).report(result[METRIC], result[STEP])
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tells Optuna how the trial ended."""
-        if trial_id in self._completed_trials:
+        if not self.note_end(trial_id):
             return
-        self._completed_trials.add(trial_id)
-        trial = self._ot_trials[trial_id]
+        trial = self.trial_of(trial_id)
         if error or not result or not math.isfinite(result[METRIC]):
-            self._ot_study.tell(trial, state=TrialState.FAIL)
+            self.study.tell(trial, state=TrialState.FAIL)
             return
         trial.report(result[METRIC], result[STEP])
         if result[FULL_LENGTH]:
-            self._ot_study.tell(trial, result[METRIC])
+            self.study.tell(trial, result[METRIC])
         else:
-            self._ot_study.tell(trial, state=TrialState.PRUNED)
+            self.study.tell(trial, state=TrialState.PRUNED)
 
     def save(self, checkpoint_path: str) -> None:
         """Writes nothing: a resumed search proposes the same trials again from its seed."""

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import optuna
 
+from perft.compat.ray import library_unchanged
 from perft.errors import PerftError
 from perft.packing.machines import require_compilers, require_shared
 from perft.packing.messages import Scores
 from perft.process import unchanged
 from perft.search.again import Again
-from perft.search.cluster import Cluster, end_ray, find_cluster, library_unchanged, start_ray
+from perft.search.cluster import Cluster, end_ray, find_cluster, start_ray
 from perft.search.conclude import conclude, conclude_failed
 from perft.search.concluded import has_nothing_left
 from perft.search.drawing import import_drawing, keep_fonts_at_home

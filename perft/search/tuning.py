@@ -4,14 +4,13 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import Iterator
 
 import ray
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray import tune
-from ray.tune.execution import class_cache
 
+from perft.compat.ray_tune import kept_from_trials
 from perft.errors import SearchError, StorageError
 from perft.failures import useful_line
 from perft.packing.groups import WorkerGroups
@@ -68,7 +67,7 @@ def tune_trials(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     name = settings.name
     try:
-        with _keys_kept_here():
+        with kept_from_trials("AWS_"):
             tuner.fit()
     except (OSError, ray.exceptions.RayError, tune.TuneError) as error:
         if reason := _fault_of_storage(plan.search, error):
@@ -79,17 +78,6 @@ def tune_trials(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) 
         ) from error
     if callback.failure is not None:
         raise _stopped(plan, str(callback.failure)) from callback.failure
-
-
-@contextlib.contextmanager
-def _keys_kept_here() -> Iterator[None]:
-    """Inside, Tune hands no key of the user's on to trials, which need none: Ray would log it."""
-    before = class_cache.ENV_VARS_TO_PROPAGATE
-    class_cache.ENV_VARS_TO_PROPAGATE = {each for each in before if not each.startswith("AWS_")}
-    try:
-        yield
-    finally:
-        class_cache.ENV_VARS_TO_PROPAGATE = before
 
 
 class _Ending(tune.Stopper):  # type: ignore[misc]

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import psutil
 
-_VITAL = ("gcs_server", "raylet", "ray::RuntimeEnv", "ray::DashboardA")
-"""How the names of the processes begin without each of which Ray ends."""
+from perft.compat.ray import VITAL
 
 _LOOK_SECONDS = 0.05
 """Time between two looks at them: some of Ray's own come a second after, some a minute."""
@@ -21,7 +20,7 @@ def vital_processes() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):  # it may just have ended
-            if process.name().startswith(_VITAL):
+            if process.name().startswith(VITAL):
                 found.append(process)
     return found
 

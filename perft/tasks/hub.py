@@ -63,7 +63,7 @@ def dataset_rows(place: str, config: str | None, split: str) -> list[DataRow]:
     name = "/".join(part for part in (place, config) if part) + f" [{split}]"
     disable_progress_bars()
     try:
-        table = load_dataset(place, config, split=split).data.table
+        table = load_dataset(place, config, split=split).with_format("arrow")[:]
     except (OSError, ValueError, KeyError, RuntimeError, DatasetsError) as error:
         reason = error.__cause__ or error
         raise DataError(

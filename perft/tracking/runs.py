@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from mlflow.entities import Metric, Param, Run, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from perft.search_folder import SEARCH_FILE
 from perft.storage import Storage, read_folder
@@ -21,6 +20,8 @@ from perft.tracking.place import place_errors
 from perft.tracking.records import SearchRecord, Status, TrialRecord
 from perft.trial import AdapterSize, Report
 
+PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
+"""Tags of MLflow's own: a run's parent, and what its page shows as a description."""
 SEARCH, STORAGE, KEY, TRIAL = "perft.search", "perft.storage", "perft.key", "perft.trial"
 VARIANT, OUTCOME, ON_FRONT = "perft.variant", "perft.outcome", "perft.front"
 _SIZE = "activated_parameters"  # recorded once per trial: its presence says that the sizes are
@@ -68,7 +69,7 @@ class Runs:
             self.run_id: str = run.info.run_id
             self._status: Status = run.info.status
             self._params = set(run.data.params)
-            query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'"
+            query = f"tags.`{PARENT}` = '{self.run_id}'"
             self._children = {
                 int(child.data.tags[TRIAL]): _Child(child, None)
                 for child in (self._search_runs(query) if found else [])
@@ -175,7 +176,7 @@ class Runs:
             child.status = status
         if outcome:
             # Last, because the outcome says that all the rest is recorded.
-            tags = {OUTCOME: outcome, MLFLOW_RUN_NOTE: trial.error[-_LONGEST:]}
+            tags = {OUTCOME: outcome, NOTE: trial.error[-_LONGEST:]}
             self._client.log_batch(child.run_id, tags=[RunTag(*tag) for tag in tags.items()])
             child.outcome = outcome
 
@@ -195,7 +196,7 @@ class Runs:
 
     def _make_child(self, trial: TrialRecord) -> _Child:
         variant = trial.config.adapter.variant
-        tags = {MLFLOW_PARENT_RUN_ID: self.run_id, TRIAL: str(trial.number), VARIANT: variant}
+        tags = {PARENT: self.run_id, TRIAL: str(trial.number), VARIANT: variant}
         run = self._client.create_run(
             self._experiment,
             start_time=trial.started,

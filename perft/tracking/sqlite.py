@@ -1,19 +1,15 @@
 """A SQLite file as a place for runs: whether it can be written, and is of this MLflow's schema."""
 
 import contextlib
-import re
 import sqlite3
-from importlib.util import find_spec
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from perft.compat.mlflow import schemas
 from perft.errors import StorageError
 
 _LOCKED_SECONDS = 5.0
-_REVISION = re.compile(r"^revision = (.*)$", re.MULTILINE)
-_BEFORE = re.compile(r"^down_revision = (.*)$", re.MULTILINE)
-_ID = re.compile(r"[0-9a-f]{12,}")
 
 
 def require_sqlite(path: Path) -> None:
@@ -62,7 +58,7 @@ def _require_schema(path: Path, connection: sqlite3.Connection) -> None:
     if connection.execute(tables).fetchone() is None:
         return
     (found,) = connection.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
-    known, newest = _revisions()
+    known, newest = schemas()
     if found in newest:
         return
     if found in known:
@@ -73,16 +69,3 @@ def _require_schema(path: Path, connection: sqlite3.Connection) -> None:
         f"cannot record runs in sqlite:///{path}: its schema {found!r} {what}, or set "
         "MLFLOW_TRACKING_URI to another place"
     )
-
-
-def _revisions() -> tuple[set[str], set[str]]:
-    """The schemas that the installed MLflow knows, and the newest, without importing it."""
-    spec = find_spec("mlflow")
-    assert spec is not None
-    assert spec.origin is not None
-    known, before = set[str](), set[str]()
-    for file in (Path(spec.origin).parent / "store/db_migrations/versions").glob("*.py"):
-        text = file.read_text()
-        known |= {name for line in _REVISION.findall(text) for name in _ID.findall(line)}
-        before |= {name for line in _BEFORE.findall(text) for name in _ID.findall(line)}
-    return known, known - before

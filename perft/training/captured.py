@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from perft.adapters.routing import RouterSums
+from perft.compat.torch import copy_all
 from perft.forward import PackBatch
 from perft.injection import AdapterHost
 from perft.models.capture import Capture
@@ -90,7 +91,7 @@ class CapturedMicroBatch:
             self._kept = [torch.empty_like(t) for t in (*self._trained, *now[len(gradients) :])]
             self._measures = _measures_in(measures, self._kept[len(gradients) :])
         with torch.no_grad():
-            torch._foreach_copy_(self._kept, now)
+            copy_all(self._kept, now)
 
 
 def _tensors_of(measures: Measures) -> list[Tensor]:

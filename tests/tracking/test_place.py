@@ -12,6 +12,7 @@ import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
 
+from perft.compat.mlflow import schemas
 from perft.errors import StorageError
 from perft.home import default_storage, default_tracking_uri, home
 from perft.masking import masked
@@ -201,7 +202,7 @@ def test_where_to_look():
 
 def test_a_store_that_another_search_makes_may_have_an_older_schema_yet(tmp_path: Path):
     path = tmp_path / "mlflow.db"
-    known, newest = sqlite._revisions()
+    known, newest = schemas()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
         connection.execute("INSERT INTO alembic_version VALUES (?)", sorted(known - newest)[:1])
