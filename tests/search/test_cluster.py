@@ -17,6 +17,7 @@ import pytest
 import ray
 from ray._private import ray_constants, services
 
+from perft.compat import ray as compat
 from perft.errors import SearchError
 from perft.search import cluster
 from perft.search.cluster import (
@@ -155,7 +156,7 @@ def head() -> Iterator[Any]:
             return b""
 
         server = grpc.server(ThreadPoolExecutor(1))
-        service, method = cluster._ALIVE.strip("/").split("/")
+        service, method = compat._ALIVE.strip("/").split("/")
         handlers = {method: grpc.unary_unary_rpc_method_handler(answer)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         port = server.add_insecure_port("127.0.0.1:0")
