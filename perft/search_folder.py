@@ -17,9 +17,11 @@
       pareto.html .png              likewise: the plot of the front
       scores.json                   the driver, last of all: the test scores. Where it is, nothing
                                     is left to do
-      records/search.json           the driver, as the search goes on: what MLflow is to hold of it,
+      records/search.json           the driver, as the search goes on: what its tracker shows of it,
                                     and records/0007.json of trial 7
-      records/sent                  the driver, once MLflow has all of that
+      records/sent                  the driver, once its tracker has all of that
+      tracked/trials.parquet        the driver, where the tracker is "folder": the table of all
+                                    trials, curves.parquet of their reports, run.json of the search
       optuna.journal                the driver, anew whenever it starts: Optuna's study
       tune/                         Ray Tune, likewise: its own record of the trials
       train/                        Ray Train: its own record of the worker groups
@@ -49,6 +51,9 @@ TUNE_FOLDER, TRAIN_FOLDER = "tune", "train"
 
 SEARCH_RECORD = f"{RECORDS}/{SEARCH_FILE}"
 SENT = f"{RECORDS}/sent"
+TRACKED = "tracked"
+TRACKED_TRIALS, TRACKED_CURVES = f"{TRACKED}/trials.parquet", f"{TRACKED}/curves.parquet"
+TRACKED_RUN = f"{TRACKED}/run.json"
 
 _STATE_FILE = re.compile(r"(\d{4,})(?:\.other\.safetensors|\.safetensors|\.failed\.json)")
 _RECORD_FILE = re.compile(r"(?:search|\d{4,})\.json")
@@ -96,7 +101,7 @@ def predictions_file(trial: int, rank: int) -> str:
 
 
 def trial_record(trial: int) -> str:
-    """Path of the record of a trial for MLflow."""
+    """Path of the record of a trial for the tracker."""
     return f"{RECORDS}/{trial_folder(trial)}.json"
 
 

@@ -110,6 +110,13 @@ def main(
     pruner: Annotated[
         str, typer.Option(help=f"What stops weak trials at rungs: {' or '.join(PRUNERS)}.")
     ] = DEFAULT_PRUNER,
+    tracker: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What shows the search beside its folder: mlflow, or folder (tables in tracked/).",
+        ),
+    ] = "mlflow",
     resume: Annotated[
         str | None,
         typer.Option(
@@ -128,7 +135,7 @@ def main(
     """Search for the best adapters of a Mixture-of-Experts base on a task.
 
     Worker groups hold the frozen base and train many trials' adapters on it at once; Optuna
-    proposes trials, ASHA stops the weak ones early, MLflow records all of them. Without
+    proposes trials, ASHA stops the weak ones early, a tracker (MLflow) shows all of them. Without
     --base-model and --data everything runs on the built-in tiny base and task.
     """
     slots_wanted, gpus_wanted = _number_of(slots), _gpus_of(gpus_per_worker)
@@ -175,6 +182,7 @@ def main(
             rung_accuracy=rung_accuracy,
             sampler=sampler,
             pruner=pruner,
+            tracker=tracker,
         )
         plan = prepare(request, stages.during)
     else:
@@ -242,7 +250,7 @@ def show(plan: "SearchPlan", finished: "Finished", console: Console) -> None:
         remarks,
         why_no_front,
     )
-    from perft.tracking import where_to_look  # noqa: PLC0415
+    from perft.tracking import tracker_of  # noqa: PLC0415
 
     name = plan.settings.name
     results = finished.results
@@ -262,8 +270,10 @@ def show(plan: "SearchPlan", finished: "Finished", console: Console) -> None:
                 soft_wrap=True,
             )
     named = name_options("--name", name, plan.root)
+    tracker = tracker_of(plan.settings.tracker)
+    look = tracker.where_to_look(finished.tracking_uri, plan.search.shown)
     console.print(
-        f"\nlook:    {masked(where_to_look(finished.tracking_uri))}\n"
+        f"\nlook:    {masked(look)}\n"
         f"plot:    {plan.search.shown}/{PLOT_HTML}\n"
         f"front:   {command_line('pareto', *named)}\n"
         f"export:  {command_line('export', *named, '--out', 'adapter')}",

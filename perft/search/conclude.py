@@ -12,17 +12,17 @@ from perft.search.space import space_module
 from perft.search_folder import ENVIRONMENT_FILE, SPACE_FILE, predictions_folder
 from perft.selection import pareto_front, write_scores
 from perft.storage import read_folder, seal_folder
-from perft.tracking import PATIENCE_SECONDS, Tracker, environment
+from perft.tracking import PATIENCE_SECONDS, Recorder, environment
 from perft.trial import TrialResult
 
 STOPPING_SECONDS = 2.0
-"""Time for MLflow to hear that the user has stopped a search."""
+"""Time for the tracker to hear that the user has stopped a search."""
 
 
 def conclude(
     plan: SearchPlan,
     ledger: Ledger,
-    tracker: Tracker,
+    recorder: Recorder,
     scores: Scores,
     end_ray: Callable[[], None],
 ) -> None:
@@ -31,7 +31,7 @@ def conclude(
     Args:
         plan: the search.
         ledger: its trials.
-        tracker: where its runs are.
+        recorder: of its records.
         scores: test scores of the chosen trials.
         end_ray: ends the search's connection to Ray.
 
@@ -39,14 +39,14 @@ def conclude(
         StorageError: if the search's folder cannot be written.
     """
     with ThreadPoolExecutor() as pool:  # to end Ray's processes takes as long, and only waits
-        files = pool.submit(_write_files, plan, ledger, tracker)
+        files = pool.submit(_write_files, plan, ledger, recorder)
         end_ray()
         names = files.result()
     predictions = {number: predictions_folder(number) for number in scores}
     for folder in predictions.values():
         seal_folder(plan.search, folder, read_folder(plan.search, folder))
     front = front_of(ledger.results())
-    tracker.finish(
+    recorder.finish(
         "FINISHED" if front else "FAILED",
         front=front,
         files=names,
@@ -58,14 +58,14 @@ def conclude(
 
 
 def conclude_failed(
-    plan: SearchPlan, ledger: Ledger, tracker: Tracker, error: BaseException
+    plan: SearchPlan, ledger: Ledger, recorder: Recorder, error: BaseException
 ) -> None:
     """Ends the runs of a search that goes no further, and keeps what there is of it.
 
     Args:
         plan: the search.
         ledger: its trials.
-        tracker: where its runs are.
+        recorder: of its records.
         error: what ended it.
 
     Raises:
@@ -75,12 +75,12 @@ def conclude_failed(
     patience = STOPPING_SECONDS if is_stopped else PATIENCE_SECONDS
     try:
         # First of all: who stops a job kills it some seconds later.
-        tracker.finish("KILLED" if is_stopped else "FAILED")
+        recorder.finish("KILLED" if is_stopped else "FAILED")
         if not is_stopped:
-            front, files = front_of(ledger.results()), _write_files(plan, ledger, tracker)
-            tracker.finish("FAILED", front=front or None, files=files)
+            front, files = front_of(ledger.results()), _write_files(plan, ledger, recorder)
+            recorder.finish("FAILED", front=front or None, files=files)
     finally:
-        tracker.close(patience)
+        recorder.close(patience)
 
 
 def front_of(results: list[TrialResult]) -> set[int]:
@@ -88,9 +88,9 @@ def front_of(results: list[TrialResult]) -> set[int]:
     return {trial.number for trial in pareto_front(results)}
 
 
-def _write_files(plan: SearchPlan, ledger: Ledger, tracker: Tracker) -> list[str]:
+def _write_files(plan: SearchPlan, ledger: Ledger, recorder: Recorder) -> list[str]:
     """What is kept of a search to look at, in its folder and with its parent run; the names."""
-    tracker.wait()
+    recorder.wait()
     ledger.complete_runs()
     files = {ENVIRONMENT_FILE: environment().encode()}
     space = space_module(plan.settings.space).__file__

@@ -10,7 +10,7 @@ from perft.packing.messages import Reported
 from perft.search_folder import adapter_folder
 from perft.selection import result_line, write_results
 from perft.storage import Storage
-from perft.tracking import Tracker
+from perft.tracking import Recorder
 from perft.trial import AdapterSize, Outcome, Report, TrialConfig, TrialResult
 
 
@@ -20,7 +20,7 @@ class Entry:
 
     number: int
     config: TrialConfig
-    run_id: str = ""  # until MLflow has been told of the trial
+    run_id: str = ""  # until the tracker has been told of the trial
     reports: list[Report] = field(default_factory=list)
     size: AdapterSize | None = None
     outcome: Outcome | None = None
@@ -52,18 +52,18 @@ class Ledger:
 
     Args:
         search: the search's folder.
-        tracker: records runs in MLflow.
+        recorder: keeps the records of the search.
     """
 
-    def __init__(self, search: Storage, tracker: Tracker) -> None:
+    def __init__(self, search: Storage, recorder: Recorder) -> None:
         self._search = search
-        self._tracker = tracker
+        self._recorder = recorder
         self.entries: dict[int, Entry] = {}
 
     def start(self, number: int, config: TrialConfig) -> None:
         """A trial has begun; repeated calls change nothing."""
         if number not in self.entries:
-            self._tracker.start_trial(number, config)
+            self._recorder.start_trial(number, config)
             self.entries[number] = Entry(number, config)
 
     def report(self, number: int, reported: Reported) -> Entry:
@@ -72,7 +72,7 @@ class Ledger:
         entry.size = reported.size
         if not any(known.step == report.step for known in entry.reports):
             entry.reports.append(report)
-        self._tracker.report(number, entry.size, report)
+        self._recorder.report(number, entry.size, report)
         return entry
 
     def end(self, number: int, error: str | None = None) -> Entry:
@@ -82,20 +82,20 @@ class Ledger:
             entry.outcome, entry.error = "failed", masked(error)
         else:
             entry.outcome = "complete" if entry.is_full_length else "pruned"
-        self._tracker.end_trial(entry.result(), self._adapter(entry))
+        self._recorder.end_trial(entry.result(), self._adapter(entry))
         entry.line = result_line(entry.result())
         self._look_up_runs()
         self._write()
         return entry
 
     def complete_runs(self) -> None:
-        """Notes the runs of trials that MLflow has been told of since they ended."""
+        """Notes the runs of trials that the tracker has been told of since they ended."""
         if self._look_up_runs():
             self._write()
 
     def stopped(self) -> None:
         """The user has stopped the search: its runs end."""
-        self._tracker.finish("KILLED")
+        self._recorder.finish("KILLED")
 
     @property
     def reports(self) -> int:
@@ -118,10 +118,10 @@ class Ledger:
         new = [
             entry
             for entry in self._ended()
-            if not entry.run_id and self._tracker.run_id(entry.number)
+            if not entry.run_id and self._recorder.run_id(entry.number)
         ]
         for entry in new:
-            entry.run_id = self._tracker.run_id(entry.number)
+            entry.run_id = self._recorder.run_id(entry.number)
             entry.line = result_line(entry.result())
         return bool(new)
 

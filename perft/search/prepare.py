@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from perft.errors import ConfigError, SearchError
 from perft.files import resolved
-from perft.home import default_storage, default_tracking_uri, remember_place
+from perft.home import default_storage, remember_place
 from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint, layer_count
 from perft.search.base import require_base, require_experts
@@ -25,7 +25,8 @@ from perft.searches import (
 )
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task, root_of
-from perft.tracking import require_usable
+from perft.tracking import DEFAULT as TRACKER
+from perft.tracking import tracker_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class SearchPlan:
         source: where its task comes from.
         search: its folder.
         root: the place that holds the folder.
-        tracking_uri: MLflow's, with whatever login it holds.
+        tracking_uri: where its tracker shows it, with whatever login that takes.
         resume: whether it goes on.
     """
 
@@ -75,6 +76,7 @@ class SearchRequest:
     rung_accuracy: bool | None = None
     sampler: str = DEFAULT_SAMPLER
     pruner: str = DEFAULT_PRUNER
+    tracker: str = TRACKER
 
     def __post_init__(self) -> None:
         require_sampler(self.sampler)
@@ -93,6 +95,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
     """
     if request.name is not None:
         require_name(request.name)
+    tracker = tracker_of(request.tracker)
     space = find_space(request.space)
     space_file = str(resolved(request.space)) if request.space.endswith(".py") else ""
     base_model = _absolute(request.base_model)
@@ -116,8 +119,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
     _require_rows(extent.smallest_batch, request.workers_per_group)
     if (layers := layer_count(base_model)) is not None:
         extent.require_layers(layers)
-    tracking_uri = default_tracking_uri()
-    require_usable(tracking_uri)
+    tracking_uri = tracker.new_place()
     name = request.name or fresh_name(root, request.space)
     settings = SearchSettings(
         name=name,
@@ -129,6 +131,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         data_fingerprint=task.fingerprint,
         validation_size=request.validation_size,
         storage=root.shown,
+        tracker=request.tracker,
         tracking_uri=masked(tracking_uri),
         num_trials=space.num_trials if request.num_trials is None else request.num_trials,
         max_steps=rungs[-1],

@@ -34,7 +34,7 @@ from perft.search.sync import later_by, sync
 from perft.search.trials import run_trials
 from perft.search_folder import SEARCH_FILE
 from perft.selection import read_all_scores, read_results
-from perft.tracking import Tracker, is_sent
+from perft.tracking import Recorder, is_sent, tracker_of
 from perft.trial import TrialResult
 
 
@@ -87,17 +87,17 @@ def run_search(plan: SearchPlan, stages: Stages, resume_command: Sequence[str] =
                 with stages.during("looking for a Ray cluster"):
                     cluster = find_cluster()
                 stages.say(cluster.why)
-                with _ray_and_tracker(plan, cluster, stages) as tracker:
-                    return _run(plan, cluster, tracker, stages, again)
+                with _ray_and_recorder(plan, cluster, stages) as recorder:
+                    return _run(plan, cluster, recorder, stages, again)
             except KeyboardInterrupt as error:
                 raise interrupted(plan.search, plan.settings) from error
 
 
 def _run(
-    plan: SearchPlan, cluster: Cluster, tracker: Tracker, stages: Stages, again: Again
+    plan: SearchPlan, cluster: Cluster, recorder: Recorder, stages: Stages, again: Again
 ) -> Finished:
     """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
-    ledger = _ledger(plan, tracker)
+    ledger = _ledger(plan, recorder)
     try:
         shape, nodes = shape_on(plan, stages, joined=not cluster.is_own)
         settings = dataclasses.replace(
@@ -108,54 +108,56 @@ def _run(
             require_shared(plan.search, SEARCH_FILE, nodes, gpus=shape.use_gpu)
             if settings.compile:
                 require_compilers(nodes, gpus=shape.use_gpu)
-        tracker.log_params(settings.to_json())
+        recorder.log_params(settings.to_json())
         plan.search.sweep()
         search = plan.search.anchored(SEARCH_FILE)
         plan = dataclasses.replace(plan, settings=settings, search=search)
         with again.when_ray_dies(lambda: ledger.reports):
             scores = run_trials(plan, shape, ledger, stages)
         with stages.during("ending Ray, and drawing the front"):
-            conclude(plan, ledger, tracker, scores, lambda: end_ray(cluster))
+            conclude(plan, ledger, recorder, scores, lambda: end_ray(cluster))
     except BaseException as error:
         with contextlib.suppress(PerftError):  # what went wrong first must be seen
-            conclude_failed(plan, ledger, tracker, error)
+            conclude_failed(plan, ledger, recorder, error)
         raise
-    with stages.during("sending the last records to MLflow"):
-        tracker.close()
+    with stages.during(f"sending the last records to {tracker_of(settings.tracker).title}"):
+        recorder.close()
     ledger.complete_runs()
     return Finished(ledger.results(), scores, settings.tracking_uri)
 
 
 @contextlib.contextmanager
-def _ray_and_tracker(plan: SearchPlan, cluster: Cluster, stages: Stages) -> Iterator[Tracker]:
+def _ray_and_recorder(plan: SearchPlan, cluster: Cluster, stages: Stages) -> Iterator[Recorder]:
     """Connects to Ray; what takes long to import or to open is done while its processes come up."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     keep_fonts_at_home()
     pool = ThreadPoolExecutor(max_workers=1)  # imports in two of its threads may block each other
-    opening = pool.submit(_open_tracker, plan, stages.say)
+    opening = pool.submit(_open_recorder, plan, stages.say)
     pool.submit(import_drawing)
     pool.shutdown(wait=False)  # a cluster that is up is not kept waiting for what draws
     try:
         start_ray(cluster, stages.say)
     except BaseException as error:
         with contextlib.suppress(PerftError):
-            tracker = opening.result()
-            conclude_failed(plan, _ledger(plan, tracker), tracker, error)
+            recorder = opening.result()
+            conclude_failed(plan, _ledger(plan, recorder), recorder, error)
         raise
     try:
-        with stages.during("opening the records in MLflow"):
-            tracker = opening.result()
-        yield tracker
+        title = tracker_of(plan.settings.tracker).title
+        with stages.during(f"opening the records in {title}"):
+            recorder = opening.result()
+        yield recorder
     finally:
         with stages.during("ending Ray"):
             end_ray(cluster)
 
 
-def _open_tracker(plan: SearchPlan, tell: Callable[[str], None]) -> Tracker:
+def _open_recorder(plan: SearchPlan, tell: Callable[[str], None]) -> Recorder:
     settings = plan.settings
-    begin = Tracker.resume if plan.resume else Tracker.start
+    begin = Recorder.resume if plan.resume else Recorder.start
     return begin(
+        tracker_of(settings.tracker),
         plan.tracking_uri,
         plan.search,
         settings.name,
@@ -165,19 +167,19 @@ def _open_tracker(plan: SearchPlan, tell: Callable[[str], None]) -> Tracker:
     )
 
 
-def _ledger(plan: SearchPlan, tracker: Tracker) -> Ledger:
-    return Ledger(plan.search.anchored(SEARCH_FILE), tracker)
+def _ledger(plan: SearchPlan, recorder: Recorder) -> Ledger:
+    return Ledger(plan.search.anchored(SEARCH_FILE), recorder)
 
 
 def _finished_before(plan: SearchPlan, stages: Stages) -> Finished:
-    """A search that has nothing left to do; MLflow is sent what it has not."""
-    settings = plan.settings
+    """A search that has nothing left to do; its tracker is sent what it lacks."""
+    settings, tracker = plan.settings, tracker_of(plan.settings.tracker)
     stages.say(f"search {settings.name} ran to its end before")
     if not is_sent(plan.search):
         try:
-            with stages.during("sending to MLflow what it has not of the search"):
-                sync(plan.search, settings, plan.tracking_uri, stages.say)
+            with stages.during(f"sending to {tracker.title} what it lacks of the search"):
+                sync(plan.search, settings, tracker, plan.tracking_uri, stages.say)
         except PerftError as error:  # the search has ended all the same
-            stages.say(f"its runs in MLflow are not complete: {error}")
+            stages.say(f"its runs in {tracker.title} are not complete: {error}")
     results, scores = read_results(plan.search), read_all_scores(plan.search)
     return Finished(results, scores, settings.tracking_uri)

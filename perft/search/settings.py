@@ -3,7 +3,6 @@
 import dataclasses
 import importlib.metadata
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,13 +17,13 @@ from perft.checks import (
 from perft.config.typed import read_fields, typed
 from perft.errors import ConfigError, SearchError
 from perft.files import Json
-from perft.home import TRACKING_URI, default_tracking_uri
-from perft.masking import MASK
 from perft.search.pruners import DEFAULT_PRUNER, require_pruner
 from perft.search.samplers import DEFAULT_SAMPLER, require_sampler
 from perft.search_folder import SEARCH_FILE
 from perft.selection import read_record
 from perft.storage import Storage
+from perft.tracking import DEFAULT as TRACKER
+from perft.tracking import tracker_of
 
 _PACKAGES = ("perft", "ray", "torch", "transformers", "optuna", "mlflow", "datasets")
 
@@ -82,7 +81,8 @@ class SearchSettings:
         data_fingerprint: tells the data from any other.
         validation_size: validation examples.
         storage: the place that holds searches, without passwords and keys.
-        tracking_uri: MLflow's, as `storage`.
+        tracking_uri: where its tracker shows the search, as `storage`; empty for one that needs
+            no place of its own.
         num_trials: trials in all.
         max_steps: optimiser steps of a full-length trial.
         rungs: steps after which a trial reports; the last is `max_steps`.
@@ -100,6 +100,7 @@ class SearchSettings:
         sampler: what proposes trials, a name of `SAMPLERS`.
         pruner: what stops trials at rungs, a name of `PRUNERS`.
         versions: of the packages that shape a result.
+        tracker: name of what shows the search beside its folder.
         space_code: tells the code that trials are drawn by from any other, as `space_code` does;
             empty where it was not noted.
     """
@@ -129,6 +130,7 @@ class SearchSettings:
     sampler: str = DEFAULT_SAMPLER
     pruner: str = DEFAULT_PRUNER
     gpus_per_worker: float | None = None
+    tracker: str = TRACKER
     versions: Mapping[str, str] = field(default_factory=installed_versions)
     space_code: Mapping[str, str] = field(default_factory=dict)
 
@@ -147,6 +149,7 @@ class SearchSettings:
         require_sampler(self.sampler)
         require_pruner(self.pruner)
         _require_gpus(self.gpus_per_worker, self.workers_per_group)
+        tracker_of(self.tracker)
 
     def to_json(self) -> dict[str, Json]:
         """The settings as a dictionary of JSON values."""
@@ -181,16 +184,9 @@ class SearchSettings:
 
 
 def tracking_uri_of(settings: SearchSettings) -> str:
-    """Where the runs of a search go that was started before: MLFLOW_TRACKING_URI, if it is set.
+    """Where the runs of a search go that was started before.
 
     Raises:
         SearchError: if they lie where a login is needed, which is kept nowhere.
     """
-    if os.environ.get(TRACKING_URI):
-        return default_tracking_uri()
-    if MASK in settings.tracking_uri:
-        raise SearchError(
-            f"the runs of search {settings.name!r} are in {settings.tracking_uri}, whose login is "
-            f"kept nowhere; set {TRACKING_URI} to that place, with the login"
-        )
-    return settings.tracking_uri
+    return tracker_of(settings.tracker).known_place(settings.tracking_uri, settings.name)

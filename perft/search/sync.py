@@ -1,4 +1,4 @@
-"""Completes the runs of a search in MLflow from what its folder knows."""
+"""Completes what a tracker shows of a search from what its folder knows."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,34 +10,40 @@ from perft.search.settings import SearchSettings
 from perft.searches import name_options
 from perft.selection import read_results, result_line, write_results
 from perft.storage import Storage
-from perft.tracking import Tracker
+from perft.tracking import Recorder, Tracker
 
 PATIENCE_SECONDS = 120.0
 """Time in which nothing could be sent, after which the command gives up."""
 
 
 def sync(
-    search: Storage, settings: SearchSettings, tracking_uri: str, tell: Callable[[str], None]
+    search: Storage,
+    settings: SearchSettings,
+    tracker: Tracker,
+    tracking_uri: str,
+    tell: Callable[[str], None],
 ) -> bool:
-    """Sends what MLflow has not; what it has is left as it is.
+    """Sends what the tracker has not; what it has is left as it is.
 
     The runs of a search that did not end are ended: KILLED.
 
     Args:
         search: the search's folder.
         settings: what it was asked to do.
-        tracking_uri: where its runs are, or are to be from now on.
+        tracker: what shows it.
+        tracking_uri: where.
         tell: shows the user a line.
 
     Returns:
-        Whether MLflow has all.
+        Whether the tracker has all.
 
     Raises:
         SearchError: if a process runs the search, which sends everything itself.
-        StorageError: if MLflow or the folder cannot be written.
+        StorageError: if the tracker or the folder cannot be written.
     """
     with locked(search, settings.name):
-        tracker = Tracker.catch_up(
+        recorder = Recorder.catch_up(
+            tracker,
             tracking_uri,
             search,
             settings.name,
@@ -45,9 +51,9 @@ def sync(
             tell=tell,
             later=later_by(settings),
         )
-        if tracker.wait(PATIENCE_SECONDS):
-            _name_runs(search, settings, tracker)
-        return tracker.close(PATIENCE_SECONDS)
+        if recorder.wait(PATIENCE_SECONDS):
+            _name_runs(search, settings, recorder)
+        return recorder.close(PATIENCE_SECONDS)
 
 
 def later_by(settings: SearchSettings) -> Callable[[], str]:
@@ -55,14 +61,14 @@ def later_by(settings: SearchSettings) -> Callable[[], str]:
     return lambda: command_line("sync", *name_options("--name", settings.name, settings.storage))
 
 
-def _name_runs(search: Storage, settings: SearchSettings, tracker: Tracker) -> None:
+def _name_runs(search: Storage, settings: SearchSettings, recorder: Recorder) -> None:
     """Notes the trials' runs wherever the search's folder names them."""
     results = read_results(search)
     named = [
-        dataclasses.replace(result, run_id=tracker.run_id(result.number) or result.run_id)
+        dataclasses.replace(result, run_id=recorder.run_id(result.number) or result.run_id)
         for result in results
     ]
     if named != results:
         write_results(search, map(result_line, named))
         draw(search, settings, named)
-        tracker.send_files()
+        recorder.send_files()

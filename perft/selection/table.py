@@ -4,7 +4,7 @@ A row is a trial; a setting that a trial's variant does not have is missing, nev
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,7 +22,7 @@ from perft.selection.front import (
     size_and_report,
 )
 from perft.selection.interval import accuracy_interval, format_score
-from perft.trial import TrialConfig, TrialResult
+from perft.trial import AdapterSize, Report, TrialConfig, TrialResult
 
 
 def to_frame(results: Sequence[TrialResult]) -> pd.DataFrame:
@@ -35,7 +35,23 @@ def to_frame(results: Sequence[TrialResult]) -> pd.DataFrame:
     accuracy is missing.
     """
     on_front = {trial.number for trial in pareto_front(results)}
-    rows = [_row(result, result.number in on_front) for result in results]
+    return frame_of(
+        [
+            {
+                "number": result.number,
+                "outcome": result.outcome,
+                "on_front": result.number in on_front,
+                **columns_of(result.config, result.last, result.size),
+                "run_id": result.run_id,
+                "error": printable(result.error),
+            }
+            for result in results
+        ]
+    )
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a table, by `number`; what a row lacks is missing, and whole numbers stay whole."""
     names = dict.fromkeys(name for row in rows for name in row)
     frame = pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
     return frame.sort_values("number", ignore_index=True) if rows else frame
@@ -96,13 +112,12 @@ def _describe(adapter: AdapterConfig, between: list[str]) -> str:
     return " ".join(words)
 
 
-def _row(result: TrialResult, on_front: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "number": result.number,
-        "outcome": result.outcome,
-        "on_front": on_front,
-    }
-    if report := result.last:
+def columns_of(
+    config: TrialConfig, report: Report | None, size: AdapterSize | None
+) -> dict[str, Any]:
+    """What a row says of a trial's last report, if there is one, its size, and its settings."""
+    row: dict[str, Any] = {}
+    if report is not None:
         low, high = accuracy_interval(report)
         row |= {
             "step": report.step,
@@ -114,7 +129,7 @@ def _row(result: TrialResult, on_front: bool) -> dict[str, Any]:
             "accuracy_low": low if report.scored else None,
             "accuracy_high": high if report.scored else None,
         }
-    if size := result.size:
+    if size is not None:
         row |= {
             "trainable": size.trainable,
             "activated": size.activated,
@@ -122,12 +137,7 @@ def _row(result: TrialResult, on_front: bool) -> dict[str, Any]:
             "trainable_percent": size.trainable_percent,
             "activated_percent": size.activated_percent,
         }
-    return {
-        **row,
-        **result.config.to_flat(),
-        "run_id": result.run_id,
-        "error": printable(result.error),
-    }
+    return row | config.to_flat()
 
 
 def _column(values: list[Any]) -> "pd.Series[Any]":
@@ -137,6 +147,8 @@ def _column(values: list[Any]) -> "pd.Series[Any]":
         return pd.Series(values, dtype="boolean")
     if kinds == {int}:
         return pd.Series(values, dtype="Int64")
+    if kinds == {pd.Timestamp}:
+        return pd.Series(values, dtype="datetime64[ms, UTC]")
     if kinds <= {int, float}:
         return pd.Series(values, dtype="float64")
     return pd.Series(values, dtype="string")

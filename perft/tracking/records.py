@@ -1,6 +1,6 @@
-"""What MLflow is to hold of a search, in the search's folder, every number with its time.
+"""What a tracker is to show of a search, in the search's folder, every number with its time.
 
-Invariant: a record is written before it is sent. Whatever MLflow has lost, or never got, is sent
+Invariant: a record is written before it is sent. Whatever a tracker has lost, or never got, is sent
 again from here; and since times are kept, nothing that it has already is there twice.
 """
 

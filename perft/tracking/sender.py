@@ -1,19 +1,16 @@
-"""Sends what changes of a search's records to MLflow, in a thread of its own.
+"""Sends what changes of a search's records to its tracker, in a thread of its own.
 
-Whoever trains never waits for MLflow. What cannot be sent stays queued, and is tried again until it
-is taken or the process ends.
+Whoever trains never waits for a tracker. What cannot be sent stays queued, and is tried again until
+it is taken or the process ends.
 """
 
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from perft.errors import StorageError, first_line
 from perft.masking import masked
-
-if TYPE_CHECKING:
-    from perft.tracking.runs import Runs
+from perft.tracking.tracker import Runs
 
 PATIENCE_SECONDS = 15.0
 """Time in which nothing could be sent, after which the user is told."""
@@ -44,8 +41,8 @@ class Sender:
 
     def __init__(
         self,
-        connect: "Callable[[], Runs]",
-        runs: "Runs | None",
+        connect: Callable[[], Runs],
+        runs: Runs | None,
         tell_away: Callable[[], None],
         tell_back: Callable[[], None],
     ) -> None:
@@ -63,7 +60,7 @@ class Sender:
         for work in (self._send, self._watch):
             threading.Thread(target=work, daemon=True).start()
 
-    def put(self, key: int | None, send: "Callable[[Runs], None]") -> None:
+    def put(self, key: int | None, send: Callable[[Runs], None]) -> None:
         """Queues something, in place of what waits there under the same key."""
         with self._changed:
             if not self._queue:
@@ -108,7 +105,7 @@ class Sender:
                 self._done(key, send, self._runs.ids)
 
     def _failed(self, key: int | None, error: StorageError) -> None:
-        # What MLflow did before its answer was lost shows only when it is asked anew.
+        # What the tracker did before its answer was lost shows only when it is asked anew.
         self._runs = None
         with self._changed:
             self.why = reason(error)
@@ -118,9 +115,7 @@ class Sender:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._is_closed, pause)
 
-    def _done(
-        self, key: int | None, send: "Callable[[Runs], None]", run_ids: dict[int, str]
-    ) -> None:
+    def _done(self, key: int | None, send: Callable[[Runs], None], run_ids: dict[int, str]) -> None:
         with self._changed:
             self.run_ids = run_ids
             self._sent_at = time.monotonic()

@@ -1,293 +1,92 @@
-"""Records a search while it runs: in its folder, and from there in MLflow.
+"""What a tracker is: something that shows searches, made of their records.
 
-Every call may be repeated, also by another process after a resume: what is recorded is not recorded
-again. One process at a time records a search.
+A search's own folder is what counts, and a tracker shows a copy of it that can be completed from
+there. To add one, implement `Tracker` and `Runs`, and name it in `perft.tracking.trackers`.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import Protocol
 
-from perft.errors import StorageError
-from perft.masking import masked
-from perft.search_folder import RECORDS, SENT
-from perft.storage import Storage
-from perft.tracking.records import Records, SearchRecord, Status, TrialRecord, now
-from perft.tracking.sender import PATIENCE_SECONDS, Sender, reason
-from perft.trial import AdapterSize, Report, SplitScores, TrialConfig, TrialResult
-
-if TYPE_CHECKING:
-    from perft.tracking.runs import Runs
-
-_UNSAID_SECONDS = 1.0  # a wait that nobody needs to hear of
+from perft.tracking.records import Records, SearchRecord, TrialRecord
 
 
-class Tracker:
-    """The record of one search. No call but `wait` waits for MLflow.
+class Runs(Protocol):
+    """What a tracker shows of one search.
 
-    Args:
-        tracking_uri: MLflow's.
-        records: of the search.
-        runs: its runs; None where they could not be opened, of which the user knows.
-        tell: shows the user a line.
-        later: as `start` takes it.
-
-    Raises:
-        StorageError: from every method, when the search's folder cannot be written.
+    Whatever is sent may be sent again, by another process too, also where it was taken and the
+    answer was lost; it must not be there twice. One thread calls. A method that cannot do its work
+    raises `StorageError`: the runs are opened anew then, and are sent the same once more.
     """
 
-    def __init__(
-        self,
-        tracking_uri: str,
-        records: Records,
-        runs: "Runs | None",
-        tell: Callable[[str], None],
-        later: Callable[[], str],
-    ) -> None:
-        self._uri = tracking_uri
-        self._records = records
-        self._tell = tell
-        self._later = later
-        self._sender = Sender(
-            lambda: _open_runs(tracking_uri, records), runs, self._say_away, self._say_back
-        )
+    @property
+    def ids(self) -> dict[int, str]:
+        """By number of the trial, what the tracker calls its run; empty if it calls it nothing."""
 
-    @classmethod
-    def start(
-        cls,
-        tracking_uri: str,
-        folder: Storage,
-        name: str,
-        params: Mapping[str, object],
-        *,
-        tell: Callable[[str], None],
-        later: Callable[[], str],
-    ) -> "Tracker":
-        """Begins the record of a new search.
+    def send_trial(self, trial: TrialRecord, search: SearchRecord) -> None:
+        """Shows a trial as its record is now.
 
         Args:
-            tracking_uri: MLflow's; as `perft.tracking.runs.Runs` takes it.
-            folder: the search's folder.
-            name: the search's name.
-            params: what it was asked to do; uploaded as `search.json`.
-            tell: shows the user a line.
-            later: gives the command that completes the runs when the search has ended.
+            trial: the record.
+            search: that of the search, which says which trials are on the front, what was scored,
+                and how trials ended that have no outcome.
+        """
+
+    def send_search(self, search: SearchRecord, trials: Collection[int]) -> None:
+        """Shows the search as its record is now.
+
+        Args:
+            search: the record.
+            trials: numbers of the trials that have records; no other one stays RUNNING once the
+                search has ended.
+        """
+
+
+class Tracker(Protocol):
+    """A kind of tracker. It is light to import: what takes seconds, `open` imports.
+
+    Attributes:
+        title: what messages call it.
+    """
+
+    title: str
+
+    def new_place(self) -> str:
+        """Where the runs of a new search go, with whatever login that takes; may be empty.
 
         Raises:
-            StorageError: when MLflow, or the folder, cannot be written.
+            StorageError: if they cannot be shown there.
         """
-        records = Records(folder, _fresh(folder, name, params))
-        records.keep_search(records.search)
-        return cls(tracking_uri, records, _open_runs(tracking_uri, records), tell, later)
 
-    @classmethod
-    def resume(
-        cls,
-        tracking_uri: str,
-        folder: Storage,
-        name: str,
-        params: Mapping[str, object],
-        *,
-        tell: Callable[[str], None],
-        later: Callable[[], str],
-    ) -> "Tracker":
-        """Goes on with the record of a search; takes the arguments of `start`.
+    def known_place(self, noted: str, search: str) -> str:
+        """Where the runs go of a search that was started before.
 
-        All that its folder knows is sent once more, as far as MLflow has it not. An MLflow that
-        cannot be written now is told of, and tried again.
+        Args:
+            noted: what `new_place` gave then, without passwords and keys; empty where the search
+                had another tracker.
+            search: its name.
 
         Raises:
-            StorageError: when the folder cannot be read or written.
+            SearchError: if a password or key is needed that is kept nowhere.
         """
-        records = Records.read(folder, _fresh(folder, name, params))
-        folder.delete(SENT)
-        records.keep_search(replace(records.search, status="RUNNING", ended=None))
-        runs = _try_runs(tracking_uri, records, tell, later)
-        tracker = cls(tracking_uri, records, runs, tell, later)
-        tracker._send_all()
-        return tracker
 
-    @classmethod
-    def catch_up(
-        cls,
-        tracking_uri: str,
-        folder: Storage,
-        name: str,
-        params: Mapping[str, object],
-        *,
-        tell: Callable[[str], None],
-        later: Callable[[], str],
-    ) -> "Tracker":
-        """Sends what the folder of a search that nobody runs knows; takes the arguments of `start`.
+    def at(self, place: str) -> str:
+        """What messages call it and a place, without passwords and keys."""
 
-        The runs of one that did not end are KILLED, when the last was heard of it.
+    def where_to_look(self, place: str, folder: str) -> str:
+        """What a user opens to see a search.
+
+        Args:
+            place: where its runs are.
+            folder: the search's folder, as it may be shown.
+        """
+
+    def open(self, place: str, records: Records) -> Runs:
+        """Opens the runs of a search, made where they are not there yet.
+
+        Args:
+            place: where they are.
+            records: of the search: all that is known of it now, and its folder.
 
         Raises:
-            StorageError: when MLflow cannot be written, or the folder cannot be read or written.
+            StorageError: if they cannot be shown there.
         """
-        records = Records.read(folder, _fresh(folder, name, params))
-        if records.search.status == "RUNNING":
-            ended = replace(records.search, status="KILLED", ended=records.latest)
-            records.keep_search(ended)
-        tracker = cls(tracking_uri, records, _open_runs(tracking_uri, records), tell, later)
-        tracker._send_all()
-        return tracker
-
-    def run_id(self, number: int) -> str:
-        """The trial's run; empty where MLflow has not been told of it yet."""
-        return self._sender.run_ids.get(number, "")
-
-    def log_params(self, params: Mapping[str, object]) -> None:
-        """Records what the search was asked to do, once all of it is known."""
-        self._records.keep_search(replace(self._records.search, params=params))
-        self._send_search()
-
-    def start_trial(self, number: int, config: TrialConfig) -> None:
-        """A trial has begun."""
-        if number not in self._records.trials:
-            self._keep(TrialRecord(number=number, config=config, started=now()))
-
-    def report(self, number: int, size: AdapterSize, report: Report) -> None:
-        """A trial has reached a rung; the first report of a step counts."""
-        trial = self._records.trials[number]
-        if all(known.step != report.step for _, known in trial.reports):
-            self._keep(replace(trial, size=size, reports=(*trial.reports, (now(), report))))
-
-    def end_trial(self, result: TrialResult, adapter: str = "") -> None:
-        """A trial has ended.
-
-        Args:
-            result: how.
-            adapter: folder of its adapter in the search's folder, for a full-length trial.
-        """
-        trial = self._records.trials[result.number]
-        if (trial.outcome, trial.error) != (result.outcome, result.error):
-            self._keep(
-                replace(
-                    trial,
-                    outcome=result.outcome,
-                    error=result.error,
-                    ended=now(),
-                    adapter=adapter,
-                )
-            )
-
-    def finish(
-        self,
-        status: Status,
-        *,
-        front: Collection[int] | None = None,
-        files: Collection[str] = (),
-        scores: Mapping[int, SplitScores] | None = None,
-        predictions: Mapping[int, str] | None = None,
-    ) -> None:
-        """The search has ended, and with it every trial that has not.
-
-        Args:
-            status: how.
-            front: numbers of the trials on the Pareto front; every trial is tagged with whether
-                it is one of them; None to leave that as it is.
-            files: names of those in the search's folder that are uploaded to its run.
-            scores: correct and scored examples by trial and test split.
-            predictions: folders of what they were counted from, by trial.
-        """
-        search = self._records.search
-        self._records.keep_search(
-            replace(
-                search,
-                status=status,
-                ended=search.ended or now(),
-                front=search.front if front is None else tuple(sorted(front)),
-                files=tuple(files),
-                scores=scores or {},
-                predictions=predictions or {},
-            )
-        )
-        self._send_all()
-
-    def wait(self, patience: float = PATIENCE_SECONDS) -> bool:
-        """Whether MLflow has all that is recorded: as `close`, but at once where it is away."""
-        return not self._sender.is_away and self._sender.wait(patience)
-
-    def close(self, patience: float = PATIENCE_SECONDS) -> bool:
-        """Waits for MLflow to take what is recorded, but not for one that takes nothing.
-
-        Args:
-            patience: seconds in which nothing could be sent, after which it gives up and says so.
-
-        Returns:
-            Whether MLflow has all.
-        """
-        if not self._sender.wait(min(patience, _UNSAID_SECONDS)):
-            self._tell(f"sending MLflow the last records; it has {patience:.0f} s for each")
-        is_sent = self._sender.wait(patience)
-        self._sender.close()
-        if is_sent:
-            if self._records.search.status != "RUNNING":
-                self._records.folder.write(SENT, b"")
-        else:
-            place = f"{self._records.folder.shown}/{RECORDS}"
-            self._tell(
-                f"MLflow at {masked(self._uri)} has not all records ({self._sender.why}); they are "
-                f"kept in {place}; send them when it answers, by: {self._later()}"
-            )
-        return is_sent
-
-    def send_files(self) -> None:
-        """Has the files of the search's run uploaded once more, as they have changed."""
-        self._send_search()
-
-    def _keep(self, trial: TrialRecord) -> None:
-        self._records.keep(trial)
-        self._send_trial(trial.number)
-
-    def _send_all(self) -> None:
-        for number in self._records.trials:
-            self._send_trial(number)
-        self._send_search()
-
-    def _send_trial(self, number: int) -> None:
-        trial, search = self._records.trials[number], self._records.search
-        self._sender.put(number, lambda runs: runs.send_trial(trial, search))
-
-    def _send_search(self) -> None:
-        search, trials = self._records.search, set(self._records.trials)
-        self._sender.put(None, lambda runs: runs.send_search(search, trials))
-
-    def _say_away(self) -> None:
-        self._tell(_away(self._uri, self._sender.why, self._later()))
-
-    def _say_back(self) -> None:
-        self._tell(f"MLflow at {masked(self._uri)} is back, and has all records")
-
-
-def is_sent(folder: Storage) -> bool:
-    """Whether MLflow had all of a search when it ended, or was never to have it."""
-    return folder.exists(SENT) or not folder.exists(RECORDS)
-
-
-def _fresh(folder: Storage, name: str, params: Mapping[str, object]) -> SearchRecord:
-    return SearchRecord(name=name, place=masked(folder.uri), params=params)
-
-
-def _open_runs(tracking_uri: str, records: Records) -> "Runs":
-    from perft.tracking.runs import Runs  # noqa: PLC0415 - MLflow is slow to import
-
-    return Runs(tracking_uri, records.folder, records.search)
-
-
-def _try_runs(
-    tracking_uri: str, records: Records, tell: Callable[[str], None], later: Callable[[], str]
-) -> "Runs | None":
-    try:
-        return _open_runs(tracking_uri, records)
-    except StorageError as error:
-        tell(_away(tracking_uri, reason(error), later()))
-        return None
-
-
-def _away(tracking_uri: str, why: str, later: str) -> str:
-    return (
-        f"MLflow at {masked(tracking_uri)} takes no records ({why}); the search goes on, and sends "
-        f"them when it is back, or later by: {later}"
-    )

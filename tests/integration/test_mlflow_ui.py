@@ -22,7 +22,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from perft.selection.files import result_files
 from perft.storage import Storage
-from perft.tracking import Tracker
+from perft.tracking import Recorder, tracker_of
 from pretend import SETTINGS, adapter_files, search_of_six, store_adapters
 
 pytestmark = [
@@ -82,8 +82,14 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
 def record_search(tracking_uri: str, folder: Path) -> Run:
     """The parent run of a search that ended."""
     search = Storage(str(folder)).prepare()
-    tracker = Tracker.start(
-        tracking_uri, search, "first", SETTINGS, tell=print, later=lambda: "perft sync"
+    tracker = Recorder.start(
+        tracker_of("mlflow"),
+        tracking_uri,
+        search,
+        "first",
+        SETTINGS,
+        tell=print,
+        later=lambda: "perft sync",
     )
     results = search_of_six()
     store_adapters(search, results)
@@ -200,8 +206,14 @@ def test_a_server_records_the_same(tmp_path: Path, capfd: pytest.CaptureFixture[
     with server(tmp_path) as address:
         parent = record_search(address, tmp_path / "search").info
         search = Storage(str(tmp_path / "search"))
-        resumed = Tracker.resume(
-            address, search, "first", SETTINGS, tell=print, later=lambda: "perft sync"
+        resumed = Recorder.resume(
+            tracker_of("mlflow"),
+            address,
+            search,
+            "first",
+            SETTINGS,
+            tell=print,
+            later=lambda: "perft sync",
         )
         assert resumed.close(PATIENCE)
         client = MlflowClient(address)

@@ -10,14 +10,14 @@ import pretend
 from perft.errors import SearchError
 from perft.export import Score, export_adapter
 from perft.packing.messages import Reported
-from perft.search import prepare as preparing
 from perft.search.conclude import conclude
 from perft.search.ledger import Ledger
 from perft.search.prepare import SearchPlan, SearchRequest, prepare
 from perft.search.resume import prepare_resume
 from perft.search.settings import SearchSettings
 from perft.selection import pick, read_results
-from perft.tracking import Tracker
+from perft.tracking import Recorder, tracker_of
+from perft.tracking.mlflow import tracker as mlflow_tracker
 
 # MLflow 3.17 under SQLAlchemy 2.1; no code of ours is meant.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
@@ -36,7 +36,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchPlan:
         monkeypatch.setenv(name, SECRET)
     monkeypatch.setenv("PERFT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", URI)
-    monkeypatch.setattr(preparing, "require_usable", lambda _uri: None)  # nobody is there
+    monkeypatch.setattr(mlflow_tracker, "require_usable", lambda _uri: None)  # nobody is there
     search_request = SearchRequest(
         space="arithmetic", name="first", validation_size=20, max_steps=FULL
     )
@@ -72,8 +72,14 @@ def test_whatever_a_search_writes_holds_no_secret(plan: SearchPlan, tmp_path: Pa
     told: list[str] = []
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     settings = plan.settings.to_json()
-    tracker = Tracker.start(
-        uri, plan.search, "first", settings, tell=told.append, later=lambda: "perft sync"
+    tracker = Recorder.start(
+        tracker_of("mlflow"),
+        uri,
+        plan.search,
+        "first",
+        settings,
+        tell=told.append,
+        later=lambda: "perft sync",
     )
     tracker.log_params(settings)
     ledger = Ledger(plan.search, tracker)

@@ -17,8 +17,10 @@ from perft.errors import StorageError
 from perft.home import default_storage, default_tracking_uri, home
 from perft.masking import masked
 from perft.storage import Storage
-from perft.tracking import Tracker, place, require_usable, sqlite, where_to_look
-from perft.tracking.client import connect
+from perft.tracking import Recorder, tracker_of
+from perft.tracking.mlflow import place, sqlite
+from perft.tracking.mlflow.client import connect
+from perft.tracking.mlflow.place import require_usable, where_to_look
 
 # MLflow 3.17 under SQLAlchemy 2.1; no code of ours is meant.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
@@ -26,10 +28,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:Deprecatio
 OPEN = """
 import sys
 from perft.storage import Storage
-from perft.tracking import Tracker
+from perft.tracking import Recorder, tracker_of
 folder = Storage(sys.argv[2]).prepare()
 told = {"tell": print, "later": lambda: ""}
-tracker = Tracker.start(sys.argv[1], folder, folder.uri, {"seed": 0}, **told)
+mlflow = tracker_of("mlflow")
+tracker = Recorder.start(mlflow, sys.argv[1], folder, folder.uri, {"seed": 0}, **told)
 tracker.finish("FINISHED", front=[])
 assert tracker.close()
 """
@@ -155,7 +158,8 @@ def test_the_schema_of_this_mlflow_is_known(tmp_path: Path):
 def test_artifacts_that_cannot_be_stored_are_found_at_the_start(tmp_path: Path, folder: Storage):
     (tmp_path / "mlartifacts").write_text("no folder")
     with pytest.raises(StorageError, match="cannot record runs in"):
-        Tracker.start(
+        Recorder.start(
+            tracker_of("mlflow"),
             f"sqlite:///{tmp_path}/mlflow.db",
             folder,
             "first",

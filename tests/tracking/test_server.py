@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 from doors import LOGIN, Door, serving
 from perft.errors import StorageError
 from perft.storage import Storage
-from perft.tracking import Tracker, require_usable, sender
+from perft.tracking import Recorder, sender, tracker_of
+from perft.tracking.mlflow.place import require_usable
 from perft.trial import TrialResult
 from pretend import SETTINGS, adapter_files, trial
 
@@ -59,7 +60,7 @@ def folder(tmp_path: Path) -> Storage:
     return folder
 
 
-def record(tracker: Tracker, result: TrialResult) -> None:
+def record(tracker: Recorder, result: TrialResult) -> None:
     assert result.size is not None
     tracker.start_trial(0, result.config)
     for report in result.reports:
@@ -68,7 +69,7 @@ def record(tracker: Tracker, result: TrialResult) -> None:
     tracker.finish("FINISHED", front=[0])
 
 
-def require_complete(host: str, tracker: Tracker) -> None:
+def require_complete(host: str, tracker: Recorder) -> None:
     client = MlflowClient(f"http://{host}")
     run = client.get_run(tracker.run_id(0))
     assert run.info.status == "FINISHED"
@@ -85,7 +86,9 @@ def test_a_login_in_the_address_is_used(host: str, door: Door, folder: Storage, 
     door.lock(*LOGIN)
     uri = f"http://{WITH_LOGIN}@{host}{end}"
     require_usable(uri)
-    tracker = Tracker.start(uri, folder, "first", SETTINGS, tell=print, later=lambda: "perft sync")
+    tracker = Recorder.start(
+        tracker_of("mlflow"), uri, folder, "first", SETTINGS, tell=print, later=lambda: "perft sync"
+    )
     record(tracker, trial(0))
     assert tracker.close()
     door.wants = ""
@@ -129,7 +132,8 @@ def test_a_server_that_is_away_in_the_middle_misses_nothing(
 ):
     monkeypatch.setattr(sender, "PATIENCE_SECONDS", 0.3)
     told: list[str] = []
-    tracker = Tracker.start(
+    tracker = Recorder.start(
+        tracker_of("mlflow"),
         f"http://{host}",
         folder,
         f"through {fault}",

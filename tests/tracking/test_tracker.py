@@ -17,8 +17,9 @@ from mlflow.entities import Run
 
 from perft.selection.files import result_files
 from perft.storage import Storage
-from perft.tracking import Tracker, environment, is_sent, runs, sender
-from perft.tracking.client import connect
+from perft.tracking import Recorder, environment, is_sent, sender, tracker_of
+from perft.tracking.mlflow import runs
+from perft.tracking.mlflow.client import connect
 from perft.trial import TrialResult
 from pretend import SETTINGS, adapter_files, report, search_of_six, trial
 
@@ -47,12 +48,14 @@ def folder(tmp_path: Path) -> Storage:
     return Storage(str(tmp_path / "folder")).prepare()
 
 
-Begin = Callable[..., Tracker]
+Begin = Callable[..., Recorder]
 
 
-def begin(how: Begin, uri: str, folder: Storage, name: str) -> Tracker:
-    tracker = how(uri, folder, name, SETTINGS, tell=print, later=lambda: "perft sync")
-    if how != Tracker.catch_up:
+def begin(how: Begin, uri: str, folder: Storage, name: str) -> Recorder:
+    tracker = how(
+        tracker_of("mlflow"), uri, folder, name, SETTINGS, tell=print, later=lambda: "perft sync"
+    )
+    if how != Recorder.catch_up:
         tracker.log_params(SETTINGS)
     return tracker
 
@@ -75,7 +78,7 @@ def children_of(client: MlflowClient, name: str) -> dict[int, Run]:
     return children
 
 
-def record(tracker: Tracker, folder: Storage, result: TrialResult) -> None:
+def record(tracker: Recorder, folder: Storage, result: TrialResult) -> None:
     """What a driver calls in the life of a trial."""
     tracker.start_trial(result.number, result.config)
     assert result.size is not None
@@ -92,7 +95,7 @@ def record(tracker: Tracker, folder: Storage, result: TrialResult) -> None:
 @pytest.fixture(scope="module")
 def finished(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Storage:
     folder = Storage(str(tmp_path_factory.mktemp("finished")))
-    tracker = begin(Tracker.start, uri, folder, "finished")
+    tracker = begin(Recorder.start, uri, folder, "finished")
     results = search_of_six()
     for result in results:
         record(tracker, folder, result)
@@ -193,7 +196,7 @@ def test_artifacts_lie_beside_the_store(client: MlflowClient, finished: Storage,
 def test_what_is_not_finite_is_left_out(
     client: MlflowClient, uri: str, search: str, folder: Storage
 ):
-    tracker = begin(Tracker.start, uri, folder, search)
+    tracker = begin(Recorder.start, uri, folder, search)
     tracker.start_trial(0, trial(0).config)
     size = trial(0).size
     assert size is not None
@@ -232,12 +235,12 @@ def test_a_resumed_search_is_recorded_once(
         lambda tracker: record(tracker, folder, result),
         lambda tracker: tracker.finish("FAILED", front=[]),
     ]
-    first = begin(Tracker.start, uri, folder, search)
+    first = begin(Recorder.start, uri, folder, search)
     for call in calls[: killed_after + 1]:
         call(first)
     assert first.close()
     before = histories(client, children_of(client, search)[1], times=True)
-    second = begin(Tracker.resume, uri, folder, search)
+    second = begin(Recorder.resume, uri, folder, search)
     assert not is_sent(folder)
     assert second.wait()
     assert parent_of(client, search).info.status == "RUNNING"
@@ -248,7 +251,7 @@ def test_a_resumed_search_is_recorded_once(
     assert is_sent(folder)
 
     elsewhere = Storage(str(tmp_path / "undisturbed")).prepare()
-    undisturbed = begin(Tracker.start, uri, elsewhere, f"{search} undisturbed")
+    undisturbed = begin(Recorder.start, uri, elsewhere, f"{search} undisturbed")
     record(undisturbed, elsewhere, result)
     undisturbed.finish("FINISHED", front=[1])
     assert undisturbed.close()
@@ -263,11 +266,11 @@ def test_a_resumed_search_is_recorded_once(
 def test_a_failed_trial_that_is_run_again_takes_its_new_outcome(
     client: MlflowClient, uri: str, search: str, folder: Storage
 ):
-    tracker = begin(Tracker.start, uri, folder, search)
+    tracker = begin(Recorder.start, uri, folder, search)
     record(tracker, folder, trial(0, outcome="failed"))
     assert tracker.close()
     failed = tracker.run_id(0)
-    again = begin(Tracker.resume, uri, folder, search)
+    again = begin(Recorder.resume, uri, folder, search)
     record(again, folder, trial(0))
     assert again.close()
     assert again.run_id(0) == failed
@@ -279,9 +282,9 @@ def test_a_failed_trial_that_is_run_again_takes_its_new_outcome(
 def test_searches_of_one_name_and_place_are_told_apart(
     client: MlflowClient, uri: str, search: str, folder: Storage
 ):
-    assert begin(Tracker.start, uri, folder, search).close()
+    assert begin(Recorder.start, uri, folder, search).close()
     folder.delete("records")
-    assert begin(Tracker.start, uri, folder, search).close()
+    assert begin(Recorder.start, uri, folder, search).close()
     assert len(runs_of(client, f"tags.`perft.search` = '{search}'")) == 2
 
 
@@ -289,7 +292,7 @@ def test_searches_of_one_name_and_place_are_told_apart(
 def test_no_run_stays_running_when_a_search_ends_and_all_go_on_after_it(
     client: MlflowClient, uri: str, search: str, folder: Storage, status: Any
 ):
-    tracker = begin(Tracker.start, uri, folder, search)
+    tracker = begin(Recorder.start, uri, folder, search)
     record(tracker, folder, trial(0))
     tracker.start_trial(1, trial(1).config)
     tracker.finish(status)
@@ -299,7 +302,7 @@ def test_no_run_stays_running_when_a_search_ends_and_all_go_on_after_it(
         "FINISHED",
         status,
     ]
-    again = begin(Tracker.resume, uri, folder, search)
+    again = begin(Recorder.resume, uri, folder, search)
     assert again.wait()
     assert parent_of(client, search).info.status == "RUNNING"
     assert children_of(client, search)[1].info.status == "RUNNING"
@@ -313,13 +316,13 @@ def test_no_run_stays_running_when_a_search_ends_and_all_go_on_after_it(
 def test_the_runs_of_a_killed_search_are_ended_when_the_last_was_heard_of_it(
     client: MlflowClient, uri: str, search: str, folder: Storage
 ):
-    tracker = begin(Tracker.start, uri, folder, search)
+    tracker = begin(Recorder.start, uri, folder, search)
     record(tracker, folder, trial(0))
     for number in (1, 2):
         tracker.start_trial(number, trial(number).config)
     assert tracker.close()
     folder.delete("records/0002.json")  # it had not reached the disk
-    assert begin(Tracker.catch_up, uri, folder, search).close()
+    assert begin(Recorder.catch_up, uri, folder, search).close()
     assert [run.info.status for _, run in sorted(children_of(client, search).items())] == [
         "FINISHED",
         "KILLED",
@@ -340,7 +343,7 @@ def test_a_store_that_has_nothing_of_a_search_gets_all_of_it(
         json.dumps({**json.loads(record.read_text()), "name": "copied", "key": "new"})
     )
     copied = Storage(str(tmp_path / "copied"))
-    assert begin(Tracker.catch_up, uri, copied, "copied").close()
+    assert begin(Recorder.catch_up, uri, copied, "copied").close()
     children = children_of(client, "copied")
     for number, expected in children_of(client, "finished").items():
         run = children[number]
@@ -385,7 +388,7 @@ def test_an_answer_that_is_lost_doubles_nothing(
     finished: Storage,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    tracker = begin(Tracker.start, uri, folder, search)
+    tracker = begin(Recorder.start, uri, folder, search)
     assert tracker.wait()
     calls: Counter[Any] = Counter()
     monkeypatch.setattr(sender, "_PAUSES", (0.0,))

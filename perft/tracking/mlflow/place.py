@@ -16,8 +16,8 @@ from pathlib import Path
 from perft.errors import StorageError, first_line
 from perft.home import sqlite_path
 from perft.masking import masked
-from perft.tracking.server import is_server, require_server
-from perft.tracking.sqlite import require_sqlite
+from perft.tracking.mlflow.server import is_server, require_server
+from perft.tracking.mlflow.sqlite import require_sqlite
 
 SECONDS = 8.0
 """Time for a place to show that it can be used."""

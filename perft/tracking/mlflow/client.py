@@ -8,9 +8,9 @@ from mlflow.exceptions import MlflowException
 
 from perft.errors import StorageError
 from perft.home import sqlite_path
-from perft.tracking.place import place_errors, require_usable
-from perft.tracking.server import EXPERIMENT, Server, is_server
-from perft.tracking.sqlite import lock_of
+from perft.tracking.mlflow.place import place_errors, require_usable
+from perft.tracking.mlflow.server import EXPERIMENT, Server, is_server
+from perft.tracking.mlflow.sqlite import lock_of
 
 _LOCK_SECONDS = 60.0
 

@@ -15,8 +15,8 @@ from mlflow.entities import Metric, Param, Run, RunTag
 
 from perft.search_folder import SEARCH_FILE
 from perft.storage import Storage, read_folder
-from perft.tracking.client import connect
-from perft.tracking.place import place_errors
+from perft.tracking.mlflow.client import connect
+from perft.tracking.mlflow.place import place_errors
 from perft.tracking.records import SearchRecord, Status, TrialRecord
 from perft.trial import AdapterSize, Report
 
@@ -46,7 +46,7 @@ class _Child:
         self.steps = steps
 
 
-class Runs:
+class MLflowRuns:
     """One parent run, and a child run per trial.
 
     Args:
