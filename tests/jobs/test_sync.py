@@ -93,6 +93,19 @@ def test_what_mlflow_missed_is_there_once_with_its_times(uri: str, search: Stora
     assert result.run_id == found["0000"].info.run_id
 
 
+def test_a_search_that_ran_without_mlflow_can_be_shown_there(uri: str, search: Storage):
+    settings = dataclasses.replace(SearchSettings.read(search), tracker="folder", tracking_uri="")
+    settings.write(search)
+    store = Path(uri.removeprefix("sqlite:///"))
+    store.unlink()  # `prepare` has tried it
+    assert sync("--name", "first") == 0
+    assert search.exists("tracked/trials.parquet")
+    assert not store.exists()
+    assert sync("--name", "first", "--tracker", "mlflow") == 0
+    assert sorted(runs(uri)) == ["0000", "0001", "first"]
+    assert SearchSettings.read(search).tracker == "folder"
+
+
 def test_a_running_search_sends_everything_itself(
     uri: str, search: Storage, capsys: pytest.CaptureFixture[str]
 ):

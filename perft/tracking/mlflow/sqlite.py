@@ -6,7 +6,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from perft.compat.mlflow import schemas
 from perft.errors import StorageError
 
 _LOCKED_SECONDS = 5.0
@@ -58,6 +57,8 @@ def _require_schema(path: Path, connection: sqlite3.Connection) -> None:
     if connection.execute(tables).fetchone() is None:
         return
     (found,) = connection.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
+    from perft.compat.mlflow import schemas  # noqa: PLC0415 - reads MLflow's own files
+
     known, newest = schemas()
     if found in newest:
         return
