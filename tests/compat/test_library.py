@@ -189,3 +189,22 @@ def test_names_are_found_in_functions_inside_functions():
         return inner
 
     assert {"inner", "deep", "a text", "self"} <= names_in(outer)
+
+
+def overridden(own: type) -> set[str]:
+    """What a class of perft's has of its own in the place of what a library's has."""
+    library = [base for base in own.__mro__ if not base.__module__.startswith("perft")]
+    names = {name for name in vars(own) if not name.startswith("__") and name != "_abc_impl"}
+    return {name for name in names if any(name in vars(base) for base in library)}
+
+
+def test_all_that_is_overridden_is_checked():
+    from perft import hf_peft
+    from perft.compat import peft, transformers
+    from perft.models import dequantise
+
+    assert overridden(hf_peft.PerftModel) <= {*peft.TUNER_HOOKS}
+    assert overridden(hf_peft.PerftLayer) <= {*peft.LAYER_HOOKS}
+    assert overridden(dequantise.Fp8Reader) == {*transformers.FP8_HOOKS}
+    assert overridden(dequantise.Mxfp4Reader) == {*transformers.MXFP4_HOOKS}
+    assert overridden(dequantise.DequantiseBlocks) == {"convert", "_dequantize_one"}
