@@ -45,7 +45,7 @@ def lookups(tree: ast.Module) -> Iterator[ast.alias | ast.Attribute]:
 
 
 def is_read(node: ast.Attribute) -> bool:
-    return node.attr not in NAMESPACES and isinstance(node.ctx, ast.StepWorkload)
+    return node.attr not in NAMESPACES and isinstance(node.ctx, ast.Load)
 
 
 def source(module: str) -> ast.Module:
@@ -184,7 +184,7 @@ def test_migrations_that_name_nothing_are_told(monkeypatch: pytest.MonkeyPatch, 
 def test_names_are_found_in_functions_inside_functions():
     def outer() -> Any:
         def inner(self: Any) -> Any:
-            return self.needs_attention_grad, "a text"
+            return self.deep, "a text"
 
         return inner
 

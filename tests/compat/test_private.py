@@ -21,8 +21,9 @@ DOCUMENTED = {
     ),
     "transformers": ("transformers", "transformers.utils"),
     "ray": (
-        "ray", "ray.exceptions", "ray.train", "ray.train.torch", "ray.tune", "ray.tune.schedulers",
-        "ray.util.placement_group", "ray.util.scheduling_strategies",
+        "ray", "ray.actor", "ray.exceptions", "ray.train", "ray.train.torch", "ray.tune",
+        "ray.tune.experiment", "ray.tune.schedulers", "ray.util.placement_group",
+        "ray.util.scheduling_strategies",
     ),
     "peft": ("peft",),
     "optuna": (

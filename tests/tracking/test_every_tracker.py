@@ -14,10 +14,11 @@ import pytest
 from mlflow import MlflowClient
 
 from perft.errors import ConfigError
+from perft.search_folder import TRACKED_CURVES, TRACKED_RUN, TRACKED_TRIALS
 from perft.selection import to_frame
 from perft.storage import Storage
 from perft.tracking import TRACKERS, Recorder, is_sent, tracker_of
-from perft.tracking.folder import CURVES, RUN, SECONDS_BETWEEN, TRIALS
+from perft.tracking.folder import SECONDS_BETWEEN
 from perft.trial import TrialResult
 from pretend import SETTINGS, adapter_files, search_of_six, trial
 
@@ -80,8 +81,8 @@ def with_mlflow(folder: Storage, uri: str, name: str) -> Search:
 
 def with_folder(folder: Storage, _uri: str = "", name: str = "first") -> Search:
     def trials() -> dict[int, Shown]:
-        rows = read(folder, TRIALS).to_dict("records")
-        curves = read(folder, CURVES)
+        rows = read(folder, TRACKED_TRIALS).to_dict("records")
+        curves = read(folder, TRACKED_CURVES)
         return {
             row["number"]: Shown(
                 row["status"],
@@ -98,7 +99,7 @@ def with_folder(folder: Storage, _uri: str = "", name: str = "first") -> Search:
     return Search(
         folder,
         opener("folder", place, folder, name),
-        lambda: json.loads(folder.read(RUN))["status"],
+        lambda: json.loads(folder.read(TRACKED_RUN))["status"],
         trials,
     )
 
@@ -245,7 +246,7 @@ def tables(tmp_path: Path) -> Storage:
 
 
 def test_the_table_of_trials_has_what_the_searchs_own_has_and_more(tables: Storage):
-    found, wanted = read(tables, TRIALS), to_frame(search_of_six())
+    found, wanted = read(tables, TRACKED_TRIALS), to_frame(search_of_six())
     same = [name for name in wanted if name != "run_id"]
     pd.testing.assert_frame_equal(found[same], wanted[same], check_dtype=False)
     assert found["pick"].tolist() == ["", "knee", "", "best", "", ""]
@@ -254,7 +255,7 @@ def test_the_table_of_trials_has_what_the_searchs_own_has_and_more(tables: Stora
 
 
 def test_the_curves_have_a_row_for_every_report(tables: Storage):
-    curves = read(tables, CURVES)
+    curves = read(tables, TRACKED_CURVES)
     reports = [(each.number, one.step) for each in search_of_six() for one in each.reports]
     assert list(zip(curves["number"], curves["step"], strict=True)) == reports
     routed = curves[curves["number"] == 1]
@@ -265,8 +266,8 @@ def test_the_curves_have_a_row_for_every_report(tables: Storage):
 def test_tables_without_a_trial_can_be_read(tmp_path: Path):
     search = with_folder(Storage(str(tmp_path / "search")).prepare())
     assert search.begin(Recorder.start).close()
-    assert read(search.folder, TRIALS).empty
-    assert read(search.folder, CURVES).columns.tolist()[:2] == ["number", "step"]
+    assert read(search.folder, TRACKED_TRIALS).empty
+    assert read(search.folder, TRACKED_CURVES).columns.tolist()[:2] == ["number", "step"]
 
 
 def test_the_tables_are_written_now_and_then_while_trials_train(
@@ -289,7 +290,7 @@ def test_the_tables_are_written_now_and_then_while_trials_train(
 def test_the_columns_are_documented(tables: Storage):
     page = (Path(__file__).parents[2] / "docs/tracking.md").read_text()
     settings = {name for each in search_of_six() for name in each.config.to_flat()}
-    for name in (*read(tables, TRIALS), *read(tables, CURVES)):
+    for name in (*read(tables, TRACKED_TRIALS), *read(tables, TRACKED_CURVES)):
         assert name in settings or f"`{name.partition('/')[0]}" in page, name
 
 
