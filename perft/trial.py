@@ -9,7 +9,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from perft.checks import (
@@ -117,9 +117,11 @@ class Report:
 
     Attributes:
         step: optimiser steps done.
-        train_loss: mean cross-entropy (nats per answer token) of the steps since the last report.
-        val_loss: cross-entropy (nats per answer token) on the validation split.
-        correct: validation examples answered right by greedy generation.
+        train_loss: mean of what the trial minimises over the steps since the last report: nats per
+            answer token, or per pair of answers.
+        val_loss: the same on the validation split; what a rung compares.
+        correct: validation examples answered right by greedy generation, or pairs of which the
+            right answer is preferred.
         scored: validation examples that were scored: all at full length; at a rung fewer, or none.
         lr: learning rate of the last step.
         tokens_per_second: the trial's own training tokens over the time since the last report.
@@ -127,6 +129,7 @@ class Report:
             the steps since the last report; empty for variants without a PEFT router.
         router_entropy: entropy (nats) of the PEFT router's distribution, mean over tokens and
             layers; None for variants without one.
+        measures: what else the trial's objective says of the validation split, by name.
     """
 
     step: int
@@ -138,6 +141,7 @@ class Report:
     tokens_per_second: float
     router_load: tuple[float, ...] = ()
     router_entropy: float | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_positive("step", self.step)
@@ -154,6 +158,9 @@ class Report:
             require_at_least_zero(name, getattr(self, name))
         if self.router_entropy is not None:  # rounding may put it a hair below 0
             require_number("router_entropy", self.router_entropy)
+        for name in self.measures:
+            if not name.isidentifier():
+                raise ConfigError(f"measures must be named by identifiers, found {shown(name)}")
         for share in self.router_load:
             require_at_least_zero("router_load", share)
 

@@ -30,7 +30,9 @@ def training(builtin: bool) -> TrainingConfig:
 def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
     """Draws one trial; small ranks and high rates on the built-in base, the paper's otherwise."""
     lr = suggest_lr(trial, builtin)
-    return TrialConfig(_adapter(trial, builtin), dataclasses.replace(training(builtin), lr=lr))
+    return TrialConfig(
+        suggest_adapter(trial, builtin), dataclasses.replace(training(builtin), lr=lr)
+    )
 
 
 def suggest_lr(trial: optuna.Trial, builtin: bool) -> float:
@@ -39,7 +41,8 @@ def suggest_lr(trial: optuna.Trial, builtin: bool) -> float:
     return trial.suggest_float("lr", lowest, highest, log=True)
 
 
-def _adapter(trial: optuna.Trial, builtin: bool) -> AdapterConfig:
+def suggest_adapter(trial: optuna.Trial, builtin: bool) -> AdapterConfig:
+    """Draws a variant and its sizes."""
     variant = trial.suggest_categorical("variant", _VARIANTS)
     rank = trial.suggest_categorical("rank", (2, 4, 8, 16) if builtin else (4, 8, 16, 32))
     match variant:

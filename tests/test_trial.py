@@ -121,3 +121,15 @@ def test_percentages_are_over_the_base_s_activated_parameters():
 
 def test_trials_of_different_adapters_differ():
     assert TrialConfig(SingleConfig(rank=4), CONFIG.training) != CONFIG
+
+
+def test_a_report_of_an_earlier_version_has_no_measures_of_an_objective() -> None:
+    report = Report(
+        step=1, train_loss=1.0, val_loss=1.0, correct=0, scored=0, lr=0.1, tokens_per_second=1.0
+    )
+    flat = report.to_json()
+    del flat["measures"]
+    assert Report.from_json(flat) == report
+    assert Report.from_json({**flat, "measures": {"margin": 0.5}}).measures == {"margin": 0.5}
+    with pytest.raises(ConfigError, match="measures must be named by identifiers, found 'a b'"):
+        Report.from_json({**flat, "measures": {"a b": 0.5}})

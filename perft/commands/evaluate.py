@@ -27,7 +27,7 @@ from perft.tasks import (
     overlap,
     without_code,
 )
-from perft.tasks.scoring import Scoring, protocol_of, require_scorable
+from perft.tasks.scoring import Scoring, protocol_of, require_scorable, scoring_of
 
 ADAPTER, AGAINST = "adapter", "against"
 
@@ -54,8 +54,12 @@ def main(
         ),
     ] = None,
     scoring: Annotated[
-        Scoring, typer.Option(help="How choices are scored; other tasks only by generation.")
-    ] = "generation",
+        Scoring | None,
+        typer.Option(
+            help="How choices are scored; other tasks in one way only.",
+            show_default="generation; pairs by preference",
+        ),
+    ] = None,
     against: Annotated[
         Path | None, typer.Option(help="Another adapter, to compare with on every example.")
     ] = None,
@@ -85,13 +89,14 @@ def main(
     check_base(base)
     require_experts(experts, training=False)
     loaded = load_task(source)
-    splits = _scored(loaded, scoring)
+    way = scoring or scoring_of(loaded.validation)
+    splits = _scored(loaded, way)
     require_base(base, splits)
     target = Storage(out).prepare() if out else None
     _warn(folders, fingerprint(base_directory(base)), named)
     _warn_of_data(adapter, settings["perft"].get("trained_on") or {}, source, loaded)
-    right, parquet = _predict(folders, base, splits, scoring, dtype=dtype, experts=experts)
-    scores = _scores(loaded, splits, scoring, right)
+    right, parquet = _predict(folders, base, splits, way, dtype=dtype, experts=experts)
+    scores = _scores(loaded, splits, way, right)
     tests = [score for score in scores if score.overlap]
     average = macro_average(tests) if len(tests) > 1 else None
     about = {

@@ -1,12 +1,15 @@
 """Trains one trial without a search: a pack of one in this process, without Ray or MLflow."""
 
 import dataclasses
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.progress import Progress
 
 from perft.adapter_options import Settings, adapter_of, with_adapter_options
+from perft.cli import option_name
+from perft.config.training import OBJECTIVE_SETTINGS, ObjectiveName
 from perft.errors import ConfigError
 from perft.home import remember_place
 from perft.models.source import base_directory, check_base
@@ -29,6 +32,7 @@ from perft.search.space import SearchSpace, find_space, has_rung_accuracy, of_le
 from perft.selection import format_score, format_share
 from perft.storage import Storage
 from perft.tasks import Task, TaskSource, load_task, root_of
+from perft.training.objective import require_readable
 from perft.trial import Report, TrialConfig
 
 NAME = "trial"
@@ -42,6 +46,17 @@ def main(
     lr: Annotated[
         float | None,
         typer.Option(min=0, max=10, help="Learning rate.", show_default="the space's"),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What is minimised: {' or '.join(get_args(ObjectiveName))}.",
+            show_default="the space's",
+        ),
+    ] = None,
+    beta: Annotated[
+        float | None,
+        typer.Option(min=0, max=1e6, help="Hold to the base (dpo).", show_default="the space's"),
     ] = None,
     max_steps: Annotated[
         int | None,
@@ -75,12 +90,14 @@ def main(
     The same configuration and seed give the same numbers as in a search.
     """
     found = find_space(space)
-    config = _config(found, settings, lr=lr, builtin=base_model is None)
+    trained = {"lr": lr, "objective": objective, "beta": beta}
+    config = _config(found, settings, trained, builtin=base_model is None)
     training = of_length(config.training, seed, max_steps)
     source = found.source(data, validation_size, seed)
     check_base(base_model)
     require_experts(experts, training=True)
     task = load_task(source)
+    require_readable(training.objective, task)
     require_base(base_model, task.splits)
     target = Storage(out).prepare() if out else None
     trial = TrialConfig(config.adapter, training)
@@ -97,11 +114,16 @@ def main(
 
 
 def _config(
-    space: SearchSpace, settings: Settings, *, lr: float | None, builtin: bool
+    space: SearchSpace, settings: Settings, trained: Mapping[str, Any], *, builtin: bool
 ) -> TrialConfig:
-    training = space.trained(builtin)
-    if lr is not None:
-        training = dataclasses.replace(training, lr=lr)
+    changed = {name: value for name, value in trained.items() if value is not None}
+    training = dataclasses.replace(space.trained(builtin), **changed)
+    for objective, own in OBJECTIVE_SETTINGS.items():
+        for name in changed.keys() & set(own) - set(OBJECTIVE_SETTINGS[training.objective]):
+            raise ConfigError(
+                f"the objective {training.objective} has no {name}, found {option_name(name)} "
+                f"{changed[name]}; leave it out, or add --objective {objective}"
+            )
     return TrialConfig(adapter_of(settings), training)
 
 

@@ -1,8 +1,9 @@
 """How one trial is trained: a frozen dataclass whose constructor refuses what makes no sense."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from perft.checks import (
     LARGEST_SEED,
@@ -22,6 +23,11 @@ MAX_ROWS = 1 << 16
 MAX_TOKENS = 1 << 20
 """The longest example, in tokens."""
 
+ObjectiveName = Literal["sft", "dpo"]
+"""What a trial can minimise; `perft.training.objective` has each in a file of its own."""
+OBJECTIVE_SETTINGS: Mapping[ObjectiveName, tuple[str, ...]] = {"sft": (), "dpo": ("beta",)}
+"""The settings that an objective has beside those of every training."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -37,6 +43,9 @@ class TrainingConfig:
         loss_on: "answer" trains on the completion only, "all" on the prompt too.
         max_length: tokens of prompt plus completion; a longer prompt loses its beginning.
         seed: seeds the initial adapter, the order of the examples and dropout.
+        objective: what is minimised: "sft", the cross-entropy of the answers, or "dpo", on pairs of
+            answers of which one is preferred.
+        beta: of "dpo", how strongly the adapter is held to the base: the larger, the closer.
     """
 
     lr: float
@@ -48,9 +57,11 @@ class TrainingConfig:
     loss_on: Literal["answer", "all"] = "answer"
     max_length: int = 256
     seed: int = 0
+    objective: ObjectiveName = "sft"
+    beta: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("lr", "clip_norm"):
+        for name in ("lr", "clip_norm", "beta"):
             require_positive_number(name, getattr(self, name))
         require_positive("batch_size", self.batch_size, MAX_ROWS)
         require_positive("max_length", self.max_length, MAX_TOKENS)
@@ -63,6 +74,12 @@ class TrainingConfig:
         require_at_least_zero("weight_decay", self.weight_decay)
         require_whole("seed", self.seed, 0, LARGEST_SEED)
         require_choice("loss_on", self.loss_on, ("answer", "all"))
+        require_choice("objective", self.objective, get_args(ObjectiveName))
+        if self.objective == "dpo" and self.loss_on == "all":
+            raise ConfigError(
+                'the objective "dpo" compares two answers to one prompt, found loss_on="all"; '
+                'leave loss_on at "answer"'
+            )
 
     def is_full_length(self, step: int) -> bool:
         """Whether a trial that has done `step` optimiser steps has done all of them."""

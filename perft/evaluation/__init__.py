@@ -1,8 +1,9 @@
-"""Measures adapters: validation loss, and accuracy by greedy generation."""
+"""Measures adapters: validation loss, and accuracy by greedy generation or by preference."""
 
 from perft.evaluation.decoding import Opening
 from perft.evaluation.generate import generate
 from perft.evaluation.loss import Together, Validated, validate
+from perft.evaluation.preference import compare, preferred
 from perft.evaluation.score import Prediction, count_correct, predict, prompt_rows
 
 __all__ = [
@@ -10,9 +11,11 @@ __all__ = [
     "Prediction",
     "Together",
     "Validated",
+    "compare",
     "count_correct",
     "generate",
     "predict",
+    "preferred",
     "prompt_rows",
     "validate",
 ]

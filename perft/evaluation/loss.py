@@ -5,19 +5,31 @@ every token of the answer. Up to the first that differs, these are what greedy g
 generation may begin there: an answer that equals the split's needs no generation.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from perft.forward import AdapterBatch, BatchShape, TokenizedExample, pack_choices, target_count
+from perft.forward import (
+    AdapterBatch,
+    AdapterLosses,
+    BatchShape,
+    TokenizedExample,
+    pack_choices,
+    target_count,
+)
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 
 TOKENS_PER_FORWARD = 16_384
 """Most padded tokens of one evaluation forward pass, over all adapters; bounds its memory."""
+
+Loss = Callable[[AdapterLosses], Tensor]
+"""The sum of what counts of some rows' cross-entropies, nats."""
 
 Together = tuple[BatchShape, Sequence[str]]
 """Adapters that share a forward pass, and the shape that it is padded to on each rank."""
@@ -69,6 +81,7 @@ def validate(
     ranks: Ranks,
     *,
     together: Sequence[Together] | None = None,
+    losses: Mapping[str, Loss] = MappingProxyType({}),
 ) -> Validated:
     """Runs every adapter over all rows.
 
@@ -80,15 +93,18 @@ def validate(
         ranks: the rows are shared among them.
         together: groups of adapters that share a forward pass, and its fixed shape; None for one
             group without padding to a shape.
+        losses: what counts of an adapter's cross-entropies; all of them unless it is named here.
     """
     totals = {name: torch.zeros((), dtype=torch.float64, device="cpu") for name in names}
     known_prefix: dict[str, dict[int, list[int]]] = {name: {} for name in names}
-    for some, shape, chunk in _passes(names, [len(ids) for ids, _ in rows], ranks, together):
+    for some, shape, chunk in passes_over(names, [len(ids) for ids, _ in rows], ranks, together):
         mine = chunk[ranks.local_slice(len(chunk))]
         parts = dict.fromkeys(some, AdapterBatch([rows[i] for i in mine]))
-        for name, (loss, choices) in pack_choices(host, pad, parts, shape).items():
+        found, choices = pack_choices(host, pad, parts, shape)
+        for name in some:
+            loss = losses.get(name, _every_token)(found.of(name))
             totals[name] += loss.double().cpu()
-            for i, tokens in zip(mine, choices, strict=True):
+            for i, tokens in zip(mine, choices[name], strict=True):
                 known_prefix[name][i] = _known_prefix(tokens.numpy(), rows[i])
     on_device = {name: total.to(ranks.device) for name, total in totals.items()}
     ranks.all_reduce_(list(on_device.values()))
@@ -98,21 +114,36 @@ def validate(
     )
 
 
-def _passes(
+def passes_over(
     names: Sequence[str],
     lengths: Sequence[int],
     ranks: Ranks,
     together: Sequence[Together] | None,
+    *,
+    pairs: bool = False,
 ) -> Iterator[tuple[Sequence[str], BatchShape | None, list[int]]]:
-    """The adapters, the shape and the rows of each forward pass."""
+    """The adapters, the shape and the examples of each forward pass.
+
+    Args:
+        names: the adapters.
+        lengths: tokens of each example, of a pair those of the longer answer.
+        ranks: the examples are shared among them.
+        together: as `validate`.
+        pairs: whether an example is two rows, which the base alone sees, too.
+    """
+    rows = 1 + pairs
     if together is None:
-        for chunk in chunks_by_length(lengths, len(names), ranks):
+        for chunk in chunks_by_length(lengths, rows * (len(names) + pairs), ranks):
             yield names, None, chunk
         return
     for shape, some in together:
-        each = shape.rows // shape.adapters * ranks.size
+        each = shape.rows // (shape.adapters + shape.references) // rows * ranks.size
         for chunk in split_by_length(lengths, -(-len(lengths) // each)):
             yield some, shape, chunk
+
+
+def _every_token(found: AdapterLosses) -> Tensor:
+    return found.total()
 
 
 def _known_prefix(choices: npt.NDArray[np.int64], row: TokenizedExample) -> list[int]:

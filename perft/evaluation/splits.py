@@ -5,19 +5,22 @@ Invariant: all adapters see the same examples in the same order.
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
+from transformers import PreTrainedTokenizerBase
 
 from perft.errors import AdapterError
 from perft.evaluation.likelihood import choose
+from perft.evaluation.preference import compare, preferred
 from perft.evaluation.score import Prediction, predict, prompt_rows
 from perft.injection import AdapterHost
 from perft.models.load import Base
 from perft.ranks import Ranks
 from perft.tasks import Split
 from perft.tasks.scoring import Scoring
-from perft.tasks.tokenize import tokenize_choices
+from perft.tasks.tokenize import tokenize_choices, tokenize_pairs
 from perft.tasks.vocabulary import require_embeddings
 
 Predictions = Mapping[str, Mapping[str, Sequence[Prediction]]]
@@ -34,7 +37,7 @@ def predict_split(
         host: its host, with the adapters on it.
         names: the adapters.
         split: examples and scorer.
-        scoring: by generation, or by the likelihood of choices.
+        scoring: by generation, by the likelihood of choices, or by preference.
 
     Raises:
         ConfigError: if the base has no room for prompt and answer.
@@ -57,20 +60,30 @@ def _predicted(
     base: Base, host: AdapterHost, names: Sequence[str], split: Split, scoring: Scoring
 ) -> dict[str, list[Prediction]]:
     ranks, tokenizer = Ranks(device=base.model.device), base.tokenizer
+    if scoring == "preference":
+        pairs = tokenize_pairs(split.examples, tokenizer, base.positions)
+        count, pad = len(split.examples), _pad(tokenizer)
+        losses = compare(host, names, pairs, pairs=count, pad=pad, ranks=ranks)
+        return {name: preferred(split, losses[name]) for name in names}
     if scoring == "generation":
         prompts = prompt_rows(split, tokenizer, base.positions)
         found = predict(host, names, split, prompts=prompts, tokenizer=tokenizer, ranks=ranks)
         return {name: found[name] for name in names}
-    assert tokenizer.pad_token_id is not None, "a loaded base has one"
     return choose(
         host,
         names,
         split,
         rows=tokenize_choices(split.examples, tokenizer, base.positions),
         normalized=scoring == "likelihood-normalized",
-        pad=tokenizer.pad_token_id,
+        pad=_pad(tokenizer),
         ranks=ranks,
     )
+
+
+def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
+    pad: Any = tokenizer.pad_token_id
+    assert isinstance(pad, int), "a loaded base has one"
+    return pad
 
 
 def predictions_parquet(predictions: Predictions, splits: Sequence[Split]) -> bytes:

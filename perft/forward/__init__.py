@@ -3,6 +3,7 @@
 from perft.forward.batch import BatchShape, TokenizedExample, target_count
 from perft.forward.losses import (
     AdapterBatch,
+    AdapterLosses,
     PackBatch,
     PackLosses,
     losses_of,
@@ -14,6 +15,7 @@ from perft.forward.losses import (
 
 __all__ = [
     "AdapterBatch",
+    "AdapterLosses",
     "BatchShape",
     "PackBatch",
     "PackLosses",

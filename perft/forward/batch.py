@@ -1,9 +1,10 @@
 """Token rows of several adapters as one padded batch.
 
-Shapes: B rows, S padded length, N predicted tokens.
+A part is the rows of one adapter, or rows that no adapter has a part in. Shapes: B rows, S padded
+length, N predicted tokens, R rows that predictions have room for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -26,6 +27,9 @@ class BatchShape:
         adapters: how many have room.
         predictions: tokens with loss that each of them has room for, in a place of its own.
         whole: N, with what rounds it up.
+        row_predictions: tokens with loss that each row has room for, in a place of its own; 0 where
+            those of an adapter follow one another.
+        references: parts without an adapter that have room, after the adapters'.
     """
 
     rows: int
@@ -33,6 +37,12 @@ class BatchShape:
     adapters: int
     predictions: int
     whole: int
+    row_predictions: int = 0
+    references: int = 0
+
+    def start(self, part: int, row: int, before: int) -> int:
+        """Where a row's predictions begin, after the `before` ones of its part's earlier rows."""
+        return part * self.predictions + (row * self.row_predictions or before)
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class TokenBatch:
         position_N: flat positions whose next token is predicted.
         label_N: those next tokens.
         is_real_N: false where a prediction only fills.
-        targets: by adapter, how many predictions each of its rows has.
+        targets: by part, how many predictions each of its rows has.
         shape: what the batch was filled up to; None for no more than its rows.
     """
 
@@ -58,7 +68,8 @@ class TokenBatch:
     shape: BatchShape | None = None
 
     def by_row(self, value_N: Tensor) -> list[tuple[Tensor, ...]]:
-        """By adapter, the part of each of its rows."""
+        """By part, what each of its rows has, where a part's predictions follow one another."""
+        assert self.shape is None or not self.shape.row_predictions
         sizes: list[int] = []
         for targets in self.targets:
             room = sum(targets) if self.shape is None else self.shape.predictions
@@ -67,7 +78,7 @@ class TokenBatch:
         return [tuple(islice(pieces, len(targets) + 1))[:-1] for targets in self.targets]
 
     def totals(self, loss_N: Tensor) -> list[Tensor]:
-        """By adapter, the sum over its predictions.
+        """By part, the sum over its predictions.
 
         In a filled batch every adapter's are added up in the same order wherever its place is, and
         the operations do not depend on how many there are.
@@ -77,13 +88,53 @@ class TokenBatch:
         loss_N = torch.where(self.is_real_N, loss_N, 0.0)
         places = self.shape.adapters * self.shape.predictions
         total_A = loss_N[:places].view(self.shape.adapters, -1).sum(1)
-        return list(total_A[: len(self.targets)])
+        return list(total_A)[: len(self.targets)]
+
+    def row_sums(self, loss_N: Tensor) -> Tensor:
+        """The sum over each row's predictions, shape (R,), in the order of `row_numbers`.
+
+        A row's own are added up in the same order whatever else is in the batch.
+        """
+        if self.shape is None:
+            targets = np.array([count for part in self.targets for count in part])
+            row_N = torch.from_numpy(np.repeat(np.arange(len(targets)), targets))
+            sum_R = loss_N.new_zeros(len(targets))
+            return sum_R.index_add(0, row_N.to(loss_N.device), loss_N)
+        assert self.shape.row_predictions, "rows whose sums are wanted need places of their own"
+        places = (self.shape.adapters + self.shape.references) * self.shape.predictions
+        loss_N = torch.where(self.is_real_N, loss_N, 0.0)
+        return loss_N[:places].view(-1, self.shape.row_predictions).sum(1)
+
+    def row_numbers(self, part: int) -> slice:
+        """Which of `row_sums` are those of a part."""
+        if self.shape is None:
+            first = sum(map(len, self.targets[:part]))
+        else:
+            first = part * self.shape.predictions // self.shape.row_predictions
+        return slice(first, first + len(self.targets[part]))
 
 
 def target_count(row: TokenizedExample) -> int:
     """Predictions in a row: every token but the first and those without loss."""
     ids, free = row
     return max(0, len(ids) - max(free, 1))
+
+
+def distinct(
+    parts: Iterable[Sequence[TokenizedExample]],
+) -> tuple[list[TokenizedExample], list[list[int]]]:
+    """Every different row once, and for each part which of them its rows are."""
+    known: dict[tuple[bytes, int], int] = {}
+    rows: list[TokenizedExample] = []
+    numbers: list[list[int]] = []
+    for part in parts:
+        numbers.append([])
+        for ids, free in part:
+            number = known.setdefault((ids.tobytes(), free), len(rows))
+            if number == len(rows):
+                rows.append((ids, free))
+            numbers[-1].append(number)
+    return rows, numbers
 
 
 def collate(
@@ -95,7 +146,7 @@ def collate(
     """Pads rows on the right and lists what is predicted.
 
     Args:
-        parts: the rows of each adapter, one row in all at least.
+        parts: the rows of each part, one row in all at least.
         pad: token id of padding.
         device: where the batch goes.
         shape: what the batch is filled up to, with rows of padding and with predictions that do
@@ -107,17 +158,18 @@ def collate(
     ids_BS = np.full((len(rows) if shape is None else shape.rows, length), pad, dtype=np.int64)
     mask_BS = np.zeros(ids_BS.shape, dtype=bool)
     wanted_N = np.zeros((3, sum(map(sum, targets)) if shape is None else shape.whole), np.int64)
-    b = at = 0
+    b = done = 0
     for i, part in enumerate(parts):
-        at = at if shape is None else i * shape.predictions
-        for ids, free in part:
+        before = done  # predictions of the parts before this one
+        for r, (ids, free) in enumerate(part):
             ids_BS[b, : len(ids)] = ids
             mask_BS[b, : len(ids)] = True
-            first, to = max(free, 1), at + target_count((ids, free))
-            wanted_N[0, at:to] = np.arange(first - 1, len(ids) - 1) + b * length
-            wanted_N[1, at:to] = ids[first:]
-            wanted_N[2, at:to] = 1
-            b, at = b + 1, to
+            first, count = max(free, 1), target_count((ids, free))
+            at = done if shape is None else shape.start(i, r, done - before)
+            wanted_N[0, at : at + count] = np.arange(first - 1, len(ids) - 1) + b * length
+            wanted_N[1, at : at + count] = ids[first:]
+            wanted_N[2, at : at + count] = 1
+            b, done = b + 1, done + count
     position_N, label_N, is_real_N = torch.from_numpy(wanted_N).to(device)
     return TokenBatch(
         torch.from_numpy(ids_BS).to(device),

@@ -1,7 +1,13 @@
-"""One forward pass through the base for the rows of many adapters, and each adapter's loss."""
+"""One forward pass through the base for the rows of many adapters, and each adapter's loss.
+
+An adapter's rows may go through the base a second time in the same pass, without the adapter: what
+the base alone makes of them is its reference. Rows that several adapters share go there once, where
+passes take the rows as they are.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -9,7 +15,7 @@ from torch import Tensor
 
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums
-from perft.forward.batch import BatchShape, TokenBatch, TokenizedExample, collate
+from perft.forward.batch import BatchShape, TokenBatch, TokenizedExample, collate, distinct
 from perft.injection import AdapterHost, BatchLayout, rows_of
 from perft.models.head import has_plain_head, token_choices, token_losses
 from perft.models.whole_rows import whole_rows
@@ -24,25 +30,32 @@ class AdapterBatch:
     Attributes:
         rows: token rows, at least one.
         drop: what its dropout masks depend on, on the CPU; None switches dropout off.
+        referenced: whether they also go through the base without the adapter.
     """
 
     rows: Sequence[TokenizedExample]
     drop: DropKey | None = None
+    referenced: bool = False
 
 
 @dataclass(frozen=True)
-class PackLosses:
-    """What one forward pass gives each adapter, by name.
+class AdapterLosses:
+    """Cross-entropies of one adapter's rows, nats, fp32 or wider: what its objective is made of.
 
     Attributes:
-        loss: sum of the cross-entropies of its predicted tokens, nats, fp32 or wider.
-        sums: routing sums of the adapters that have a PEFT router, over all MoE layers.
-        base_sums: routing sums of the base, for the adapters with `base_balance`.
+        total: gives the sum over all predicted tokens.
+        rows: gives the sum of each row, shape (R,): an answer's negative log-likelihood.
+        reference: gives those of the same rows without the adapter, and without gradient.
     """
 
-    loss: dict[str, Tensor]
-    sums: dict[str, RouterSums]
-    base_sums: dict[str, RouterSums]
+    total: Callable[[], Tensor]
+    rows: Callable[[], Tensor]
+    reference: Callable[[], Tensor]
+
+    @classmethod
+    def of(cls, own_R: Tensor, reference_R: Tensor) -> "AdapterLosses":
+        """Those of rows whose sums are known already."""
+        return cls(own_R.sum, lambda: own_R, lambda: reference_R)
 
 
 @dataclass(frozen=True)
@@ -53,11 +66,14 @@ class PackBatch:
         names: the adapters.
         batch: their rows.
         layout: which rows are whose.
+        reference: of the adapters that are referenced, where in `TokenBatch.row_sums` their rows
+            without an adapter are.
     """
 
     names: tuple[str, ...]
     batch: TokenBatch
     layout: BatchLayout
+    reference: Mapping[str, slice | list[int]]
 
     def tensors(self) -> list[Tensor]:
         """Everything about the rows that is on the device."""
@@ -74,6 +90,41 @@ class PackBatch:
             mine.copy_(its)
 
 
+@dataclass(frozen=True)
+class PackLosses:
+    """What one forward pass gives each adapter, by name.
+
+    Attributes:
+        made: the rows that went through the base.
+        loss_N: the cross-entropy of each predicted token, nats, fp32 or wider.
+        sums: routing sums of the adapters that have a PEFT router, over all MoE layers.
+        base_sums: routing sums of the base, for the adapters with `base_balance`.
+    """
+
+    made: PackBatch
+    loss_N: Tensor
+    sums: dict[str, RouterSums]
+    base_sums: dict[str, RouterSums]
+
+    @cached_property
+    def loss(self) -> dict[str, Tensor]:
+        """Sum of the cross-entropies of an adapter's predicted tokens."""
+        return dict(zip(self.made.names, self.made.batch.totals(self.loss_N), strict=False))
+
+    def of(self, name: str) -> AdapterLosses:
+        """One adapter's; each is computed when it is asked for."""
+        made, part = self.made, self.made.names.index(name)
+        return AdapterLosses(
+            lambda: self.loss[name],
+            lambda: self._row_sums[made.batch.row_numbers(part)],
+            lambda: self._row_sums.detach()[made.reference[name]],
+        )
+
+    @cached_property
+    def _row_sums(self) -> Tensor:
+        return self.made.batch.row_sums(self.loss_N)
+
+
 def pack_batch(
     host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch], shape: BatchShape | None = None
 ) -> PackBatch:
@@ -86,19 +137,41 @@ def pack_batch(
         shape: what the batch is filled up to; None for the rows as they are.
     """
     device = host.model.device
-    batch = collate([part.rows for part in parts.values()], pad, device, shape)
+    referenced = {name: part.rows for name, part in parts.items() if part.referenced}
+    batch, found = _collated([part.rows for part in parts.values()], referenced, pad, device, shape)
     counts: dict[str | None, int] = {name: len(part.rows) for name, part in parts.items()}
-    if filling := len(batch.ids_BS) - sum(counts.values()):
-        counts[None] = filling
+    if without := len(batch.ids_BS) - sum(counts.values()):
+        counts[None] = without
     layout = rows_of(counts, batch.mask_BS, _drops(parts, device))
-    return PackBatch(tuple(parts), batch, layout)
+    return PackBatch(tuple(parts), batch, layout, found)
+
+
+def _collated(
+    own: Sequence[Sequence[TokenizedExample]],
+    referenced: Mapping[str, Sequence[TokenizedExample]],
+    pad: int,
+    device: torch.device,
+    shape: BatchShape | None,
+) -> tuple[TokenBatch, dict[str, slice | list[int]]]:
+    """The rows of adapters, those without one after them, and where the latter are by adapter."""
+    if not referenced:
+        return collate(own, pad, device, shape), {}
+    if shape is None:
+        alone, numbers = distinct(referenced.values())
+        batch = collate([*own, alone], pad, device)
+        first = batch.row_numbers(len(own)).start
+        indices = ([first + number for number in mine] for mine in numbers)
+        return batch, dict(zip(referenced, indices, strict=True))
+    places = [*own, *[[]] * (shape.adapters - len(own)), *referenced.values()]
+    batch = collate(places, pad, device, shape)
+    slices = map(batch.row_numbers, range(shape.adapters, len(places)))
+    return batch, dict(zip(referenced, slices, strict=True))
 
 
 def losses_of(host: AdapterHost, made: PackBatch) -> PackLosses:
     """Runs the base once over a batch; no adapter sees another's rows."""
     loss_N, layout = _run(host, made, token_losses)
-    losses = dict(zip(made.names, made.batch.totals(loss_N), strict=True))
-    return PackLosses(losses, layout.sums, layout.base_sums)
+    return PackLosses(made, loss_N, layout.sums, layout.base_sums)
 
 
 def pack_losses(
@@ -114,23 +187,23 @@ def row_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch]) -
     loss_N, _ = _run(host, made, token_losses)
     return {
         name: torch.stack([loss.double().sum() for loss in losses])
-        for name, losses in zip(parts, made.batch.by_row(loss_N), strict=True)
+        for name, losses in zip(parts, made.batch.by_row(loss_N), strict=False)
     }
 
 
 def pack_choices(
     host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch], shape: BatchShape | None = None
-) -> dict[str, tuple[Tensor, tuple[Tensor, ...]]]:
-    """The losses of `pack_losses`, without gradient, and what the adapters themselves would write.
+) -> tuple[PackLosses, dict[str, tuple[Tensor, ...]]]:
+    """Like `pack_losses`, without gradient, and what the adapters themselves would write.
 
     Returns:
-        By adapter, its loss in nats, and for each of its rows the token that it finds most likely
-        in the place of every predicted one, on the CPU.
+        The losses; and by adapter, for each of its rows, the token that it finds most likely in the
+        place of every predicted one, on the CPU.
     """
     made = pack_batch(host, pad, parts, shape)
-    (loss_N, token_N), _ = _run(host, made, token_choices)
-    losses, tokens = made.batch.totals(loss_N), made.batch.by_row(token_N.cpu())
-    return dict(zip(parts, zip(losses, tokens, strict=True), strict=True))
+    (loss_N, token_N), layout = _run(host, made, token_choices)
+    tokens = dict(zip(parts, made.batch.by_row(token_N.cpu()), strict=False))
+    return PackLosses(made, loss_N, layout.sums, layout.base_sums), tokens
 
 
 def _run(host: AdapterHost, made: PackBatch, of: Callable[..., Found]) -> tuple[Found, BatchLayout]:

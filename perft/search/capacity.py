@@ -15,6 +15,7 @@ from perft.search.size_extremes import SizeExtreme, extreme_adapters, size_extre
 from perft.search.space import Draw, SearchSpace
 from perft.training.memory import PackMemory, StepWorkload, pack_memory
 from perft.training.microbatches import TOKENS_ON_ACCELERATOR
+from perft.training.objective import OBJECTIVES
 from perft.trial import AdapterSize
 
 _ANY_STEPS = 100  # steps take no memory
@@ -81,7 +82,7 @@ def step_workload(
     """
     extent = extent_of(Draw(space, base_model is None, seed=0, max_steps=_ANY_STEPS))
     return StepWorkload(
-        rows=extent.largest_batch,
+        rows=extent.largest_batch * (1 + OBJECTIVES[extent.objective].reads_pairs),
         length=extent.longest,
         tokens=TOKENS_ON_ACCELERATOR,
         dtype=torch.bfloat16 if dtype == "auto" else getattr(torch, dtype),
@@ -89,6 +90,7 @@ def step_workload(
         experts=experts,
         checkpointing=checkpointing,
         fixed=True,
+        objective=extent.objective,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import optuna
 
 from perft.config import AdapterConfig
+from perft.config.training import ObjectiveName
 from perft.errors import AdapterError, ConfigError
 from perft.search.paths import Drawn, drawn
 from perft.trial import TrialConfig
@@ -24,6 +25,7 @@ class Extent:
         smallest_batch: examples.
         largest_batch: examples.
         longest: the largest `max_length`, in tokens.
+        objective: of every trial.
         layers: for each choice of layers an adapter, and how it was drawn.
         example: how the first trial was drawn.
     """
@@ -32,6 +34,7 @@ class Extent:
     smallest_batch: int
     largest_batch: int
     longest: int
+    objective: ObjectiveName
     layers: Mapping[str, tuple[AdapterConfig, str]]
     example: str
 
@@ -44,6 +47,7 @@ class Extent:
             smallest_batch=training.batch_size,
             largest_batch=training.batch_size,
             longest=training.max_length,
+            objective=training.objective,
             layers={one.found.adapter.layers: (one.found.adapter, str(one))},
             example=str(one),
         )
@@ -79,7 +83,8 @@ def extent_of(draw: Callable[[optuna.Trial], TrialConfig]) -> Extent:
         draw: draws its trials, as `perft.search.space.Draw` does.
 
     Raises:
-        ConfigError: if it draws trials that do not make sense, or of unequal length; says which.
+        ConfigError: if it draws trials that do not make sense, or that cannot be compared with one
+            another; says which.
     """
     found: Extent | None = None
     for one in drawn(draw):
@@ -91,6 +96,12 @@ def extent_of(draw: Callable[[optuna.Trial], TrialConfig]) -> Extent:
                 "trials of one search must have the same max_steps to be compared at rungs, the "
                 f"space draws {found.max_steps} at {found.example}, and {training.max_steps} at "
                 f"{one}; give all the same, or say --max-steps"
+            )
+        elif training.objective != found.objective:
+            raise ConfigError(
+                "trials of one search must have the same objective to be compared at rungs, the "
+                f"space draws {found.objective} at {found.example}, and {training.objective} at "
+                f"{one}; search for each of them"
             )
         else:
             found = found.wider(one)

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from perft.config import AdapterConfig
+from perft.config.training import OBJECTIVE_SETTINGS
 from perft.errors import printable
 from perft.selection.front import (
     RUN_ID_PREFIX,
@@ -88,7 +89,11 @@ def front_table(results: Sequence[TrialResult]) -> Table:
 
 def describe(config: TrialConfig) -> str:
     """A configuration in short: "perft-r 2/4 r8 lr 5e-03", then settings not at their defaults."""
-    return _describe(config.adapter, [f"lr {config.training.lr:.2g}"])
+    training = config.training
+    own = [
+        f"{name} {getattr(training, name):.2g}" for name in OBJECTIVE_SETTINGS[training.objective]
+    ]
+    return _describe(config.adapter, [f"lr {training.lr:.2g}", *own])
 
 
 def describe_adapter(adapter: AdapterConfig) -> str:

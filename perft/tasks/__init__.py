@@ -10,6 +10,7 @@ from perft.tasks import (
     benchmarks,
     commonsense,
     own_examples,
+    preferences,
     word_problems,
     world_questions,
 )
@@ -46,8 +47,9 @@ _GROUP_OF = {
 _BUILTIN = {
     arithmetic.GROUP.name: word_problems.arithmetic,
     commonsense.GROUP.name: world_questions.commonsense,
+    "preferences": preferences.preferences,
 }
-TASKS: tuple[str, ...] = tuple(_GROUP_OF)
+TASKS: tuple[str, ...] = tuple(dict.fromkeys((*_GROUP_OF, *_BUILTIN)))
 """Every name that `load_task` knows, in lower case; a source may spell it in any case."""
 
 
@@ -68,8 +70,13 @@ def load_task(source: TaskSource) -> Task:
     name = source.name.lower()
     if name not in TASKS:
         raise ConfigError(unknown("task", source.name, TASKS))
-    if source.data is not None:
+    if source.data is not None and name in _GROUP_OF:
         return benchmarks.load(_GROUP_OF[name], source)
+    if source.data is not None:
+        raise ConfigError(
+            f"task {source.name!r} is made up and has no data, found --data {source.data}; leave "
+            "it out, or declare a task of your own in a search space (docs/tasks.md)"
+        )
     if name not in _BUILTIN:
         raise ConfigError(
             f"task {source.name!r} needs a data directory, found none; name one with --data, or "

@@ -32,7 +32,7 @@ from perft.files import Json, resolved
 from perft.modules import load_module
 from perft.tasks.template import Template
 
-Rule = Literal["exact", "numeric", "choice", "loss only"]
+Rule = Literal["exact", "numeric", "choice", "preference", "loss only"]
 Judge = Callable[[str, str], bool]
 """Whether a generated text answers rightly, as `judge(text, label)`."""
 
@@ -57,14 +57,17 @@ class OwnTask:
         train: training data, a part of which is held out for validation.
         test: data to score chosen adapters on; None for none.
         prompt: template over columns, as "Question: {question} Answer:".
-        answer: the column of the label.
+        answer: the column of the label; of pairs of answers, of the preferred one.
         completion: template of the completion to train on; by default a space and the answer.
         scorer: "exact" (the text is the label), "numeric" (the last number is, within 0.001),
-            "choice" (as exact; likelihood may score it too), "loss only" (nothing is generated), or
-            a function of a module, `(text, label) -> bool`.
+            "choice" (as exact; likelihood may score it too), "preference" (which answer of a pair
+            is preferred), "loss only" (nothing is generated), or a function of a module,
+            `(text, label) -> bool`.
         choices: for "choice": all choices, or the column with a row's own list; a label is one of
             them or, as an integer, its index from 0.
         max_new_tokens: limit of generation.
+        rejected: the column of the answer that `answer` is preferred to, put into `completion` in
+            its place; "" where there are no pairs.
     """
 
     name: str
@@ -76,6 +79,7 @@ class OwnTask:
     completion: str = ""
     choices: str | tuple[str, ...] = ()
     max_new_tokens: int = 32
+    rejected: str = ""
 
     def __post_init__(self) -> None:
         require_name("the name of a task", self.name)
@@ -98,6 +102,13 @@ class OwnTask:
             raise ConfigError(
                 'the scorer "choice" and choices belong together, found scorer '
                 f"{self.scorer!r} and choices {shown(self.choices)}"
+            )
+        if self.rejected != "":
+            require_name("rejected", self.rejected)
+        elif self.scorer == "preference":
+            raise ConfigError(
+                'the scorer "preference" compares pairs, found no rejected; name the column of the '
+                "rejected answers"
             )
         if not isinstance(self.choices, str | tuple | list):
             raise ConfigError(f"choices must be a column or texts, found {shown(self.choices)}")
@@ -169,6 +180,7 @@ class _Flat:
     completion: str = ""
     choices: str | tuple[str, ...] = ()
     max_new_tokens: int = 32
+    rejected: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.scorer, str) and len(self.scorer) != 2:

@@ -1,5 +1,6 @@
 """Makes the examples and the scorer of a user's own task."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from perft.checks import shown
@@ -9,6 +10,7 @@ from perft.tasks.extraction import is_number, labels_match, last_number, numbers
 from perft.tasks.hub import dataset_rows
 from perft.tasks.own import DATASET, FILES, Judge, OwnTask
 from perft.tasks.rows import DataRow, read_rows
+from perft.tasks.scoring import PREFERENCE
 from perft.tasks.splits import hold_out
 from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
 
@@ -63,14 +65,17 @@ class _ExampleBuilder:
         values = {name: _value(row, name) for name in columns}
         choices = _choices(own, row)
         answer = _label(own, row, choices)
+        rejected = _rejected(own, row, answer)
         try:
             prompt = self._prompt.fill(values)
-            written = [
-                self._completion.fill({**values, own.answer: text}) for text in (answer, *choices)
-            ]
+            completion, *others = (
+                self._completion.fill({**values, own.answer: text})
+                for text in (answer, *choices, *rejected)
+            )
         except ValueError as error:
             raise DataError(f"{row.where} has {error}") from error
-        return Example(prompt, written[0], answer, tuple(written[1:]), row.where)
+        made = Example(prompt, completion, answer, tuple(others[: len(choices)]), row.where)
+        return replace(made, rejected=others[-1]) if rejected else made
 
 
 def _check_scorer(own: OwnTask, label: str) -> None:
@@ -100,6 +105,19 @@ def _label(own: OwnTask, row: DataRow, choices: tuple[str, ...]) -> str:
     return answer
 
 
+def _rejected(own: OwnTask, row: DataRow, answer: str) -> tuple[str, ...]:
+    """What the answer is preferred to; nothing where there are no pairs."""
+    if not own.rejected:
+        return ()
+    rejected = row.label(own.rejected)
+    if rejected == answer:
+        raise DataError(
+            f"{row.where} has the same text as {own.answer} and as {own.rejected}; wanted two "
+            "different answers"
+        )
+    return (rejected,)
+
+
 def _choices(own: OwnTask, row: DataRow) -> tuple[str, ...]:
     if not (own.choices and isinstance(own.choices, str)):
         return tuple(own.choices)
@@ -120,6 +138,9 @@ def _scorer(own: OwnTask) -> Scorer:
     rule = own.scorer if isinstance(own.scorer, str) else own.scorer.__qualname__
     if rule == "loss only":
         return Scorer("loss only", 0, lambda _: None, labels_match)
+    if rule == "preference":
+        protocol = f"own task {own.name}: {PREFERENCE.protocol}"
+        return replace(PREFERENCE, protocol=protocol)
     protocol = f"own task {own.name}: {rule}, greedy, {own.max_new_tokens} tokens"
     if own.scorer == "numeric":
         return Scorer(protocol, own.max_new_tokens, last_number, numbers_match)

@@ -24,6 +24,7 @@ class Example:
         choices: the completions that likelihood compares, with the right one; empty where there
             are none.
         where: its file or dataset and row, for messages; empty for a generated example.
+        rejected: the completion that `completion` is preferred to; empty where there is no pair.
     """
 
     prompt: str
@@ -31,28 +32,41 @@ class Example:
     answer: str
     choices: tuple[str, ...] = ()
     where: str = field(default="", compare=False, repr=False)
+    rejected: str = ""
+
+    @property
+    def pair(self) -> tuple[str, ...]:
+        """The preferred completion and the rejected one; without a pair the completion alone."""
+        return (self.completion, self.rejected) if self.rejected else (self.completion,)
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """How a generated completion is judged.
+    """How an adapter's answers are judged: as it writes them, or as it prefers one of a pair.
 
     Attributes:
         protocol: name of the rules, so that scores of different rules are never compared.
         max_new_tokens: limit of greedy generation; 0 where nothing is generated.
         extract: finds the answer in a completion; returns None when there is none.
         matches: whether an extracted answer agrees with a label, as `matches(extracted, label)`.
+        compares_pairs: whether the preferred answer of each pair is judged, and nothing generated.
     """
 
     protocol: str
     max_new_tokens: int
     extract: Callable[[str], str | None]
     matches: Callable[[str, str], bool]
+    compares_pairs: bool = False
 
     @property
     def generates(self) -> bool:
-        """Whether answers are generated and scored; otherwise only the loss counts."""
+        """Whether answers are generated."""
         return self.max_new_tokens > 0
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether there is an accuracy; without one, only the loss counts."""
+        return self.generates or self.compares_pairs
 
     def is_correct(self, completion: str, label: str) -> bool:
         """Whether `completion` holds the right answer; an absent answer is wrong."""
@@ -67,6 +81,11 @@ class Split:
     name: str
     examples: tuple[Example, ...]
     scorer: Scorer
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether every example has an answer that its completion is preferred to."""
+        return all(example.rejected for example in self.examples)
 
 
 @dataclass(frozen=True)
@@ -83,12 +102,19 @@ class Task:
         """All splits."""
         return self.train, self.validation, *self.tests
 
+    @property
+    def has_pairs(self) -> bool:
+        """Whether all splits have pairs of answers."""
+        return all(split.has_pairs for split in self.splits)
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 over every example of every split, in hexadecimal."""
         digest = hashlib.sha256()
         for split in self.splits:
-            rows = [[e.prompt, e.completion, e.answer, *e.choices] for e in split.examples]
+            rows = [
+                [e.prompt, e.completion, e.answer, *e.choices, *e.pair[1:]] for e in split.examples
+            ]
             digest.update(json.dumps([split.name, split.scorer.protocol, rows]).encode())
         return digest.hexdigest()
 

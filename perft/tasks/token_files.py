@@ -53,7 +53,7 @@ def cached_rows(
     """
     digest = hashlib.sha256(json.dumps([_VERSION, tokenizer_fingerprint, settings]).encode())
     for example in examples:
-        digest.update(json.dumps([example.prompt, example.completion]).encode())
+        digest.update(json.dumps([example.prompt, *example.pair]).encode())
     folder = home() / "tokens" / digest.hexdigest()
     try:
         if not (folder / FILE).is_file():

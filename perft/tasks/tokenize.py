@@ -10,7 +10,7 @@ sequence if that is not the last of them.
 """
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -98,21 +98,53 @@ def tokenize(
         BaseModelError: when the tokenizer has no end-of-sequence token.
         ConfigError: when `max_length` has no room for one token each of prompt and completion.
     """
+    answers = encode([example.completion for example in examples], tokenizer)
+    return _joined(
+        examples, ((each,) for each in answers), tokenizer, max_length, loss_on, ends=ends
+    )
+
+
+def tokenize_pairs(
+    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int
+) -> TokenizedSplit:
+    """Two rows for every example, its completion's and then its rejected one's, as of `tokenize`.
+
+    Both rows have the same prompt, cut for the longer answer: they differ in the answer alone.
+
+    Raises:
+        BaseModelError, ConfigError: as `tokenize`.
+    """
+    texts = [text for each in examples for text in (each.completion, each.rejected)]
+    answers = encode(texts, tokenizer)
+    pairs = zip(answers, answers, strict=True)
+    return _joined(examples, pairs, tokenizer, max_length, "answer", ends=True)
+
+
+def _joined(
+    examples: Sequence[Example],
+    answers: Iterable[Sequence[list[int]]],
+    tokenizer: Tokenizer,
+    max_length: int,
+    loss_on: Literal["answer", "all"],
+    *,
+    ends: bool,
+) -> TokenizedSplit:
+    """A row for each answer of every example, all of an example's with the same prompt."""
     eos = require_eos(tokenizer)
     around = affixes(tokenizer)
     start, end = list(around.before), ending(around, eos) if ends else []
     room = _room("max_length", max_length, len(start), 2)
     prompts = encode([example.prompt for example in examples], tokenizer)
-    completions = encode([example.completion for example in examples], tokenizer)
     ids, lengths, prompt_lengths, truncated = array("i"), [], [], 0
-    for prompt, completion in zip(prompts, completions, strict=True):
-        answer = [*completion, *end]
-        kept_answer = answer[: room - min(1, len(prompt))]
-        kept_prompt = _end(prompt, room - len(kept_answer))
-        truncated += len(prompt) + len(answer) > room
-        ids.extend([*start, *kept_prompt, *kept_answer])
-        lengths.append(len(start) + len(kept_prompt) + len(kept_answer))
-        prompt_lengths.append(len(start) + len(kept_prompt) if loss_on == "answer" else 0)
+    for prompt, its in zip(prompts, answers, strict=True):
+        whole = [[*answer, *end] for answer in its]
+        kept = [answer[: room - min(1, len(prompt))] for answer in whole]
+        kept_prompt = _end(prompt, room - max(map(len, kept)))
+        for answer in kept:
+            ids.extend([*start, *kept_prompt, *answer])
+            lengths.append(len(start) + len(kept_prompt) + len(answer))
+            prompt_lengths.append(len(start) + len(kept_prompt) if loss_on == "answer" else 0)
+        truncated += sum(len(prompt) + len(answer) > room for answer in whole)
     return _rows(ids, lengths, prompt_lengths, truncated)
 
 

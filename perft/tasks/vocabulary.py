@@ -68,6 +68,7 @@ def _texts(split: Split) -> Iterator[tuple[str, str, str]]:
 def _parts(example: Example) -> Iterator[tuple[str, str]]:
     yield "prompt", example.prompt
     yield "completion", example.completion
+    yield from (("rejected answer", rejected) for rejected in example.pair[1:])
     yield from (("choice", choice) for choice in example.choices if choice != example.completion)
 
 

@@ -161,7 +161,7 @@ DAYS = ("Monday", "Tuesday", "Friday", "Sunday")
 
 def arithmetic(validation_size: int, seed: int) -> Task:
     """The built-in arithmetic task, as `builtin_task` makes one."""
-    return builtin_task("arithmetic", _problems, SCORER, validation_size, seed)
+    return builtin_task("arithmetic", _examples, SCORER, validation_size, seed)
 
 
 def shapes_of(split: str, kind: ProblemKind) -> list[tuple[str, str]]:
@@ -174,13 +174,18 @@ def shapes_of(split: str, kind: ProblemKind) -> list[tuple[str, str]]:
     ]
 
 
-def _problems(split: str, rng: Random) -> Iterator[Example]:
+def problems(split: str, rng: Random) -> Iterator[tuple[str, tuple[int, ...], Example]]:
+    """Endless problems of a split, each after its plan and its numbers."""
     shapes = [(kind.plan, shapes_of(split, kind)) for kind in KINDS]
     while True:
         plan, pairs = rng.choice(shapes)
         numbers = draw_numbers(plan, rng)
         if split_of(numbers) == split:
-            yield _problem(plan, rng.choice(pairs), numbers, rng)
+            yield plan, numbers, _problem(plan, rng.choice(pairs), numbers, rng)
+
+
+def _examples(split: str, rng: Random) -> Iterator[Example]:
+    return (example for _, _, example in problems(split, rng))
 
 
 def _problem(plan: str, shape: tuple[str, str], numbers: tuple[int, ...], rng: Random) -> Example:

@@ -16,7 +16,15 @@ from perft.forward import PackBatch
 from perft.injection import AdapterHost
 from perft.models.capture import Capture
 from perft.ranks import Ranks
-from perft.training.step import Measures, MicroBatch, TrialBatch, batch_of, manner_of, objective
+from perft.training.step import (
+    Goal,
+    Measures,
+    MicroBatch,
+    TrialBatch,
+    batch_of,
+    manner_of,
+    total_loss,
+)
 
 
 class CapturedMicroBatch:
@@ -42,7 +50,8 @@ class CapturedMicroBatch:
         self._keys = [(name, key) for name, each in tensors.items() for key in each]
         self._absent: list[tuple[str, str]] = []
         self._batch: PackBatch | None = None
-        self._targets = torch.ones(len(one.names), device=host.model.device)
+        self._units = torch.ones(len(one.names), device=host.model.device)
+        self._goals: dict[str, Goal] = {}
         self._kept: list[Tensor] | None = None
         self._measures: Measures = ({}, {})
         self._replay = capture(self._step)
@@ -59,10 +68,14 @@ class CapturedMicroBatch:
         made = batch_of(self._host, self._pad, self._ranks, batches, self._one)
         if self._batch is None:
             self._batch = made
+            self._goals = {
+                name: Goal(batches[name].training, units)
+                for name, units in zip(self._one.names, self._units, strict=True)
+            }
         else:
             self._batch.refill(made)
-        counts = [max(1, batches[name].targets) for name in self._one.names]
-        self._targets.copy_(torch.tensor(counts, device="cpu"))
+        counts = [batches[name].units for name in self._one.names]
+        self._units.copy_(torch.tensor(counts, device="cpu"))
         self._replay()
         assert self._kept is not None
         for tensor, gradient in zip(self._trained, self._kept, strict=False):
@@ -75,9 +88,8 @@ class CapturedMicroBatch:
     def _step(self) -> None:
         """Runs the pass on what lies in its tensors, and leaves in others what it found."""
         assert self._batch is not None
-        targets = dict(zip(self._one.names, self._targets, strict=True))
         with manner_of(self._host, self._one, checkpointing=self._checkpointing):
-            total, measures = objective(self._host, self._ranks, self._batch, targets)
+            total, measures = total_loss(self._host, self._ranks, self._batch, self._goals)
             # Not `backward`: what adds up gradients belongs to the stream that it first ran on.
             found = torch.autograd.grad(total, self._trained, allow_unused=True)
         self._absent = [k for k, found_k in zip(self._keys, found, strict=True) if found_k is None]

@@ -5,10 +5,12 @@ from functools import cached_property
 
 from transformers import PreTrainedTokenizerBase
 
+from perft.config import TrainingConfig
 from perft.evaluation.score import new_tokens, prompt_rows
 from perft.tasks import Split, Task
 from perft.tasks.token_files import cached_rows, fingerprint_of
-from perft.tasks.tokenize import TokenizedSplit, tokenize
+from perft.tasks.tokenize import TokenizedSplit, tokenize, tokenize_pairs
+from perft.training.objective import objective_of
 
 
 @dataclass
@@ -27,6 +29,12 @@ class TokenizedTask:
     _rows: dict[tuple[str, int, str], TokenizedSplit] = field(default_factory=dict)
     _prompts: dict[str, TokenizedSplit] = field(default_factory=dict)
 
+    def read_by(self, training: TrainingConfig) -> TokenizedSplit:
+        """The training rows that a trial's objective reads."""
+        if objective_of(training).reads_pairs:
+            return self.pairs(self.task.train, training.max_length)
+        return self.train(training.max_length, training.loss_on)
+
     def train(self, max_length: int, loss_on: str) -> TokenizedSplit:
         """Training rows cut at `max_length` tokens, with loss on the "answer" or on "all"."""
         return self._tokenized(self.task.train, max_length, loss_on)
@@ -34,6 +42,19 @@ class TokenizedTask:
     def validation(self, max_length: int) -> TokenizedSplit:
         """Validation rows, with loss on the answer whatever training does."""
         return self._tokenized(self.task.validation, max_length, "answer")
+
+    def pairs(self, split: Split, max_length: int) -> TokenizedSplit:
+        """A split's pairs, each the row of its chosen answer and then that of its rejected one."""
+        key = (split.name, min(max_length, self.positions), "pairs")
+        if key not in self._rows:
+            self._rows[key] = cached_rows(
+                split.examples,
+                self._tokenizer_print,
+                lambda: tokenize_pairs(split.examples, self.tokenizer, key[1]),
+                kind="pairs",
+                max_length=key[1],
+            )
+        return self._rows[key]
 
     def prompts(self, split: Split) -> TokenizedSplit:
         """A split's prompts, for generation."""

@@ -1,30 +1,60 @@
-"""What a pack's trials are measured by: their loss and their answers on a task's splits."""
+"""What a pack's trials are measured by: their loss and their answers on a task's splits.
+
+The loss is that of a trial's objective, on what this reads; the accuracy is the task's, by what its
+scorer judges. So trials of two objectives on one task have one accuracy.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from perft.config import TrainingConfig
 from perft.evaluation import (
     Prediction,
     Together,
     Validated,
+    compare,
     count_correct,
     predict,
+    preferred,
     validate,
 )
+from perft.evaluation.preference import margins
+from perft.forward import AdapterLosses
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
 from perft.training.data import TokenizedTask
-from perft.training.shapes import FixedShapes, RowRoom, room_for
+from perft.training.objective import objective_of
+from perft.training.shapes import FixedShapes, Kind, RowRoom, room_for
 from perft.training.step import apart_from_others
 
 ROWS_AT_A_TIME = 16
-"""Examples of one trial in a micro-batch of a fixed shape, on each rank."""
+"""Rows of one trial in a micro-batch of a fixed shape, on each rank."""
 
-Measured = tuple[float, int, int]
-"""Validation loss (nats per answer token), examples answered right, and examples scored."""
+Begun = Mapping[str, Mapping[int, Sequence[int]]]
+"""By trial and example, the tokens that are known to come first in its answer."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What validation examples say of a trial.
+
+    Attributes:
+        loss: nats per unit of the trial's objective.
+        correct: examples answered right.
+        scored: examples that were scored.
+        others: what else the objective measures, by name.
+    """
+
+    loss: float
+    correct: int = 0
+    scored: int = 0
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,35 +74,48 @@ class Evaluator:
     fixed: Callable[[], FixedShapes | None]
 
     def validate(
-        self, lengths: Mapping[str, int], examples: int, *, scored: bool = True
+        self, trials: Mapping[str, TrainingConfig], examples: int, *, scored: bool = True
     ) -> dict[str, Measured]:
         """Measures trials on the first validation examples.
 
         Args:
-            lengths: by trial, tokens at which its rows are cut.
+            trials: how each is trained.
             examples: how many examples, at least one per rank.
-            scored: whether their answers are generated and counted, which takes longest.
+            scored: whether examples are scored where that takes micro-batches of its own.
         """
-        split = self.rows.task.validation
-        losses: dict[str, float] = {}
-        known_prefix: dict[str, dict[int, list[int]]] = {}
-        for length in dict.fromkeys(lengths.values()):
-            same = [name for name in lengths if lengths[name] == length]
-            found = self._read(same, length, examples)
-            losses |= found.loss
-            known_prefix |= found.known_prefix
-        if not (lengths and scored and split.scorer.generates):
-            return {name: (losses[name], 0, 0) for name in lengths}
-        correct = count_correct(self.predict(list(lengths), split, known_prefix), self.ranks)
-        return {name: (losses[name], correct[name], examples) for name in lengths}
+        measured: dict[str, Measured] = {}
+        known_prefix: dict[str, Mapping[int, Sequence[int]]] = {}
+        pairs: dict[str, AdapterLosses] = {}
+        for (length, reads_pairs), some in _alike(trials).items():
+            if reads_pairs:
+                pairs |= self._compare(list(some), self.rows.task.validation, length, examples)
+                measured |= {name: _of_pairs(some[name], pairs[name], examples) for name in some}
+            else:
+                found = self._read(some, length, examples)
+                measured |= {name: Measured(found.loss[name]) for name in some}
+                known_prefix |= found.known_prefix
+        if self.rows.task.validation.scorer.compares_pairs:
+            correct = self._preferring(trials, examples, pairs, scored=scored)
+        else:
+            correct = self._answering(trials, examples, known_prefix) if scored else {}
+        for name, right in correct.items():
+            measured[name] = replace(measured[name], correct=right, scored=examples)
+        return measured
 
     def predict(
-        self,
-        names: Sequence[str],
-        split: Split,
-        known_prefix: Mapping[str, Mapping[int, Sequence[int]]] | None = None,
+        self, names: Sequence[str], split: Split, known_prefix: Begun | None = None
     ) -> dict[str, list[Prediction]]:
-        """`perft.evaluation.predict` on a split of the task."""
+        """This rank's predictions on a split that has an accuracy, by trial.
+
+        Args:
+            names: the trials.
+            split: of the task.
+            known_prefix: as `perft.evaluation.predict` takes it, where answers are generated.
+        """
+        if split.scorer.compares_pairs:
+            mine = self.ranks.local_slice(len(split.examples))
+            found = self._compare(names, split, self.rows.positions, len(split.examples))
+            return {name: preferred(split, losses)[mine] for name, losses in found.items()}
         return predict(
             self.host,
             names,
@@ -83,13 +126,71 @@ class Evaluator:
             known_prefix=known_prefix,
         )
 
-    def _read(self, names: Sequence[str], max_length: int, examples: int) -> Validated:
-        pad: int = self.rows.tokenizer.pad_token_id
+    def _answering(
+        self, trials: Mapping[str, TrainingConfig], examples: int, known_prefix: Begun
+    ) -> dict[str, int]:
+        """Right answers that trials write; nothing where the loss is all that there is."""
+        split = self.rows.task.validation
+        if not (trials and split.scorer.generates):
+            return {}
+        mine = range(examples)[self.ranks.local_slice(examples)]
+        nothing: Mapping[int, Sequence[int]] = dict.fromkeys(mine, ())
+        known = {name: known_prefix.get(name, nothing) for name in trials}
+        return count_correct(self.predict(list(trials), split, known), self.ranks)
+
+    def _preferring(
+        self,
+        trials: Mapping[str, TrainingConfig],
+        examples: int,
+        pairs: Mapping[str, AdapterLosses],
+        *,
+        scored: bool,
+    ) -> dict[str, int]:
+        """Pairs of which a trial prefers the chosen answer, where that is known or scored.
+
+        It is known of those who read the pairs, uncut; the others read them to be scored.
+        """
+        split = self.rows.task.validation
+        whole = {
+            name: found
+            for name, found in pairs.items()
+            if not self.rows.pairs(split, trials[name].max_length).truncated
+        }
+        if scored and (rest := [name for name in trials if name not in whole]):
+            whole |= self._compare(rest, split, self.rows.positions, examples)
+        return {name: int((margins(found) > 0).sum()) for name, found in whole.items()}
+
+    def _compare(
+        self, names: Sequence[str], split: Split, max_length: int, examples: int
+    ) -> dict[str, AdapterLosses]:
+        """What trials make of the first pairs of a split."""
+        rows = self.rows.pairs(split, max_length)
+        return compare(
+            self.host,
+            names,
+            rows,
+            pairs=examples,
+            pad=self._pad,
+            ranks=self.ranks,
+            together=self._together(names, room_for(rows), pairs=True),
+        )
+
+    def _read(
+        self, trials: Mapping[str, TrainingConfig], max_length: int, examples: int
+    ) -> Validated:
+        """What trials make of the first answers of the validation split."""
         tokens = self.rows.validation(max_length)
         prompts = self.rows.prompts(self.rows.task.validation)
         rows = [tokens.row(i) for i in range(examples)]
-        together = self._together(names, room_for(tokens))
-        found = validate(self.host, names, rows, pad, self.ranks, together=together)
+        found = validate(
+            self.host,
+            list(trials),
+            rows,
+            self._pad,
+            self.ranks,
+            together=self._together(list(trials), room_for(tokens)),
+            losses={name: partial(_loss, training) for name, training in trials.items()},
+        )
         # Where a prompt was cut, generation's is longer, and nothing is known of its answer.
         cut = {
             i
@@ -100,11 +201,39 @@ class Evaluator:
             known.update({i: [] for i in cut & known.keys()})
         return found
 
-    def _together(self, names: Sequence[str], room: RowRoom) -> list[Together] | None:
+    @property
+    def _pad(self) -> int:
+        pad: Any = self.rows.tokenizer.pad_token_id
+        assert isinstance(pad, int), "a loaded base has one"
+        return pad
+
+    def _together(
+        self, names: Sequence[str], room: RowRoom, *, pairs: bool = False
+    ) -> list[Together] | None:
         """The micro-batches of trials whose rows all have the same room."""
         if (fixed := self.fixed()) is None:
             return None
-        kind = (ROWS_AT_A_TIME * self.ranks.size, room)
+        kind = Kind(ROWS_AT_A_TIME * self.ranks.size, room, pairs=pairs, referenced=pairs)
         return list(
             fixed.microbatches(dict.fromkeys(names, kind), apart_from_others(self.host, names))
         )
+
+
+def _alike(
+    trials: Mapping[str, TrainingConfig],
+) -> dict[tuple[int, bool], dict[str, TrainingConfig]]:
+    """Trials that read the same rows: of one length, and either pairs or answers."""
+    alike: dict[tuple[int, bool], dict[str, TrainingConfig]] = {}
+    for name, training in trials.items():
+        key = training.max_length, objective_of(training).reads_pairs
+        alike.setdefault(key, {})[name] = training
+    return alike
+
+
+def _of_pairs(training: TrainingConfig, found: AdapterLosses, pairs: int) -> Measured:
+    loss = float(_loss(training, found)) / pairs
+    return Measured(loss, others=objective_of(training).measures(found, training))
+
+
+def _loss(training: TrainingConfig, found: AdapterLosses) -> Tensor:
+    return objective_of(training).loss(found, training)

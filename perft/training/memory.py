@@ -23,7 +23,8 @@ from perft.compat.torch import (
     TorchDispatchMode,
     replace_tensors,
 )
-from perft.config import AdapterConfig
+from perft.config import AdapterConfig, TrainingConfig
+from perft.config.training import ObjectiveName
 from perft.errors import BaseModelError
 from perft.forward import AdapterBatch, TokenizedExample, pack_losses
 from perft.injection import AdapterHost
@@ -32,8 +33,9 @@ from perft.models.implementations import AUTO, use_rehearsable
 from perft.models.skeleton import skeleton_of
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
-from perft.training.shapes import FixedShapes, RowRoom
-from perft.training.step import MicroBatch, fixed_microbatches_on, manner_of, microbatches_on
+from perft.training.objective import OBJECTIVES
+from perft.training.shapes import FixedShapes, Kind, RowRoom
+from perft.training.step import Goal, MicroBatch, fixed_microbatches_on, manner_of, microbatches_on
 
 MOMENTS = 2
 """Tensors that AdamW keeps for each of an adapter's."""
@@ -44,7 +46,8 @@ class StepWorkload:
     """What goes through the base in a step.
 
     Attributes:
-        rows: rows of one trial's batch, over all ranks.
+        rows: rows of one trial's batch, over all ranks; of an objective that reads pairs, two for
+            each.
         length: tokens of each row.
         tokens: padded tokens of one forward pass on each rank.
         dtype: the base's.
@@ -52,6 +55,7 @@ class StepWorkload:
         experts: how the base's experts are computed, as `load_base` takes it.
         checkpointing: whether the base's layers run again in the backward pass.
         fixed: whether micro-batches have fixed shapes, with room for as many trials as are counted.
+        objective: what the trials minimise.
     """
 
     rows: int
@@ -62,6 +66,13 @@ class StepWorkload:
     experts: str = AUTO
     checkpointing: bool = False
     fixed: bool = False
+    objective: ObjectiveName = "sft"
+
+    @property
+    def kind(self) -> Kind:
+        """What the shape of a trial's micro-batches follows from."""
+        objective, room = OBJECTIVES[self.objective], RowRoom(self.length, self.length)
+        return Kind(self.rows, room, objective.reads_pairs, objective.needs_reference)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,11 +161,10 @@ def _largest_microbatches(host: AdapterHost, load: StepWorkload) -> list[MicroBa
     ranks, names = Ranks(size=load.ranks), host.configs
     if load.fixed:
         vocabulary = len(host.model.get_output_embeddings().weight)
-        kind = (load.rows, RowRoom(load.length, load.length))
         fixed = FixedShapes(len(names), load.tokens, vocabulary, ranks)
-        together = fixed_microbatches_on(host, fixed, dict.fromkeys(names, kind))
+        together = fixed_microbatches_on(host, fixed, dict.fromkeys(names, load.kind))
     else:
-        shapes = dict.fromkeys(names, (load.rows, load.length))
+        shapes = dict.fromkeys(names, (load.rows * load.kind.copies, load.length))
         together = microbatches_on(host, ranks, shapes, load.tokens)
     largest: dict[str, MicroBatch] = {}
     for one in sorted(together, key=lambda one: len(one.names)):
@@ -164,8 +174,15 @@ def _largest_microbatches(host: AdapterHost, load: StepWorkload) -> list[MicroBa
 
 def _rehearse(host: AdapterHost, one: MicroBatch, load: StepWorkload) -> tuple[int, int]:
     """Bytes kept when a micro-batch's forward ends, and how many more there are at its peak."""
-    rows = [_row(load.length)] * -(-load.rows // load.ranks)
-    parts = {name: AdapterBatch(rows) for name in one.names}
+    kind, training = load.kind, TrainingConfig(lr=1.0, objective=load.objective)
+    each = kind.rows_on(Ranks(size=load.ranks))
+    parts = {
+        # No two rows alike: the base would see them once where they go through it alone.
+        name: AdapterBatch(
+            [_row(load.length, i * each + r) for r in range(each)], referenced=kind.referenced
+        )
+        for i, name in enumerate(one.names)
+    }
     tensors = [*host.model.parameters(), *host.model.buffers()]
     for tensor in tensors:
         if tensor.requires_grad:  # counted apart, so they go as soon as they come
@@ -174,8 +191,9 @@ def _rehearse(host: AdapterHost, one: MicroBatch, load: StepWorkload) -> tuple[i
         pack_losses(host, 0, {name: AdapterBatch([_row(2)]) for name in one.names})  # fills caches
         with LiveBytes(tensors) as live:
             with manner_of(host, one, checkpointing=load.checkpointing):
-                losses = pack_losses(host, 0, parts, one.shape).loss
-                loss = torch.stack(list(losses.values())).sum()
+                losses = pack_losses(host, 0, parts, one.shape)
+                goal = Goal(training, 1)
+                loss = torch.stack([goal.mean(losses.of(name)) for name in one.names]).sum()
             kept = live.now
             loss.backward()  # type: ignore[no-untyped-call]
     return kept, live.peak - kept
@@ -219,9 +237,9 @@ def _base_bytes(model: PreTrainedModel, trainable: Sequence[Tensor], ranks: int)
     return total // ranks + whole * (ranks - 1) // ranks
 
 
-def _row(length: int) -> TokenizedExample:
+def _row(length: int, number: int = 0) -> TokenizedExample:
     """Loss on every token but the first: the most that a row can have."""
-    return np.zeros(length, dtype=np.int32), 0
+    return np.full(length, number, dtype=np.int32), 0
 
 
 def _bytes(tensor: Tensor) -> int:

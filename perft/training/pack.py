@@ -18,6 +18,7 @@ from perft.tasks.vocabulary import require_embeddings
 from perft.training.data import TokenizedTask
 from perft.training.evaluator import Evaluator
 from perft.training.guard import fault_of
+from perft.training.objective import require_readable
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.running import RunningTrial
 from perft.training.shapes import room_for
@@ -89,7 +90,8 @@ class Pack:
         """Takes a trial in, at its first step or where `state` left it.
 
         Raises:
-            ConfigError: if its batch is smaller than the number of ranks.
+            ConfigError: if its batch is smaller than the number of ranks, or the task has not what
+                its objective reads.
             StorageError: if the state is damaged.
             AdapterError: if the state does not fit the base.
         """
@@ -105,7 +107,8 @@ class Pack:
                 f"the saved state of trial {name} was made with another configuration; "
                 "start a search under a new name instead of resuming this one"
             )
-        rows = self.rows.train(training.max_length, training.loss_on)
+        require_readable(training.objective, self.task)
+        rows = self.rows.read_by(training)
         if saved is None:
             self.host.add(name, config.adapter, seed=training.seed)
         else:
@@ -160,7 +163,7 @@ class Pack:
     @property
     def scored_tests(self) -> list[Split]:
         """The test splits that have an accuracy."""
-        return [split for split in self.task.tests if split.scorer.generates]
+        return [split for split in self.task.tests if split.scorer.has_accuracy]
 
     def predict_tests(self, names: Sequence[str]) -> dict[str, dict[str, list[Prediction]]]:
         """This rank's predictions on `scored_tests`, by trial and split."""
@@ -235,11 +238,10 @@ class Pack:
         losses, sums = self._stepper.gradients(batches)
         seconds = time.perf_counter() - start
         for name in names:
-            tokens = sum(len(ids) for ids, _ in batches[name].rows)
-            trial = self.running[name]
+            batch, trial = batches[name], self.running[name]
             fault = "" if trial.proved else fault_of(self.host, name, trial.optimizer)
-            trial.take_step(losses[name], tokens, seconds, sums.get(name), fault=fault)
-            self._trained += tokens
+            trial.take_step(losses[name], batch.tokens, seconds, sums.get(name), fault=fault)
+            self._trained += batch.tokens * batch.copies
 
     def _evaluate(self, names: Sequence[str]) -> dict[str, Report | None]:
         """All validation examples for trials of full length, fewer for those at a rung."""
@@ -252,8 +254,8 @@ class Pack:
             (full, everything, True),
             (rest, fewer, self._rung_accuracy),
         ):
-            lengths = {name: self.running[name].config.training.max_length for name in some}
-            found = self._evaluator.validate(lengths, examples, scored=scored)
+            trials = {name: self.running[name].config.training for name in some}
+            found = self._evaluator.validate(trials, examples, scored=scored)
             for name, measured in found.items():
-                reports[name] = self.running[name].report(*measured)
+                reports[name] = self.running[name].report(measured)
         return reports

@@ -9,6 +9,8 @@ from perft.checkpoint import Progress
 from perft.checks import is_number
 from perft.forward import TokenizedExample
 from perft.tasks.tokenize import TokenizedSplit
+from perft.training.evaluator import Measured
+from perft.training.objective import objective_of
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.schedule import example_indices, learning_rate
 from perft.training.shapes import RowRoom
@@ -22,7 +24,7 @@ class RunningTrial:
 
     Attributes:
         config: its configuration.
-        rows: the training split as token rows.
+        rows: the training split as token rows, two for each example where pairs are read.
         optimizer: its optimiser.
         room: of each training row, where micro-batches have fixed shapes.
         step: optimiser steps done.
@@ -50,8 +52,11 @@ class RunningTrial:
     def batch(self) -> TrialBatch:
         """The rows of its next step."""
         training = self.config.training
-        indices = example_indices(training, self.step, len(self.rows))
-        rows: list[TokenizedExample] = [self.rows.row(i) for i in indices]
+        together = 1 + objective_of(training).reads_pairs
+        indices = example_indices(training, self.step, len(self.rows) // together)
+        rows: list[TokenizedExample] = [
+            self.rows.row(i * together + j) for i in indices for j in range(together)
+        ]
         return TrialBatch(training, self.step, rows, self.optimizer, self.room)
 
     def take_step(
@@ -76,10 +81,10 @@ class RunningTrial:
         self.step += 1
         self.progress.add(value, tokens, seconds, routing)
 
-    def report(self, val_loss: float, correct: int, scored: int) -> Report | None:
+    def report(self, measured: Measured) -> Report | None:
         """Adds the report of this rung; fails instead when the validation loss is not finite."""
-        if not is_number(val_loss):
-            self.failure = f"the validation loss is {val_loss} at step {self.step}"
+        if not is_number(measured.loss):
+            self.failure = f"the validation loss is {measured.loss} at step {self.step}"
             return None
         done, routing = self.progress, self.progress.routing
         layers_tokens = float(routing.tokens) if routing is not None else 0.0
@@ -87,13 +92,14 @@ class RunningTrial:
         report = Report(
             step=self.step,
             train_loss=done.loss / done.steps,
-            val_loss=val_loss,
-            correct=correct,
-            scored=scored,
+            val_loss=measured.loss,
+            correct=measured.correct,
+            scored=measured.scored,
             lr=learning_rate(self.config.training, self.step - 1),
             tokens_per_second=done.tokens / done.seconds if done.seconds else 0.0,
             router_load=tuple(load),
             router_entropy=float(routing.entropy) / layers_tokens if routing is not None else None,
+            measures=measured.others,
         )
         self.reports.append(report)
         self.progress = Progress()

@@ -10,6 +10,7 @@ capturing want few shapes as well.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,8 +39,40 @@ class RowRoom:
     predictions: int
 
 
-Kind = tuple[int, RowRoom]
-"""Rows of a trial's batch over all ranks, and the room of each."""
+class Kind(NamedTuple):
+    """What the shape of a trial's micro-batches follows from.
+
+    Attributes:
+        rows: of the trial's batch, over all ranks.
+        room: of each row.
+        pairs: whether rows belong together by twos, so that a pair has one rank.
+        referenced: whether the rows also go through the base without the adapter.
+    """
+
+    rows: int
+    room: RowRoom
+    pairs: bool = False
+    referenced: bool = False
+
+    @property
+    def copies(self) -> int:
+        """How often each row goes through the base."""
+        return 1 + self.referenced
+
+    @property
+    def tokens(self) -> int:
+        """Padded tokens of all rows, over all ranks."""
+        return self.rows * self.copies * self.room.length
+
+    @property
+    def by_row(self) -> bool:
+        """Whether the loss of each row is wanted, and not of all together alone."""
+        return self.pairs or self.referenced
+
+    def rows_on(self, ranks: Ranks) -> int:
+        """The most rows of the batch that a rank has."""
+        together = 1 + self.pairs
+        return -(-self.rows // (together * ranks.size)) * together
 
 
 def room_for(rows: TokenizedSplit) -> RowRoom:
@@ -81,18 +114,24 @@ class FixedShapes:
 
     def trials(self, kind: Kind) -> int:
         """Trials of a kind that a micro-batch has room for."""
-        rows, room = kind
-        return max(1, min(self.slots, self.tokens * self.ranks.size // (rows * room.length)))
+        return max(1, min(self.slots, self.tokens * self.ranks.size // kind.tokens))
 
     def of(self, kind: Kind) -> BatchShape:
         """The shape of a micro-batch of trials of a kind, on each rank."""
-        rows, room = kind
-        trials, each = self.trials(kind), -(-rows // self.ranks.size)
+        room, trials, each = kind.room, self.trials(kind), kind.rows_on(self.ranks)
         at_once = predictions_at_once(self.vocabulary)
-        wanted = trials * each * room.predictions
+        wanted = kind.copies * trials * each * room.predictions
         # The head takes so many predictions at a time: the last time as many as the first.
         whole = wanted if wanted <= at_once else -(-wanted // at_once) * at_once
-        return BatchShape(trials * each, room.length, trials, each * room.predictions, whole)
+        return BatchShape(
+            rows=kind.copies * trials * each,
+            length=room.length,
+            adapters=trials,
+            predictions=each * room.predictions,
+            whole=whole,
+            row_predictions=room.predictions if kind.by_row else 0,
+            references=trials if kind.referenced else 0,
+        )
 
     def microbatches(
         self, kinds: Mapping[str, Kind], apart: Mapping[str, str] = MappingProxyType({})
@@ -114,6 +153,7 @@ class FixedShapes:
         return found
 
 
-def _order(alike: tuple[tuple[str, Kind], list[str]]) -> tuple[str, int, int, int]:
-    (company, (rows, room)), _ = alike
-    return company, -room.length, rows, room.predictions
+def _order(alike: tuple[tuple[str, Kind], list[str]]) -> tuple[str, int, int, int, bool, bool]:
+    (company, kind), _ = alike
+    rows, room, pairs, referenced = kind
+    return company, -room.length, rows, room.predictions, pairs, referenced

@@ -17,6 +17,7 @@ from perft.adapters.table import router_balance
 from perft.config import TrainingConfig
 from perft.forward import (
     AdapterBatch,
+    AdapterLosses,
     BatchShape,
     PackBatch,
     TokenizedExample,
@@ -30,11 +31,12 @@ from perft.models.checkpointing import recomputed
 from perft.models.compiling import gradient_from_embeddings
 from perft.ranks import Ranks
 from perft.training.microbatches import Shape, microbatches
+from perft.training.objective import Objective, objective_of
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.shapes import FixedShapes, Kind, RowRoom
 
 Measures = tuple[dict[str, Tensor], dict[str, RouterSums]]
-"""Mean loss per predicted token, and routing sums, of each trial."""
+"""Mean loss per unit of the objective, and routing sums, of each trial."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class TrialBatch:
     Attributes:
         training: its training configuration.
         step: its optimiser steps done.
-        rows: its whole batch, over all ranks.
+        rows: its whole batch, over all ranks; of an objective that reads pairs, two for each.
         optimizer: its optimiser.
         room: of each row; needed where micro-batches have fixed shapes.
     """
@@ -56,25 +58,46 @@ class TrialBatch:
     room: RowRoom | None = None
 
     @property
-    def targets(self) -> int:
-        """Predicted tokens over all ranks."""
-        return sum(target_count(row) for row in self.rows)
+    def objective(self) -> Objective:
+        """What the trial minimises."""
+        return objective_of(self.training)
+
+    @property
+    def units(self) -> int:
+        """What its loss is a mean over, over all ranks; at least 1."""
+        if self.objective.unit == "pair":
+            return len(self.rows) // 2
+        return max(1, sum(target_count(row) for row in self.rows))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of its rows, over all ranks, each counted once."""
+        return sum(len(ids) for ids, _ in self.rows)
+
+    @property
+    def copies(self) -> int:
+        """How often each row goes through the base."""
+        return 1 + self.objective.needs_reference
 
     @property
     def shape(self) -> Shape:
-        """Rows and the longest row's tokens, over all ranks."""
-        return len(self.rows), max(len(ids) for ids, _ in self.rows)
+        """Rows that go through the base and the longest one's tokens, over all ranks."""
+        return len(self.rows) * self.copies, max(len(ids) for ids, _ in self.rows)
 
     @property
     def kind(self) -> Kind:
-        """Rows over all ranks, and the room of each."""
+        """What the shape of its micro-batches follows from."""
         assert self.room is not None, "micro-batches of fixed shapes need the room of a row"
-        return len(self.rows), self.room
+        objective = self.objective
+        return Kind(len(self.rows), self.room, objective.reads_pairs, objective.needs_reference)
 
     def on(self, ranks: Ranks) -> AdapterBatch:
-        """This rank's part of the batch."""
-        mine = ranks.local_slice(len(self.rows))
-        return AdapterBatch(self.rows[mine], DropKey.of(self.training.seed, self.step, mine))
+        """This rank's part of the batch; an example's rows stay together."""
+        together = 1 + self.objective.reads_pairs
+        share = ranks.local_slice(len(self.rows) // together)
+        mine = slice(share.start * together, share.stop * together)
+        drop = DropKey.of(self.training.seed, self.step, mine)
+        return AdapterBatch(self.rows[mine], drop, self.objective.needs_reference)
 
 
 @dataclass(frozen=True)
@@ -147,15 +170,15 @@ def gradients_of(
             each layer again there.
 
     Returns:
-        The mean loss per predicted token and the routing sums of each trial, over all ranks.
+        The mean loss per unit and the routing sums of each trial, over all ranks.
     """
     means: dict[str, Tensor] = {}
     sums: dict[str, RouterSums] = {}
     for one in together:
         made = batch_of(host, pad, ranks, batches, one)
-        targets = {name: max(1, batches[name].targets) for name in one.names}
+        goals = {name: Goal.of(batches[name]) for name in one.names}
         with manner_of(host, one, checkpointing=checkpointing):
-            total, found = objective(host, ranks, made, targets)
+            total, found = total_loss(host, ranks, made, goals)
             total.backward()  # type: ignore[no-untyped-call]
         del total  # with it goes what recomputed layers still hold, before the next pass
         means |= found[0]
@@ -181,8 +204,30 @@ def manner_of(host: AdapterHost, one: MicroBatch, *, checkpointing: bool) -> Ite
         yield
 
 
-def objective(
-    host: AdapterHost, ranks: Ranks, made: PackBatch, targets: Mapping[str, Tensor | int]
+@dataclass(frozen=True)
+class Goal:
+    """What a trial minimises in a step.
+
+    Attributes:
+        training: its training configuration, which says how.
+        units: what its loss is a mean over, over all ranks.
+    """
+
+    training: TrainingConfig
+    units: Tensor | int
+
+    @classmethod
+    def of(cls, batch: TrialBatch) -> "Goal":
+        """The goal of a batch."""
+        return cls(batch.training, batch.units)
+
+    def mean(self, found: AdapterLosses) -> Tensor:
+        """This rank's part of the mean loss."""
+        return objective_of(self.training).loss(found, self.training) / self.units
+
+
+def total_loss(
+    host: AdapterHost, ranks: Ranks, made: PackBatch, goals: Mapping[str, Goal]
 ) -> tuple[Tensor, Measures]:
     """Runs the base once over a batch, and adds up what its trials minimise.
 
@@ -190,14 +235,14 @@ def objective(
         host: the base with the trials' adapters on it.
         ranks: the processes that share each trial's batch.
         made: this rank's rows.
-        targets: predicted tokens of each trial over all ranks, at least 1.
+        goals: those of the batch's trials.
 
     Returns:
         The sum over trials, of this rank's part, with gradient; and without, this rank's part of
         each trial's mean loss, and its routing sums over all ranks.
     """
     losses = losses_of(host, made)
-    means = {name: loss / targets[name] for name, loss in losses.loss.items()}
+    means = {name: goals[name].mean(losses.of(name)) for name in made.names}
     sums, base_sums = _over_ranks([losses.sums, losses.base_sums], ranks)
     total = torch.stack(list(means.values())).sum()
     for name, mine in losses.sums.items():

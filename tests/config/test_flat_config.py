@@ -86,3 +86,10 @@ def test_bad_settings_can_be_caught_as_perft_s_and_as_python_s_errors():
     for kind in (PerftError, ValueError):
         with pytest.raises(kind):
             SingleConfig(rank=0)
+
+
+def test_what_an_earlier_version_wrote_is_supervised_fine_tuning() -> None:
+    flat = TrainingConfig(lr=1e-3).to_flat()
+    for name in ("objective", "beta"):
+        del flat[name]
+    assert training_from_flat(flat) == TrainingConfig(lr=1e-3, objective="sft")

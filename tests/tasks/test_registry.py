@@ -15,7 +15,7 @@ def test_known_names() -> None:
     assert TASKS == (
         "arithmetic", "multiarith", "gsm8k", "addsub", "aqua", "singleeq", "svamp",
         "commonsense", "boolq", "piqa", "social_i_qa", "hellaswag", "winogrande", "arc-easy",
-        "arc-challenge", "openbookqa",
+        "arc-challenge", "openbookqa", "preferences",
     )  # fmt: skip
 
 

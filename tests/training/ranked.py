@@ -1,13 +1,18 @@
-"""What every rank of a test runs: the ten on a sharded base, with shares of unequal size."""
+"""What every rank of a test runs: the ten on a sharded base, with shares of unequal size.
+
+And trials on pairs of answers, of which one rank has none of the test split.
+"""
 
 import dataclasses
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from contracts.packs import TEN, advance, loaded_base, tiny_task
+from contracts.pairs import MIXED, pair_task
 from perft.checkpoint import TrialState, from_bytes
 from perft.models import compiling
 from perft.models.compiling import compile_regions
@@ -19,8 +24,11 @@ from perft.trial import TrialConfig
 RUNGS = (10, 25)
 
 
-def configs(ranks: int) -> dict[str, TrialConfig]:
-    """The ten, with batches of at least one row per rank."""
+ON_PAIRS = {name: MIXED[name] for name in ("r", "s", "lora-qv", "sft")}
+
+
+def configs(ranks: int, trials: Mapping[str, TrialConfig] = TEN) -> dict[str, TrialConfig]:
+    """The trials, with batches of at least one example per rank."""
     return {
         name: dataclasses.replace(
             config,
@@ -28,19 +36,26 @@ def configs(ranks: int) -> dict[str, TrialConfig]:
                 config.training, batch_size=max(config.training.batch_size, ranks)
             ),
         )
-        for name, config in TEN.items()
+        for name, config in trials.items()
     }
 
 
 def train(
-    ranks: Ranks, size: int, family: str, dtype: torch.dtype, *, compiled: bool = False
+    ranks: Ranks,
+    size: int,
+    family: str,
+    dtype: torch.dtype,
+    *,
+    compiled: bool = False,
+    on_pairs: bool = False,
 ) -> tuple[dict[str, TrialState], dict[str, dict[str, tuple[int, int]]]]:
     """States at the last rung and test scores: 5 validation rows, and a test split of one."""
     base = loaded_base(family, dtype)
     shard(base.model, ranks)
     compilation = compile_regions(base.model) if compiled else None
-    pack = Pack(base, tiny_task(validation=5, test=1), ranks, slots=4)
-    trials = configs(size)
+    task = (pair_task if on_pairs else tiny_task)(validation=5, test=1)
+    pack = Pack(base, task, ranks, slots=4)
+    trials = configs(size, ON_PAIRS if on_pairs else TEN)
     for name, config in trials.items():
         pack.admit(name, config)
     for rung in RUNGS:
@@ -53,14 +68,22 @@ def train(
     )
 
 
-def _save(
-    ranks: Ranks, folder: Path, family: str, dtype: torch.dtype, *, compiled: bool = False
-) -> None:
-    states, scores = train(ranks, ranks.size, family, dtype, compiled=compiled)
+def _save(ranks: Ranks, folder: Path, family: str, dtype: torch.dtype, **options: bool) -> None:
+    states, scores = train(ranks, ranks.size, family, dtype, **options)
     file = folder / f"{family}-{str(dtype).removeprefix('torch.')}-{ranks.rank}"
     torch.save({name: {**s.adapter, **s.moments} for name, s in states.items()}, f"{file}.pt")
     reports = {name: [r.to_json() for r in s.reports] for name, s in states.items()}
     Path(f"{file}.json").write_text(json.dumps({"reports": reports, "scores": scores}))
+
+
+def pairs(ranks: Ranks, folder: Path) -> None:
+    _save(ranks, folder, "olmoe", torch.float64, on_pairs=True)
+
+
+def compiled_pairs(ranks: Ranks, folder: Path) -> None:
+    """In fixed shapes."""
+    _trace_only()
+    _save(ranks, folder, "olmoe", torch.float64, compiled=True, on_pairs=True)
 
 
 def float64_then_float32(ranks: Ranks, folder: Path) -> None:
@@ -73,9 +96,8 @@ def mixtral(ranks: Ranks, folder: Path) -> None:
 
 
 def compiled(ranks: Ranks, folder: Path) -> None:
-    """On a compiled base, hence in fixed shapes; traced alone, which takes less time."""
-    traced = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
-    compiling.torch.compile = lambda own, *, dynamic, **_: traced(own, dynamic=dynamic)
+    """On a compiled base, hence in fixed shapes."""
+    _trace_only()
     _save(ranks, folder, "olmoe", torch.float64, compiled=True)
 
 
@@ -95,3 +117,9 @@ def resumed(ranks: Ranks, folder: Path) -> None:
 def one_rank_fails(ranks: Ranks, _folder: Path) -> None:
     if ranks.rank == 1:
         raise ValueError("only here")
+
+
+def _trace_only() -> None:
+    """Has what is compiled only traced, which takes less time."""
+    traced = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
+    compiling.torch.compile = lambda own, *, dynamic, **_: traced(own, dynamic=dynamic)

@@ -20,7 +20,7 @@ from perft.training.live_bytes import LiveBytes
 from perft.training.memory import PackMemory, StepWorkload, pack_memory
 from perft.training.microbatches import microbatches
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.shapes import FixedShapes, RowRoom
+from perft.training.shapes import FixedShapes
 from perft.training.step import MicroBatch, TrialBatch, fixed_microbatches_on, gradients_of
 
 LOAD = StepWorkload(rows=4, length=24, tokens=4096, dtype=torch.float32)
@@ -41,12 +41,17 @@ def measured(model, adapters: list[AdapterConfig], load: StepWorkload) -> int:
     """Bytes of gradients and of everything else that one real step makes."""
     use_experts(model, load.experts)
     host = AdapterHost(model)
-    rows = [(torch.arange(3, 3 + load.length).numpy() % 40, 0)] * load.rows
     batches = {}
     for i, adapter in enumerate(adapters):
         host.add(f"a{i}", adapter)
-        training = trial(adapter, batch_size=load.rows, max_length=load.length).training
+        training = trial(
+            adapter, batch_size=load.rows, max_length=load.length, objective=load.objective
+        ).training
         optimizer = AdapterOptimizer(host.tensors(f"a{i}"), training)
+        rows = [
+            (torch.arange(load.length).add(3 + r + i * load.rows).numpy() % 40, 0)
+            for r in range(load.rows)
+        ]
         batches[f"a{i}"] = TrialBatch(training, 0, rows, optimizer)
     together = microbatches_of(host, batches, load)
     with LiveBytes([*model.parameters(), *model.buffers()]) as live:
@@ -60,12 +65,11 @@ def microbatches_of(
     host: AdapterHost, batches: dict[str, TrialBatch], load: StepWorkload
 ) -> list[MicroBatch]:
     if not load.fixed:
-        together = microbatches(dict.fromkeys(batches, (load.rows, load.length)), load.tokens)
+        together = microbatches({name: batch.shape for name, batch in batches.items()}, load.tokens)
         return [MicroBatch(names) for names in together]
     vocabulary = host.model.config.vocab_size
     fixed = FixedShapes(len(batches), load.tokens, vocabulary, Ranks())
-    kind = (load.rows, RowRoom(load.length, load.length))
-    return fixed_microbatches_on(host, fixed, dict.fromkeys(batches, kind))
+    return fixed_microbatches_on(host, fixed, dict.fromkeys(batches, load.kind))
 
 
 def of_the_step(cost: PackMemory) -> int:
@@ -203,3 +207,15 @@ def test_live_bytes_count_new_storages_until_they_go() -> None:
     assert (live.now, live.peak) == (200, 600)
     del third
     assert live.now == 0
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_step_of_pairs_costs_what_was_foretold(fixed: bool) -> None:
+    model = load_base().model
+    plain = dataclasses.replace(LOAD, rows=16, length=48, fixed=fixed)
+    load = dataclasses.replace(plain, objective="dpo")
+    adapters = [SIX["perft-r"], SIX["perft-s"]]
+    predicted = of_the_step(pack_memory(model.config, adapters, load))
+    assert predicted == pytest.approx(measured(model, adapters, load), rel=0.15)
+    # The base alone sees as many rows as the adapters do.
+    assert predicted > 1.7 * of_the_step(pack_memory(model.config, adapters, plain))

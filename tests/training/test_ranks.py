@@ -1,6 +1,7 @@
 """Trials trained on a base sharded over 2 and 4 ranks equal those on one process."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ pytestmark = pytest.mark.multi_rank
 BOUNDS = {torch.float64: 1e-9, torch.float32: 1e-5}
 
 
-def assert_as_one_process(folder: Path, size: int, family: str, dtype: torch.dtype) -> None:
-    states, scores = ranked.train(Ranks(), size, family, dtype)
+def assert_as_one_process(
+    folder: Path, size: int, family: str, dtype: torch.dtype, *, on_pairs: bool = False
+) -> None:
+    states, scores = ranked.train(Ranks(), size, family, dtype, on_pairs=on_pairs)
     bound = BOUNDS[dtype]
     for rank in range(size):
         file = folder / f"{family}-{str(dtype).removeprefix('torch.')}-{rank}"
@@ -49,6 +52,12 @@ def test_four_ranks_equal_one_process(tmp_path: Path) -> None:
 def test_two_ranks_with_a_compiled_base_equal_one_process_without(tmp_path: Path) -> None:
     run_ranks(ranked.compiled, 2, tmp_path)
     assert_as_one_process(tmp_path, 2, "olmoe", torch.float64)
+
+
+@pytest.mark.parametrize("run", [ranked.pairs, ranked.compiled_pairs])
+def test_two_ranks_share_pairs_of_answers(run: Callable[..., None], tmp_path: Path) -> None:
+    run_ranks(run, 2, tmp_path)
+    assert_as_one_process(tmp_path, 2, "olmoe", torch.float64, on_pairs=True)
 
 
 def test_a_trial_goes_on_on_another_number_of_ranks(tmp_path: Path) -> None:

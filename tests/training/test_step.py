@@ -136,4 +136,4 @@ def test_a_rank_has_its_rows_and_the_key_of_its_dropout() -> None:
     for part, mine in zip(parts, (slice(0, 2), slice(2, 5)), strict=True):
         assert part.drop is not None
         assert torch.equal(part.drop.seed_b, DropKey.of(9, 7, mine).seed_b)
-    assert batch.targets == sum(len(ids) - 1 for ids, _ in rows)
+    assert batch.units == sum(len(ids) - 1 for ids, _ in rows)

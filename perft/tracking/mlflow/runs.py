@@ -245,6 +245,7 @@ def _values(report: Report) -> dict[str, float]:
         "lr": report.lr,
         "tokens_per_second": report.tokens_per_second,
     }
+    values |= report.measures
     if report.scored:
         values["accuracy"] = report.accuracy
     if report.router_entropy is not None:

@@ -1,0 +1,28 @@
+"""Supervised fine-tuning: the cross-entropy of the answers."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from perft.config import TrainingConfig
+from perft.training.objective.contract import Unit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from perft.forward import AdapterLosses
+
+
+class Sft:
+    """Every predicted token counts alike; of a pair only the chosen answer is read."""
+
+    reads_pairs = False
+    needs_reference = False
+    unit: Unit = "answer token"
+
+    def loss(self, found: "AdapterLosses", training: TrainingConfig) -> "Tensor":
+        """The sum of the cross-entropies."""
+        return found.total()
+
+    def measures(self, found: "AdapterLosses", training: TrainingConfig) -> Mapping[str, float]:
+        """Nothing: the loss says it all."""
+        return {}
