@@ -64,7 +64,16 @@ def spelt(module: ModuleType, names: set[str], folders: set[str]) -> set[tuple[s
 
 def test_no_name_of_a_searchs_folder_is_spelt_elsewhere() -> None:
     assert {"search.json", "scores.json", "optuna.journal", "pareto.png"} < FILES
-    assert {"lock", "trials", "adapters", "predictions", "records", "tune", "train"} == FOLDERS
+    assert {
+        "lock",
+        "trials",
+        "adapters",
+        "predictions",
+        "records",
+        "tune",
+        "train",
+        "tracked",
+    } == FOLDERS
     # Of an own task's files "train" may be a folder, and of the world that is asked about a word.
     own = FOLDERS - {"train"}
     assert spelt(search_folder, FILES, own) <= NAMESAKES

@@ -103,7 +103,7 @@ def test_no_other_module_spells_a_part_of_a_key() -> None:
             node.value
             for node in ast.walk(tree)
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
-            if id(node) not in docs
+            if id(node) not in docs and not node.value.startswith("perft.adapters.")
             if any(p in node.value for p in (".adapters.", PEFT_PREFIX, ".base_layer", ".lora_"))
             or node.value == "adapters."
         ]

@@ -61,6 +61,15 @@ EVERY: dict[str, AdapterConfig] = {
 }
 
 
+def with_init(init: str) -> list[str]:
+    """Those of `EVERY` that can start by `init`."""
+    return [
+        name
+        for name, config in EVERY.items()
+        if not isinstance(config, ExpertsConfig) or init in FORMS[config.form].inits
+    ]
+
+
 def randomize(host: AdapterHost, name: str, seed: int = 0) -> None:
     """Gives an adapter a generic state, far from its initial one."""
     generator = torch.Generator().manual_seed(seed)

@@ -16,7 +16,7 @@ from perft.config import (
     RoutedConfig,
     SingleConfig,
 )
-from perft.forward import Row
+from perft.forward import TokenizedExample
 from perft.injection import AdapterHost
 from perft.tasks import Example, Split, Task
 from perft.tasks.scoring import PREFERENCE
@@ -65,7 +65,7 @@ MIXED: dict[str, TrialConfig] = {
 """Two more that are trained on the chosen answers alone."""
 
 
-def answer_log(host: AdapterHost, name: str | None, row: Row) -> Tensor:
+def answer_log(host: AdapterHost, name: str | None, row: TokenizedExample) -> Tensor:
     """The log-probability of an answer, with one adapter or none."""
     ids, free = row
     ids_S = torch.from_numpy(ids.astype("int64"))
@@ -75,7 +75,7 @@ def answer_log(host: AdapterHost, name: str | None, row: Row) -> Tensor:
     return torch.stack([log_SV[t - 1, ids_S[t]] for t in range(free, len(ids))]).sum()
 
 
-def plain_margins(host: AdapterHost, name: str, rows: list[Row]) -> Tensor:
+def plain_margins(host: AdapterHost, name: str, rows: list[TokenizedExample]) -> Tensor:
     """How much more the adapter favours each chosen answer than the base does, nats."""
     gains = []
     for row in rows:

@@ -24,7 +24,8 @@ def test_gradient_reaches_every_adapter_tensor_and_no_base_parameter(variant: st
     assert [p for p in base_parameters if p.requires_grad or p.grad is not None] == []
 
 
-@pytest.mark.parametrize("variant", EVERY)
+# DoRA's gradient leaves out that of the norms on purpose (tests/adapters/test_dora.py).
+@pytest.mark.parametrize("variant", [name for name in EVERY if not name.endswith("-dora")])
 def test_gradient_is_the_slope_of_the_loss(variant: str):
     model, ids = tiny_base("mixtral"), token_ids(2)
     host = AdapterHost(model)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import ray
 
-from perft.packing import machines
+from perft.compat import ray as compat
 from perft.packing.machines import gpus_to_come
 
 HERE, ELSEWHERE = "10.0.0.1:6379", "10.0.0.2:6379"
@@ -29,7 +29,7 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     context = SimpleNamespace(gcs_address=HERE)
     told = SimpleNamespace(get_max_resources_from_cluster_config=lambda: found or None)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
-    monkeypatch.setattr(machines, "state", told)
+    monkeypatch.setattr(compat, "_most_resources", told.get_max_resources_from_cluster_config)
     return found
 
 

@@ -17,6 +17,7 @@ from perft.errors import ConfigError
 from perft.search.pruners import PRUNERS, Pruner, RungReport, require_pruner
 from perft.search.rung_scheduler import RungScheduler
 from perft.search.space import REDUCTION_FACTOR
+from perft.search.tune_dicts import Proposal
 from perft.trial import AdapterSize, Report, TrialConfig
 
 RUNGS = (10, 20, 40)
@@ -136,9 +137,9 @@ def test_a_pruner_hears_configuration_size_and_report_of_what_tune_hands_on() ->
         result: dict[str, Any] = {
             "step": 10, "val_loss": 2.0, "report": at.report.to_json(), "size": vars(SIZE)
         }  # fmt: skip
-        config = {"number": number, "trial": CONFIG.to_flat()}
+        proposal = Proposal(number=number, trial=CONFIG, coordinator="c", namespace="n")
         decision = scheduler.on_trial_result(
-            None, SimpleNamespace(config=config), flatten_dict(result)
+            None, SimpleNamespace(config=proposal.to_tune()), flatten_dict(result)
         )
         assert decision == ("STOP" if number == 1 else "CONTINUE")
     assert pruner.told == [report(0, 10, 2.0), report(1, 10, 2.0)]

@@ -68,7 +68,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setenv("PERFT_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "shutdown", shutdown)
-    monkeypatch.setattr(running, "_open_tracker", open_tracker)
+    monkeypatch.setattr(running, "_open_recorder", open_tracker)
     monkeypatch.setattr(running, "import_drawing", lambda: None)
     return seen
 
