@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from perft.injection import AdapterHost
     from perft.models.load import load_base
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = ["AdapterHost", "load_adapter", "load_base", "save_adapter"]
 __all__ += _table.__all__
