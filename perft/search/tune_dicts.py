@@ -73,9 +73,13 @@ def from_result(result: Mapping[str, Any]) -> Reported:
 
 def from_flat_result(result: Mapping[str, Any]) -> Reported:
     """As `from_result`, of the flat dictionary that Tune gives its scheduler: "report/step" ..."""
-    parts: dict[str, dict[str, Any]] = {"report": {}, "size": {}}
+    nested: dict[str, Any] = {"report": {}, "size": {}}
     for key, value in result.items():
-        part, slash, name = key.partition("/")
-        if slash and part in parts:
-            parts[part][name] = value
-    return from_result(parts)
+        *path, name = key.split("/")
+        if not path or path[0] not in nested:
+            continue
+        inner = nested
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[name] = value
+    return from_result(nested)

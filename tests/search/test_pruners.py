@@ -39,8 +39,9 @@ RUNG_STEPS = st.sampled_from([RUNGS, (6, 12, 25), (3, 7), (1, 3, 7), (5, 10, 21,
 
 def report(number: int, step: int, loss: float) -> RungReport:
     measured = Report(
-        step=step, train_loss=1.0, val_loss=loss, correct=0, scored=0, lr=1e-3, tokens_per_second=1
-    )
+        step=step, train_loss=1.0, val_loss=loss, correct=0, scored=0, lr=1e-3, tokens_per_second=1,
+        router_load=(0.25, 0.75), measures={"reward_margin": 0.5},
+    )  # fmt: skip
     return RungReport(number=number, config=CONFIG, size=SIZE, report=measured)
 
 
