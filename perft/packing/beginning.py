@@ -1,4 +1,4 @@
-"""Puts the trials of a batch on the base, each where it goes on from."""
+"""Puts the trials of a batch on the base, each in the state from which it resumes."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from perft.trial import TrialConfig
 
 
 class Beginning:
-    """What a group does before it trains a batch; all ranks do the same.
+    """Prepares the base for a group's batch; all ranks make the same calls.
 
     Args:
-        pack: the base with whatever trials are on it.
+        pack: the base and the trials on it.
         ranks: the group's processes; rank 0 reads.
         states: the files of the trials.
     """
@@ -24,13 +24,13 @@ class Beginning:
         self._pack = pack
         self._ranks = ranks
         self._states = states
-        self._turns: dict[int, int] = {}  # where the states are of the trials on the base
+        self._turns: dict[int, int] = {}  # by trial on the base, the file of its state
 
     def begin(self, batch: Sequence[Assignment]) -> tuple[dict[int, Start], dict[int, str]]:
         """Puts the trials on the base.
 
         Returns:
-            By trial, from where it goes on; and why it cannot be trained at all.
+            By trial, the state from which it resumes; and, by refused trial, the reason.
 
         Raises:
             StorageError: if the storage cannot be read.
@@ -53,15 +53,15 @@ class Beginning:
         return found, refused
 
     def next_turn(self, trial: int) -> int:
-        """The file of a trial's next state: not the one from which the round began."""
+        """The file for a trial's next state: the one from which the round did not start."""
         return 1 - self._turns.get(trial, 1)
 
     def written(self, trial: int) -> None:
-        """The trial's state is in the file that `next_turn` named."""
+        """Notes that the trial's state was written to the file that `next_turn` named."""
         self._turns[trial] = self.next_turn(trial)
 
     def _known(self, batch: Sequence[Assignment]) -> dict[int, list[Saved]]:
-        """The states of trials; files are read only as far as the base has not what is needed."""
+        """The states of trials; reads files only for those that the base does not have."""
         known = {wanted.trial: self._on_base(wanted) for wanted in batch}
 
         def lacks(wanted: Assignment, *, answer_will_do: bool) -> bool:
@@ -88,13 +88,13 @@ class Beginning:
         if running is None:
             return []
         turn = self._turns.get(wanted.trial)
-        if running.failure:  # which it met in this very round
+        if running.failure:  # in this round
             return [Saved(wanted.reached, on_base=True, failure=running.failure)]
         reported = frozenset(report.step for report in running.reports)
         return [Saved(running.step, reported, turn, on_base=True)]
 
     def _put(self, trial: int, config: TrialConfig, turn: int | None) -> None:
-        """Puts a trial on the base in the place of what is there of it; None for its seed."""
+        """Puts a trial on the base, from its file `turn`; from its seed for None."""
         name = trial_folder(trial)
         self._pack.release(name)
         self._turns.pop(trial, None)

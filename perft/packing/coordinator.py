@@ -1,7 +1,7 @@
 """The coordinator: a Ray actor where thin trials ask for reports and worker groups for work.
 
-All deciding is in `Rounds`; here are only the waiting and the waking. `messages.py` says what is
-sent, and in which order.
+`Rounds` makes all decisions; the coordinator only waits and wakes. `messages.py` lists the messages
+and their order.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ from perft.packing.rounds import Rounds
 from perft.trial import SplitScores, TrialConfig
 
 POLL_SECONDS = 10.0
-"""How long a group's question stays open; shorter than any process group's timeout."""
+"""How long `next_work` waits before it returns empty; shorter than process groups' timeouts."""
 
 ABSENT_SECONDS = 30.0
-"""How long nothing is heard of a group before others stand in for it."""
+"""Time without a heartbeat after which other groups take over a group's work."""
 
 MAX_STARTS_WITHOUT_WORK = 12
-"""Starts of one group in a row, with nothing finished between, after which the search gives up.
+"""Starts of a group, with no batch finished between them, after which the search gives up.
 
-Two trials that kill every worker they meet, first in line, take nine.
+Two trials that kill every worker, both first in the queue, take nine.
 """
 
 Message = TypeVar("Message", TrialConfig, BatchResults, Scores)
@@ -42,14 +42,14 @@ Message = TypeVar("Message", TrialConfig, BatchResults, Scores)
 class Coordinator:
     """Runs as a named asynchronous actor, one per search; others call it by `CoordinatorHandle`.
 
-    A message that is not what it should be ends the search.
+    An invalid message ends the search.
 
     Args:
         groups: number of worker groups.
         slots: trials that one group trains together.
         num_trials: trials of the whole search.
         rungs: steps after which a trial reports.
-        clock: gives the time in seconds.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Coordinator:
         self._starts: dict[int, int] = {}
         self._stages: dict[int, str] = {}
         self._ready: set[int] = set()
-        self._attached: dict[int, int] = {}  # how often each group has loaded its base
+        self._attached: dict[int, int] = {}  # by group, the times it has loaded its base
         self._heard: dict[int, float] = {}
         self._microbatch_limits: dict[int, int] = {}
         self._steps: dict[int, int] = {}
@@ -100,19 +100,19 @@ class Coordinator:
             return SearchOver(self._fatal)
 
     async def processed(self, trial: int, step: int) -> None:
-        """The search has acted on a report, and the trial goes on."""
+        """Notes that the search has acted on a report, and that the trial continues."""
         async with self._changed:
             self._rounds.processed(trial, step)
             self._changed.notify_all()
 
     async def ended(self, trial: int) -> None:
-        """A trial is over, and the one in its place, if there is to be one, is proposed."""
+        """Notes that a trial is over and its replacement, if there is one, proposed."""
         async with self._changed:
             self._rounds.ended(trial)
             self._changed.notify_all()
 
     async def starting(self, group: int) -> bool:
-        """A group is about to load its base; false when it has died too often and must not."""
+        """Counts a start of a group; false if it has died too often and must not load its base."""
         async with self._changed:
             self._starts[group] = self._starts.get(group, 0) + 1
             if group in self._ready:
@@ -126,15 +126,15 @@ class Coordinator:
             return not self._fatal
 
     async def limit_microbatches(self, group: int, tokens: int) -> None:
-        """A group is about to die for want of memory: bounds its later micro-batches."""
+        """Bounds the later micro-batches of a group that is about to die for lack of memory."""
         self._microbatch_limits[group] = min(tokens, self._microbatch_limits.get(group, tokens))
 
     async def microbatch_limit(self, group: int) -> int | None:
-        """Tokens that a micro-batch of the group may have; None while nothing is known of it."""
+        """Tokens that a micro-batch of the group may have; None for no known bound."""
         return self._microbatch_limits.get(group)
 
     async def attach(self, group: int) -> None:
-        """A group has loaded its base and is ready, for the first time or after a crash."""
+        """Notes that a group has loaded its base, for the first time or after a crash."""
         async with self._changed:
             self._heard[group] = self._clock()
             self._rounds.crashed(group)
@@ -143,15 +143,15 @@ class Coordinator:
             self._changed.notify_all()
 
     async def stage(self, group: int, text: str) -> None:
-        """A group says what it is doing before it is ready."""
+        """Notes what a group does before it is ready."""
         self._stages[group] = text
 
     async def beat(self, group: int) -> None:
-        """A group says that it is at work."""
+        """Notes that a group is alive."""
         self._heard[group] = self._clock()
 
     async def next_work(self, group: int, results: BatchResults | None) -> Work:
-        """Takes in what became of the last batch and waits a while for the next one."""
+        """Takes the results of a group's last batch and waits `POLL_SECONDS` for its next one."""
         async with self._changed:
             self._heard[group] = self._clock()
             if results is not None:
@@ -165,11 +165,11 @@ class Coordinator:
                     await self._changed.wait_for(
                         lambda: self._is_for(group) or self._attached.get(group) != life
                     )
-            if self._attached.get(group) != life:  # who asked this has died, and takes no batch
+            if self._attached.get(group) != life:  # the caller has died: it gets no batch
                 return Work(stop=True)
             absent = self._absent(group)
             assignments = self._rounds.work(group, absent)
-            self._changed.notify_all()  # a trial of a group that is gone may have failed by that
+            self._changed.notify_all()  # taking over a dead group's batch may have failed a trial
             return Work(
                 assignments=assignments,
                 to_score=tuple(self._share(group, absent)),
@@ -177,23 +177,23 @@ class Coordinator:
             )
 
     async def all_ready(self) -> None:
-        """Waits until every group has loaded its base, or none can work."""
+        """Waits until every group has loaded its base, or the search has failed."""
         async with self._changed:
             await self._changed.wait_for(lambda: len(self._ready) == self._groups or self._fatal)
 
     async def note_steps(self, steps: Mapping[int, int]) -> None:
-        """A group says how far its trials are, for whoever watches."""
+        """Notes the steps that a group's trials have done, for the progress display."""
         self._steps.update(steps)
 
     async def note(self, text: str) -> None:
-        """A group has something to say that the user should know; what was said is not repeated."""
+        """Adds a note for the user; the same note is shown once."""
         async with self._changed:
             if text not in self._notes:
                 self._notes.append(text)
                 self._changed.notify_all()
 
     async def notes_after(self, count: int) -> tuple[str, ...]:
-        """Waits for what groups say after the first `count` notes; empty when all is over."""
+        """Waits for notes after the first `count`; empty when the search is over."""
         async with self._changed:
             await self._changed.wait_for(
                 lambda: len(self._notes) > count or self._stopping or self._fatal
@@ -201,7 +201,7 @@ class Coordinator:
             return tuple(self._notes[count:])
 
     async def status(self) -> GroupStatus:
-        """How the groups are."""
+        """The state of the groups."""
         return GroupStatus(
             started=tuple(sorted(self._stages.keys() | self._starts.keys())),
             ready=tuple(sorted(self._ready)),
@@ -211,14 +211,14 @@ class Coordinator:
         )
 
     async def failure_of(self, trial: int) -> str:
-        """Why a trial failed; empty if nothing is known."""
+        """Why a trial failed; empty if unknown."""
         return self._failures.get(trial, "") or self._fatal
 
     async def score(self, trials: Sequence[int]) -> Scores:
-        """Has the groups score adapters on the test splits, each its share, and waits for them.
+        """Has the groups score trials on the test splits, each its share, and waits for the scores.
 
         Returns:
-            The scores of all these trials; none when no group can work.
+            The scores of all these trials; empty if the search has failed.
         """
         async with self._changed:
             self._scores = {}
@@ -230,7 +230,7 @@ class Coordinator:
             return self._scores if not self._fatal else {}
 
     async def scored(self, scores: Scores) -> None:
-        """A group hands in the scores that it was asked for."""
+        """Takes scores that a group was asked for."""
         async with self._changed:
             sound = self._received(Scores, scores, "scores") or {}
             self._scores |= sound
@@ -239,7 +239,7 @@ class Coordinator:
             self._changed.notify_all()
 
     async def give_up(self, reason: str) -> None:
-        """No worker group can work any more: every trial is told so."""
+        """Fails the search: every waiting trial gets the reason."""
         async with self._changed:
             self._end(reason)
 
@@ -250,7 +250,7 @@ class Coordinator:
             self._changed.notify_all()
 
     def _received(self, kind: object, message: Message, name: str) -> Message | None:
-        """A message that is what it should be; if it is not, the search ends."""
+        """The message if it is valid; else None, and the search ends."""
         try:
             sound: Message = received(kind, message, name)
         except SearchError as error:
@@ -269,12 +269,12 @@ class Coordinator:
         return self._rounds.has_work(group, absent) or bool(self._share(group, absent))
 
     def _share(self, group: int, absent: Sequence[int]) -> list[int]:
-        """Trials that a group is to score: its own share, or else that of one that is not there."""
+        """Trials that a group is to score: its own share, or else that of an absent group."""
         shares = (self._to_score.get(each) for each in (group, *absent))
         return next(filter(None, shares), [])
 
     def _absent(self, group: int) -> list[int]:
-        """Other groups that have not loaded their base yet, or have not been heard of for long."""
+        """Other groups that have sent no heartbeat within `ABSENT_SECONDS`."""
         then = self._clock() - ABSENT_SECONDS
         others = (each for each in range(self._groups) if each != group)
         return [each for each in others if self._heard.get(each, then) <= then]

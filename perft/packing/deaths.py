@@ -1,6 +1,6 @@
-"""The errors by which Ray says that a process has died, whatever killed it."""
+"""The errors that Ray raises when a process has died."""
 
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
 DEATHS = (RayActorError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
-"""Of a process alone; its machine; what Ray's memory monitor kills; a process of a task."""
+"""An actor died; its machine died; Ray's memory monitor killed it; a task's process died."""

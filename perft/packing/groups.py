@@ -24,34 +24,34 @@ from perft.search_folder import TRAIN_FOLDER
 from perft.storage import Storage
 
 MAX_FAILURES = -1
-"""Ray Train restarts a group without limit; the coordinator counts and gives up."""
+"""Ray Train restarts a group without limit; the coordinator counts starts and gives up."""
 
 STOP_SECONDS = 60.0
-"""Time for the groups to end in order."""
+"""Time for the groups to end cleanly."""
 
 log = logging.getLogger(__name__)
 
 
 def calls_at_once(shape: GroupShape, num_trials: int) -> int:
-    """Calls that the coordinator has to hold open: of every trial that waits, and of others.
+    """Calls that the coordinator must hold open at once: one for each waiting trial, and others.
 
-    A trial whose process died may be waited for twice.
+    A trial whose process died may have two.
     """
     return 2 * min(shape.trials_at_once, num_trials) + 10 * shape.groups * shape.workers + 100
 
 
-def _work(told: Mapping[str, GroupSettings]) -> None:
-    settings = told["settings"]
+def _work(config: Mapping[str, GroupSettings]) -> None:
+    settings = config["settings"]
     try:
         coordinator = CoordinatorHandle.find(settings.coordinator, settings.namespace)
     except ValueError:
-        return  # it has died: the search goes on with another one, and with other groups
+        return  # it has died: the search continues with a new one and new groups
     coordinator.stage(settings.group, "importing")
-    # What an import makes stays: to look through it for garbage took a sixth of the time.
+    # Imported objects live until the end: collecting garbage took a sixth of the import's time.
     gc.disable()
     try:
         from perft.packing.worker import work  # noqa: PLC0415 - only workers need torch
-    except Exception as error:  # the next start would end so too: Ray Train makes them for ever
+    except Exception as error:  # Ray Train would restart it for ever
         reason = f"worker group {settings.group} cannot start: {type(error).__name__}: {error}"
         coordinator.give_up(reason, timeout=ANSWER_SECONDS)
         return
@@ -63,8 +63,8 @@ def _work(told: Mapping[str, GroupSettings]) -> None:
 def _trainer_of(shape: GroupShape) -> Callable[..., DataParallelTrainer]:
     """Ray Train's trainer for a group: a lone worker needs no process group.
 
-    Without one, neither this process nor the group's controller has to import torch, which would
-    be two of the seconds that a group takes to start. Groups read their own data.
+    Without one, neither this process nor the group's controller imports torch, which would add two
+    seconds to the start of a group. Groups read their own data.
     """
     if shape.workers == 1:
         return without_datasets(DataParallelTrainer)
@@ -78,10 +78,10 @@ class WorkerGroups:
     """The standing worker groups of one search and their coordinator.
 
     Args:
-        shape: how many, how large.
+        shape: number and size of the groups.
         num_trials: trials of the search.
         rungs: steps after which a trial reports.
-        work: what every group is told.
+        work: settings of every group.
     """
 
     def __init__(
@@ -115,27 +115,27 @@ class WorkerGroups:
         return False
 
     def steps(self) -> dict[int, int]:
-        """The steps that running trials have reached; none while nobody can say so."""
+        """By running trial, the steps it has done; empty if the coordinator does not answer."""
         try:
             return dict(self.coordinator.status(ANSWER_SECONDS).steps)
         except ray.exceptions.RayError:
             return {}
 
     def stop(self) -> None:
-        """Ends the groups cleanly and the coordinator with them; those that are late with Ray."""
+        """Ends the groups cleanly, then the coordinator; groups that are late end with Ray."""
         self._is_stopping = True
         deadline = time.monotonic() + STOP_SECONDS
         started: Sequence[int] = range(len(self._threads))
         with contextlib.suppress(ray.exceptions.RayError):  # it may be gone already
             self.coordinator.stop()
-            # The others, which wait for room, end with Ray.
+            # The others, which wait for resources, end with Ray.
             started = self.coordinator.status(ANSWER_SECONDS).started
         for group in started:
             self._threads[group].join(max(0.0, deadline - time.monotonic()))
         self.coordinator.kill()
 
     def _run(self, index: int, shape: GroupShape, work: WorkSettings) -> None:
-        """Keeps one group going, until it is told to stop or cannot start."""
+        """Runs one group, restarting it until it is stopped or cannot start."""
         for start in itertools.count():
             if self._is_stopping:
                 return
@@ -144,7 +144,7 @@ class WorkerGroups:
             except DEATHS:
                 log.debug("the controller of worker group %d died", index, exc_info=True)
                 continue  # the coordinator counts the starts
-            except Exception as error:  # whatever ended the group, the trials must hear of it
+            except Exception as error:  # whatever ended the group, its trials must fail
                 log.debug("worker group %d ended", index, exc_info=True)
                 self._give_up(f"worker group {index} ended: {error}")
             return
@@ -176,7 +176,7 @@ class WorkerGroups:
         )
 
     def _give_up(self, reason: str) -> None:
-        if self._is_stopping:  # nobody asks any more
+        if self._is_stopping:  # no trial waits any more
             return
         try:
             self.coordinator.give_up(reason, timeout=ANSWER_SECONDS)

@@ -1,4 +1,4 @@
-"""Persists what becomes of a group's batches, such that a worker may die at any moment."""
+"""Writes a group's results so that a worker may die at any moment."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,11 @@ class Keeper:
     """Writes states and adapters of the trials on the base; rank 0 writes.
 
     Args:
-        pack: the base with the trials on it.
+        pack: the base and the trials on it.
         ranks: the group's processes.
         states: the files of the trials.
-        beginning: knows from which of them the batch began.
-        source: where the task comes from, which adapters name.
+        beginning: knows from which of them the batch started.
+        source: where the task comes from; adapters record it.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Keeper:
         self._source = source
 
     def commit(self, batch: Sequence[Assignment]) -> None:
-        """Writes the states of a batch; until all are written, those before them count.
+        """Writes the states of a batch; until all are written, the previous ones are valid.
 
         Raises:
             StorageError: on every rank, if they cannot be written.
@@ -50,7 +50,7 @@ class Keeper:
                 self._beginning.written(wanted.trial)
 
     def require_adapter(self, trial: int) -> None:
-        """Writes the adapter of a full-length trial once more where it is not whole.
+        """Rewrites the adapter of a full-length trial if its files are incomplete.
 
         Raises:
             StorageError: on every rank, if it can neither be read nor written.

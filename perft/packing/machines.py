@@ -1,4 +1,4 @@
-"""What the machines of a cluster have, and are going to have."""
+"""What the machines of a cluster have, and what its autoscaler can add."""
 
 import contextlib
 import time
@@ -21,10 +21,10 @@ About = TypeVarTuple("About")
 Answer = TypeVar("Answer")
 
 Node = dict[str, Any]
-"""A machine, as `ray.nodes` has it."""
+"""A machine, as `ray.nodes` describes it."""
 
 ANSWER_SECONDS = 120.0
-"""Time for the machines to answer; most of it Ray may need to start a process there."""
+"""Time for the machines to answer; Ray may need most of it to start a process there."""
 
 
 def alive_nodes() -> list[Node]:
@@ -33,13 +33,13 @@ def alive_nodes() -> list[Node]:
 
 
 def gpu_memory(nodes: Sequence[Node]) -> int:
-    """Bytes of the smallest GPU; one that is busy is not waited for.
+    """Bytes of memory of the smallest GPU, busy or not.
 
     Args:
         nodes: of a cluster, at least one with a GPU.
 
     Raises:
-        SearchError: if some machine does not say it.
+        SearchError: if a machine does not answer.
     """
     with_gpus = [node for node in nodes if has_gpu(node["Resources"])]
     wanted = "how much memory its GPU has; say --slots N"
@@ -47,16 +47,16 @@ def gpu_memory(nodes: Sequence[Node]) -> int:
 
 
 def require_shared(storage: Storage, file: str, nodes: Sequence[Node], *, gpus: bool) -> None:
-    """Asks the machines that may hold workers for a file that this one has written.
+    """Checks that every machine that may hold workers sees a file that this machine has written.
 
     Args:
-        storage: the folder that all are to share.
-        file: of that folder.
+        storage: the folder that all must share.
+        file: a file in it.
         nodes: of the cluster.
-        gpus: whether workers lie on machines with GPUs alone.
+        gpus: whether only machines with GPUs hold workers.
 
     Raises:
-        SearchError: if some cannot see it.
+        SearchError: if one cannot see it.
     """
     here = ray.get_runtime_context().get_node_id()
     others = [node for node in nodes if node["NodeID"] != here and _may_hold(node, gpus)]
@@ -74,15 +74,15 @@ def require_shared(storage: Storage, file: str, nodes: Sequence[Node], *, gpus: 
 
 
 def require_compilers(nodes: Sequence[Node], *, gpus: bool) -> None:
-    """Asks the machines that may hold workers whether a base can be compiled there.
+    """Checks that a base can be compiled on every machine that may hold workers.
 
     Args:
         nodes: of the cluster.
-        gpus: whether workers lie on machines with GPUs alone.
+        gpus: whether only machines with GPUs hold workers.
 
     Raises:
         ConfigError: says what to install, and where.
-        SearchError: if some machine does not say it.
+        SearchError: if a machine does not answer.
     """
     asked = [node for node in nodes if _may_hold(node, gpus)]
     found = _answers(
@@ -93,7 +93,7 @@ def require_compilers(nodes: Sequence[Node], *, gpus: bool) -> None:
 
 
 def groups_without_room(shape: GroupShape) -> int:
-    """Worker groups of that shape for which Ray looks for room."""
+    """Number of worker groups of that shape that wait for resources."""
     wanted = [shape.each] * shape.workers
     return sum(
         found["state"] in ("PENDING", "RESCHEDULING") and _same(found["bundles"].values(), wanted)
@@ -115,7 +115,7 @@ def free_on(nodes: Sequence[Node]) -> str:
 
 @contextlib.contextmanager
 def asked_for(shape: GroupShape) -> Iterator[None]:
-    """Inside, the cluster's autoscaler hears what the groups need, and brings up machines."""
+    """Inside, the cluster's autoscaler is asked for what the groups need."""
     bundles = [shape.each] * shape.workers
     asked: list[PlacementGroup] = [placement_group(bundles) for _ in range(shape.groups)]
     try:
@@ -126,9 +126,9 @@ def asked_for(shape: GroupShape) -> Iterator[None]:
 
 
 def gpus_to_come() -> bool:
-    """Whether the cluster has an autoscaler that can bring up machines with GPUs, and says so.
+    """Whether the cluster has an autoscaler known to bring up machines with GPUs.
 
-    It says so to the cluster, or in the configuration that it was started with on this machine.
+    Known from the cluster, or from the configuration on this machine that started it.
     """
     files = autoscaler_configurations(ray.get_runtime_context().gcs_address)
     return has_gpu(most_resources()) or any(map(_brings_gpus, files))
@@ -150,7 +150,7 @@ def _may_hold(node: Node, gpus: bool) -> bool:
 def _answers(
     nodes: Sequence[Node], what: str, question: Callable[[*About], Answer], *about: *About
 ) -> list[Answer]:
-    """What machines answer; `what` says what they are asked for.
+    """Each machine's answer to `question`; `what` names it in errors.
 
     Raises:
         SearchError: if one does not answer in time.
@@ -177,13 +177,13 @@ def _ask(
     node: Node, question: Callable[[*About], Answer], *about: *About
 ) -> "ray.ObjectRef[Answer]":
     there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    # One call a process: what it has of a GPU is free again.
+    # One call per process, so that its GPU memory is freed.
     task = ray.remote(num_cpus=0, max_calls=1)(question)
     return task.options(scheduling_strategy=there).remote(*about)
 
 
 def _memory() -> int:
-    """Bytes of this machine's smallest GPU, which may be at work: none of it is taken."""
+    """Bytes of memory of this machine's smallest GPU; allocates none of it."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:  # not of NVIDIA
@@ -199,7 +199,7 @@ def _memory() -> int:
 
 
 def _parts(card: "pynvml.c_nvmlDevice_t") -> list["pynvml.c_nvmlDevice_t"]:
-    """The instances into which a card is divided (MIG); none of one that is whole."""
+    """The MIG instances of a card; empty if it is not divided."""
     found = []
     with contextlib.suppress(pynvml.NVMLError):
         for number in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(card)):
@@ -209,7 +209,7 @@ def _parts(card: "pynvml.c_nvmlDevice_t") -> list["pynvml.c_nvmlDevice_t"]:
 
 
 def _unseen(place: str, file: str) -> str:
-    """Why a file cannot be seen from here; empty where it can."""
+    """Why this machine cannot see a file; empty if it can."""
     try:
         return "" if Storage(place).exists(file) else "it is not there"
     except StorageError as error:

@@ -1,36 +1,36 @@
-"""The conversation of a search: what its processes tell each other, and in which order.
+"""The messages between the processes of a search, and their order.
 
 Three kinds of processes talk, and only with the coordinator (`coordinator.py`), an actor that
-decides by `Rounds` who has to wait. The *driver* runs Tune's loop, with the searcher, the scheduler
-and the callback; a *thin trial* is the process that Tune takes for a trial; the *workers* of a
-group train. The way of one report:
+decides by `Rounds` which call waits. The *driver* runs Tune's loop, with the searcher, the
+scheduler and the callback; a *thin trial* is the process that Tune takes for a trial; the *workers*
+of a group train. One report takes this path:
 
- 1. driver: Tune asks the searcher, which asks Optuna for a configuration. The callback hears of
-    the proposal; if the trial comes in the place of one that ended, it sends `ended(old)`.
+  1. driver: Tune asks the searcher, which asks Optuna for a configuration. The callback gets
+    the proposal; if the trial replaces one that ended, it sends `ended(old)`.
  2. thin trial: `next_report(trial, config, after)`, and waits; `after` is the step of the last
-    report it has, 0 at first.
+    report it got, 0 at first.
  3. worker: `next_work(group, None)`, and waits. When every trial that can run has asked, a round
-    starts, and each group is answered by a `Work` with an `Assignment` of each of its trials.
+    starts, and each group gets a `Work` with an `Assignment` for each of its trials.
  4. worker: trains, writes the states of its trials, then `next_work(group, results)`, where each
-    trial has a `Reported`, a `Failed`, or `NotDue` while it is on its way to a rung.
- 5. coordinator: when the results of all groups are there, it answers the thin trial with the
-    lowest number of those that are due: `Reported`, or `Failed`. The others still wait.
- 6. driver: Tune gives the report to the scheduler (does the trial go on?), then to the searcher
+    trial has a `Reported`, a `Failed`, or a `NotDue` between two rungs.
+ 5. coordinator: when all groups have handed in results, it answers the due thin trial with the
+    lowest number: `Reported`, or `Failed`. The others still wait.
+ 6. driver: Tune gives the report to the scheduler (does the trial continue?), then to the searcher
     (only if it does), then to the callback.
- 7. driver, if the trial goes on: the callback sends `processed(trial, step)`, which has the next
-    thin trial answered (5); the thin trial asks for its next report (2).
- 8. driver, if it ended (complete, pruned, or failed): the searcher hears how, then the callback,
-    which sends nothing until the next trial is proposed in its place (1); `ended(old)` then has
-    the next thin trial answered (5). When no trial is left to propose, it sends `ended` at once.
- 9. coordinator: when the last report has been acted on, the round is over, and 3 follows.
+ 7. driver, if the trial continues: the callback sends `processed(trial, step)`, which releases the
+    next thin trial's answer (5); the thin trial asks for its next report (2).
+ 8. driver, if it ended (complete, pruned, or failed): the searcher is told how, then the callback,
+    which sends nothing until the trial's replacement is proposed (1); `ended(old)` then releases
+    the next thin trial's answer (5). When no trial is left to propose, it sends `ended` at once.
+ 9. coordinator: when the search has acted on the last report, the round is over, and 3 follows.
 
-So the searcher and the scheduler hear of one report after the other, in the order of the trials'
-numbers, whatever the processes' timing. Beside that, workers say what they do (`stage`, `note`,
+So the searcher and the scheduler get one report after the other, in the order of the trials'
+numbers, whatever the processes' timing. Workers also send their progress (`stage`, `note`,
 `note_steps`, `beat`), and at the end the driver has chosen trials scored (`score`, `scored`).
 
-Messages are made by constructors, which refuse what makes no sense; but Ray pickles them, and what
-is unpickled was never constructed here. So the coordinator checks every message at its door, and
-`CoordinatorHandle` every answer, with `received`.
+Constructors validate messages, but Ray pickles them, and unpickling calls no constructor. So the
+coordinator checks every message that arrives, and `CoordinatorHandle` every answer, with
+`received`.
 """
 
 from collections.abc import Mapping
@@ -49,8 +49,8 @@ class Assignment:
 
     Attributes:
         trial: its number.
-        config: what it trains.
-        reached: optimiser steps it has behind it.
+        config: its configuration.
+        reached: optimiser steps it has done.
         target: optimiser steps to reach, more than `reached`.
         due: whether `target` is a rung, where it reports.
     """
@@ -69,7 +69,7 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a group is to do next; nothing of all that: it asks again.
+    """What a group does next; if all fields are empty, it asks again.
 
     Attributes:
         assignments: trials to train, together.
@@ -87,7 +87,7 @@ class Reported:
     """A trial has reached a rung, or its full length.
 
     Attributes:
-        report: what it measured there.
+        report: its losses and scores there.
         size: of its adapter.
     """
 
@@ -97,7 +97,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Failed:
-    """A trial cannot go on; the others can."""
+    """A trial has failed; the others continue."""
 
     reason: str
 
@@ -108,7 +108,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class NotDue:
-    """A trial has come as far as it was to come in this round, which is not yet a rung.
+    """A trial has done its steps of this round, and is not at a rung yet.
 
     Attributes:
         step: optimiser steps it has done.
@@ -122,34 +122,34 @@ class NotDue:
 
 @dataclass(frozen=True)
 class SearchOver:
-    """No worker group can work any more: no trial gets another report."""
+    """The search has failed: no trial gets another report."""
 
     reason: str
 
 
 BatchResult = Reported | Failed | NotDue
-"""What became of one trial of a group's batch."""
+"""The result of one trial of a group's batch."""
 
 BatchResults = Mapping[int, BatchResult]
-"""What became of a group's batch, by trial."""
+"""The results of a group's batch, by trial."""
 
 NextReport = Reported | Failed | SearchOver
-"""What a thin trial gets that asked for its next report."""
+"""The answer to a thin trial that asked for its next report."""
 
 Scores = Mapping[int, SplitScores]
-"""What chosen trials scored on the test splits, by trial."""
+"""Scores on the test splits, by trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupStatus:
-    """How the worker groups are, for whoever watches.
+    """The state of the worker groups, for the progress display.
 
     Attributes:
-        started: groups whose processes have been heard of.
+        started: groups whose processes have sent something.
         ready: groups that have loaded their base.
         stages: by group, what it does before it is ready.
         steps: by trial, the optimiser steps it has done.
-        fatal: why no group can work any more; empty while all is well.
+        fatal: why the search has failed; empty if it has not.
     """
 
     started: tuple[int, ...] = ()
@@ -160,7 +160,7 @@ class GroupStatus:
 
 
 def received(kind: object, value: object, name: str) -> Any:
-    """A message of another process, with every field checked, and every constructor run again.
+    """Checks a message of another process: every field's type, and every constructor again.
 
     Args:
         kind: the type it should have, as `typed` takes it.

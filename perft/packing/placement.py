@@ -1,19 +1,19 @@
-"""Which worker group trains which trial in the next round: pure, and the same whoever asks when."""
+"""Which worker group trains which trial in the next round: pure functions."""
 
 from collections.abc import Mapping, Sequence
 
 
 def spread(kinds: Sequence[Sequence[int]], groups: int, homes: Mapping[int, int]) -> dict[int, int]:
-    """Gives every group as many trials as the others, and as many of each kind.
+    """Spreads trials evenly over groups, in total and of each kind.
 
-    A round lasts as long as its slowest group. All trials train equally many steps in it, but some
-    are evaluated too, and one group with all of those would keep the others waiting.
+    A round lasts as long as its slowest group. All trials train the same number of steps in it, but
+    some are evaluated too, and a group with all of those would keep the others waiting.
 
     Args:
-        kinds: the trials by what they cost beyond their steps, the dearest first.
+        kinds: the trials by the cost of their evaluation, the most expensive first.
         groups: number of worker groups.
-        homes: the group that each trial was in before; new ones were in none. To move is to read
-            the trial's saved state again, so they stay where nothing is gained by moving.
+        homes: by trial, the group it was in before; new trials have none. Moving a trial reads its
+            saved state again, so it moves only where that balances the groups.
 
     Returns:
         The group of each trial.
@@ -31,7 +31,7 @@ def spread(kinds: Sequence[Sequence[int]], groups: int, homes: Mapping[int, int]
 
 
 def _next(left: Sequence[int], taken: Sequence[int], homes: Mapping[int, int]) -> tuple[int, int]:
-    """The emptiest group, of several one that has a trial left; that one, or else a new one."""
+    """The next trial to place and its group: the emptiest, if possible with a trial of its own."""
     wanting = {homes.get(trial) for trial in left}
     group = min(range(len(taken)), key=lambda g: (taken[g], g not in wanting, g))
     return min(left, key=lambda t: (homes.get(t) != group, t in homes, t)), group

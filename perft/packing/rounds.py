@@ -1,13 +1,12 @@
-"""Which trials train when, and in which order their results are handed back. No Ray, no clock.
+"""Which trials train when, and the order in which their reports are returned. No Ray, no clock.
 
-A search goes in rounds, and its clock counts optimiser steps. A round starts when every trial that
-can be running asks for its next report; the trials are laid on the worker groups, and each group
+A search runs in rounds, and its clock counts optimiser steps. A round starts when every trial that
+can run has asked for its next report; the trials are spread over the worker groups, and each group
 trains its own as one pack, all by the same number of steps: until the first of them is due at a
-rung. The reports of those that are due are handed back one by one, in trial order, each after the
-search has acted on the one before; the others train on in the next round, beside whatever new
-trials the search has put in place of those that ended. So no trial waits for one that has further
-to go, and the decisions of a search follow from its seed alone: not from timing, not from the
-number of groups, and not from a worker that died, whether or not it is replaced.
+rung. The reports of due trials are returned one by one, in trial order, each after the search has
+acted on the one before; the other trials train on in the next round, beside the new trials that
+replace those that ended. So no trial waits for one with more steps to go, and the decisions of a
+search depend on its seed alone: not on timing, the number of groups, or workers that died.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -28,9 +27,9 @@ MAX_CRASHES_ALONE = 3
 class _Trial:
     config: TrialConfig
     group: int | None = None
-    reached: int = 0  # steps trained by the end of the last round
+    reached: int = 0  # steps done by the end of the last round
     processed: int = 0  # step of the last report that the search has acted on
-    asked: int | None = None  # the step after which it wants a report; None while it wants none
+    asked: int | None = None  # the step after which it wants a report; None if it wants none
     crashes_alone: int = 0
 
     def is_full_length(self, step: int) -> bool:
@@ -40,7 +39,7 @@ class _Trial:
 @dataclass
 class _Round:
     targets: Mapping[int, int]
-    left: list[int]  # trials that this round still has to deal with
+    left: list[int]  # trials whose reports the search has not acted on
     batches: dict[int, list[list[int]]]
     results: dict[int, BatchResult] = field(default_factory=dict)
     in_flight: dict[int, list[int]] = field(default_factory=dict)
@@ -71,12 +70,12 @@ class Rounds:
         self._round: _Round | None = None
 
     def request(self, trial: int, config: TrialConfig, after: int) -> None:
-        """A trial asks for its next report.
+        """Notes that a trial asks for its next report.
 
         Args:
             trial: its number.
-            config: what it trains.
-            after: step of the last report it was given; 0 if it has none, or has forgotten.
+            config: its configuration.
+            after: step of the last report it got; 0 if it has none, or restarted.
         """
         if trial in self._ended:
             return
@@ -86,7 +85,7 @@ class Rounds:
         self._maybe_start()
 
     def processed(self, trial: int, step: int) -> None:
-        """The search has acted on the trial's report of `step`, and the trial goes on."""
+        """Notes that the search has acted on the trial's report of `step`; the trial continues."""
         if trial not in self._trials or self._trials[trial].processed >= step:
             return
         state = self._trials[trial]
@@ -96,7 +95,7 @@ class Rounds:
         self._strike_off(trial)
 
     def ended(self, trial: int) -> None:
-        """The trial is over, complete, pruned or failed, and the one in its place is proposed."""
+        """Notes that the trial is complete, pruned or failed, and its replacement proposed."""
         self._ended.add(trial)
         self._trials.pop(trial, None)
         if self._round is not None:
@@ -104,7 +103,7 @@ class Rounds:
         self._strike_off(trial)
 
     def has_work(self, group: int, absent: Collection[int] = ()) -> bool:
-        """Whether `work` would give the group something."""
+        """Whether `work` would return a batch."""
         now = self._round
         if now is None or group in now.in_flight:
             return False
@@ -116,9 +115,9 @@ class Rounds:
         """Takes the next batch of `group`; empty when there is none now.
 
         Args:
-            group: it has nothing in hand.
-            absent: other groups, which do not answer: it stands in for them when its own batches
-                are done. Should one of them work after all, what it hands in later is ignored.
+            group: a group without a batch.
+            absent: other groups, which do not answer: `group` takes their batches when its own
+                are done. Results that an absent group hands in later are ignored.
         """
         for other in absent:
             self.crashed(other)
@@ -128,13 +127,13 @@ class Rounds:
             queue = self._round.batches.get(other, [])
             while queue:
                 batch = [trial for trial in queue.pop(0) if trial in self._trials]
-                if batch:  # its trials stay at home with `other`, so that packs stay the same
+                if batch:  # its trials still belong to `other`, so that packs stay the same
                     self._round.in_flight[group] = batch
                     return tuple(self._assignment(trial) for trial in batch)
         return ()
 
     def finish(self, group: int, results: BatchResults) -> None:
-        """A group hands in what became of its batch."""
+        """Takes the results of a group's batch."""
         if self._round is None:
             return
         batch = self._round.in_flight.pop(group, [])
@@ -146,7 +145,7 @@ class Rounds:
         self._maybe_close()
 
     def crashed(self, group: int) -> None:
-        """A group has forgotten what it was doing, or is gone; its batch is given out again."""
+        """Notes that a group has restarted or is gone; its batch is queued again."""
         if self._round is None or group not in self._round.in_flight:
             return
         batch = self._round.in_flight.pop(group)
@@ -161,14 +160,14 @@ class Rounds:
         queue[:0] = [[trial] for trial in batch] if alone else [batch]
 
     def ready(self, trial: int, after: int) -> Reported | Failed | None:
-        """What a trial that asked for a report after step `after` gets; None while it must wait."""
+        """The next report of a trial after step `after`; None while the trial must wait."""
         now = self._round
         if now is None or not now.trained or min(now.left) != trial:
             return None
         result = now.results[trial]
         assert not isinstance(result, NotDue), "only trials that are due are left"
         if isinstance(result, Reported) and result.report.step <= after:
-            return None  # it has this one, and the search has yet to act on it
+            return None  # it has this one, and the search has not acted on it yet
         return result
 
     def _crashed_alone(self, trial: int, queue: list[list[int]]) -> None:
@@ -195,7 +194,7 @@ class Rounds:
         return next(rung for rung in self._rungs if rung > state.processed)
 
     def _place(self, targets: Mapping[int, int]) -> None:
-        """Lays the trials of a round on the groups: when they asked plays no part."""
+        """Spreads the trials of a round over the groups, whenever they asked."""
         kinds: tuple[list[int], ...] = [], [], []
         for trial, target in targets.items():
             kinds[self._evaluation(trial, target)].append(trial)
@@ -204,7 +203,7 @@ class Rounds:
             self._trials[trial].group = group
 
     def _evaluation(self, trial: int, target: int) -> int:
-        """What follows the steps: 0 for that at full length, 1 for that at a rung, 2 for none."""
+        """The evaluation after the steps: 0 for full length, 1 for a rung, 2 for none."""
         state = self._trials[trial]
         if target < self._next_rung(state):
             return 2
@@ -217,7 +216,7 @@ class Rounds:
         self._maybe_start()
 
     def _maybe_close(self) -> None:
-        """Ends the round when all are trained and the search has acted on every report."""
+        """Ends the round when all trials are trained and the search has acted on every report."""
         now = self._round
         if now is None:
             return

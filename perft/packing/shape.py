@@ -1,4 +1,4 @@
-"""How worker groups lie on the machines of a cluster: pure, of what each machine has."""
+"""How worker groups are placed on the machines of a cluster: pure functions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from perft.errors import SearchError
 
 SLOTS_ON_A_GPU = 8
-"""Trials that a group trains together on GPUs at most, unless the user says otherwise."""
+"""Largest number of trials that a group trains together on GPUs, unless the user sets it."""
 
 TRIALS_ON_CPUS = 4
-"""Trials that all groups together train at once on CPUs, unless the user says otherwise."""
+"""Trials that all groups together train at once on CPUs, unless the user sets it."""
 
 _KIND = "accelerator_type:"
-"""Before the name of a machine's kind of GPU, among the resources that Ray counts there."""
+"""Prefix of the resource by which Ray names a machine's kind of GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupShape:
-    """How the worker groups lie on a cluster.
+    """How the worker groups are placed on a cluster.
 
     Attributes:
         groups: number of groups.
         workers: processes per group, over which the base is sharded.
         slots: trials that one group trains together.
-        gpus: GPUs per worker: none, one, or a part of one.
+        gpus: GPUs per worker: 0, 1, or a fraction of one.
         cpus: CPUs per worker.
-        accelerator: the kind of GPU that all workers have, as Ray names it; "" for any.
+        accelerator: the kind of GPU of all workers, as Ray names it; "" for any.
     """
 
     groups: int
@@ -48,12 +48,12 @@ class GroupShape:
 
     @property
     def each(self) -> dict[str, float]:
-        """What one worker asks of the cluster."""
+        """Resources of one worker, as Ray names them."""
         return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
     @property
     def needs(self) -> str:
-        """What one group asks of the cluster, such as "8 x (3 CPU, 1 GPU)"."""
+        """Resources of one group, such as "8 x (3 CPU, 1 GPU)"."""
         kind = f" {self.accelerator}" if self.accelerator else ""
         gpus = f", {self.gpus:g} GPU{kind}" if self.gpus else ""
         return f"{self.workers} x ({self.cpus} CPU{gpus})"
@@ -65,7 +65,7 @@ def has_gpu(resources: Mapping[str, float]) -> bool:
 
 
 def kind_of(resources: Mapping[str, float]) -> str:
-    """The kind of a machine's GPUs, such as "H100"; "" where Ray does not know it."""
+    """The kind of a machine's GPUs, such as "H100"; "" if Ray does not know it."""
     return next((name.removeprefix(_KIND) for name in resources if name.startswith(_KIND)), "")
 
 
@@ -78,19 +78,19 @@ def fit_to_cluster(
     *,
     gpus: float | None = None,
 ) -> GroupShape:
-    """Lays the groups on a cluster.
+    """Places the groups on a cluster.
 
-    A group's workers have GPUs of one kind, the one of which there are most, if these suffice:
-    memory, speed and rounding differ between kinds.
+    All workers have GPUs of one kind, the most frequent that suffices: memory, speed and rounding
+    differ between kinds.
 
     Args:
-        groups: worker groups wanted; None for as many as there are GPUs for, or, on CPUs, for up to
-            `TRIALS_ON_CPUS`, so that each trial has a core where there are enough of them.
+        groups: number of worker groups; None for as many as there are GPUs for, or, on CPUs, up to
+            `TRIALS_ON_CPUS`, so that each trial has a core if there are enough.
         workers: workers per group.
-        slots: trials per group; None for `SLOTS_ON_A_GPU`, or, on CPUs, for what makes
-            `TRIALS_ON_CPUS` in all: a search is then the same on every such machine.
-        nodes: what each machine has, as Ray counts it; a worker lies on one of them.
-        num_trials: trials of the search; there are no more groups than that unless wished for.
+        slots: trials per group; None for `SLOTS_ON_A_GPU`, or, on CPUs, for `TRIALS_ON_CPUS` in
+            all groups together: a search is then the same on every such machine.
+        nodes: resources of each machine, as Ray counts them; a worker lies on one machine.
+        num_trials: trials of the search; by default there are no more groups than that.
         gpus: GPUs per worker, 0 for CPUs; None for one where there are GPUs, else shared CPUs.
 
     Raises:
@@ -123,7 +123,7 @@ def _fit(
     gpus: float,
     kind: str = "",
 ) -> GroupShape:
-    """As `fit_to_cluster`, on all of the machines given."""
+    """Like `fit_to_cluster`, on all of the given machines."""
     room = [(int(node.get("CPU", 0)), int(node.get("GPU", 0) / (gpus or 1))) for node in nodes]
     found = {
         "GPUs": int(sum(node.get("GPU", 0) for node in nodes)),

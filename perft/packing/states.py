@@ -1,11 +1,10 @@
-"""What is saved of trials, and from which of it a batch goes on.
+"""The saved states of trials, and which of them a batch resumes from.
 
-Of every trial the states after its last two rounds are kept, in two files that are written in turn.
-So all trials of a batch can be taken back to where a round began until the new states of all of
-them are written: wherever a worker dies, its batch is trained again by the same trials from the
-same steps, or not at all. That matters to the last bit, since the trials of a micro-batch may
-change each other's rounding. There is no list of what counts that could be lost: a state says its
-step itself.
+The states after a trial's last two rounds are kept, in two files that are written alternately. So
+all trials of a batch can be reset to the start of a round until the new states of all of them are
+written: wherever a worker dies, its batch is trained again with the same trials from the same
+steps, or not at all. Bit equality needs that, since the trials of a micro-batch may change each
+other's rounding. No index of valid states exists that could be lost: a state records its own step.
 """
 
 import json
@@ -22,7 +21,7 @@ from perft.storage import Storage
 from perft.trial import TrialConfig
 
 TURNS = (0, 1)
-"""The files of a trial's states, which take turns."""
+"""The two files of a trial's states, written alternately."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,9 @@ class Saved:
     Attributes:
         step: optimiser steps done.
         reported: steps at which it has reported.
-        turn: its file; None while it is in none, at its seed.
+        turn: its file; None for a new trial, which has none.
         on_base: whether it is on the base.
-        failure: why it could not be trained beyond `step`; empty if it could.
+        failure: why it could not be trained beyond `step`; empty if it did not fail.
     """
 
     step: int
@@ -44,7 +43,7 @@ class Saved:
     failure: str = ""
 
     def answers(self, wanted: Assignment) -> bool:
-        """Whether nothing has to be trained for what is wanted."""
+        """Whether it answers the assignment without training."""
         if self.failure:
             return wanted.target > self.step
         return wanted.target in self.reported if wanted.due else self.step >= wanted.target
@@ -52,11 +51,11 @@ class Saved:
 
 @dataclass(frozen=True)
 class Start:
-    """From where a trial of a batch goes on.
+    """The state from which a trial of a batch resumes.
 
     Attributes:
-        state: None for its seed.
-        is_answer: whether `state` has what is wanted.
+        state: None for a new trial, from its seed.
+        is_answer: whether `state` answers the assignment without training.
     """
 
     state: Saved | None
@@ -66,13 +65,13 @@ class Start:
 def starts(
     batch: Sequence[Assignment], known: Mapping[int, Sequence[Saved]], *, together: bool
 ) -> dict[int, Start]:
-    """Decides, by trial, from where a batch goes on.
+    """Decides, by trial, the state from which a batch resumes.
 
     Args:
-        batch: what is wanted.
+        batch: the assignments.
         known: the states of each trial, those on the base first.
         together: whether trials change each other's rounding. Then either all are answered from
-            their states, or all go back to where the round began and none is.
+            their states, or all are trained again from the start of the round.
     """
     answers = {
         wanted.trial: Start(state, is_answer=True)
@@ -81,8 +80,8 @@ def starts(
     }
     if len(answers) == len(batch):
         return answers
-    begun = {wanted.trial: _at(wanted.reached, known[wanted.trial]) for wanted in batch}
-    whole = {trial: start for trial, start in begun.items() if start is not None}
+    at_round_start = {wanted.trial: _at(wanted.reached, known[wanted.trial]) for wanted in batch}
+    whole = {trial: start for trial, start in at_round_start.items() if start is not None}
     if together and len(whole) == len(batch):
         return whole
     return {
@@ -94,7 +93,7 @@ def starts(
 
 
 def _answer(wanted: Assignment, states: Sequence[Saved]) -> Saved | None:
-    """The last of those that have what is wanted: it will have what is wanted next, too."""
+    """The last state that answers the assignment: it serves the next assignment, too."""
     having = [state for state in states if state.answers(wanted)]
     return max(having, key=lambda s: (not s.failure, s.step, s.on_base), default=None)
 
@@ -105,7 +104,7 @@ def _at(step: int, states: Sequence[Saved]) -> Start | None:
 
 
 def _nearest(wanted: Assignment, states: Sequence[Saved]) -> Start:
-    """The last state before the target: only where that of the round's beginning is lost."""
+    """The last state before the target: used if that of the round's start is lost."""
     before = [state for state in states if state.step <= wanted.target and not state.failure]
     return Start(max(before, key=lambda state: state.step, default=None))
 
@@ -115,7 +114,7 @@ class SavedStates:
 
     Args:
         storage: the search's folder.
-        say: hears of damage, in a sentence.
+        say: called with a sentence about damage found.
     """
 
     def __init__(self, storage: Storage, say: Callable[[str], None]) -> None:
@@ -123,7 +122,7 @@ class SavedStates:
         self.say = say
 
     def of(self, batch: Sequence[Assignment]) -> dict[int, list[Saved]]:
-        """All that can be gone on from, by trial; what is damaged or of another trial is left out.
+        """The states to resume from, by trial, without damaged ones and those of other trials.
 
         Raises:
             StorageError: when the storage cannot be read.
@@ -132,7 +131,7 @@ class SavedStates:
         return {wanted.trial: self._of(wanted, there) for wanted in batch}
 
     def last(self, trial: int) -> bytes:
-        """The trial's state of most steps.
+        """The trial's state with the most steps.
 
         Raises:
             StorageError: if it cannot be read or is damaged.
@@ -142,15 +141,15 @@ class SavedStates:
         return max(states, key=lambda data: from_bytes(data).step)
 
     def read(self, trial: int, turn: int) -> bytes:
-        """A state that `of` has found."""
+        """The bytes of a state that `of` has found."""
         return self.storage.read(trial_file(trial, turn))
 
     def write(self, trial: int, turn: int, data: bytes) -> None:
-        """Writes a state; the trial's other one stays."""
+        """Writes a state; the trial's other state stays."""
         self.storage.write(trial_file(trial, turn), data)
 
     def write_failure(self, wanted: Assignment, failure: str) -> None:
-        """Notes that a trial cannot be trained beyond where the round began."""
+        """Writes that a trial cannot be trained beyond the start of the round."""
         note = _Note(config=wanted.config.to_flat(), step=wanted.reached, failure=failure)
         self.storage.write(failure_file(wanted.trial), json.dumps(vars(note)).encode())
 
@@ -178,7 +177,7 @@ class SavedStates:
         return Saved(state.step, frozenset(report.step for report in state.reports), turn)
 
     def _failure(self, wanted: Assignment) -> Saved | None:
-        """None for a damaged note, too: the trial fails again."""
+        """The trial's recorded failure; None also if the file is damaged: it will fail again."""
         try:
             value = parse_json(self.storage.read(failure_file(wanted.trial)))
             note = read_fields(_Note, value)
@@ -190,7 +189,7 @@ class SavedStates:
 
 @dataclass(frozen=True, kw_only=True)
 class _Note:
-    """That a trial cannot be trained beyond a step, as its file has it."""
+    """The file of a trial that cannot be trained beyond a step."""
 
     config: Mapping[str, object]
     step: int

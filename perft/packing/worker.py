@@ -1,8 +1,8 @@
-"""What every process of a worker group runs: load the base once, then train whatever is given out.
+"""What every process of a worker group runs: loads the base once, then trains batch after batch.
 
-All ranks get the same work from rank 0 and take the same steps. Everything a trial needs to go on
-is in storage before its report is handed in, so a worker may die at any moment. A storage that
-cannot be used ends the search, never a trial: an error of rank 0 is raised on every rank.
+All ranks get the same work from rank 0 and take the same steps. A trial's state is in storage
+before its report is handed in, so a worker may die at any moment. A storage error ends the search,
+never a trial: an error of rank 0 is raised on every rank.
 """
 
 import contextlib
@@ -35,10 +35,10 @@ from perft.training.microbatches import is_out_of_memory
 from perft.training.pack import Advanced, Pack
 
 NOTE_SECONDS = 0.5
-"""How often a watcher may learn where the trials are."""
+"""Shortest time between two progress messages."""
 
 BEAT_SECONDS = 5.0
-"""How often the coordinator hears that the group is at work."""
+"""Time between two heartbeats of the group."""
 
 
 def work(settings: GroupSettings) -> None:
@@ -49,7 +49,7 @@ def work(settings: GroupSettings) -> None:
     try:
         coordinator = CoordinatorHandle.find(settings.coordinator, settings.namespace)
     except ValueError:
-        return  # it has died: the search goes on with another one, and with other groups
+        return  # it has died: the search continues with a new one and new groups
     first = ranks.rank == 0
     if not ranks.broadcast(coordinator.starting(settings.group) if first else False):
         return
@@ -67,7 +67,7 @@ def work(settings: GroupSettings) -> None:
 
 
 def _nothing(_text: str) -> None:
-    """What the other ranks say: all have the same to say."""
+    """Stands for the messages of ranks other than 0, which would only repeat."""
 
 
 def _load(
@@ -96,11 +96,11 @@ def _load(
 
 
 class GroupWorker:
-    """One process of a worker group at work.
+    """One process of a worker group.
 
     Args:
         settings: the group's.
-        pack: the base with whatever trials are on it.
+        pack: the base and the trials on it.
         ranks: the group's processes.
         coordinator: the coordinator.
     """
@@ -120,7 +120,7 @@ class GroupWorker:
         self._noted = 0.0
 
     def run(self) -> None:
-        """Works until told to stop; tells everybody to stop where storage or orders are no good."""
+        """Works until told to stop; ends the search if the storage or a message is invalid."""
         try:
             self._work()
         except (StorageError, SearchError) as error:
@@ -142,7 +142,7 @@ class GroupWorker:
 
     @contextlib.contextmanager
     def _beating(self) -> Iterator[None]:
-        """Lets the coordinator hear of the group, however long a step or an evaluation takes."""
+        """Inside, sends heartbeats, however long a step or an evaluation takes."""
         done = threading.Event()
 
         def beat() -> None:
@@ -165,7 +165,7 @@ class GroupWorker:
     def _train_batch(self, batch: Sequence[Assignment]) -> dict[int, BatchResult]:
         reached = {trial_folder(wanted.trial): wanted.reached for wanted in batch}
         for name, running in list(self._pack.running.items()):
-            if running.step < reached.get(name, math.inf):  # it has ended, or gone on elsewhere
+            if running.step < reached.get(name, math.inf):  # it has ended, or trained elsewhere
                 self._pack.release(name)
         starts, refused = self._beginning.begin(batch)
         results: dict[int, BatchResult] = {n: Failed(why) for n, why in refused.items()}
@@ -180,7 +180,7 @@ class GroupWorker:
         return results | (self._advance(wanted) if wanted else {})
 
     def _answer(self, wanted: Assignment, failure: str) -> BatchResult:
-        """What is wanted of a trial that had come as far before."""
+        """The result of a trial that was already trained to its target."""
         if failure:
             return Failed(failure)
         if not wanted.due:
@@ -193,25 +193,25 @@ class GroupWorker:
         return self._result(name, report)
 
     def _advance(self, wanted: Sequence[Assignment]) -> dict[int, BatchResult]:
-        """Trains all, and has those report that are due."""
+        """Trains all to their targets, and evaluates those that are due."""
         targets = {trial_folder(assignment.trial): assignment.target for assignment in wanted}
         due = [trial_folder(assignment.trial) for assignment in wanted if assignment.due]
         try:
             self._train(targets)
-        except ConfigError as error:  # of several trials each will say it when it trains alone
+        except ConfigError as error:  # of several trials, each fails when it trains alone
             if len(wanted) > 1:
                 raise
             return {wanted[0].trial: Failed(str(error))}
-        told = self._pack.report(due)
+        outcomes = self._pack.report(due)
         self._keeper.commit(wanted)
-        told |= {n: failure for n in targets if (failure := self._pack.running[n].failure)}
+        outcomes |= {n: failure for n in targets if (failure := self._pack.running[n].failure)}
         return {
-            int(name): self._result(name, told[name]) if name in told else NotDue(step)
+            int(name): self._result(name, outcomes[name]) if name in outcomes else NotDue(step)
             for name, step in targets.items()
         }
 
     def _train(self, targets: Mapping[str, int]) -> None:
-        """Trains; of several ranks the one that has no memory left says so, and dies of it.
+        """Trains; a rank of several that runs out of memory bounds micro-batches, then dies.
 
         Raises:
             ConfigError: if a lone rank has no memory for a trial, however small the micro-batches.
@@ -248,7 +248,7 @@ class GroupWorker:
     def _write_predictions(
         self, predictions: Mapping[int, Mapping[str, Sequence[Prediction]]]
     ) -> None:
-        """Writes this rank's predictions; if one rank cannot, none goes on.
+        """Writes this rank's predictions; if one rank cannot, all ranks stop.
 
         Raises:
             StorageError: on every rank.
@@ -266,7 +266,7 @@ class GroupWorker:
             raise StorageError("the predictions of the test splits cannot be written")
 
     def _give_up(self, error: PerftError) -> None:
-        """Ends the search: the first error that is told is the one that the user sees."""
+        """Ends the search; the user sees the first error."""
         with contextlib.suppress(*DEATHS):
             self._coordinator.give_up(str(error))
 
