@@ -12,7 +12,7 @@ from perft.models.capture import Capture
 from perft.models.head import has_plain_head, token_losses
 from perft.models.whole_rows import whole_rows
 from perft.ranks import Ranks
-from perft.training.step import MicroBatch, TrialBatch, manner_of
+from perft.training.step import MicroBatch, TrialBatch, forward_context
 
 
 class BaseAlone:
@@ -51,7 +51,7 @@ class BaseAlone:
         model, batch = self._host.model, self._batch
         # A micro-batch of a fixed shape takes the gradient down to the embeddings by itself.
         start = self._host.blocks[0].module if self._one.shape is None else None
-        manner = manner_of(self._host, self._one, checkpointing=self._checkpointing)
+        manner = forward_context(self._host, self._one, checkpointing=self._checkpointing)
         with manner, whole_rows(), nullcontext() if start is None else _gradient_from(start):
             loss_N = token_losses(
                 model, batch.ids_BS, batch.position_N, batch.label_N, plain=has_plain_head(model)

@@ -33,7 +33,7 @@ from perft.models.head import has_plain_head
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.shapes import LENGTH_STEP, RowRoom
+from perft.training.shapes import LENGTH_STEP, RowCapacity
 from perft.training.step import MicroBatch, TrialBatch
 from perft.training.stepper import Stepper
 
@@ -242,10 +242,10 @@ class Step:
         lengths = random.integers(size.length * 3 // 4, size.length + 1, size.rows)
         rows = [(random.integers(3, 100, n).astype(np.int32), n // 2) for n in lengths]
         longest = -(-size.length // LENGTH_STEP) * LENGTH_STEP
-        room = RowRoom(longest, size.length - size.length // 2)
+        capacity = RowCapacity(longest, size.length - size.length // 2)
         training = TrainingConfig(lr=1e-3, batch_size=size.rows, max_length=size.length)
         optimizer = AdapterOptimizer(self.host.tensors(name), training)
-        return TrialBatch(training, 0, rows, optimizer, room)
+        return TrialBatch(training, 0, rows, optimizer, capacity)
 
     def _stepper(self, tokens: int, slots: int) -> Stepper:
         stepper = self._make(slots=slots)

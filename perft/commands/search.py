@@ -153,7 +153,7 @@ def main(
             space=space,
             num_trials=num_trials,
             trust_code=trust_code,
-            besides=[name for name in explicit_options(context) if name not in MAY_CHANGE],
+            unchangeable=[name for name in explicit_options(context) if name not in MAY_CHANGE],
             gpus_per_worker=gpus_wanted,
             tell=stages.say,
             during=stages.during,

@@ -2,14 +2,14 @@
 
 from perft.evaluation.decoding import Opening
 from perft.evaluation.generate import generate
-from perft.evaluation.loss import Together, Validated, validate
+from perft.evaluation.loss import ShapedMicroBatch, Validated, validate
 from perft.evaluation.preference import compare, preferred
 from perft.evaluation.score import Prediction, count_correct, predict, prompt_rows
 
 __all__ = [
     "Opening",
     "Prediction",
-    "Together",
+    "ShapedMicroBatch",
     "Validated",
     "compare",
     "count_correct",

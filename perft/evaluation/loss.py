@@ -31,7 +31,7 @@ TOKENS_PER_FORWARD = 16_384
 Loss = Callable[[AdapterLosses], Tensor]
 """The sum of what counts of some rows' cross-entropies, nats."""
 
-Together = tuple[BatchShape, Sequence[str]]
+ShapedMicroBatch = tuple[BatchShape, Sequence[str]]
 """Adapters that share a forward pass, and the shape that it is padded to on each rank."""
 
 
@@ -80,7 +80,7 @@ def validate(
     pad: int,
     ranks: Ranks,
     *,
-    together: Sequence[Together] | None = None,
+    together: Sequence[ShapedMicroBatch] | None = None,
     losses: Mapping[str, Loss] = MappingProxyType({}),
 ) -> Validated:
     """Runs every adapter over all rows.
@@ -118,7 +118,7 @@ def passes_over(
     names: Sequence[str],
     lengths: Sequence[int],
     ranks: Ranks,
-    together: Sequence[Together] | None,
+    together: Sequence[ShapedMicroBatch] | None,
     *,
     pairs: bool = False,
 ) -> Iterator[tuple[Sequence[str], BatchShape | None, list[int]]]:

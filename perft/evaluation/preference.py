@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from perft.evaluation.loss import Together, passes_over
+from perft.evaluation.loss import ShapedMicroBatch, passes_over
 from perft.evaluation.score import Prediction
 from perft.forward import AdapterBatch, AdapterLosses, pack_losses
 from perft.injection import AdapterHost
@@ -26,7 +26,7 @@ def compare(
     pairs: int,
     pad: int,
     ranks: Ranks,
-    together: Sequence[Together] | None = None,
+    together: Sequence[ShapedMicroBatch] | None = None,
 ) -> dict[str, AdapterLosses]:
     """What each adapter, and the base alone, makes of every pair.
 

@@ -38,8 +38,10 @@ class FusedSite(Site):
         self._handles = [self._watch_rows(block.module)]
         experts = block.experts
         computable = is_computable(experts)
-        self._most = lora_experts.most_together(block.num_experts) if computable else 1
-        self._run = self._updated if computable else self._merged
+        self._max_adapters = (
+            lora_experts.max_adapters_per_stack(block.num_experts) if computable else 1
+        )
+        self._run = self._add_updates if computable else self._run_merged
         self._own = vars(experts).get("forward")  # a compiled one may be there
         self._plain: Experts = experts.forward
         experts.forward = partial(self._forward, experts)
@@ -77,11 +79,13 @@ class FusedSite(Site):
         mine = [i for i in filled if i in self._mine(layout)]
         if others := [i for i in filled if i not in mine]:
             yield others, self._plain
-        for start in range(0, len(mine), self._most):
-            together = mine[start : start + self._most]
+        for start in range(0, len(mine), self._max_adapters):
+            together = mine[start : start + self._max_adapters]
             yield together, partial(self._run, experts, [filled[i] for i in together])
 
-    def _updated(self, experts: nn.Module, segments: Sequence[Segment], *given: Tensor) -> Tensor:
+    def _add_updates(
+        self, experts: nn.Module, segments: Sequence[Segment], *given: Tensor
+    ) -> Tensor:
         x_TD, index_TK, weight_TK = given
         adapters = [self._adapter(segment) for segment in segments]
         row = len(x_TD) // sum(s.stop - s.start for s in segments)
@@ -100,7 +104,9 @@ class FusedSite(Site):
         )
         return experts_forward(experts, x_TD, index_TK, weight_TK, update)
 
-    def _merged(self, experts: nn.Module, segments: Sequence[Segment], *given: Tensor) -> Tensor:
+    def _run_merged(
+        self, experts: nn.Module, segments: Sequence[Segment], *given: Tensor
+    ) -> Tensor:
         config, weights = self._adapter(segments[0])
         swap = is_transposed(experts)
         merged = {

@@ -92,7 +92,7 @@ def require_compilers(nodes: Sequence[Node], *, gpus: bool) -> None:
         require_compiler(missing, f" on {node['NodeManagerAddress']}")
 
 
-def groups_without_room(shape: GroupShape) -> int:
+def waiting_groups(shape: GroupShape) -> int:
     """Number of worker groups of that shape that wait for resources."""
     wanted = [shape.each] * shape.workers
     return sum(
@@ -106,7 +106,7 @@ def _same(bundles: Iterable[Mapping[str, float]], wanted: Sequence[dict[str, flo
     return asked == list(wanted)
 
 
-def free_on(nodes: Sequence[Node]) -> str:
+def free_resources(nodes: Sequence[Node]) -> str:
     """What a cluster has and how much of it is free, such as "8 CPU (2 free), 4 GPU (0 free)"."""
     free = ray.available_resources()
     total = {kind: sum(n["Resources"].get(kind, 0) for n in nodes) for kind in ("CPU", "GPU")}
@@ -114,7 +114,7 @@ def free_on(nodes: Sequence[Node]) -> str:
 
 
 @contextlib.contextmanager
-def asked_for(shape: GroupShape) -> Iterator[None]:
+def machines_requested(shape: GroupShape) -> Iterator[None]:
     """Inside, the cluster's autoscaler is asked for what the groups need."""
     bundles = [shape.each] * shape.workers
     asked: list[PlacementGroup] = [placement_group(bundles) for _ in range(shape.groups)]
@@ -125,7 +125,7 @@ def asked_for(shape: GroupShape) -> Iterator[None]:
             remove_placement_group(each)
 
 
-def gpus_to_come() -> bool:
+def autoscaler_brings_gpus() -> bool:
     """Whether the cluster has an autoscaler known to bring up machines with GPUs.
 
     Known from the cluster, or from the configuration on this machine that started it.

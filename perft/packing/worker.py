@@ -32,7 +32,7 @@ from perft.search_folder import SEARCH_FILE, predictions_file, predictions_folde
 from perft.storage import Storage
 from perft.tasks import load_task
 from perft.training.microbatches import is_out_of_memory
-from perft.training.pack import Advanced, Pack
+from perft.training.pack import Pack, ReportOrFailure
 
 NOTE_SECONDS = 0.5
 """Shortest time between two progress messages."""
@@ -224,7 +224,7 @@ class GroupWorker:
                 self._coordinator.limit_microbatches(self._group, limit)
             raise
 
-    def _result(self, name: str, advanced: Advanced) -> BatchResult:
+    def _result(self, name: str, advanced: ReportOrFailure) -> BatchResult:
         if isinstance(advanced, str):
             return Failed(advanced)
         return Reported(advanced, self._pack.size(name))

@@ -5,7 +5,7 @@ import contextlib
 import ray
 
 from perft.packing.groups import WorkerGroups
-from perft.packing.machines import alive_nodes, free_on, groups_without_room
+from perft.packing.machines import alive_nodes, free_resources, waiting_groups
 from perft.packing.messages import GroupStatus
 from perft.packing.shape import GroupShape
 from perft.search.view import View
@@ -25,15 +25,19 @@ def announce(groups: WorkerGroups, view: View, compiles: bool) -> None:
     view.stage("starting the worker groups and their coordinator")
     with contextlib.suppress(ray.exceptions.RayError):
         ready = groups.coordinator.when_ready()
-        told, waited = "", False
+        shown, waited = "", False
         while True:
-            waiting = groups_without_room(groups.shape)
+            waiting = waiting_groups(groups.shape)
             status = groups.coordinator.status()
             text = doing(groups.shape, status, waiting if waited else 0)
-            if text != told:
-                has = f"; the cluster has {free_on(alive_nodes())}" if waiting and waited else ""
+            if text != shown:
+                has = (
+                    f"; the cluster has {free_resources(alive_nodes())}"
+                    if waiting and waited
+                    else ""
+                )
                 view.stage(text + has)
-                told = text
+                shown = text
             waited = waiting > 0  # for more than a moment
             if ready(LOOK_SECONDS):
                 break

@@ -47,7 +47,7 @@ def other_versions(was: SearchSettings, now: SearchSettings) -> list[str]:
     ]
 
 
-def begun_trials(search: Storage) -> int:
+def started_trials(search: Storage) -> int:
     """How many trials of a search have begun, as far as its folder says."""
     begun = (trial_of(name) for name in search.names(STATES))
     numbers = [number for number in begun if number is not None]

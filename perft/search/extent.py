@@ -12,7 +12,7 @@ import optuna
 from perft.config import AdapterConfig
 from perft.config.training import ObjectiveName
 from perft.errors import AdapterError, ConfigError
-from perft.search.paths import Drawn, drawn
+from perft.search.paths import Drawn, all_draws
 from perft.trial import TrialConfig
 
 
@@ -87,7 +87,7 @@ def extent_of(draw: Callable[[optuna.Trial], TrialConfig]) -> Extent:
             another; says which.
     """
     found: Extent | None = None
-    for one in drawn(draw):
+    for one in all_draws(draw):
         training = one.found.training
         if found is None:
             found = Extent.of(one)

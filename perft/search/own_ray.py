@@ -62,7 +62,7 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
     _share_source_tree()
     listen_on_loopback(os.environ)
     _keep_token_at_home()
-    _take_turns()
+    _use_batch_scheduling()
     for left in reversed(range(STARTS)):
         before = set(psutil.Process().children())
         try:
@@ -176,7 +176,7 @@ def _token_file() -> Path:
     return file
 
 
-def _take_turns() -> None:
+def _use_batch_scheduling() -> None:
     """Has this process and those that it starts wait for each other's turn to end, on Linux.
 
     Each of Ray's processes wakes a hundred times a second, and every time takes a core from one

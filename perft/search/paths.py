@@ -49,7 +49,7 @@ class Drawn(Generic[T]):
         return _params(self.params)
 
 
-def drawn(draw: Callable[[optuna.Trial], T]) -> Iterator[Drawn[T]]:
+def all_draws(draw: Callable[[optuna.Trial], T]) -> Iterator[Drawn[T]]:
     """What a space makes of each of its paths, real numbers at their low ends first.
 
     Args:

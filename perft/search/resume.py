@@ -8,7 +8,7 @@ from perft.files import resolved
 from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.search.base import require_base, require_experts
-from perft.search.changes import begun_trials, other_versions, require_unchanged
+from perft.search.changes import other_versions, require_unchanged, started_trials
 from perft.search.prepare import SearchPlan, remember_paths
 from perft.search.settings import SearchSettings, installed_versions, tracking_uri_of
 from perft.search.space import Draw, find_space, space_module
@@ -27,7 +27,7 @@ def prepare_resume(
     space: str | None = None,
     num_trials: int | None = None,
     trust_code: bool = False,
-    besides: Collection[str] = (),
+    unchangeable: Collection[str] = (),
     gpus_per_worker: float | None = None,
     tell: Callable[[str], None] = print,
     during: During = quietly,
@@ -40,7 +40,7 @@ def prepare_resume(
         space: the file of its space where the user names it again, as after it was moved.
         num_trials: trials in all; None for as many as it has.
         trust_code: whether the file that the search's folder names may be run unseen.
-        besides: further settings that the user named, none of which can change.
+        unchangeable: further settings that the user named, none of which can change.
         gpus_per_worker: to have instead of those that the search had; None to keep them.
         tell: shows the user a line.
         during: says what takes long.
@@ -52,7 +52,7 @@ def prepare_resume(
     root = find_storage(name, storage)
     search = root.child(name)
     settings = SearchSettings.read(search)
-    _refuse(settings, besides)
+    _refuse(settings, unchangeable)
     tracking_uri = tracking_uri_of(settings)
     settings = dataclasses.replace(settings, tracking_uri=masked(tracking_uri))
     settings = _with_trials(settings, search, num_trials)
@@ -83,13 +83,15 @@ def prepare_resume(
     return SearchPlan(settings, draw, source, search, root.uri, tracking_uri, resume=True)
 
 
-def _refuse(settings: SearchSettings, besides: Collection[str]) -> None:
+def _refuse(settings: SearchSettings, unchangeable: Collection[str]) -> None:
     """Refuses what cannot change when a search goes on, also where it would stay the same."""
-    told = [f"--{name.replace('_', '-')} (it has {getattr(settings, name)})" for name in besides]
-    if told:
+    fixed = [
+        f"--{name.replace('_', '-')} (it has {getattr(settings, name)})" for name in unchangeable
+    ]
+    if fixed:
         raise ConfigError(
             f"search {settings.name!r} goes on with the settings that it was started with; leave "
-            f"out {', '.join(told)}"
+            f"out {', '.join(fixed)}"
         )
 
 
@@ -99,7 +101,7 @@ def _with_trials(
     """The settings with as many trials as the user wants now; those that have begun stay."""
     if num_trials is None:
         return settings
-    begun = begun_trials(search)
+    begun = started_trials(search)
     if num_trials < begun:
         raise ConfigError(
             f"{begun} trials of search {settings.name!r} have begun, found --num-trials "

@@ -19,7 +19,6 @@ from perft.errors import PerftError
 from perft.packing.machines import require_compilers, require_shared
 from perft.packing.messages import Scores
 from perft.process import unchanged
-from perft.search.again import Again
 from perft.search.cluster import Cluster, end_ray, find_cluster, start_ray
 from perft.search.conclude import conclude, conclude_failed
 from perft.search.concluded import has_nothing_left
@@ -28,9 +27,10 @@ from perft.search.interrupt import interrupted
 from perft.search.ledger import Ledger
 from perft.search.lock import locked
 from perft.search.prepare import SearchPlan
+from perft.search.restart import Restart
 from perft.search.shape import shape_on
 from perft.search.stages import Stages
-from perft.search.sync import later_by, sync
+from perft.search.sync import sync, sync_command
 from perft.search.trials import run_trials
 from perft.search_folder import SEARCH_FILE
 from perft.selection import read_all_scores, read_results
@@ -74,27 +74,27 @@ def run_search(plan: SearchPlan, stages: Stages, resume_command: Sequence[str] =
     with library_unchanged(), unchanged():
         if plan.resume and has_nothing_left(plan.search, plan.settings.num_trials):
             return _finished_before(plan, stages)
-        again = Again(
+        restart = Restart(
             command=resume_command,
             name=plan.settings.name,
             search=plan.search,
             environment=dict(os.environ),
             tell=stages.say,
         )
-        again.clear()
+        restart.clear()
         with locked(plan.search, plan.settings.name, stages.say):
             try:
                 with stages.during("looking for a Ray cluster"):
                     cluster = find_cluster()
                 stages.say(cluster.why)
                 with _ray_and_recorder(plan, cluster, stages) as recorder:
-                    return _run(plan, cluster, recorder, stages, again)
+                    return _run(plan, cluster, recorder, stages, restart)
             except KeyboardInterrupt as error:
                 raise interrupted(plan.search, plan.settings) from error
 
 
 def _run(
-    plan: SearchPlan, cluster: Cluster, recorder: Recorder, stages: Stages, again: Again
+    plan: SearchPlan, cluster: Cluster, recorder: Recorder, stages: Stages, restart: Restart
 ) -> Finished:
     """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
     ledger = _ledger(plan, recorder)
@@ -112,7 +112,7 @@ def _run(
         plan.search.sweep()
         search = plan.search.anchored(SEARCH_FILE)
         plan = dataclasses.replace(plan, settings=settings, search=search)
-        with again.when_ray_dies(lambda: ledger.reports):
+        with restart.when_ray_dies(lambda: ledger.reports):
             scores = run_trials(plan, shape, ledger, stages)
         with stages.during("ending Ray, and drawing the front"):
             conclude(plan, ledger, recorder, scores, lambda: end_ray(cluster))
@@ -163,7 +163,7 @@ def _open_recorder(plan: SearchPlan, tell: Callable[[str], None]) -> Recorder:
         settings.name,
         settings.to_json(),
         tell=tell,
-        later=later_by(settings),
+        later=sync_command(settings),
     )
 
 

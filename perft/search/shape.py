@@ -10,10 +10,10 @@ from perft.errors import SearchError
 from perft.packing.machines import (
     Node,
     alive_nodes,
-    asked_for,
-    free_on,
+    autoscaler_brings_gpus,
+    free_resources,
     gpu_memory,
-    gpus_to_come,
+    machines_requested,
 )
 from perft.packing.shape import (
     SLOTS_ON_A_GPU,
@@ -60,7 +60,7 @@ def shape_on(plan: SearchPlan, stages: Stages, *, joined: bool) -> tuple[GroupSh
     patience = BOOT_SECONDS if joined else 0.0
     if joined and (gpus or settings.gpus_per_worker is not None or not _have_cpus(nodes)):
         patience = math.inf
-    shape, nodes = _when_there(settings, nodes, gpus, patience, stages)
+    shape, nodes = _wait_for_fit(settings, nodes, gpus, patience, stages)
     _tell_kinds(shape, nodes, stages)
     if settings.slots is None and shape.use_gpu:
         kind = [node for node in nodes if shape.accelerator in ("", kind_of(node["Resources"]))]
@@ -81,7 +81,7 @@ def _have_cpus(nodes: Sequence[Node]) -> bool:
 
 def _to_come(stages: Stages) -> float:
     """GPUs per worker on a cluster of the user's that has none now."""
-    if gpus_to_come():
+    if autoscaler_brings_gpus():
         stages.say(
             "no machine has a GPU yet, and the cluster's autoscaler can bring some up: they are "
             f"asked for ({SWITCH} 0 trains on CPUs)"
@@ -94,7 +94,7 @@ def _to_come(stages: Stages) -> float:
     return 0.0
 
 
-def _when_there(
+def _wait_for_fit(
     settings: SearchSettings,
     nodes: list[Node],
     gpus: float | None,
@@ -120,12 +120,12 @@ def _when_there(
                 return _fit(settings, nodes, gpus, some=bool(gpus and patience)), nodes
             except SearchError as error:
                 if time.monotonic() - start >= patience:
-                    raise _with_a_way_out(error, gpus, nodes) from error
+                    raise _with_advice(error, gpus, nodes) from error
             if said < start:
-                asking.enter_context(asked_for(wanted))
+                asking.enter_context(machines_requested(wanted))
             if time.monotonic() - said >= AGAIN_SECONDS:
                 said = time.monotonic()
-                stages.say(_waiting(wanted, free_on(nodes), patience))
+                stages.say(_waiting(wanted, free_resources(nodes), patience))
             time.sleep(LOOK_SECONDS)
             nodes = alive_nodes()
 
@@ -140,7 +140,7 @@ def _waiting(wanted: GroupShape, found: str, patience: float) -> str:
     )
 
 
-def _with_a_way_out(error: SearchError, gpus: float | None, nodes: Sequence[Node]) -> SearchError:
+def _with_advice(error: SearchError, gpus: float | None, nodes: Sequence[Node]) -> SearchError:
     if gpus and not _have_gpus(nodes):
         return SearchError(
             f"the search is to train on GPUs, and no machine has one; {SWITCH} 0 trains on CPUs"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from perft.config import AdapterConfig
-from perft.search.paths import drawn
+from perft.search.paths import all_draws
 from perft.search.space import SearchSpace
 from perft.trial import AdapterSize
 
@@ -26,7 +26,7 @@ def extreme_adapters(space: SearchSpace, builtin: bool) -> tuple[AdapterConfig, 
         ConfigError: if the space draws an adapter that makes no sense.
     """
     found: dict[tuple[object, ...], AdapterConfig] = {}
-    for one in drawn(lambda trial: space.drawn(trial, builtin)):
+    for one in all_draws(lambda trial: space.draw(trial, builtin)):
         if one.is_extreme:
             adapter = one.found.adapter
             found.setdefault(_shape(adapter), adapter)

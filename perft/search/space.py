@@ -67,7 +67,7 @@ class SearchSpace:
         """
         return result_of(TrainingConfig, self.training, builtin)
 
-    def drawn(self, trial: optuna.Trial, builtin: bool) -> TrialConfig:
+    def draw(self, trial: optuna.Trial, builtin: bool) -> TrialConfig:
         """What `suggest` draws.
 
         Raises:
@@ -181,5 +181,5 @@ class Draw:
         Raises:
             ConfigError: if the space draws none; names its function.
         """
-        config = self.space.drawn(trial, self.builtin)
+        config = self.space.draw(trial, self.builtin)
         return TrialConfig(config.adapter, of_length(config.training, self.seed, self.max_steps))

@@ -49,14 +49,14 @@ def sync(
             settings.name,
             settings.to_json(),
             tell=tell,
-            later=later_by(settings),
+            later=sync_command(settings),
         )
         if recorder.wait(PATIENCE_SECONDS):
             _name_runs(search, settings, recorder)
         return recorder.close(PATIENCE_SECONDS)
 
 
-def later_by(settings: SearchSettings) -> Callable[[], str]:
+def sync_command(settings: SearchSettings) -> Callable[[], str]:
     """What gives the command by which the runs of a search are completed later."""
     return lambda: command_line("sync", *name_options("--name", settings.name, settings.storage))
 

@@ -25,7 +25,7 @@ from perft.selection import best, knee, pareto_front
 TALKING_SECONDS = 0.5
 """Time to end for what says how the groups are."""
 
-MEETING_POINTS = 4
+COORDINATORS_WITHOUT_PROGRESS = 4
 """Meeting points that may die with no new report between before a search gives up."""
 
 About = TypeVarTuple("About")
@@ -33,12 +33,12 @@ About = TypeVarTuple("About")
 
 def run_trials(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
     """Searches, and goes on from what is saved when the coordinator has died."""
-    most, left = 0, MEETING_POINTS
+    most, left = 0, COORDINATORS_WITHOUT_PROGRESS
     while True:
         try:
             return _search(plan, shape, ledger, stages)
         except _CoordinatorLostError:
-            left = left - 1 if ledger.reports <= most else MEETING_POINTS - 1
+            left = left - 1 if ledger.reports <= most else COORDINATORS_WITHOUT_PROGRESS - 1
             if not left:
                 raise
             most = max(most, ledger.reports)
@@ -56,8 +56,8 @@ def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages)
         view = View(stages, settings.num_trials, settings.max_steps, ledger.entries, groups.steps)
         with view.running():
             compiles = settings.compile or (settings.compile is None and shape.use_gpu)
-            talking.enter_context(_beside(announce, groups, view, compiles))
-            talking.enter_context(_beside(_relay_notes, groups, view))
+            talking.enter_context(_in_thread(announce, groups, view, compiles))
+            talking.enter_context(_in_thread(_relay_notes, groups, view))
             callback = TuneCallback(ledger, view, groups.coordinator, settings.num_trials)
             try:
                 tune_trials(plan, groups, callback)
@@ -75,7 +75,7 @@ def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages)
 
 
 @contextlib.contextmanager
-def _beside(say: Callable[[*About], None], *about: *About) -> Iterator[None]:
+def _in_thread(say: Callable[[*About], None], *about: *About) -> Iterator[None]:
     """Says things from a thread, which ends with the coordinator.
 
     It is waited for: Ray's library ends a process of which a thread asks it after its end.

@@ -83,7 +83,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._to_propose -= 1
         if self._ended:
             self._coordinator.ended(self._ended.popleft())
-        self._let_go()
+        self._send_ended()
 
     @_ending
     def on_trial_start(
@@ -141,9 +141,9 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
 
     def _end(self, number: int) -> None:
         self._ended.append(number)
-        self._let_go()
+        self._send_ended()
 
-    def _let_go(self) -> None:
+    def _send_ended(self) -> None:
         """Nothing comes in the place of these any more."""
         while self._ended and not self._to_propose:
             self._coordinator.ended(self._ended.popleft())

@@ -22,7 +22,7 @@ from perft.training.step import (
     MicroBatch,
     TrialBatch,
     batch_of,
-    manner_of,
+    forward_context,
     total_loss,
 )
 
@@ -88,7 +88,7 @@ class CapturedMicroBatch:
     def _step(self) -> None:
         """Runs the pass on what lies in its tensors, and leaves in others what it found."""
         assert self._batch is not None
-        with manner_of(self._host, self._one, checkpointing=self._checkpointing):
+        with forward_context(self._host, self._one, checkpointing=self._checkpointing):
             total, measures = total_loss(self._host, self._ranks, self._batch, self._goals)
             # Not `backward`: what adds up gradients belongs to the stream that it first ran on.
             found = torch.autograd.grad(total, self._trained, allow_unused=True)

@@ -49,7 +49,7 @@ class TokenizedTask:
         if key not in self._rows:
             self._rows[key] = cached_rows(
                 split.examples,
-                self._tokenizer_print,
+                self._tokenizer_fingerprint,
                 lambda: tokenize_pairs(split.examples, self.tokenizer, key[1]),
                 kind="pairs",
                 max_length=key[1],
@@ -61,7 +61,7 @@ class TokenizedTask:
         if split.name not in self._prompts:
             self._prompts[split.name] = cached_rows(
                 split.examples,
-                self._tokenizer_print,
+                self._tokenizer_fingerprint,
                 lambda: prompt_rows(split, self.tokenizer, self.positions),
                 kind="prompts",
                 positions=self.positions,
@@ -74,7 +74,7 @@ class TokenizedTask:
         if key not in self._rows:
             self._rows[key] = cached_rows(
                 split.examples,
-                self._tokenizer_print,
+                self._tokenizer_fingerprint,
                 lambda: tokenize(split.examples, self.tokenizer, key[1], loss_on),  # type: ignore[arg-type]
                 kind=loss_on,
                 max_length=key[1],
@@ -82,5 +82,5 @@ class TokenizedTask:
         return self._rows[key]
 
     @cached_property
-    def _tokenizer_print(self) -> str:
+    def _tokenizer_fingerprint(self) -> str:
         return fingerprint_of(self.tokenizer)

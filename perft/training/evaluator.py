@@ -15,7 +15,7 @@ from torch import Tensor
 from perft.config import TrainingConfig
 from perft.evaluation import (
     Prediction,
-    Together,
+    ShapedMicroBatch,
     Validated,
     compare,
     count_correct,
@@ -30,13 +30,13 @@ from perft.ranks import Ranks
 from perft.tasks import Split
 from perft.training.data import TokenizedTask
 from perft.training.objective import objective_of
-from perft.training.shapes import FixedShapes, Kind, RowRoom, room_for
-from perft.training.step import apart_from_others
+from perft.training.shapes import FixedShapes, RowCapacity, TrialShape, row_capacity
+from perft.training.step import sharing_groups
 
 ROWS_AT_A_TIME = 16
 """Rows of one trial in a micro-batch of a fixed shape, on each rank."""
 
-Begun = Mapping[str, Mapping[int, Sequence[int]]]
+KnownPrefixes = Mapping[str, Mapping[int, Sequence[int]]]
 """By trial and example, the tokens that are known to come first in its answer."""
 
 
@@ -103,7 +103,7 @@ class Evaluator:
         return measured
 
     def predict(
-        self, names: Sequence[str], split: Split, known_prefix: Begun | None = None
+        self, names: Sequence[str], split: Split, known_prefix: KnownPrefixes | None = None
     ) -> dict[str, list[Prediction]]:
         """This rank's predictions on a split that has an accuracy, by trial.
 
@@ -127,7 +127,7 @@ class Evaluator:
         )
 
     def _answering(
-        self, trials: Mapping[str, TrainingConfig], examples: int, known_prefix: Begun
+        self, trials: Mapping[str, TrainingConfig], examples: int, known_prefix: KnownPrefixes
     ) -> dict[str, int]:
         """Right answers that trials write; nothing where the loss is all that there is."""
         split = self.rows.task.validation
@@ -172,7 +172,7 @@ class Evaluator:
             pairs=examples,
             pad=self._pad,
             ranks=self.ranks,
-            together=self._together(names, room_for(rows), pairs=True),
+            together=self._together(names, row_capacity(rows), pairs=True),
         )
 
     def _read(
@@ -188,7 +188,7 @@ class Evaluator:
             rows,
             self._pad,
             self.ranks,
-            together=self._together(list(trials), room_for(tokens)),
+            together=self._together(list(trials), row_capacity(tokens)),
             losses={name: partial(_loss, training) for name, training in trials.items()},
         )
         # Where a prompt was cut, generation's is longer, and nothing is known of its answer.
@@ -208,14 +208,14 @@ class Evaluator:
         return pad
 
     def _together(
-        self, names: Sequence[str], room: RowRoom, *, pairs: bool = False
-    ) -> list[Together] | None:
+        self, names: Sequence[str], capacity: RowCapacity, *, pairs: bool = False
+    ) -> list[ShapedMicroBatch] | None:
         """The micro-batches of trials whose rows all have the same room."""
         if (fixed := self.fixed()) is None:
             return None
-        kind = Kind(ROWS_AT_A_TIME * self.ranks.size, room, pairs=pairs, referenced=pairs)
+        kind = TrialShape(ROWS_AT_A_TIME * self.ranks.size, capacity, pairs=pairs, referenced=pairs)
         return list(
-            fixed.microbatches(dict.fromkeys(names, kind), apart_from_others(self.host, names))
+            fixed.microbatches(dict.fromkeys(names, kind), sharing_groups(self.host, names))
         )
 
 

@@ -34,8 +34,14 @@ from perft.models.skeleton import skeleton_of
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
 from perft.training.objective import OBJECTIVES
-from perft.training.shapes import FixedShapes, Kind, RowRoom
-from perft.training.step import Goal, MicroBatch, fixed_microbatches_on, manner_of, microbatches_on
+from perft.training.shapes import FixedShapes, RowCapacity, TrialShape
+from perft.training.step import (
+    Goal,
+    MicroBatch,
+    fixed_microbatches_on,
+    forward_context,
+    microbatches_on,
+)
 
 MOMENTS = 2
 """Tensors that AdamW keeps for each of an adapter's."""
@@ -69,10 +75,10 @@ class StepWorkload:
     objective: ObjectiveName = "sft"
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> TrialShape:
         """What the shape of a trial's micro-batches follows from."""
-        objective, room = OBJECTIVES[self.objective], RowRoom(self.length, self.length)
-        return Kind(self.rows, room, objective.reads_pairs, objective.needs_reference)
+        objective, capacity = OBJECTIVES[self.objective], RowCapacity(self.length, self.length)
+        return TrialShape(self.rows, capacity, objective.reads_pairs, objective.needs_reference)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +196,7 @@ def _rehearse(host: AdapterHost, one: MicroBatch, load: StepWorkload) -> tuple[i
     with _GroupedProducts():  # type: ignore[no-untyped-call]
         pack_losses(host, 0, {name: AdapterBatch([_row(2)]) for name in one.names})  # fills caches
         with LiveBytes(tensors) as live:
-            with manner_of(host, one, checkpointing=load.checkpointing):
+            with forward_context(host, one, checkpointing=load.checkpointing):
                 losses = pack_losses(host, 0, parts, one.shape)
                 goal = Goal(training, 1)
                 loss = torch.stack([goal.mean(losses.of(name)) for name in one.names]).sum()

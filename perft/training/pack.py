@@ -21,7 +21,7 @@ from perft.training.guard import fault_of
 from perft.training.objective import require_readable
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.running import RunningTrial
-from perft.training.shapes import room_for
+from perft.training.shapes import row_capacity
 from perft.training.stepper import Stepper
 from perft.trial import AdapterSize, AnswerCount, Report, TrialConfig
 
@@ -29,7 +29,7 @@ RUNG_EXAMPLES = 100
 """Validation examples of a rung; at full length all count. ASHA compares their loss, which ranks
 trials as well as the loss of four times as many does (`benchmarks/rung_metric.py`)."""
 
-Advanced = Report | str
+ReportOrFailure = Report | str
 """A report, or why the trial failed."""
 
 
@@ -114,7 +114,7 @@ class Pack:
         else:
             self.host.load(name, config.adapter, saved.adapter)
         optimizer = AdapterOptimizer(self.host.tensors(name), training)
-        trial = RunningTrial(config, rows, optimizer, room_for(rows))
+        trial = RunningTrial(config, rows, optimizer, row_capacity(rows))
         if saved is not None:
             optimizer.load_state(saved.moments, saved.step)
             trial.step, trial.reports = saved.step, list(saved.reports)
@@ -129,7 +129,7 @@ class Pack:
 
     def advance(
         self, targets: Mapping[str, int], on_step: Callable[[], None] | None = None
-    ) -> dict[str, Advanced]:
+    ) -> dict[str, ReportOrFailure]:
         """Trains each trial to its target step and has all of them report: `train`, `report`."""
         self.train(targets, on_step)
         return self.report(list(targets))
@@ -150,7 +150,7 @@ class Pack:
             if on_step is not None:
                 on_step()
 
-    def report(self, names: Sequence[str]) -> dict[str, Advanced]:
+    def report(self, names: Sequence[str]) -> dict[str, ReportOrFailure]:
         """Evaluates trials together.
 
         Returns:
@@ -239,7 +239,7 @@ class Pack:
         seconds = time.perf_counter() - start
         for name in names:
             batch, trial = batches[name], self.running[name]
-            fault = "" if trial.proved else fault_of(self.host, name, trial.optimizer)
+            fault = "" if trial.can_learn else fault_of(self.host, name, trial.optimizer)
             trial.take_step(losses[name], batch.tokens, seconds, sums.get(name), fault=fault)
             self._trained += batch.tokens * batch.copies
 

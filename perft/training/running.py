@@ -13,7 +13,7 @@ from perft.training.evaluator import Measured
 from perft.training.objective import objective_of
 from perft.training.optimizer import AdapterOptimizer
 from perft.training.schedule import example_indices, learning_rate
-from perft.training.shapes import RowRoom
+from perft.training.shapes import RowCapacity
 from perft.training.step import TrialBatch
 from perft.trial import Report, TrialConfig
 
@@ -26,23 +26,23 @@ class RunningTrial:
         config: its configuration.
         rows: the training split as token rows, two for each example where pairs are read.
         optimizer: its optimiser.
-        room: of each training row, where micro-batches have fixed shapes.
+        capacity: of each training row, where micro-batches have fixed shapes.
         step: optimiser steps done.
         reports: its reports so far.
         failure: why it cannot go on; empty while it can.
         progress: what it has seen since its last report.
-        proved: whether its first step here has shown that it can learn.
+        can_learn: whether its first step here has shown that it can learn.
     """
 
     config: TrialConfig
     rows: TokenizedSplit
     optimizer: AdapterOptimizer
-    room: RowRoom
+    capacity: RowCapacity
     step: int = 0
     reports: list[Report] = field(default_factory=list)
     failure: str = ""
     progress: Progress = field(default_factory=Progress)
-    proved: bool = False
+    can_learn: bool = False
 
     @property
     def is_full_length(self) -> bool:
@@ -57,7 +57,7 @@ class RunningTrial:
         rows: list[TokenizedExample] = [
             self.rows.row(i * together + j) for i in indices for j in range(together)
         ]
-        return TrialBatch(training, self.step, rows, self.optimizer, self.room)
+        return TrialBatch(training, self.step, rows, self.optimizer, self.capacity)
 
     def take_step(
         self,
@@ -76,7 +76,7 @@ class RunningTrial:
             self.failure = fault
             self.optimizer.skip()
             return
-        self.proved = True
+        self.can_learn = True
         self.optimizer.step(learning_rate(self.config.training, self.step))
         self.step += 1
         self.progress.add(value, tokens, seconds, routing)

@@ -27,7 +27,7 @@ _EXACT = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
-class RowRoom:
+class RowCapacity:
     """What each row of a kind of trial is given room for.
 
     Attributes:
@@ -39,18 +39,18 @@ class RowRoom:
     predictions: int
 
 
-class Kind(NamedTuple):
+class TrialShape(NamedTuple):
     """What the shape of a trial's micro-batches follows from.
 
     Attributes:
         rows: of the trial's batch, over all ranks.
-        room: of each row.
+        capacity: of each row.
         pairs: whether rows belong together by twos, so that a pair has one rank.
         referenced: whether the rows also go through the base without the adapter.
     """
 
     rows: int
-    room: RowRoom
+    capacity: RowCapacity
     pairs: bool = False
     referenced: bool = False
 
@@ -62,7 +62,7 @@ class Kind(NamedTuple):
     @property
     def tokens(self) -> int:
         """Padded tokens of all rows, over all ranks."""
-        return self.rows * self.copies * self.room.length
+        return self.rows * self.copies * self.capacity.length
 
     @property
     def by_row(self) -> bool:
@@ -75,11 +75,11 @@ class Kind(NamedTuple):
         return -(-self.rows // (together * ranks.size)) * together
 
 
-def room_for(rows: TokenizedSplit) -> RowRoom:
+def row_capacity(rows: TokenizedSplit) -> RowCapacity:
     """Room for each of the rows, their longest rounded up."""
     predictions = np.maximum(0, rows.lengths - np.maximum(rows.prompt_lengths, 1))
     longest = int(rows.lengths.max())
-    return RowRoom(-(-longest // LENGTH_STEP) * LENGTH_STEP, int(predictions.max()))
+    return RowCapacity(-(-longest // LENGTH_STEP) * LENGTH_STEP, int(predictions.max()))
 
 
 def are_fixed(device: torch.device, dtype: torch.dtype, *, compiled: bool) -> bool:
@@ -112,29 +112,29 @@ class FixedShapes:
     vocabulary: int
     ranks: Ranks
 
-    def trials(self, kind: Kind) -> int:
+    def trials(self, kind: TrialShape) -> int:
         """Trials of a kind that a micro-batch has room for."""
         return max(1, min(self.slots, self.tokens * self.ranks.size // kind.tokens))
 
-    def of(self, kind: Kind) -> BatchShape:
+    def of(self, kind: TrialShape) -> BatchShape:
         """The shape of a micro-batch of trials of a kind, on each rank."""
-        room, trials, each = kind.room, self.trials(kind), kind.rows_on(self.ranks)
+        capacity, trials, each = kind.capacity, self.trials(kind), kind.rows_on(self.ranks)
         at_once = predictions_at_once(self.vocabulary)
-        wanted = kind.copies * trials * each * room.predictions
+        wanted = kind.copies * trials * each * capacity.predictions
         # The head takes so many predictions at a time: the last time as many as the first.
         whole = wanted if wanted <= at_once else -(-wanted // at_once) * at_once
         return BatchShape(
             rows=kind.copies * trials * each,
-            length=room.length,
+            length=capacity.length,
             adapters=trials,
-            predictions=each * room.predictions,
+            predictions=each * capacity.predictions,
             whole=whole,
-            row_predictions=room.predictions if kind.by_row else 0,
+            row_predictions=capacity.predictions if kind.by_row else 0,
             references=trials if kind.referenced else 0,
         )
 
     def microbatches(
-        self, kinds: Mapping[str, Kind], apart: Mapping[str, str] = MappingProxyType({})
+        self, kinds: Mapping[str, TrialShape], apart: Mapping[str, str] = MappingProxyType({})
     ) -> list[tuple[BatchShape, list[str]]]:
         """Which trials go through the base together, longest rows first, and in which shape.
 
@@ -143,17 +143,21 @@ class FixedShapes:
             apart: by trial, the company with which alone it shares micro-batches; the others share
                 theirs.
         """
-        alike: dict[tuple[str, Kind], list[str]] = {}
+        alike: dict[tuple[str, TrialShape], list[str]] = {}
         for name, kind in kinds.items():
             alike.setdefault((apart.get(name, ""), kind), []).append(name)
         found = []
         for (_, kind), names in sorted(alike.items(), key=_order):
-            room = self.trials(kind)
-            found += [(self.of(kind), names[i : i + room]) for i in range(0, len(names), room)]
+            per_batch = self.trials(kind)
+            found += [
+                (self.of(kind), names[i : i + per_batch]) for i in range(0, len(names), per_batch)
+            ]
         return found
 
 
-def _order(alike: tuple[tuple[str, Kind], list[str]]) -> tuple[str, int, int, int, bool, bool]:
-    (company, kind), _ = alike
-    rows, room, pairs, referenced = kind
-    return company, -room.length, rows, room.predictions, pairs, referenced
+def _order(
+    alike: tuple[tuple[str, TrialShape], list[str]],
+) -> tuple[str, int, int, int, bool, bool]:
+    (group, kind), _ = alike
+    rows, capacity, pairs, referenced = kind
+    return group, -capacity.length, rows, capacity.predictions, pairs, referenced

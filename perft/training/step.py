@@ -33,7 +33,7 @@ from perft.ranks import Ranks
 from perft.training.microbatches import Shape, microbatches
 from perft.training.objective import Objective, objective_of
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.shapes import FixedShapes, Kind, RowRoom
+from perft.training.shapes import FixedShapes, RowCapacity, TrialShape
 
 Measures = tuple[dict[str, Tensor], dict[str, RouterSums]]
 """Mean loss per unit of the objective, and routing sums, of each trial."""
@@ -48,14 +48,14 @@ class TrialBatch:
         step: its optimiser steps done.
         rows: its whole batch, over all ranks; of an objective that reads pairs, two for each.
         optimizer: its optimiser.
-        room: of each row; needed where micro-batches have fixed shapes.
+        capacity: of each row; needed where micro-batches have fixed shapes.
     """
 
     training: TrainingConfig
     step: int
     rows: Sequence[TokenizedExample]
     optimizer: AdapterOptimizer
-    room: RowRoom | None = None
+    capacity: RowCapacity | None = None
 
     @property
     def objective(self) -> Objective:
@@ -85,11 +85,13 @@ class TrialBatch:
         return len(self.rows) * self.copies, max(len(ids) for ids, _ in self.rows)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> TrialShape:
         """What the shape of its micro-batches follows from."""
-        assert self.room is not None, "micro-batches of fixed shapes need the room of a row"
+        assert self.capacity is not None, "micro-batches of fixed shapes need the room of a row"
         objective = self.objective
-        return Kind(len(self.rows), self.room, objective.reads_pairs, objective.needs_reference)
+        return TrialShape(
+            len(self.rows), self.capacity, objective.reads_pairs, objective.needs_reference
+        )
 
     def on(self, ranks: Ranks) -> AdapterBatch:
         """This rank's part of the batch; an example's rows stay together."""
@@ -133,14 +135,14 @@ def microbatches_on(
 
 
 def fixed_microbatches_on(
-    host: AdapterHost, fixed: FixedShapes, kinds: Mapping[str, Kind]
+    host: AdapterHost, fixed: FixedShapes, kinds: Mapping[str, TrialShape]
 ) -> list[MicroBatch]:
     """As `microbatches_on`, where every micro-batch has a fixed shape."""
-    apart = apart_from_others(host, kinds)
+    apart = sharing_groups(host, kinds)
     return [MicroBatch(names, shape) for shape, names in fixed.microbatches(kinds, apart)]
 
 
-def apart_from_others(host: AdapterHost, names: Iterable[str]) -> dict[str, str]:
+def sharing_groups(host: AdapterHost, names: Iterable[str]) -> dict[str, str]:
     """Trials that share micro-batches of fixed shapes with their own company alone, and which.
 
     Those with adapters inside modules of the base: what it computes around them rounds otherwise
@@ -177,7 +179,7 @@ def gradients_of(
     for one in together:
         made = batch_of(host, pad, ranks, batches, one)
         goals = {name: Goal.of(batches[name]) for name in one.names}
-        with manner_of(host, one, checkpointing=checkpointing):
+        with forward_context(host, one, checkpointing=checkpointing):
             total, found = total_loss(host, ranks, made, goals)
             total.backward()  # type: ignore[no-untyped-call]
         del total  # with it goes what recomputed layers still hold, before the next pass
@@ -196,7 +198,7 @@ def batch_of(
 
 
 @contextmanager
-def manner_of(host: AdapterHost, one: MicroBatch, *, checkpointing: bool) -> Iterator[None]:
+def forward_context(host: AdapterHost, one: MicroBatch, *, checkpointing: bool) -> Iterator[None]:
     """Inside, forward passes keep for the backward pass what such a micro-batch is to keep."""
     layers = decoder_layers(host.model) if checkpointing else []
     whole_depth = nullcontext() if one.shape is None else gradient_from_embeddings(host.model)

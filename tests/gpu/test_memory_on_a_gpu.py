@@ -23,7 +23,7 @@ from perft.models.load import make_ready
 from perft.ranks import Ranks
 from perft.training.memory import StepWorkload, pack_memory
 from perft.training.optimizer import AdapterOptimizer
-from perft.training.shapes import RowRoom
+from perft.training.shapes import RowCapacity
 from perft.training.step import TrialBatch
 from perft.training.stepper import Stepper
 
@@ -54,8 +54,8 @@ def measured(host: AdapterHost, adapters: list[AdapterConfig], load: StepWorkloa
         host.add(f"a{i}", adapter)
         training = trial(adapter, batch_size=load.rows, max_length=load.length).training
         optimizer = AdapterOptimizer(host.tensors(f"a{i}"), training)
-        room = RowRoom(load.length, load.length)
-        batches[f"a{i}"] = TrialBatch(training, 0, rows, optimizer, room)
+        capacity = RowCapacity(load.length, load.length)
+        batches[f"a{i}"] = TrialBatch(training, 0, rows, optimizer, capacity)
     stepper = Stepper(
         host, Ranks(device=GPU), pad=0, slots=len(adapters), checkpointing=load.checkpointing
     )

@@ -206,7 +206,7 @@ def test_more_adapters_than_a_grouped_product_has_groups_take_turns(
         wanted = host.model(token_ids(10)).logits
     monkeypatch.setattr(lora_experts, "MAX_GROUPS", 2 * host.blocks[0].num_experts)
     taking_turns, layout = with_sites("olmoe", configs, torch.float64)
-    assert taking_turns._sites[host.blocks[0].experts_name]._most == 2
+    assert taking_turns._sites[host.blocks[0].experts_name]._max_adapters == 2
     with taking_turns.using(layout):
         found = taking_turns.model(token_ids(10)).logits
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)

@@ -16,12 +16,12 @@ from perft.packing.coordinator import Coordinator
 from perft.packing.groups import calls_at_once
 from perft.packing.machines import (
     Node,
-    asked_for,
-    free_on,
+    free_resources,
     gpu_memory,
-    groups_without_room,
+    machines_requested,
     require_compilers,
     require_shared,
+    waiting_groups,
 )
 from perft.packing.messages import SearchOver
 from perft.packing.shape import GroupShape
@@ -52,7 +52,7 @@ def test_a_machine_is_asked_for_its_gpus_memory_while_they_are_busy(
     while ray.available_resources().get("GPU"):
         time.sleep(0.1)
     assert gpu_memory(nodes) == 7
-    assert free_on(nodes).endswith("1 GPU (0 free)")
+    assert free_resources(nodes).endswith("1 GPU (0 free)")
     ray.cancel(busy, force=True)
 
 
@@ -72,12 +72,12 @@ def test_a_machine_that_does_not_answer_is_named(
 
 def test_groups_that_find_no_room_are_counted(nodes: list[Node]) -> None:
     shape = GroupShape(groups=2, workers=2, slots=1, gpus=1.0, cpus=1)
-    with asked_for(shape):
-        while (found := groups_without_room(shape)) < 2:
+    with machines_requested(shape):
+        while (found := waiting_groups(shape)) < 2:
             time.sleep(0.1)
         assert found == 2
-        assert groups_without_room(dataclasses.replace(shape, cpus=2)) == 0
-    while groups_without_room(shape):
+        assert waiting_groups(dataclasses.replace(shape, cpus=2)) == 0
+    while waiting_groups(shape):
         time.sleep(0.1)
 
 

@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from perft.compat import ray as compat
-from perft.packing.machines import gpus_to_come
+from perft.packing.machines import autoscaler_brings_gpus
 
 HERE, ELSEWHERE = "10.0.0.1:6379", "10.0.0.2:6379"
 TYPES = {
@@ -57,11 +57,11 @@ def monitor(tmp_path: Path) -> Iterator[Callable[[str, Any], None]]:
 
 
 def test_a_cluster_says_it_itself(offered: dict[str, int]) -> None:
-    assert not gpus_to_come()
+    assert not autoscaler_brings_gpus()
     offered |= {"CPU": 64, "GPU": 0}
-    assert not gpus_to_come()
+    assert not autoscaler_brings_gpus()
     offered["GPU"] = 8
-    assert gpus_to_come()
+    assert autoscaler_brings_gpus()
 
 
 @pytest.mark.usefixtures("offered")
@@ -80,4 +80,4 @@ def test_so_does_the_configuration_that_its_autoscaler_has(
     address: str, config: Any, found: bool, monitor: Callable[[str, Any], None]
 ) -> None:
     monitor(address, config)
-    assert gpus_to_come() == found
+    assert autoscaler_brings_gpus() == found

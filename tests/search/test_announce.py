@@ -69,8 +69,8 @@ def told(
         left.pop(0)
         return False
 
-    monkeypatch.setattr(module, "groups_without_room", lambda _shape: left[0][1])
-    monkeypatch.setattr(module, "free_on", lambda _nodes: "2 CPU (0 free), 0 GPU (0 free)")
+    monkeypatch.setattr(module, "waiting_groups", lambda _shape: left[0][1])
+    monkeypatch.setattr(module, "free_resources", lambda _nodes: "2 CPU (0 free), 0 GPU (0 free)")
     monkeypatch.setattr(module, "alive_nodes", list)
     coordinator = SimpleNamespace(when_ready=lambda: are_ready, status=lambda: left[0][0])
     stages: list[str] = []

@@ -90,7 +90,7 @@ def test_an_endless_number_of_paths_is_sampled(monkeypatch: pytest.MonkeyPatch) 
         sizes = [trial.suggest_categorical(f"p{i}", (1, 2, 3)) for i in range(40)]
         return trial_of(batch_size=sizes[-1], rank=sizes[0])
 
-    found = list(paths.drawn(lambda trial: suggest(trial, True)))
+    found = list(paths.all_draws(lambda trial: suggest(trial, True)))
     assert len(found) == 400 + 50
     assert {one.found.adapter.rank for one in found} == {1, 2, 3}
 

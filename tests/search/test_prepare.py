@@ -267,7 +267,7 @@ def test_settings_that_cannot_change_are_refused_with_what_they_are(
     started(search_request, seed=5, groups=2)
     with pytest.raises(ConfigError) as refusal:
         prepare_resume(
-            "first", search_request.storage, besides=("seed", "max_steps", "name", "slots")
+            "first", search_request.storage, unchangeable=("seed", "max_steps", "name", "slots")
         )
     assert str(refusal.value) == (
         "search 'first' goes on with the settings that it was started with; leave out --seed (it "

@@ -40,13 +40,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[GroupShape]:
     found: list[GroupShape] = []
 
     @contextmanager
-    def asked_for(shape: GroupShape) -> Iterator[None]:
+    def machines_requested(shape: GroupShape) -> Iterator[None]:
         found.append(shape)
         yield
 
     clock = iter(range(10**6))
-    monkeypatch.setattr(module, "asked_for", asked_for)
-    monkeypatch.setattr(module, "free_on", lambda _nodes: "8 CPU (8 free), 0 GPU (0 free)")
+    monkeypatch.setattr(module, "machines_requested", machines_requested)
+    monkeypatch.setattr(module, "free_resources", lambda _nodes: "8 CPU (8 free), 0 GPU (0 free)")
     monkeypatch.setattr(module.time, "sleep", lambda _seconds: None)
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     return found
@@ -62,7 +62,7 @@ def lay(
     """The shape on a cluster that looks like that, one look after another, and what was said."""
     looks = [[{"Resources": each} for each in cluster] for cluster in clusters]
     monkeypatch.setattr(module, "alive_nodes", lambda: looks.pop(0) if len(looks) > 1 else looks[0])
-    monkeypatch.setattr(module, "gpus_to_come", lambda: to_come)
+    monkeypatch.setattr(module, "autoscaler_brings_gpus", lambda: to_come)
     stream = io.StringIO()
     shape, nodes = shape_on(plan, Stages(Console(file=stream)), joined=joined)
     assert nodes == looks[0]

@@ -25,7 +25,7 @@ from perft.models.experts import use_frozen_experts
 from perft.ranks import Ranks
 from perft.training import stepper
 from perft.training.pack import Pack
-from perft.training.shapes import Kind, RowRoom, are_fixed
+from perft.training.shapes import RowCapacity, TrialShape, are_fixed
 from perft.trial import Report, TrialConfig
 
 STEPS = 12
@@ -182,7 +182,7 @@ def test_a_group_of_two_ranks_shares_the_rows_of_a_shape() -> None:
     )
     assert alone is not None
     assert shared is not None
-    kind = Kind(5, RowRoom(length=16, predictions=3))
+    kind = TrialShape(5, RowCapacity(length=16, predictions=3))
     assert shared.of(kind).rows == 2 * 3
     assert alone.of(kind).rows == 2 * 5
     assert shared.of(kind).length == alone.of(kind).length

@@ -36,7 +36,7 @@ class Stack:
     up_GOR: Tensor
 
 
-def most_together(num_experts: int) -> int:
+def max_adapters_per_stack(num_experts: int) -> int:
     """How many adapters one stack may have: a grouped product takes so many groups."""
     return max(1, MAX_GROUPS // num_experts)
 

@@ -24,7 +24,7 @@ _DIED = "PERFT_RAYS_DIED"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Again:
+class Restart:
     """How a search goes on.
 
     Attributes:

@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from perft.search import again
-from perft.search.again import Again, deaths
 from perft.search.lock import locked
+from perft.search.restart import Restart, deaths
 from perft.search.watch import watched
 from perft.search_folder import LOCK
 from perft.storage import Storage
@@ -61,8 +61,8 @@ def test_rays_count_as_dead_in_a_row_until_there_is_a_report(environment, report
     assert deaths(reports, environment) == expected
 
 
-def going_on(search: Storage, environment: dict[str, str], said: list[str]) -> Again:
-    return Again(
+def going_on(search: Storage, environment: dict[str, str], said: list[str]) -> Restart:
+    return Restart(
         command=[sys.executable, "-c", "print('anew')"],
         name="mine",
         search=search,
