@@ -90,7 +90,7 @@ def test_what_machine_and_libraries_raise_is_one_line(error: Exception, words: s
 
 def test_the_traceback_of_such_an_error_is_kept_for_its_user_alone(home: Path) -> None:
     error = MlflowException(f"no answer from {SECRET}")
-    error.add_note("go on with it by: perft search --resume first")
+    error.add_note("resume it by: perft search --resume first")
 
     def raising() -> None:
         raise error
@@ -99,7 +99,7 @@ def test_the_traceback_of_such_an_error_is_kept_for_its_user_alone(home: Path) -
     (log,) = (home / "logs").iterdir()
     where = f"in {__file__}, line {raising.__code__.co_firstlineno + 1}"
     assert line == (
-        f"error: MlflowException: no answer from http://***@host/, {where}; go on with it by: "
+        f"error: MlflowException: no answer from http://***@host/, {where}; resume it by: "
         f"perft search --resume first; its traceback is in {log}"
     )
     assert stat.S_IMODE(log.stat().st_mode) == 0o600

@@ -186,7 +186,7 @@ def main(
         )
         plan = prepare(request, stages.during)
     else:
-        raise ConfigError("name a search space with --space, or a search to go on with --resume")
+        raise ConfigError("name a search space with --space, or a search to continue with --resume")
     finished = _run(plan, stages, trust_code=trust_code)
     show(plan, finished, console)
     # Skips the two seconds of garbage collection at exit.
@@ -211,7 +211,7 @@ def _run(plan: "SearchPlan", stages: Stages, *, trust_code: bool) -> "Finished":
     except PerftError:
         raise
     except Exception as error:
-        error.add_note(f"go on with the search by: {resume_command(name, root)}")
+        error.add_note(f"resume the search by: {resume_command(name, root)}")
         raise
 
 

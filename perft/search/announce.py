@@ -1,4 +1,4 @@
-"""Says what the worker groups are doing until all of them train."""
+"""Shows what the worker groups are doing until all of them train."""
 
 import contextlib
 
@@ -11,15 +11,15 @@ from perft.packing.shape import GroupShape
 from perft.search.view import View
 
 LOOK_SECONDS = 1.0
-"""How often it is looked how far the groups are."""
+"""Time between two looks at the groups' status."""
 
 
 def announce(groups: WorkerGroups, view: View, compiles: bool) -> None:
-    """Tells the view until the groups have loaded their bases, or end with the coordinator.
+    """Shows the groups' stages until they have loaded their bases, or end with the coordinator.
 
     Args:
-        groups: that have just been started.
-        view: what the user watches.
+        groups: just started.
+        view: the live view.
         compiles: whether the groups compile their bases.
     """
     view.stage("starting the worker groups and their coordinator")
@@ -47,12 +47,12 @@ def announce(groups: WorkerGroups, view: View, compiles: bool) -> None:
 
 
 def doing(shape: GroupShape, status: GroupStatus, waiting: int) -> str:
-    """What groups are doing that do not train yet.
+    """What groups that do not train yet are doing.
 
     Args:
         shape: of the groups.
-        status: as the coordinator has it.
-        waiting: groups for which Ray has no room.
+        status: the coordinator's.
+        waiting: number of groups that wait for resources.
     """
     ready, stages = status.ready, status.stages
     behind = [group for group in range(shape.groups) if group not in ready]

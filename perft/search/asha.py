@@ -1,4 +1,4 @@
-"""Asynchronous successive halving (arXiv 1810.05934), as Ray Tune's `ASHAScheduler` decides it."""
+"""Asynchronous successive halving (arXiv 1810.05934), as Ray Tune's `ASHAScheduler` does it."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ _STEP, _LOSS = "step", "val_loss"
 
 
 class Asha:
-    """Stops a trial whose validation loss is above the median of those that were here before it.
+    """Stops a trial whose validation loss is above the median of those at its rung so far.
 
     Args:
         rungs: steps after which a trial reports, ascending; the last is its full length.
@@ -30,7 +30,7 @@ class Asha:
     def stops(self, at: RungReport) -> bool:
         """Whether the trial is among the worse half at its rung."""
         trial = _Trial(str(at.number))
-        self._scheduler.on_trial_add(None, trial)  # there is one bracket: to add twice is no harm
+        self._scheduler.on_trial_add(None, trial)  # there is one bracket: adding twice is harmless
         result = {_STEP: at.report.step, _LOSS: at.report.val_loss}
         decision = self._scheduler.on_trial_result(None, trial, result)
         return bool(decision == TrialScheduler.STOP)
@@ -38,6 +38,6 @@ class Asha:
 
 @dataclass(frozen=True)
 class _Trial:
-    """All that Tune's scheduler asks a trial for."""
+    """The only attribute of a trial that Tune's scheduler reads."""
 
     trial_id: str

@@ -1,4 +1,4 @@
-"""What a base must be for anything to train on it, known before any weights are read."""
+"""Checks a base before its weights are read."""
 
 from collections.abc import Iterable
 
@@ -6,13 +6,13 @@ from perft.tasks import Split
 
 
 def require_base(base: str | None, splits: Iterable[Split]) -> None:
-    """Checks all that can be known of a base and its tokenizer without reading its weights.
+    """Checks a base and its tokenizer as far as possible without reading weights.
 
-    It imports torch only if it has to: the built-in base is what it is.
+    Imports torch only if needed: the built-in base needs no check.
 
     Args:
         base: None for the built-in base, else a local directory or a hub id.
-        splits: what it is to be trained or scored on.
+        splits: the data that it will be trained or scored on.
 
     Raises:
         BaseModelError: if it cannot be loaded, or tokenizer and base do not belong together.
@@ -27,7 +27,7 @@ def require_base(base: str | None, splits: Iterable[Split]) -> None:
 
 
 def require_experts(experts: str, *, training: bool) -> None:
-    """As `perft.models.implementations.require_implementation`; imports torch only if it has to."""
+    """Like `perft.models.implementations.require_implementation`; imports torch only if needed."""
     if experts != "auto":
         from perft.models.implementations import require_implementation  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Calls of the functions of a search space, code of the user's: what goes wrong there is named."""
+"""Calls the functions of a search space, which are user code, with errors that name them."""
 
 import contextlib
 import inspect
@@ -15,19 +15,19 @@ T = TypeVar("T")
 
 
 def result_of(kind: type[T], function: Callable[..., T], *args: object) -> T:
-    """What a function of a user's file returns, within bounds of time and of the type it should be.
+    """Calls a function of a user's file with a time limit and checks the type of its result.
 
     Args:
         kind: the type.
         function: the function.
-        *args: what it is called with.
+        *args: its arguments.
 
     Raises:
         ConfigError: if it raises, does not end, or returns something else; names it and its line.
     """
     where = name_of(function)
     try:
-        # What it prints must not end up in what a program reads.
+        # What it prints must not mix with output that a program reads.
         with contextlib.redirect_stdout(sys.stderr), time_limit(USER_CODE_SECONDS, "it"):
             found = function(*args)
     except ConfigError as error:
@@ -41,14 +41,14 @@ def result_of(kind: type[T], function: Callable[..., T], *args: object) -> T:
 
 
 def name_of(function: Callable[..., object]) -> str:
-    """A function as errors name it: its name, and the file and line where it is."""
+    """A function's name, file and line, for errors."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     name = getattr(function, "__name__", shown(function))
     return f"{name} ({code.co_filename}, line {code.co_firstlineno})" if code else name
 
 
 def _line_of(error: BaseException, function: Callable[..., object]) -> str:
-    """The line of the function's own file that raised the error, or called what did."""
+    """The line of the function's own file that raised the error, directly or in a call."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     lines = [
         frame.lineno

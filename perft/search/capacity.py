@@ -1,4 +1,4 @@
-"""What a search space's adapters cost on a base, and how many a GPU holds, before any is loaded."""
+"""Memory of a search space's adapters on a base, and how many a GPU holds, before loading any."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ from perft.training.microbatches import TOKENS_ON_ACCELERATOR
 from perft.training.objective import OBJECTIVES
 from perft.trial import AdapterSize
 
-_ANY_STEPS = 100  # steps take no memory
+_ANY_STEPS = 100  # the number of steps takes no memory
 
 USABLE = 0.85
-"""Share of a GPU's memory that is planned with: costs are predicted within 15%."""
+"""Share of a GPU's memory that plans may use: predictions are within 15%."""
 
 
 @dataclass(frozen=True)
 class SpaceOnBase:
-    """What was counted on a base, without its weights.
+    """Parameter counts of a base and of a space's adapters on it.
 
     Attributes:
         config: the base's.
-        parameters: the base's, all of them.
-        activated: those that one token uses.
-        size_extremes: smallest and largest adapter of each variant that the base takes.
-        refused: why it does not take the others.
+        parameters: of the base.
+        activated: parameters of the base that one token uses.
+        size_extremes: by variant that fits the base, its smallest and largest adapter.
+        refused: by other variant, why it does not fit.
     """
 
     config: PreTrainedConfig
@@ -44,7 +44,7 @@ class SpaceOnBase:
 
 
 def count(configs: Sequence[AdapterConfig], base_model: str | None) -> SpaceOnBase:
-    """Counts adapters on a base, of which only the `config.json` is read.
+    """Counts adapters on a base, from its `config.json` alone.
 
     Args:
         configs: from `extreme_adapters`.
@@ -73,9 +73,9 @@ def step_workload(
     experts: str = "auto",
     checkpointing: bool = False,
 ) -> StepWorkload:
-    """The most that a trial of the space brings to a step on GPUs; arguments as a search's.
+    """The largest workload of a trial of the space in a step on GPUs; arguments as a search's.
 
-    Trials of all batch sizes and lengths may share a step, so that the largest of both count.
+    Trials of all batch sizes and lengths may share a step, so the largest of both count.
 
     Raises:
         ConfigError: if the space draws trials that do not make sense.
@@ -95,10 +95,10 @@ def step_workload(
 
 
 def largest_costs(counted: SpaceOnBase, load: StepWorkload) -> dict[str, PackMemory]:
-    """What one trial with the largest adapter of each variant costs.
+    """By variant, the memory of one trial with its largest adapter.
 
     Raises:
-        BaseModelError: if the base's costs cannot be known before it runs.
+        BaseModelError: if the base's memory cannot be predicted.
     """
     return {
         variant: pack_memory(counted.config, [largest], load)
@@ -109,16 +109,16 @@ def largest_costs(counted: SpaceOnBase, load: StepWorkload) -> dict[str, PackMem
 def slots_in(
     memory: int, space: SearchSpace, base_model: str | None, load: StepWorkload
 ) -> int | None:
-    """Trials of any kind that a GPU holds at a time; None if that cannot be known.
+    """How many trials, whatever their variant, a GPU holds at once; None if unpredictable.
 
     Args:
         memory: of each worker's GPU, in bytes.
-        space: what the trials are drawn from.
+        space: the search space.
         base_model: None for the built-in base, else a local directory or a hub id.
         load: from `step_workload`.
 
     Raises:
-        SearchError: if there is no room for a single one.
+        SearchError: if it does not hold a single one.
     """
     counted = count(extreme_adapters(space, builtin=base_model is None), base_model)
     try:

@@ -1,4 +1,4 @@
-"""What a search follows from, compared when it goes on: its space, its data, its base, versions."""
+"""What a search depends on, compared when it resumes: its space, data, base and versions."""
 
 from perft.errors import SearchError
 from perft.search.settings import SearchSettings
@@ -9,14 +9,14 @@ from perft.storage import Storage
 
 
 def require_unchanged(was: SearchSettings, now: SearchSettings) -> None:
-    """Checks that a search can go on as it began.
+    """Checks that a search can resume as it was started.
 
     Args:
-        was: what it was started with.
-        now: the same, as it is found now.
+        was: the settings that it was started with.
+        now: the same, with current fingerprints.
 
     Raises:
-        SearchError: if space, data or base are others.
+        SearchError: if space, data or base have changed.
     """
     changed = []
     if was.space_code and (modules := _other_modules(was, now)):
@@ -33,7 +33,7 @@ def require_unchanged(was: SearchSettings, now: SearchSettings) -> None:
 
 
 def other_versions(was: SearchSettings, now: SearchSettings) -> list[str]:
-    """What the user should know of packages that have changed: a line, or none."""
+    """A line for the user about packages that have changed; empty if none has."""
     others = [
         f"{name} {version}, now {now.versions.get(name, 'none')}"
         for name, version in was.versions.items()
@@ -48,9 +48,9 @@ def other_versions(was: SearchSettings, now: SearchSettings) -> list[str]:
 
 
 def started_trials(search: Storage) -> int:
-    """How many trials of a search have begun, as far as its folder says."""
-    begun = (trial_of(name) for name in search.names(STATES))
-    numbers = [number for number in begun if number is not None]
+    """How many trials of a search have started, according to its folder."""
+    started = (trial_of(name) for name in search.names(STATES))
+    numbers = [number for number in started if number is not None]
     numbers += [result.number for result in read_results(search)]
     return max(numbers, default=-1) + 1
 

@@ -1,8 +1,8 @@
 """Which Ray a search runs on: the cluster that the user names, or one of its own.
 
 A cluster is named by `RAY_ADDRESS` (`ray job submit` sets it) or by `ray start` on this machine.
-Nothing else is joined: a Ray that merely runs here may be another search's own, and ends with it.
-A process that is connected to a Ray when it starts a search uses that one, and keeps it.
+A search joins no other Ray: one that merely runs here may be another search's, and end with it.
+A process that is connected to a Ray when it starts a search uses that Ray, and keeps it.
 """
 
 import logging
@@ -37,14 +37,14 @@ from perft.search.own_ray import start_own_ray
 
 WORKER_ENVIRONMENT = {
     **THREADS,
-    # Memory that one step frees, glibc keeps for the next: 7% of a step on a CPU.
+    # glibc keeps freed memory for the next step, which saves 7% of a step on a CPU.
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
-    # Trials are persisted at every report: there is nothing to do when a machine is about to go.
+    # Trials are persisted at every report: nothing remains to do before a machine is preempted.
     PREEMPTION_VARIABLE: "0",
     # Seconds after which Ray Train sees that a group has ended, or has lost a worker.
     HEALTH_SECONDS_VARIABLE: "0.5",
-    # Seconds for which a group asks for room before Ray Train asks anew, and an autoscaler forgets.
+    # Seconds for which a group waits for resources before Ray Train renews its request.
     START_SECONDS_VARIABLE: "86400",
 }
 """Environment of the processes on the cluster."""
@@ -66,10 +66,10 @@ class Cluster:
     """The Ray that a search is going to use.
 
     Attributes:
-        address: of the cluster to join, as `HOST:PORT`; None where there is none to join.
-        why: says to the user which one it is.
-        is_up: whether this process is connected to it already. Whoever did that ends it; otherwise
-            a search without a cluster to join starts a Ray of its own.
+        address: of the cluster to join, as `HOST:PORT`; None if there is none to join.
+        why: tells the user which one it is.
+        is_up: whether this process is already connected to it; the search then does not end it.
+            If false and `address` is None, the search starts a Ray of its own.
     """
 
     address: str | None
@@ -86,8 +86,8 @@ def find_cluster() -> Cluster:
     """The Ray of this process; else the cluster that the user names; else one to be started.
 
     Raises:
-        SearchError: if the cluster that `RAY_ADDRESS` names is away, lets nobody in without a
-            token, or cannot be one.
+        SearchError: if the cluster that `RAY_ADDRESS` names does not answer, requires a token, or
+            is no valid address.
     """
     if ray.is_initialized():
         return Cluster(None, "using the Ray that this process is connected to", is_up=True)
@@ -98,7 +98,7 @@ def find_cluster() -> Cluster:
     started = None if named == "local" else _started_here()
     found = "away" if started is None else health(started)
     if started and found == "asks for a token" and not is_token_auth_enabled():
-        # What `ray.init` does for a cluster of this machine, and for no other.
+        # As `ray.init` does for a cluster of this machine only.
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         found = health(started)
     if started and found != "away":
@@ -114,27 +114,27 @@ def find_cluster() -> Cluster:
 
 
 def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
-    """Joins the cluster, or starts a Ray of the search's own; a Ray that is up is left as it is.
+    """Joins the cluster, or starts a Ray of the search's own; leaves a Ray that is up as it is.
 
-    `perft.process.unchanged` and `perft.compat.ray.library_unchanged` put back what this changes
-    of the process.
+    `perft.process.unchanged` and `perft.compat.ray.library_unchanged` restore what this changes
+    in the process.
 
     Args:
-        cluster: what `find_cluster` gave.
+        cluster: from `find_cluster`.
         tell: shows the user a line.
 
     Raises:
-        SearchError: if Ray does not start, or the cluster lets nobody in.
+        SearchError: if Ray does not start, or the cluster refuses the connection.
     """
     os.environ.setdefault(OUTPUT_VARIABLE, "0")
-    # What a trial ends with, Tune hears; Ray prints it once more where a reference to it goes.
+    # Tune gets a trial's error; Ray would print it again when its last reference is dropped.
     os.environ.setdefault(QUIET_VARIABLE, "1")
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C stops the search, not Tune alone
-    never_connect_unasked()  # a thread that is late when a search ends must not start another Ray
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C stops the whole search
+    never_connect_unasked()  # a late thread must not start another Ray after the search
     if cluster.is_up:
-        os.environ.update(WORKER_ENVIRONMENT)  # Ray Train hands its variables on to its processes
+        os.environ.update(WORKER_ENVIRONMENT)  # Ray Train passes its environment to its processes
         return
-    with handlers_kept():  # Ray takes SIGTERM for itself
+    with handlers_kept():  # Ray installs a SIGTERM handler
         if cluster.address is None:
             start_own_ray(WORKER_ENVIRONMENT, tell)
         else:
@@ -144,7 +144,7 @@ def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
 def end_ray(cluster: Cluster) -> None:
     """Ends this process's connection, and with it a Ray of the search's own.
 
-    A Ray that was up before the search is left as it is. To end it twice is no harm.
+    A Ray that was up before the search stays. Ending it twice is harmless.
     """
     if not cluster.is_up:
         ray.shutdown()
@@ -158,20 +158,20 @@ def _join(address: str) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except Exception as error:  # of whatever type: a cluster of another version is a RuntimeError
+    except Exception as error:  # any type: a cluster of another version raises RuntimeError
         raise SearchError(
             f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())}"
         ) from error
 
 
 def health(address: str) -> Health:
-    """How the head of a cluster at `HOST:PORT` answers, within `ANSWER_SECONDS`.
+    """Whether the head of a cluster at `HOST:PORT` answers within `ANSWER_SECONDS`.
 
-    `ray.init` takes minutes to say so, in lines of C++.
+    `ray.init` takes minutes to fail, with C++ messages.
     """
     try:
         check_alive(address, ANSWER_SECONDS)
-    except AuthenticationError:  # tokens are asked for here, and there is none
+    except AuthenticationError:  # the cluster requires a token, and this process has none
         return "asks for a token"
     except grpc.RpcError as error:
         refused = error.code() == grpc.StatusCode.UNAUTHENTICATED
@@ -196,7 +196,7 @@ def _require(address: str, found: Health) -> None:
 
 
 def _canonical(address: str) -> str:
-    """`HOST:PORT` as Ray dials it, of what a user may have written."""
+    """The user's address as Ray's `HOST:PORT`."""
     if "://" in address:
         raise SearchError(
             f"{VARIABLE} is {address!r}, wanted HOST:PORT of the cluster's head; to send a search "
@@ -210,10 +210,10 @@ def _canonical(address: str) -> str:
 
 
 def _started_here() -> str | None:
-    """Address of the cluster that the user's last `ray start` on this machine began or joined.
+    """Address of the cluster that the user's last `ray start` on this machine started or joined.
 
-    The file may be that of a cluster that has ended. One that another user has written says
-    nothing: on a shared machine anybody may write it.
+    That cluster may have ended. A file of another user is ignored: on a shared machine anybody may
+    write it.
     """
     file = address_file()
     try:

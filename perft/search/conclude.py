@@ -1,4 +1,4 @@
-"""The end of a search: what is written to its folder and logged with its parent run."""
+"""The end of a search: writes its results to its folder and to its parent run."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ from perft.tracking import PATIENCE_SECONDS, Recorder, environment
 from perft.trial import TrialResult
 
 STOPPING_SECONDS = 2.0
-"""Time for the tracker to hear that the user has stopped a search."""
+"""Time to tell the tracker that the user has stopped a search."""
 
 
 def conclude(
@@ -26,7 +26,7 @@ def conclude(
     scores: Scores,
     end_ray: Callable[[], None],
 ) -> None:
-    """Ends Ray, writes the test scores and what is to be looked at, and ends the runs.
+    """Ends Ray, writes the test scores, the table and the plots, and ends the runs.
 
     Args:
         plan: the search.
@@ -38,7 +38,7 @@ def conclude(
     Raises:
         StorageError: if the search's folder cannot be written.
     """
-    with ThreadPoolExecutor() as pool:  # to end Ray's processes takes as long, and only waits
+    with ThreadPoolExecutor() as pool:  # ending Ray takes as long, and only waits
         files = pool.submit(_write_files, plan, ledger, recorder)
         end_ray()
         names = files.result()
@@ -53,14 +53,14 @@ def conclude(
         scores=scores,
         predictions=predictions,
     )
-    if front:  # the last of all: where they are, nothing is left to do
+    if front:  # last: a search that has them is finished
         write_scores(plan.search, scores)
 
 
 def conclude_failed(
     plan: SearchPlan, ledger: Ledger, recorder: Recorder, error: BaseException
 ) -> None:
-    """Ends the runs of a search that goes no further, and keeps what there is of it.
+    """Ends the runs of a search that has failed or was stopped, and writes its results so far.
 
     Args:
         plan: the search.
@@ -74,7 +74,7 @@ def conclude_failed(
     is_stopped = isinstance(error, KeyboardInterrupt)
     patience = STOPPING_SECONDS if is_stopped else PATIENCE_SECONDS
     try:
-        # First of all: who stops a job kills it some seconds later.
+        # First: `ray job stop` kills a job some seconds later.
         recorder.finish("KILLED" if is_stopped else "FAILED")
         if not is_stopped:
             front, files = front_of(ledger.results()), _write_files(plan, ledger, recorder)
@@ -89,7 +89,7 @@ def front_of(results: list[TrialResult]) -> set[int]:
 
 
 def _write_files(plan: SearchPlan, ledger: Ledger, recorder: Recorder) -> list[str]:
-    """What is kept of a search to look at, in its folder and with its parent run; the names."""
+    """Writes environment, space, table and plots into the search's folder; returns their names."""
     recorder.wait()
     ledger.complete_runs()
     files = {ENVIRONMENT_FILE: environment().encode()}

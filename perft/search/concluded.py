@@ -1,4 +1,4 @@
-"""Whether a search has anything left to do: what `--resume` asks first."""
+"""Whether a search is finished: `--resume` checks this first."""
 
 from perft.search_folder import adapter_folder, predictions_folder
 from perft.selection import is_concluded, read_all_scores, read_results
@@ -6,7 +6,7 @@ from perft.storage import Storage, is_whole
 
 
 def has_nothing_left(search: Storage, num_trials: int) -> bool:
-    """Whether all is there that a search makes, and nothing of it is damaged.
+    """Whether all results of a search exist and are undamaged.
 
     Args:
         search: its folder.

@@ -9,19 +9,19 @@ from perft.trial import TrialResult
 
 
 def keep_fonts_at_home() -> None:
-    """Has matplotlib keep its list of fonts in perft's home; by default it is the user's."""
+    """Makes matplotlib keep its font cache in perft's home instead of the user's."""
     os.environ.setdefault("MPLCONFIGDIR", str(home() / "matplotlib"))
 
 
 def import_drawing() -> None:
-    """Imports what the table and the plots take: two seconds, best spent while Ray starts."""
+    """Imports the libraries for table and plots: two seconds, spent while Ray starts."""
     import scipy.stats  # type: ignore[import-untyped]  # noqa: F401, PLC0415
 
     import perft.selection.files  # noqa: F401, PLC0415
 
 
 def draw(search: Storage, settings: SearchSettings, results: list[TrialResult]) -> list[str]:
-    """Writes the table and the plots into the search's folder; their names."""
+    """Writes the table and the plots into the search's folder; returns their names."""
     from perft.selection.files import result_files  # noqa: PLC0415 - plotting is slow to import
 
     if not any(result.outcome == "complete" for result in results):

@@ -1,4 +1,4 @@
-"""What all trials that a search can draw have in common, and the bounds of the rest.
+"""The settings that all trials of a space share, and the bounds of those that vary.
 
 Known before anything runs, from all paths of the space (`perft.search.paths`).
 """
@@ -18,7 +18,7 @@ from perft.trial import TrialConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Extent:
-    """What the trials of a space have in common, and the bounds of the rest.
+    """The settings that all trials of a space share, and the bounds of those that vary.
 
     Attributes:
         max_steps: of every trial.
@@ -26,8 +26,8 @@ class Extent:
         largest_batch: examples.
         longest: the largest `max_length`, in tokens.
         objective: of every trial.
-        layers: for each choice of layers an adapter, and how it was drawn.
-        example: how the first trial was drawn.
+        layers: by choice of layers, an adapter and the parameters that it was drawn with.
+        example: the parameters that the first trial was drawn with.
     """
 
     max_steps: int
@@ -40,7 +40,7 @@ class Extent:
 
     @classmethod
     def of(cls, one: Drawn[TrialConfig]) -> "Extent":
-        """That of one trial."""
+        """The extent of one trial."""
         training = one.found.training
         return cls(
             max_steps=training.max_steps,
@@ -53,7 +53,7 @@ class Extent:
         )
 
     def wider(self, one: Drawn[TrialConfig]) -> "Extent":
-        """With one trial more."""
+        """The extent with one trial more."""
         training = one.found.training
         return dataclasses.replace(
             self,
@@ -64,7 +64,7 @@ class Extent:
         )
 
     def require_layers(self, count: int) -> None:
-        """Checks that a base of so many decoder layers has those that adapters are to be put on.
+        """Checks that a base of `count` decoder layers has all that adapters choose.
 
         Raises:
             AdapterError: if it does not; says how such an adapter was drawn.
@@ -77,14 +77,13 @@ class Extent:
 
 
 def extent_of(draw: Callable[[optuna.Trial], TrialConfig]) -> Extent:
-    """The extent of what a search draws.
+    """The extent of the trials that a search draws.
 
     Args:
         draw: draws its trials, as `perft.search.space.Draw` does.
 
     Raises:
-        ConfigError: if it draws trials that do not make sense, or that cannot be compared with one
-            another; says which.
+        ConfigError: if it draws invalid trials, or trials that cannot be compared; says which.
     """
     found: Extent | None = None
     for one in all_draws(draw):

@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM, which `ray job stop` sends: a search stops in order, and a second one aborts.
+"""Ctrl-C and SIGTERM, which `ray job stop` sends: a search stops cleanly; a second one aborts.
 
-Invariant: nothing is lost either way, since `--resume` goes on from what is saved.
+Nothing is lost either way: `--resume` resumes from what is saved.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def interruptible(tell: Callable[[str], None]) -> Iterator[None]:
     """Inside, the first signal raises `KeyboardInterrupt`, and the next ends the process at once.
 
-    For a process that is a search's alone: what runs in another one has that one's handlers.
+    For a process that only runs a search: other processes keep their own handlers.
 
     Args:
         tell: shows the user a line.
@@ -53,11 +53,11 @@ def interruptible(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 def interrupted(search: Storage, settings: SearchSettings) -> InterruptedSearchError:
-    """What the user of a search that has stopped is told."""
+    """The error that tells the user how to resume a search that was stopped."""
     if not search.exists(SEARCH_FILE):
         return InterruptedSearchError(f"search {settings.name!r} was interrupted before it began")
     again = resume_command(settings.name, settings.storage)
     return InterruptedSearchError(
         f"search {settings.name!r} was interrupted after {len(read_results(search))} of "
-        f"{settings.num_trials} trials; go on with it by: {again}"
+        f"{settings.num_trials} trials; resume it by: {again}"
     )

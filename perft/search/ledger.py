@@ -1,6 +1,6 @@
-"""The search's own book: every trial with its reports and how it ended, in one place.
+"""The search's record of every trial, its reports and its outcome.
 
-It writes `results.json` and tells the tracker as trials go on, and is what the live view shows.
+It writes `results.json` and sends to the tracker as trials run; the live view shows it.
 """
 
 from dataclasses import dataclass, field
@@ -20,16 +20,16 @@ class Entry:
 
     number: int
     config: TrialConfig
-    run_id: str = ""  # until the tracker has been told of the trial
+    run_id: str = ""  # until the tracker has the trial
     reports: list[Report] = field(default_factory=list)
     size: AdapterSize | None = None
     outcome: Outcome | None = None
     error: str = ""
-    line: str = ""  # of `results.json`, once it has ended: made once, written with every later end
+    line: str = ""  # of `results.json`, once it has ended; kept for rewrites
 
     @property
     def is_full_length(self) -> bool:
-        """Whether its last report is that of its full length."""
+        """Whether its last report is at its full length."""
         training = self.config.training
         return bool(self.reports) and training.is_full_length(self.reports[-1].step)
 
@@ -61,13 +61,13 @@ class Ledger:
         self.entries: dict[int, Entry] = {}
 
     def start(self, number: int, config: TrialConfig) -> None:
-        """A trial has begun; repeated calls change nothing."""
+        """Adds a trial that has started; repeated calls change nothing."""
         if number not in self.entries:
             self._recorder.start_trial(number, config)
             self.entries[number] = Entry(number, config)
 
     def report(self, number: int, reported: Reported) -> Entry:
-        """A trial has reached a rung."""
+        """Adds a trial's report."""
         entry, report = self.entries[number], reported.report
         entry.size = reported.size
         if not any(known.step == report.step for known in entry.reports):
@@ -76,7 +76,7 @@ class Ledger:
         return entry
 
     def end(self, number: int, error: str | None = None) -> Entry:
-        """A trial has ended; `error` says why it failed, None that it did not."""
+        """Ends a trial; `error` says why it failed, None if it did not."""
         entry = self.entries[number]
         if error is not None:
             entry.outcome, entry.error = "failed", masked(error)
@@ -89,12 +89,12 @@ class Ledger:
         return entry
 
     def complete_runs(self) -> None:
-        """Notes the runs of trials that the tracker has been told of since they ended."""
+        """Adds run ids that the tracker has given since the trials ended."""
         if self._look_up_runs():
             self._write()
 
     def stopped(self) -> None:
-        """The user has stopped the search: its runs end."""
+        """Ends the runs of a search that the user has stopped."""
         self._recorder.finish("KILLED")
 
     @property
@@ -114,7 +114,7 @@ class Ledger:
         write_results(self._search, (each.line for each in self._ended()))
 
     def _look_up_runs(self) -> bool:
-        """Whether there were new ones."""
+        """Adds the run ids that are known now; whether any is new."""
         new = [
             entry
             for entry in self._ended()

@@ -1,8 +1,8 @@
 """One process at a time runs a search: a file in the search's folder says which.
 
-Who wants the search writes a claim, and has it if there is no other claim by then; two who come at
-once both see the other's, withdraw, and try again. That needs no more of a storage than that a
-file that was written is listed, so it holds on object stores too.
+A process that wants the search writes a claim, and has it if there is no other claim by then; two
+that start at once both see the other's claim, withdraw, and try again. The storage only has to
+list files that were written, so it works on object stores too.
 
 The claim of a process that has died is removed by the next one: on its own machine at once, from
 another one when it has not been renewed for `STALE_SECONDS`.
@@ -32,19 +32,19 @@ BEAT_SECONDS = 30.0
 """How often a claim is renewed."""
 
 STALE_SECONDS = 300.0
-"""How long a process of another machine is believed to live after it has renewed its claim."""
+"""Age of a claim after which a process of another machine counts as dead."""
 
 TRIES, TRY_SECONDS = 5, 1.0
-"""How often, and about how long apart, those who come at once try again."""
+"""Tries of processes that start at once, and the longest time between two tries."""
 
 
 @contextlib.contextmanager
 def locked(search: Storage, name: str, tell: Callable[[str], None] = print) -> Iterator[None]:
-    """Inside, the search is this process's.
+    """Inside, this process alone runs the search.
 
     Args:
         search: its folder.
-        name: what to call it.
+        name: its name, for errors.
         tell: shows the user a line.
 
     Raises:
@@ -59,13 +59,13 @@ def locked(search: Storage, name: str, tell: Callable[[str], None] = print) -> I
         yield
     finally:
         done.set()
-        beating.join(TRY_SECONDS)  # a storage that does not answer must not keep it
+        beating.join(TRY_SECONDS)  # a storage that does not answer must not block it
         with contextlib.suppress(StorageError):
             search.delete(claim)
 
 
 def unlock(search: Storage) -> None:
-    """Gives the search up, if it is this process's, as if `locked` had ended."""
+    """Releases the search, if this process holds it, as if `locked` had ended."""
     for name in search.names(LOCK):
         owner = _read(search, f"{LOCK}/{name}")
         if owner is not None and _me().items() <= owner.items():
@@ -96,7 +96,7 @@ def _beat(search: Storage, claim: str, done: threading.Event, tell: Callable[[st
         with contextlib.suppress(StorageError):  # it may be there again next time
             if not search.exists(claim):
                 tell("another process has taken this search over")
-                # A real signal: one that is only pretended wakes nobody who waits.
+                # A real signal: `interrupt_main` would not wake a blocking call.
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
             _write(search, claim)
@@ -112,7 +112,7 @@ def _me() -> dict[str, Any]:
 
 
 def _living(search: Storage, claim: str) -> dict[str, dict[str, Any]]:
-    """The claims of others that may live, by name; those of the dead are removed."""
+    """Claims of other processes that may be alive, by name; removes those of dead ones."""
     found = {}
     for name in search.names(LOCK):
         if (other := f"{LOCK}/{name}") == claim:
@@ -126,7 +126,7 @@ def _living(search: Storage, claim: str) -> dict[str, dict[str, Any]]:
 
 
 def _read(search: Storage, claim: str) -> dict[str, Any] | None:
-    """Whose claim it is; None of one that was withdrawn, or that is damaged."""
+    """The owner of a claim; None if it was withdrawn or is damaged."""
     try:
         owner = parse_json(search.read(claim))
     except ValueError:

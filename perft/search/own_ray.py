@@ -1,7 +1,7 @@
-"""A Ray of a search's own: seen by nobody else, and leaving nothing behind in anyone's home.
+"""A search's own Ray: private to it, and leaving nothing in the user's home.
 
-It listens on loopback only, and asks for a token that lies under `PERFT_HOME`. Ray's own place for
-the token, `~/.ray/auth_token`, would have every later `ray start` of the user ask for it, too.
+It listens on loopback only, and requires a token kept under `PERFT_HOME`. In Ray's own place for
+the token, `~/.ray/auth_token`, every later `ray start` of the user would require it, too.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ from perft.home import home
 LOOPBACK = "127.0.0.1"
 
 STARTS = 3
-"""How often Ray is started before the search gives up."""
+"""Starts of Ray before the search gives up."""
 
 LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
-"""Length of a folder's path in which there may be the socket of a process of Python's."""
+"""Longest path of a folder that can hold a socket of Python's multiprocessing."""
 
 THIN_TRIALS_AT_ONCE = 8
 """Processes that a local Ray may start at the same time."""
@@ -46,8 +46,8 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
     """Starts Ray on this machine for this process alone; `ray.shutdown` ends it.
 
     Args:
-        environment: of Ray's processes, which inherit it from this one: an environment of a job's
-            own takes them a second.
+        environment: of Ray's processes, which inherit it from this one: a runtime environment would
+            take a second.
         tell: shows the user a line.
 
     Raises:
@@ -55,9 +55,9 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
         StorageError: if `PERFT_HOME` cannot be written.
     """
     os.environ.update(environment)
-    # By default in the temporary directory; what is compiled once serves later searches.
+    # By default a temporary directory; here later searches reuse it.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home() / "inductor"))
-    # Thin trials need no core, so that many may start at once; by default Ray warns of it.
+    # Thin trials need no core, so many may start at once; by default Ray warns about it.
     os.environ.setdefault(STARTUPS_VARIABLE, str(THIN_TRIALS_AT_ONCE))
     _share_source_tree()
     listen_on_loopback(os.environ)
@@ -69,8 +69,8 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
             with with_dashboard_environment(_in_session), _address_known():
                 ray.init(
                     "local",
-                    # Ray Train frees what a dead controller held by asking the dashboard; its usual
-                    # port is left to the user's own clusters.
+                    # Ray Train asks the dashboard to free what a dead controller held; its usual
+                    # port stays free for the user's clusters.
                     include_dashboard=True,
                     dashboard_host=LOOPBACK,
                     dashboard_port=_free_port(),
@@ -81,11 +81,11 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
         except (Exception, SystemExit) as error:
             _end(set(psutil.Process().children()) - before)
             if isinstance(error, SystemExit) and error.code == signal.SIGTERM:
-                raise KeyboardInterrupt from error  # Ray takes the signal while it starts
-            # Ray raises a bare one when its processes take longer than it waits for them, 15 and
-            # 30 seconds that cannot be set and that a busy machine may need.
+                raise KeyboardInterrupt from error  # Ray handles the signal while it starts
+            # Ray raises a bare Exception when its processes take longer than 15 and 30 seconds,
+            # fixed limits that a busy machine may exceed.
             if left and type(error) is Exception:
-                tell("Ray was not up in time; it is started once more")
+                tell("Ray was not up in time; starting it again")
                 continue
             reason = " ".join(str(error).split()) or type(error).__name__
             logs = temporary_folder() / "session_latest" / "logs"
@@ -96,9 +96,9 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
 
 @contextlib.contextmanager
 def _address_known() -> Iterator[None]:
-    """Inside, processes that are started know the address of the Ray that is started.
+    """Inside, child processes get the address of the Ray that is being started.
 
-    Those of Ray Train that free what a dead controller held look for it, and find none as soon as
+    Ray Train's processes that free what a dead controller held look for it, and find none if
     another Ray runs on this machine.
     """
     port = _free_port()
@@ -107,7 +107,7 @@ def _address_known() -> Iterator[None]:
     os.environ.update(known)
     try:
         yield
-    finally:  # the next search of this process is not to join it
+    finally:  # the next search of this process must not join it
         for name, value in before.items():
             os.environ.pop(name)
             if value is not None:
@@ -115,10 +115,10 @@ def _address_known() -> Iterator[None]:
 
 
 def _in_session(command: list[str]) -> dict[str, str]:
-    """Variables by which a dashboard has its temporary files in the session's folder.
+    """Variables that put a dashboard's temporary files into the session's folder.
 
-    It keeps a socket in a folder of its own, `pymp-...`, and is ended before it can remove it. The
-    other processes keep the user's folder: what they compile there serves later searches.
+    The dashboard keeps a socket in a folder `pymp-...`, and is killed before it can remove it. The
+    other processes keep the user's temporary folder, whose compiled files later searches reuse.
     """
     option = "--session-dir="
     folders = [part[len(option) :] for part in command if part.startswith(option)]
@@ -133,7 +133,7 @@ def _free_port() -> int:
 
 
 def _end(processes: set[psutil.Process]) -> None:
-    """Ends what a start that failed has left, which Ray has forgotten."""
+    """Kills processes that a failed start of Ray has left."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -141,7 +141,7 @@ def _end(processes: set[psutil.Process]) -> None:
 
 
 def _share_source_tree() -> None:
-    """Has the processes that this one starts find perft where it is not installed."""
+    """Lets child processes import perft where it is not installed."""
     try:
         importlib.metadata.distribution("perft")
     except importlib.metadata.PackageNotFoundError:
@@ -151,7 +151,7 @@ def _share_source_tree() -> None:
 
 
 def _keep_token_at_home() -> None:
-    # A token or mode of the user's is for a cluster of theirs.
+    # The user's own token or mode is for their clusters.
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
         os.environ.pop(name, None)
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token_file())
@@ -159,7 +159,7 @@ def _keep_token_at_home() -> None:
 
 
 def _token_file() -> Path:
-    """The file of the token, made once for all searches of a home; only its user reads it."""
+    """The token's file, made once per `PERFT_HOME`, readable by its user alone."""
     file = home() / "ray" / "auth_token"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -177,10 +177,10 @@ def _token_file() -> Path:
 
 
 def _use_batch_scheduling() -> None:
-    """Has this process and those that it starts wait for each other's turn to end, on Linux.
+    """Uses batch scheduling for this process and its children, on Linux.
 
-    Each of Ray's processes wakes a hundred times a second, and every time takes a core from one
-    that trains, for next to nothing: a twentieth of a search on two cores.
+    Each of Ray's processes wakes a hundred times a second and preempts one that trains: 5% of a
+    search on two cores.
     """
     if hasattr(os, "sched_setscheduler"):
         with contextlib.suppress(OSError):  # a container may forbid it

@@ -1,9 +1,9 @@
-"""All that a define-by-run space can draw, as far as it can be listed, before anything runs.
+"""Lists what a define-by-run space can draw, before anything runs.
 
-Every choice of a categorical is taken and both ends of every range, along every branch that the
-space has. All real numbers stand at their low ends, then all at their high ends: their products
-would be endless. Of a space with more paths than `MAX_PATHS` as many are drawn at random. What
-lies between the ends of ranges is tried by some random draws.
+It takes every choice of a categorical and both ends of every integer range, along every branch of
+the space. All real numbers are at their low ends, then all at their high ends: their combinations
+would be too many. Of a space with more than `MAX_PATHS` paths it draws as many at random. Some
+random draws try values between the ends of ranges.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from perft.checks import shown
 from perft.errors import ConfigError
 
 MAX_PATHS = 2048
-"""Paths that are taken in their order, and then as many at random."""
+"""Paths that are taken in order; after them, as many at random."""
 _BETWEEN = 50
 
 T = TypeVar("T")
@@ -36,9 +36,9 @@ class Drawn(Generic[T]):
     """One way through a space.
 
     Attributes:
-        found: what the space made of it.
-        params: what was chosen, by parameter.
-        is_extreme: whether every parameter stands at an end of its range.
+        found: what the space returned.
+        params: the values, by parameter.
+        is_extreme: whether every parameter is at an end of its range.
     """
 
     found: T
@@ -50,10 +50,10 @@ class Drawn(Generic[T]):
 
 
 def all_draws(draw: Callable[[optuna.Trial], T]) -> Iterator[Drawn[T]]:
-    """What a space makes of each of its paths, real numbers at their low ends first.
+    """What a space returns for each of its paths, real numbers at their low ends first.
 
     Args:
-        draw: asks an Optuna trial for parameters; what it raises is raised.
+        draw: asks an Optuna trial for parameters; its errors pass through.
 
     Raises:
         ConfigError: if `draw` does, or a parameter has other choices in one trial than in another.
@@ -71,7 +71,7 @@ def all_draws(draw: Callable[[optuna.Trial], T]) -> Iterator[Drawn[T]]:
 
 @contextlib.contextmanager
 def _optuna_quiet() -> Iterator[None]:
-    """Inside, Optuna says nothing of the studies that are made."""
+    """Inside, Optuna logs nothing about new studies."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -81,7 +81,7 @@ def _optuna_quiet() -> Iterator[None]:
 
 
 def _trials() -> Iterator[tuple[optuna.Trial, bool]]:
-    """Trials to draw by, and whether they stand at ends; each leads on from the one before."""
+    """Trials to draw with, and whether their parameters are at ends; each is the next path."""
     for high in (False, True):
         walk = _Walk(high)
         for count, _ in enumerate(walk.paths()):
@@ -97,7 +97,7 @@ def _trials() -> Iterator[tuple[optuna.Trial, bool]]:
 
 
 def _require_same(name: str, known: BaseDistribution, found: BaseDistribution) -> None:
-    """As Optuna will, over all trials of a search."""
+    """Checks a parameter's choices as Optuna will over all trials of a search."""
     try:
         check_distribution_compatibility(known, found)
     except ValueError as error:
@@ -112,7 +112,7 @@ def _params(params: Mapping[str, object]) -> str:
 
 
 def _ask(sampler: BaseSampler) -> optuna.Trial:
-    """A trial of a study of its own: Optuna looks through all trials of a study for the next."""
+    """A trial of a new study: in one study, Optuna searches all earlier trials for each new one."""
     with _optuna_quiet():
         return optuna.create_study(sampler=sampler).ask()
 
@@ -121,8 +121,8 @@ class _Ends(BaseSampler):
     """Takes an end of every range and a choice of every categorical, at random.
 
     Args:
-        high: whether real numbers stand at their high ends.
-        random: chooses.
+        high: whether real numbers are at their high ends.
+        random: the generator.
     """
 
     def __init__(self, high: bool, random: Random) -> None:
@@ -143,13 +143,13 @@ class _Ends(BaseSampler):
     def infer_relative_search_space(
         self, study: object, trial: object
     ) -> dict[str, BaseDistribution]:
-        """Nothing: every parameter is a fork of its own."""
+        """Empty: every parameter is sampled independently."""
         return {}
 
     def sample_relative(
         self, study: object, trial: object, search_space: object
     ) -> dict[str, object]:
-        """Nothing, as above."""
+        """Empty, as above."""
         return {}
 
     def _ends(self, distribution: BaseDistribution) -> tuple[object, ...]:
@@ -171,15 +171,15 @@ class _Walk(_Ends):
     def __init__(self, high: bool) -> None:
         super().__init__(high, Random(0))
         self._path: list[int] = []
-        self._choices: list[int] = []  # how many there were at each fork of the last trial
+        self._choices: list[int] = []  # number of choices at each fork of the last trial
 
     def paths(self) -> Iterator[None]:
-        """Once for each path; between two of them, one trial is asked for."""
+        """Yields once for each path; the caller asks for one trial after each."""
         while True:
             self._choices = []
             yield
             self._path += [0] * (len(self._choices) - len(self._path))
-            # A space that is not a function of its trial may have fewer forks than it had before.
+            # A space that is not a pure function of its trial may have fewer forks than before.
             self._path = self._path[: len(self._choices)]
             while self._path and self._path[-1] + 1 >= self._choices[len(self._path) - 1]:
                 self._path.pop()

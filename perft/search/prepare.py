@@ -1,4 +1,4 @@
-"""Everything that can be refused before a worker starts, and the settings that come of it."""
+"""Checks a new search before a worker starts, and makes its settings."""
 
 from dataclasses import dataclass, replace
 
@@ -34,13 +34,13 @@ class SearchPlan:
     """A search that is ready to run.
 
     Attributes:
-        settings: what it was asked to do.
+        settings: its settings.
         draw: draws its trials.
         source: where its task comes from.
         search: its folder.
-        root: the place that holds the folder.
-        tracking_uri: where its tracker shows it, with whatever login that takes.
-        resume: whether it goes on.
+        root: the storage that holds the folder.
+        tracking_uri: where its tracker shows it, login included.
+        resume: whether it was started before.
     """
 
     settings: SearchSettings
@@ -54,7 +54,7 @@ class SearchPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
-    """What the user asked for; None leaves a choice to the space or to the default."""
+    """The user's options; None leaves a choice to the space or the default."""
 
     space: str
     name: str | None = None
@@ -87,11 +87,11 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
     """Checks a new search and makes its folder.
 
     Args:
-        request: what the user asked for.
-        during: says what takes long.
+        request: the user's options.
+        during: shows what takes long.
 
     Raises:
-        PerftError: the first thing that cannot work: space, base, data, storage, or the name.
+        PerftError: if space, base, data, storage or name cannot work; the first of them.
     """
     if request.name is not None:
         require_name(request.name)
@@ -114,7 +114,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         require_base(base_model, task.splits)
     draw = Draw(space, base_model is None, request.seed, request.max_steps)
     extent = extent_of(draw)
-    draw = replace(draw, max_steps=extent.max_steps)  # of every trial, as when it is resumed
+    draw = replace(draw, max_steps=extent.max_steps)  # as after a resume
     rungs = space.steps_of_rungs(extent.max_steps)
     _require_rows(extent.smallest_batch, request.workers_per_group)
     if (layers := layer_count(base_model)) is not None:
@@ -159,7 +159,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
 
 
 def remember_paths(settings: SearchSettings, source: TaskSource) -> None:
-    """Notes where base and data are, which an exported adapter does not say."""
+    """Notes where base and data are: an exported adapter does not record it."""
     remember_place(settings.base_fingerprint, base_directory(settings.base_model))
     if root := root_of(source):
         remember_place(settings.data_fingerprint, root)
@@ -169,8 +169,8 @@ def _require_new(root: Storage, name: str) -> None:
     if root.exists(f"{name}/{SEARCH_FILE}"):
         again = resume_command(name, root.uri)
         raise SearchError(
-            f"a search named {name!r} exists in {root.shown}; choose another --name, or go "
-            f"on with it by: {again}"
+            f"a search named {name!r} exists in {root.shown}; choose another --name, or "
+            f"resume it by: {again}"
         )
 
 

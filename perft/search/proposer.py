@@ -1,7 +1,7 @@
-"""Proposes trials: Ray Tune's OptunaSearch, told the truth about how each trial ended.
+"""Proposes trials: Ray Tune's OptunaSearch, which also tells Optuna how each trial ended.
 
-What Optuna learns: a full-length trial is COMPLETE, one stopped at a rung is PRUNED with its
-last value, an error or a value that is not finite is FAIL.
+A full-length trial is COMPLETE, one stopped at a rung is PRUNED with its last value, and one with
+an error or a value that is not finite is FAIL.
 """
 
 import math
@@ -55,7 +55,7 @@ class Proposer(OpenOptunaSearch):
         )
 
     def __getstate__(self) -> dict[str, object]:
-        """Nothing: Tune pickles its searcher for a restore that perft never does.
+        """Empty: Tune pickles its searcher for a restore that perft never does.
 
         A space may hold what cannot be pickled.
         """
@@ -74,7 +74,7 @@ class Proposer(OpenOptunaSearch):
         return proposal.to_tune()
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Records a rung's value."""
+        """Reports a rung's value to Optuna."""
         self.trial_of(trial_id).report(result[METRIC], result[STEP])
 
     def on_trial_complete(

@@ -1,7 +1,7 @@
-"""The pruners that a search can have: what stops a trial at a rung. One table names them all.
+"""The pruners of a search, which stop trials at rungs, in one table.
 
 To add one, write a class with the method `stops` in a file of its own, and its line in `PRUNERS`.
-`perft.search.rung_scheduler` puts it into Ray Tune; it need know neither Tune nor Ray.
+`perft.search.rung_scheduler` adapts it to Ray Tune; the class depends on neither Tune nor Ray.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,9 +18,9 @@ class RungReport:
 
     Attributes:
         number: the trial's.
-        config: what it trains.
+        config: its configuration.
         size: parameters of its adapter.
-        report: what it measured; `report.step` is the rung.
+        report: its losses and scores; `report.step` is the rung.
     """
 
     number: int
@@ -30,20 +30,19 @@ class RungReport:
 
 
 class Pruner(Protocol):
-    """Decides at every rung before the last which trials go on. A search makes one of its rungs.
+    """Decides at every rung before the last which trials continue. A search creates one.
 
-    What it answers follows from its rungs and from the reports that it was given so far, in their
-    order, and from nothing else: it asks no clock, and draws nothing that is not seeded. A search
-    that goes on makes it anew and gives it all reports again; only so does a search that was
-    interrupted end as one that was not.
+    Its decisions depend only on its rungs and the reports so far, in their order: not on a clock,
+    nor on unseeded randomness. A resumed search creates it again and repeats all reports; only then
+    does an interrupted search end like an uninterrupted one.
     """
 
     def stops(self, at: RungReport) -> bool:
-        """Whether the trial is stopped here: it is then pruned, and another is proposed.
+        """Whether to prune the trial here; another is then proposed.
 
         Called once for every report, in the order in which the search acts on them, which does not
-        depend on timing (docs/faults.md). A trial's own reports ascend; it is not heard of again
-        when it was stopped, has failed, or is at its full length. The validation loss is finite.
+        depend on timing (docs/faults.md). A trial's own reports ascend; none follow after it was
+        stopped, has failed, or is at its full length. The validation loss is finite.
         """
 
 
@@ -56,7 +55,7 @@ class NoPruner:
 
 
 def _asha(rungs: tuple[int, ...]) -> Pruner:
-    from perft.search.asha import Asha  # noqa: PLC0415 - who only reads the names needs no Ray
+    from perft.search.asha import Asha  # noqa: PLC0415 - the table is read without Ray
 
     return Asha(rungs)
 
@@ -66,14 +65,14 @@ PRUNERS: Mapping[str, Callable[[tuple[int, ...]], Pruner]] = {
     DEFAULT_PRUNER: _asha,
     "none": lambda _rungs: NoPruner(),
 }
-"""What makes each pruner, of the steps of the rungs, ascending; the last is the full length."""
+"""By name, makes a pruner from the steps of the rungs, ascending; the last is the full length."""
 
 
 def require_pruner(name: str) -> None:
-    """Checks that there is such a pruner.
+    """Checks that a pruner has that name.
 
     Raises:
-        ConfigError: if there is none; says which there are.
+        ConfigError: if none has; lists the names.
     """
     if name not in PRUNERS:
         raise ConfigError(unknown("pruner", name, PRUNERS))

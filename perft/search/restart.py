@@ -1,6 +1,6 @@
-"""Goes on with a search whose own Ray has died under it, in a fresh Ray, as `--resume` would.
+"""Resumes a search whose own Ray has died, in a fresh Ray, as `--resume` would.
 
-The process is replaced by a new one of the same id: what Ray has in this one cannot be undone.
+A new process with the same id replaces this one: Ray's state in this one cannot be reset.
 """
 
 import contextlib
@@ -17,18 +17,18 @@ from perft.search.watch import vital_processes, watched
 from perft.storage import Storage
 
 RAYS_WITHOUT_PROGRESS = 4
-"""Rays that may die with no new report between before the search gives up."""
+"""Rays that may die, with no new report between them, before the search gives up."""
 
 _DIED = "PERFT_RAYS_DIED"
-"""Environment: reports that there were when a Ray died, and how many have died since the last."""
+"""Environment: number of reports when a Ray last died, and of Rays that died since a report."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restart:
-    """How a search goes on.
+    """How a search restarts when its Ray dies.
 
     Attributes:
-        command: program and arguments that go on with it; nothing if it is to end instead.
+        command: program and arguments that resume it; empty if it must end instead.
         name: the search's.
         search: its folder.
         environment: of this process before it started Ray.
@@ -42,9 +42,9 @@ class Restart:
     tell: Callable[[str], None]
 
     def clear(self) -> None:
-        """Ends what a process that this one has replaced has left of its Ray, and its lock.
+        """Ends the Ray processes and the lock left by the process that this one has replaced.
 
-        That one had no time for it: with its Ray it would have ended within a second.
+        That one had no time for it: it would have ended with its Ray within a second.
         """
         if _DIED in self.environment:
             _end(psutil.Process().children(recursive=True))
@@ -52,29 +52,29 @@ class Restart:
 
     @contextlib.contextmanager
     def when_ray_dies(self, reports: Callable[[], int]) -> Iterator[None]:
-        """Inside, the search goes on in a new process when the Ray of this one dies.
+        """Inside, the search resumes in a new process when the Ray of this one dies.
 
         Args:
-            reports: how many the search has had so far.
+            reports: returns the number of reports so far.
         """
         if not self.command:
             yield
             return
-        with watched(vital_processes(), lambda process: self._go_on(process, reports())):
+        with watched(vital_processes(), lambda process: self._resume(process, reports())):
             yield
 
-    def _go_on(self, process: str, reports: int) -> NoReturn:
+    def _resume(self, process: str, reports: int) -> NoReturn:
         died = deaths(reports, self.environment)
         if died >= RAYS_WITHOUT_PROGRESS:
             print(
-                f"error: Ray's process {process} has died, as {died} Rays in a row did; go on with "
+                f"error: Ray's process {process} has died, as {died} Rays in a row did; resume "
                 f"search {self.name!r} by --resume {self.name}",
                 file=sys.stderr,
                 flush=True,
             )
             unlock(self.search)
             os._exit(2)  # the main thread waits for a Ray that is gone
-        self.tell(f"Ray's process {process} has died; the search goes on from what is saved")
+        self.tell(f"Ray's process {process} has died; the search resumes from what is saved")
         sys.stdout.flush()
         _close_on_exec()
         known = {**self.environment, _DIED: f"{reports} {died}"}
@@ -82,7 +82,7 @@ class Restart:
 
 
 def deaths(reports: int, environment: Mapping[str, str]) -> int:
-    """How many Rays have died without a report between, this one included."""
+    """How many Rays have died since the last new report, this one included."""
     known, _, died = environment.get(_DIED, "").partition(" ")
     return 1 + int(died) if known == str(reports) and died.isdecimal() else 1
 
@@ -95,8 +95,8 @@ def _end(processes: Sequence[psutil.Process]) -> None:
 
 
 def _close_on_exec() -> None:
-    """Has no file or connection of Ray's library reach the new process."""
+    """Keeps open files and connections of Ray's library from the new process."""
     for number in map(int, os.listdir("/dev/fd")):  # noqa: PTH208 - names, not paths
         if number > 2:
-            with contextlib.suppress(OSError):  # the one that listed them
+            with contextlib.suppress(OSError):  # the one that `listdir` used
                 os.set_inheritable(number, False)

@@ -1,4 +1,4 @@
-"""Takes up a search again: what it was started with, what may change, and whether it may run."""
+"""Prepares a resumed search: reads its settings, checks what may change, and whether it may run."""
 
 import dataclasses
 from collections.abc import Callable, Collection
@@ -32,22 +32,22 @@ def prepare_resume(
     tell: Callable[[str], None] = print,
     during: During = quietly,
 ) -> SearchPlan:
-    """Takes up a search where it was interrupted, or goes on with one that has ended.
+    """Prepares a search to resume where it was interrupted, or to continue after its end.
 
     Args:
         name: the search's.
-        storage: the place that holds it; None for wherever this machine knows it.
-        space: the file of its space where the user names it again, as after it was moved.
+        storage: the storage that holds it; None for the one that this machine knows.
+        space: the file of its space, if the user names it again, for example after a move.
         num_trials: trials in all; None for as many as it has.
         trust_code: whether the file that the search's folder names may be run unseen.
-        unchangeable: further settings that the user named, none of which can change.
-        gpus_per_worker: to have instead of those that the search had; None to keep them.
+        unchangeable: other options that the user gave, all of which are refused.
+        gpus_per_worker: the new number; None to keep it.
         tell: shows the user a line.
-        during: says what takes long.
+        during: shows what takes long.
 
     Raises:
-        PerftError: if there is no such search, what it follows from has changed since, its space
-            is a file that nobody has said to run, or what the user named cannot change.
+        PerftError: if there is no such search, its space, data or base have changed, its space is
+            a file that the user does not trust, or an option cannot change.
     """
     root = find_storage(name, storage)
     search = root.child(name)
@@ -84,13 +84,13 @@ def prepare_resume(
 
 
 def _refuse(settings: SearchSettings, unchangeable: Collection[str]) -> None:
-    """Refuses what cannot change when a search goes on, also where it would stay the same."""
+    """Refuses options that cannot change when a search resumes, even if their value is the same."""
     fixed = [
         f"--{name.replace('_', '-')} (it has {getattr(settings, name)})" for name in unchangeable
     ]
     if fixed:
         raise ConfigError(
-            f"search {settings.name!r} goes on with the settings that it was started with; leave "
+            f"search {settings.name!r} resumes with the settings that it was started with; leave "
             f"out {', '.join(fixed)}"
         )
 
@@ -98,13 +98,13 @@ def _refuse(settings: SearchSettings, unchangeable: Collection[str]) -> None:
 def _with_trials(
     settings: SearchSettings, search: Storage, num_trials: int | None
 ) -> SearchSettings:
-    """The settings with as many trials as the user wants now; those that have begun stay."""
+    """The settings with a new number of trials, at least as many as have started."""
     if num_trials is None:
         return settings
-    begun = started_trials(search)
-    if num_trials < begun:
+    started = started_trials(search)
+    if num_trials < started:
         raise ConfigError(
-            f"{begun} trials of search {settings.name!r} have begun, found --num-trials "
+            f"{started} trials of search {settings.name!r} have begun, found --num-trials "
             f"{num_trials}; ask for that many or more"
         )
     return dataclasses.replace(settings, num_trials=num_trials)
@@ -118,7 +118,7 @@ def _with_space(
     trust_code: bool,
     tell: Callable[[str], None],
 ) -> SearchSettings:
-    """The settings with the space that may be run: what the user names, or what they trust."""
+    """The settings with the space that may be run: one that the user names, or trusts."""
     is_file = settings.space.endswith(".py")
     if space not in (None, settings.space) and not (is_file and space.endswith(".py")):
         raise SearchError(

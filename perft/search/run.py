@@ -1,7 +1,7 @@
 """Runs a search: worker groups beside Ray Tune, from the first trial to the Pareto front.
 
-A search follows from its seed alone. To resume one is to run it again: what was trained before is
-answered from the trials' saved states, and the rest is trained.
+A search depends on its seed alone. Resuming runs it again: what was trained before is answered from
+the trials' saved states, and the rest is trained.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class Finished:
     Attributes:
         results: all trials, by number.
         scores: test scores of the chosen trials.
-        tracking_uri: where the runs are.
+        tracking_uri: where the tracker shows the runs.
     """
 
     results: list[TrialResult]
@@ -56,18 +56,18 @@ class Finished:
 def run_search(plan: SearchPlan, stages: Stages, resume_command: Sequence[str] = ()) -> Finished:
     """Runs a prepared search to its end.
 
-    What belongs to the process is afterwards as it was: environment, signal handlers, loggers
-    (`perft.process`). A Ray that it was connected to before is used, and left as it is.
+    Environment, signal handlers and loggers of the process are restored afterwards
+    (`perft.process`). A Ray that it was connected to before is used, and stays.
 
     Args:
-        plan: what `prepare` or `prepare_resume` gave.
-        stages: where the user watches.
-        resume_command: program and arguments that go on with the search; they take this process's
-            place should the search's own Ray die. Without them the process ends with it.
+        plan: from `prepare` or `prepare_resume`.
+        stages: shows the user what the search does.
+        resume_command: program and arguments that resume the search; they replace this process if
+            the search's own Ray dies. Without them the process ends with its Ray.
 
     Raises:
-        SearchError: if another process runs it, no Ray can be had, the cluster is too small, its
-            machines share no storage, or no worker group can work.
+        SearchError: if another process runs it, no Ray starts or answers, the cluster is too small,
+            its machines share no storage, or no worker group can work.
         InterruptedSearchError: if a `KeyboardInterrupt` stops it.
         StorageError: if storage or tracking cannot be written.
     """
@@ -96,7 +96,7 @@ def run_search(plan: SearchPlan, stages: Stages, resume_command: Sequence[str] =
 def _run(
     plan: SearchPlan, cluster: Cluster, recorder: Recorder, stages: Stages, restart: Restart
 ) -> Finished:
-    """Runs the search on the Ray that is up; whatever ends it, its runs are closed."""
+    """Runs the search on the connected Ray; closes its runs whatever ends it."""
     ledger = _ledger(plan, recorder)
     try:
         shape, nodes = shape_on(plan, stages, joined=not cluster.is_own)
@@ -117,7 +117,7 @@ def _run(
         with stages.during("ending Ray, and drawing the front"):
             conclude(plan, ledger, recorder, scores, lambda: end_ray(cluster))
     except BaseException as error:
-        with contextlib.suppress(PerftError):  # what went wrong first must be seen
+        with contextlib.suppress(PerftError):  # the user must see the first error
             conclude_failed(plan, ledger, recorder, error)
         raise
     with stages.during(f"sending the last records to {tracker_of(settings.tracker).title}"):
@@ -128,14 +128,14 @@ def _run(
 
 @contextlib.contextmanager
 def _ray_and_recorder(plan: SearchPlan, cluster: Cluster, stages: Stages) -> Iterator[Recorder]:
-    """Connects to Ray; what takes long to import or to open is done while its processes come up."""
+    """Connects to Ray; slow imports and the recorder's opening run while it starts."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     keep_fonts_at_home()
-    pool = ThreadPoolExecutor(max_workers=1)  # imports in two of its threads may block each other
+    pool = ThreadPoolExecutor(max_workers=1)  # imports in two threads may block each other
     opening = pool.submit(_open_recorder, plan, stages.say)
     pool.submit(import_drawing)
-    pool.shutdown(wait=False)  # a cluster that is up is not kept waiting for what draws
+    pool.shutdown(wait=False)  # a cluster that is up need not wait for plotting imports
     try:
         start_ray(cluster, stages.say)
     except BaseException as error:
@@ -172,14 +172,14 @@ def _ledger(plan: SearchPlan, recorder: Recorder) -> Ledger:
 
 
 def _finished_before(plan: SearchPlan, stages: Stages) -> Finished:
-    """A search that has nothing left to do; its tracker is sent what it lacks."""
+    """The result of a search that was finished before; sends its tracker the missing records."""
     settings, tracker = plan.settings, tracker_of(plan.settings.tracker)
     stages.say(f"search {settings.name} ran to its end before")
     if not is_sent(plan.search):
         try:
             with stages.during(f"sending to {tracker.title} what it lacks of the search"):
                 sync(plan.search, settings, tracker, plan.tracking_uri, stages.say)
-        except PerftError as error:  # the search has ended all the same
+        except PerftError as error:  # the search is finished anyway
             stages.say(f"its runs in {tracker.title} are not complete: {error}")
     results, scores = read_results(plan.search), read_all_scores(plan.search)
     return Finished(results, scores, settings.tracking_uri)

@@ -1,4 +1,4 @@
-"""Puts a pruner into Ray Tune, as Tune's scheduler."""
+"""Adapts a pruner to Ray Tune's scheduler interface."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class RungScheduler(FIFOScheduler):  # type: ignore[misc]
     """Runs trials in the order of their proposal, and stops those that a pruner stops.
 
-    Tune asks at every report of a trial that has more to do; one whose process died reports again
-    what it had reported, and is answered the same.
+    Tune asks at every report before a trial's full length; a trial whose process died repeats its
+    reports, and gets the same answers.
 
     Args:
         pruner: decides.
@@ -25,7 +25,7 @@ class RungScheduler(FIFOScheduler):  # type: ignore[misc]
     def __init__(self, pruner: Pruner) -> None:
         super().__init__()
         self._pruner = pruner
-        self._stopped: dict[tuple[int, int], bool] = {}  # by number of the trial and step
+        self._stopped: dict[tuple[int, int], bool] = {}  # by trial and step
 
     def on_trial_result(
         self, tune_controller: object, trial: "Trial", result: Mapping[str, Any]
@@ -38,16 +38,16 @@ class RungScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP if self._stopped[key] else TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its scheduler for a restore that perft never does."""
+        """Empty: Tune pickles its scheduler for a restore that perft never does."""
         return {}
 
     def debug_string(self) -> str:
-        """What Tune prints of its scheduler."""
+        """The name that Tune prints."""
         return type(self._pruner).__name__
 
 
 def rung_report(config: Mapping[str, Any], result: Mapping[str, Any]) -> RungReport:
-    """What a pruner is told, of a trial's Tune configuration and its flat Tune result."""
+    """The pruner's input, from a trial's Tune configuration and its flat Tune result."""
     proposal, reported = Proposal.from_tune(config), from_flat_result(result)
     return RungReport(
         number=proposal.number, config=proposal.trial, size=reported.size, report=reported.report

@@ -1,9 +1,9 @@
-"""The samplers that a search can have: what proposes the next trial. One table names them all.
+"""The samplers of a search, which propose the next trial, in one table.
 
-To add one, write a function beside these and its line in `SAMPLERS`. What it makes is Optuna's
-`BaseSampler`, of which a search asks one thing more: that what it proposes follows from its seed
-and from what it was told, in that order. A search that goes on makes its sampler anew, and tells it
-everything again. What it is told of a trial, `perft.search.proposer` says.
+To add one, write a function beside these and its line in `SAMPLERS`. It returns Optuna's
+`BaseSampler`, with one more requirement: its proposals depend only on its seed and on the results
+so far, in their order. A resumed search creates its sampler again and repeats all results to it.
+`perft.search.proposer` says what Optuna learns of a trial.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def _tpe(seed: int) -> "BaseSampler":
-    """Tree-structured Parzen estimator (Bergstra et al., 2011): more of what did well."""
-    from optuna.samplers import TPESampler  # noqa: PLC0415 - who only reads the names needs none
+    """Tree-structured Parzen estimator (Bergstra et al., 2011)."""
+    from optuna.samplers import TPESampler  # noqa: PLC0415 - the table is read without Optuna
 
     return TPESampler(seed=seed)
 
 
 def _random(seed: int) -> "BaseSampler":
-    """Independent draws, whatever came of those before."""
+    """Independent draws."""
     from optuna.samplers import RandomSampler  # noqa: PLC0415 - as above
 
     return RandomSampler(seed=seed)
@@ -31,14 +31,14 @@ def _random(seed: int) -> "BaseSampler":
 
 DEFAULT_SAMPLER = "tpe"
 SAMPLERS: Mapping[str, Callable[[int], "BaseSampler"]] = {DEFAULT_SAMPLER: _tpe, "random": _random}
-"""What makes each sampler, of the search's seed."""
+"""By name, makes a sampler from the search's seed."""
 
 
 def require_sampler(name: str) -> None:
-    """Checks that there is such a sampler.
+    """Checks that a sampler has that name.
 
     Raises:
-        ConfigError: if there is none; says which there are.
+        ConfigError: if none has; lists the names.
     """
     if name not in SAMPLERS:
         raise ConfigError(unknown("sampler", name, SAMPLERS))

@@ -1,4 +1,4 @@
-"""What a search was asked to do: everything that is needed to run it, or to run it again."""
+"""The settings of a search: everything needed to run or resume it."""
 
 import dataclasses
 import importlib.metadata
@@ -29,7 +29,7 @@ _PACKAGES = ("perft", "ray", "torch", "transformers", "optuna", "mlflow", "datas
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the packages that shape a result."""
+    """Versions of the packages that affect results."""
     return {name: _version(name) for name in _PACKAGES}
 
 
@@ -43,14 +43,14 @@ def _version(package: str) -> str:
 
 
 SMALLEST_PART = 0.0001
-"""Ray knows no smaller part of a GPU."""
+"""Ray's smallest fraction of a GPU."""
 
 
 def _require_gpus(per_worker: float | None, workers: int) -> None:
-    """Checks how many GPUs a worker is to have, of so many in a group.
+    """Checks the GPUs per worker in a group of `workers`.
 
     Raises:
-        ConfigError: if workers cannot train so.
+        ConfigError: if workers cannot train with that number.
     """
     if per_worker is None or per_worker == 0:
         return
@@ -76,33 +76,32 @@ class SearchSettings:
         space: name of the search space, or the absolute path of its file.
         task: name of the task.
         base_model: None for the built-in base, else a local directory or a hub id.
-        base_fingerprint: tells the base from every other one.
+        base_fingerprint: hash of the base.
         data: None for the built-in task, else a directory in the LLM-Adapters layout.
-        data_fingerprint: tells the data from any other.
-        validation_size: validation examples.
-        storage: the place that holds searches, without passwords and keys.
-        tracking_uri: where its tracker shows the search, as `storage`; empty for one that needs
-            no place of its own.
+        data_fingerprint: hash of the data.
+        validation_size: number of validation examples.
+        storage: the storage that holds searches, without passwords and keys.
+        tracking_uri: where its tracker shows the search, without passwords and keys; empty for a
+            tracker that needs no place.
         num_trials: trials in all.
         max_steps: optimiser steps of a full-length trial.
         rungs: steps after which a trial reports; the last is `max_steps`.
-        groups: worker groups; None until the search has seen its cluster.
+        groups: number of worker groups; None until the search has seen its cluster.
         workers_per_group: processes that share one base.
         slots: trials that one group trains together; None as for `groups`.
-        gpus_per_worker: one, a part of one that lone workers share, or 0 for CPUs; None as for
+        gpus_per_worker: 1, a fraction that groups of one worker share, or 0 for CPUs; None as for
             `groups`.
         seed: seeds the proposals, the adapters and the order of the data.
         dtype: dtype of the base, or "auto".
         experts: how the base's experts are computed, as `load_base` takes it.
-        checkpointing: whether the base's layers run again in the backward pass.
-        compile: whether the base is compiled; None for yes on GPUs alone.
+        checkpointing: whether the base's layers are recomputed in the backward pass.
+        compile: whether the base is compiled; None for only on GPUs.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
         sampler: what proposes trials, a name of `SAMPLERS`.
         pruner: what stops trials at rungs, a name of `PRUNERS`.
-        versions: of the packages that shape a result.
-        tracker: name of what shows the search beside its folder.
-        space_code: tells the code that trials are drawn by from any other, as `space_code` does;
-            empty where it was not noted.
+        versions: of the packages that affect results.
+        tracker: name of the tracker.
+        space_code: hashes of the space's code, from `space_code`; empty if not recorded.
     """
 
     name: str
@@ -161,7 +160,7 @@ class SearchSettings:
 
     @classmethod
     def read(cls, search: Storage) -> "SearchSettings":
-        """Reads what `write` wrote, also by an earlier version, which knew fewer settings.
+        """Reads what `write` wrote, also in an earlier version with fewer settings.
 
         Raises:
             SearchError: if another version wrote settings that this one does not know.
@@ -178,15 +177,15 @@ class SearchSettings:
             raise SearchError(
                 f"{place}/{SEARCH_FILE} is of another version of perft, "
                 f"{versions.get('perft', 'unknown')}: {perft.__version__} does not know "
-                f"{', '.join(unknown)}; go on with the search by the version that began it"
+                f"{', '.join(unknown)}; resume the search with the version that started it"
             )
         return read_fields(cls, flat)
 
 
 def tracking_uri_of(settings: SearchSettings) -> str:
-    """Where the runs of a search go that was started before.
+    """Where the tracker shows a search that was started before.
 
     Raises:
-        SearchError: if they lie where a login is needed, which is kept nowhere.
+        SearchError: if that place needs a login, which is never stored.
     """
     return tracker_of(settings.tracker).known_place(settings.tracking_uri, settings.name)

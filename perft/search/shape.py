@@ -1,4 +1,4 @@
-"""How the worker groups of a search lie on the machines of a cluster that is up, or comes up."""
+"""Places the worker groups of a search on a cluster, waiting for machines that come up."""
 
 import contextlib
 import dataclasses
@@ -30,24 +30,24 @@ BOOT_SECONDS = 60.0
 """Time for machines of the user's cluster that may just be coming up."""
 
 LOOK_SECONDS = 1.0
-"""How often it is looked whether machines have come up."""
+"""Time between two looks for new machines."""
 
 AGAIN_SECONDS = 60.0
-"""How often the user hears that they are still waited for."""
+"""Time between two messages that the search still waits for machines."""
 
 SWITCH = "--gpus-per-worker"
 
 
 def shape_on(plan: SearchPlan, stages: Stages, *, joined: bool) -> tuple[GroupShape, list[Node]]:
-    """How the worker groups lie on the machines of the cluster, and which these are.
+    """The shape of the worker groups, and the machines of the cluster.
 
-    On a cluster of the user's, machines may still come up: there an autoscaler hears what is
-    needed, which is waited for; without end where the user has said what workers are to have, or
-    has said so when the search was started, or where nothing is up that could hold one.
+    On the user's cluster, machines may still come up: the search asks the autoscaler for what it
+    needs and waits for it; without limit if the user has set the GPUs per worker, now or when the
+    search was started, or if no machine could hold a worker yet.
 
     Args:
         plan: the search.
-        stages: what the user reads.
+        stages: shows the user what the search does.
         joined: whether the cluster is the user's, which may grow.
 
     Raises:
@@ -80,7 +80,7 @@ def _have_cpus(nodes: Sequence[Node]) -> bool:
 
 
 def _to_come(stages: Stages) -> float:
-    """GPUs per worker on a cluster of the user's that has none now."""
+    """GPUs per worker on a user's cluster that has no GPU yet."""
     if autoscaler_brings_gpus():
         stages.say(
             "no machine has a GPU yet, and the cluster's autoscaler can bring some up: they are "
@@ -101,10 +101,10 @@ def _wait_for_fit(
     patience: float,
     stages: Stages,
 ) -> tuple[GroupShape, list[Node]]:
-    """Once all groups fit; or one of them on GPUs that are waited for: the others find room later.
+    """Waits until all groups fit; for GPUs to come, until one does: the others follow.
 
     Raises:
-        SearchError: if they do not fit after so many seconds.
+        SearchError: if they do not fit after `patience` seconds.
     """
     wanted = GroupShape(
         groups=settings.groups or 1,
@@ -151,7 +151,7 @@ def _with_advice(error: SearchError, gpus: float | None, nodes: Sequence[Node]) 
 def _fit(
     settings: SearchSettings, nodes: Sequence[Node], gpus: float | None, *, some: bool
 ) -> GroupShape:
-    """The shape on these machines; with `some`, it is enough that they hold one of the groups."""
+    """The shape on these machines; with `some`, it suffices that one of the groups fits."""
 
     def fit(groups: int | None) -> GroupShape:
         return fit_to_cluster(
@@ -172,7 +172,7 @@ def _fit(
 
 
 def _tell_kinds(shape: GroupShape, nodes: Sequence[Node], stages: Stages) -> None:
-    """Says which GPUs are taken where there are several kinds."""
+    """Tells the user which GPUs are used if there are several kinds."""
     kinds = {kind_of(node["Resources"]) for node in nodes if has_gpu(node["Resources"])}
     if not shape.use_gpu or len(kinds) < 2:
         return
@@ -189,7 +189,7 @@ def _tell_kinds(shape: GroupShape, nodes: Sequence[Node], stages: Stages) -> Non
 
 
 def _slots_on_gpus(plan: SearchPlan, memory: int) -> int:
-    """As many trials as a GPU of so many bytes holds, and no more than are useful at a time."""
+    """Trials that a GPU of `memory` bytes holds, at most `SLOTS_ON_A_GPU`."""
     from perft.search.capacity import slots_in, step_workload  # noqa: PLC0415 - imports torch
 
     settings, space = plan.settings, plan.draw.space

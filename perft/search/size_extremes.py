@@ -1,4 +1,4 @@
-"""The corner cases of a search space: its smallest and largest adapters, before anything runs."""
+"""The smallest and largest adapters of a search space, before anything runs."""
 
 from collections.abc import Mapping
 
@@ -13,17 +13,16 @@ _WITHOUT_SIZE = {"alpha", "dropout", "init", "base_balance", "balance"}
 
 
 def extreme_adapters(space: SearchSpace, builtin: bool) -> tuple[AdapterConfig, ...]:
-    """Every adapter that a space draws from the ends of its ranges, each once.
+    """The adapters that a space draws from the ends of its ranges, one per size.
 
-    Of adapters that differ in rates and weights alone, which change nothing of their size, only
-    the first counts.
+    Of adapters that differ only in settings without effect on size, the first is returned.
 
     Args:
         space: the search space.
         builtin: whether the base is the built-in one.
 
     Raises:
-        ConfigError: if the space draws an adapter that makes no sense.
+        ConfigError: if the space draws an invalid adapter.
     """
     found: dict[tuple[object, ...], AdapterConfig] = {}
     for one in all_draws(lambda trial: space.draw(trial, builtin)):
@@ -34,7 +33,7 @@ def extreme_adapters(space: SearchSpace, builtin: bool) -> tuple[AdapterConfig, 
 
 
 def _shape(adapter: AdapterConfig) -> tuple[object, ...]:
-    """What an adapter's size follows from."""
+    """The settings on which an adapter's size depends."""
     settings = adapter.to_flat()
     return tuple(value for name, value in settings.items() if name not in _WITHOUT_SIZE)
 

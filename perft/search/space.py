@@ -1,4 +1,4 @@
-"""A search space: which trials there can be, and how long a full-length one is.
+"""A search space: the trials that a search can draw, and their full length.
 
 A space is a module with a module-level `SPACE`, in `search_spaces/` or a file of the user's own;
 its `suggest` is Optuna's define-by-run style, so a choice may open further choices.
@@ -25,23 +25,23 @@ from perft.trial import TrialConfig
 
 PACKAGE = "search_spaces"
 MAX_RUNGS = 30
-"""The steps between rungs double: more of them than any number of steps has."""
+"""The steps between rungs double: no number of steps has more rungs."""
 REDUCTION_FACTOR = 2
 """ASHA keeps one in this many trials at each rung."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """What a search draws trials from.
+    """A space that a search draws trials from.
 
-    `builtin` says that the base is the built-in one, for which other sizes and rates make sense.
+    `builtin` is true for the built-in base, which needs other sizes and learning rates.
 
     Attributes:
-        task: name of the task, as `perft.tasks` knows it, or the user's own.
-        training: the training configuration that trials vary, as `training(builtin)`.
-        suggest: draws one trial, as `suggest(trial, builtin)`.
-        num_trials: trials of a search unless the user says otherwise.
-        rungs: how often ASHA compares a trial before its full length.
+        task: name of a task of `perft.tasks`, or the user's own task.
+        training: `training(builtin)` returns the training configuration that trials vary.
+        suggest: `suggest(trial, builtin)` draws one trial.
+        num_trials: default number of trials of a search.
+        rungs: number of rungs before the full length.
     """
 
     task: str | OwnTask
@@ -60,18 +60,18 @@ class SearchSpace:
         require_whole("rungs", self.rungs, 0, MAX_RUNGS)
 
     def trained(self, builtin: bool) -> TrainingConfig:
-        """What `training` returns.
+        """Calls `training`.
 
         Raises:
-            ConfigError: if that is something else, or it raises; names the function.
+            ConfigError: if it raises or returns another type; names the function.
         """
         return result_of(TrainingConfig, self.training, builtin)
 
     def draw(self, trial: optuna.Trial, builtin: bool) -> TrialConfig:
-        """What `suggest` draws.
+        """Calls `suggest`.
 
         Raises:
-            ConfigError: if that is something else, or it raises; names the function.
+            ConfigError: if it raises or returns another type; names the function.
         """
         found = result_of(TrialConfig, self.suggest, trial, builtin)
         for name, kind in (("adapter", AdapterConfig), ("training", TrainingConfig)):
@@ -86,7 +86,7 @@ class SearchSpace:
         """Where the space's task comes from.
 
         Raises:
-            ConfigError: if there are data to an own task, which declares them itself.
+            ConfigError: if `data` is given for an own task, which declares its own.
         """
         if isinstance(self.task, str):
             return TaskSource(name=self.task, data=data, validation_size=validation_size, seed=seed)
@@ -101,7 +101,7 @@ class SearchSpace:
             validation_size=validation_size,
             seed=seed,
             own=own,
-            trust_code=True,  # it is the space's, which runs already
+            trust_code=True,  # it belongs to the space, which runs already
         )
 
     def steps_of_rungs(self, max_steps: int) -> tuple[int, ...]:
@@ -127,7 +127,7 @@ def find_space(name: str) -> SearchSpace:
 
 
 def space_module(name: str) -> ModuleType:
-    """The module of a space that is named as for `find_space`.
+    """The module of a space, by a name as for `find_space`.
 
     Raises:
         ConfigError: if there is no such module.
@@ -143,7 +143,7 @@ def space_module(name: str) -> ModuleType:
 
 
 def of_length(training: TrainingConfig, seed: int, max_steps: int | None) -> TrainingConfig:
-    """`training` with another seed and, unless None, another length; warm-up shrinks with it."""
+    """`training` with another seed and, unless None, another length; shortens the warm-up too."""
     if max_steps is None or max_steps == training.max_steps:
         return dataclasses.replace(training, seed=seed)
     warmup = min(training.warmup_steps, max_steps // 10)
@@ -151,10 +151,10 @@ def of_length(training: TrainingConfig, seed: int, max_steps: int | None) -> Tra
 
 
 def has_rung_accuracy(base_model: str | None, wanted: bool | None) -> bool:
-    """Whether trials generate answers at every rung; unless said, only on the built-in base.
+    """Whether trials generate answers at every rung; by default only on the built-in base.
 
-    A rung compares losses. On a real base the answers, which nothing waits for, take longer than
-    the training between two rungs.
+    A rung compares losses only. On a real base, generating answers takes longer than the training
+    between two rungs.
     """
     return base_model is None if wanted is None else wanted
 
@@ -166,7 +166,7 @@ class Draw:
     Attributes:
         space: the search space.
         builtin: whether the base is the built-in one.
-        seed: becomes every trial's training seed, so that trials differ by configuration alone.
+        seed: training seed of every trial, so that trials differ by configuration alone.
         max_steps: full length in optimiser steps; None keeps the space's own.
     """
 
@@ -179,7 +179,7 @@ class Draw:
         """One trial's configuration.
 
         Raises:
-            ConfigError: if the space draws none; names its function.
+            ConfigError: if the space's `suggest` fails; names it.
         """
         config = self.space.draw(trial, self.builtin)
         return TrialConfig(config.adapter, of_length(config.training, self.seed, self.max_steps))

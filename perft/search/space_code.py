@@ -1,4 +1,4 @@
-"""The code that a search draws trials by: its space, and what that imports of the user's own."""
+"""Hashes of the code that draws a search's trials: its space and the user modules it imports."""
 
 import ast
 import hashlib
@@ -11,15 +11,15 @@ from types import ModuleType
 from perft.modules import owner_of
 
 SPACE = "<space>"
-"""Stands for the space itself, which may be moved."""
+"""The name of the space itself, whose file may be moved."""
 
 
 def space_code(space: ModuleType) -> dict[str, str]:
     """SHA-256 of each file in hexadecimal, by the name of its module; the space's under `SPACE`.
 
-    Counted are the space and the modules that it imports, directly or not, but those of Python, of
-    installed packages and of perft. Modules that are imported only when a trial is drawn count as
-    soon as one has been.
+    Includes the space and the modules that it imports, directly or not, except those of Python, of
+    installed packages and of perft. Modules imported only when a trial is drawn are included once
+    one has been drawn.
     """
     found: dict[str, str] = {}
     left = [space]
@@ -44,9 +44,9 @@ def _is_of_user(module: ModuleType, space: ModuleType) -> bool:
 
 
 def _imported(module: ModuleType, text: bytes) -> Iterator[ModuleType]:
-    """Modules that the text imports, and that what it defines or has taken over comes from."""
+    """Modules that the text imports, and those in which its module's values are defined."""
     values = list(vars(module).values())
-    # A package has as attributes the modules in it that anybody has imported.
+    # A package's attributes include its submodules that any module has imported.
     own = f"{module.__name__}."
     modules = (value for value in values if isinstance(value, ModuleType))
     yield from (value for value in modules if not value.__name__.startswith(own))

@@ -1,4 +1,4 @@
-"""What a search is doing, said from its first second on: lines under one clock."""
+"""Shows what a search is doing, from its start: timed lines on the console."""
 
 import contextlib
 import threading
@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 
 QUIET_SECONDS = 1.0
-"""How long something may take before the user hears what it is."""
+"""Time after which a step is announced to the user."""
 
 During = Callable[[str], contextlib.AbstractContextManager[None]]
-"""Says what goes on inside, as `Stages.during`."""
+"""Announces a step that takes long, like `Stages.during`."""
 
 
 def quietly(_text: str) -> contextlib.AbstractContextManager[None]:
-    """A `During` that says nothing."""
+    """A `During` that announces nothing."""
     return contextlib.nullcontext()
 
 
@@ -23,7 +23,7 @@ class Stages:
     """The lines of one search.
 
     Args:
-        console: where to.
+        console: where they are printed.
     """
 
     def __init__(self, console: Console) -> None:
@@ -42,7 +42,7 @@ class Stages:
 
     @contextlib.contextmanager
     def during(self, text: str) -> Iterator[None]:
-        """Says what goes on inside, if that takes more than `QUIET_SECONDS`."""
+        """Shows `text` if the block takes more than `QUIET_SECONDS`."""
         timer = threading.Timer(QUIET_SECONDS, self.say, (text,))
         timer.daemon = True
         timer.start()

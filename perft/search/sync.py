@@ -1,4 +1,4 @@
-"""Completes what a tracker shows of a search from what its folder knows."""
+"""Completes a tracker's runs of a search from the records in its folder."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from perft.storage import Storage
 from perft.tracking import Recorder, Tracker
 
 PATIENCE_SECONDS = 120.0
-"""Time in which nothing could be sent, after which the command gives up."""
+"""Time without a successful send after which the command gives up."""
 
 
 def sync(
@@ -23,22 +23,22 @@ def sync(
     tracking_uri: str,
     tell: Callable[[str], None],
 ) -> bool:
-    """Sends what the tracker has not; what it has is left as it is.
+    """Sends the records that the tracker lacks; leaves those that it has.
 
-    The runs of a search that did not end are ended: KILLED.
+    Runs of a search that did not end become KILLED.
 
     Args:
         search: the search's folder.
-        settings: what it was asked to do.
-        tracker: what shows it.
-        tracking_uri: where.
+        settings: its settings.
+        tracker: the tracker.
+        tracking_uri: where the tracker keeps its runs.
         tell: shows the user a line.
 
     Returns:
-        Whether the tracker has all.
+        Whether the tracker has all records.
 
     Raises:
-        SearchError: if a process runs the search, which sends everything itself.
+        SearchError: if a process runs the search: it sends everything itself.
         StorageError: if the tracker or the folder cannot be written.
     """
     with locked(search, settings.name):
@@ -57,12 +57,12 @@ def sync(
 
 
 def sync_command(settings: SearchSettings) -> Callable[[], str]:
-    """What gives the command by which the runs of a search are completed later."""
+    """Returns a function that gives the command to complete a search's runs later."""
     return lambda: command_line("sync", *name_options("--name", settings.name, settings.storage))
 
 
 def _name_runs(search: Storage, settings: SearchSettings, recorder: Recorder) -> None:
-    """Notes the trials' runs wherever the search's folder names them."""
+    """Writes the trials' run ids into the search's results, table and plots."""
     results = read_results(search)
     named = [
         dataclasses.replace(result, run_id=recorder.run_id(result.number) or result.run_id)

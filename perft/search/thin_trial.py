@@ -1,6 +1,6 @@
-"""A Ray Tune trial that trains nothing itself: it asks the coordinator and hands on the answer.
+"""A Ray Tune trial that trains nothing itself: it returns the coordinator's answers to Tune.
 
-Its process imports no torch, so that many of them fit beside a worker group.
+Its process does not import torch, so many of them fit beside a worker group.
 """
 
 from ray import tune
@@ -20,7 +20,7 @@ class ThinTrial(tune.Trainable):  # type: ignore[misc]
         self._coordinator = CoordinatorHandle.find(self._trial.coordinator, self._trial.namespace)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
-        """Becomes another trial: the process is reused."""
+        """Becomes another trial in the same process."""
         self._trial = Proposal.from_tune(new_config)
         self._reached = 0
         return True
@@ -39,7 +39,7 @@ class ThinTrial(tune.Trainable):  # type: ignore[misc]
         return to_result(answer, config)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing to save: the worker group keeps the trial's state."""
+        """Saves nothing: the worker group keeps the trial's state."""
 
     def load_checkpoint(self, checkpoint: object) -> None:
-        """Nothing to load."""
+        """Loads nothing."""

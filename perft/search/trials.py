@@ -1,4 +1,4 @@
-"""Runs the trials of a search on its worker groups, and has the chosen ones scored."""
+"""Runs the trials of a search on its worker groups, then scores the chosen ones."""
 
 import contextlib
 import threading
@@ -23,16 +23,16 @@ from perft.search.view import View
 from perft.selection import best, knee, pareto_front
 
 TALKING_SECONDS = 0.5
-"""Time to end for what says how the groups are."""
+"""Time for the threads that show the groups' status to end."""
 
 COORDINATORS_WITHOUT_PROGRESS = 4
-"""Meeting points that may die with no new report between before a search gives up."""
+"""Coordinators that may die, with no new report between them, before a search gives up."""
 
 About = TypeVarTuple("About")
 
 
 def run_trials(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
-    """Searches, and goes on from what is saved when the coordinator has died."""
+    """Runs all trials; starts again from the saved states when the coordinator has died."""
     most, left = 0, COORDINATORS_WITHOUT_PROGRESS
     while True:
         try:
@@ -42,12 +42,12 @@ def run_trials(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stag
             if not left:
                 raise
             most = max(most, ledger.reports)
-            stages.say("the coordinator died; the search goes on from what is saved")
-            ledger.entries.clear()  # everything is told once more
+            stages.say("the coordinator died; the search resumes from what is saved")
+            ledger.entries.clear()  # every trial is reported again
 
 
 class _CoordinatorLostError(SearchError):
-    """The coordinator has died, and with it what it knew."""
+    """The coordinator and its state are lost."""
 
 
 def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
@@ -66,7 +66,7 @@ def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages)
                     raise SearchError(fatal)
                 return scores
             except KeyboardInterrupt:
-                ledger.stopped()  # first of all: who stops a job kills it some seconds later
+                ledger.stopped()  # first: `ray job stop` kills a job some seconds later
                 raise
             except (SearchError, *DEATHS) as error:
                 if groups.are_lost:
@@ -76,9 +76,9 @@ def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages)
 
 @contextlib.contextmanager
 def _in_thread(say: Callable[[*About], None], *about: *About) -> Iterator[None]:
-    """Says things from a thread, which ends with the coordinator.
+    """Inside, runs `say` in a thread, which ends with the coordinator.
 
-    It is waited for: Ray's library ends a process of which a thread asks it after its end.
+    Waits for the thread: Ray ends a process in which a thread calls it after its shutdown.
     """
     thread = threading.Thread(target=say, args=about, daemon=True)
     thread.start()
@@ -89,7 +89,7 @@ def _in_thread(say: Callable[[*About], None], *about: *About) -> Iterator[None]:
 
 
 def _relay_notes(groups: WorkerGroups, view: View) -> None:
-    """Says what the worker groups have to say, until they end."""
+    """Shows the worker groups' notes until they end."""
     seen = 0
     with contextlib.suppress(ray.exceptions.RayError):
         while notes := groups.coordinator.notes_after(seen):

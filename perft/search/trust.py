@@ -1,7 +1,7 @@
-"""Which Python file may be run when a search's `search.json` alone names it.
+"""Which Python files named only in a search's `search.json` may run.
 
-A search's folder may come from anywhere. What its user has named on the command line before, and
-has not changed since, is noted by path and content under `PERFT_HOME`, and runs again unasked.
+A search's folder may come from anywhere. A file that the user has named on the command line is
+recorded by path and content under `PERFT_HOME`, and runs again unasked while it is unchanged.
 """
 
 import hashlib
@@ -13,24 +13,24 @@ from perft.home import home, write_best_effort
 
 
 def remember(file: str) -> None:
-    """Notes a file that the user has named; what cannot be noted is asked for later."""
+    """Records a file that the user has named; if that fails, the user is asked again later."""
     write_best_effort(_note_of(file), f"{file}\n")
 
 
 def require_trusted(
     file: str, search: str, *, again: str, trust_code: bool, tell: Callable[[str], None]
 ) -> None:
-    """Checks that the space of a search to go on with may be run.
+    """Checks that the space of a search to resume may be run.
 
     Args:
         file: the space's file, which `search.json` names.
         search: the search's name.
-        again: the command that goes on with it.
-        trust_code: whether the user has said so; the file is named before it runs.
+        again: the command that resumes it.
+        trust_code: whether the user trusts the file; it is then named before it runs.
         tell: shows the user a line.
 
     Raises:
-        SearchError: if nobody has said that it may, or there is no such file.
+        SearchError: if the user does not trust it, or there is no such file.
     """
     if not Path(file).is_file():
         raise SearchError(
@@ -42,7 +42,7 @@ def require_trusted(
     elif not _note_of(file).is_file():
         raise SearchError(
             f"search {search!r} draws its trials by the code of {file}, which has changed or was "
-            f"never named on this machine; look at it, then go on by: {again} --trust-code"
+            f"never named on this machine; look at it, then resume by: {again} --trust-code"
         )
 
 

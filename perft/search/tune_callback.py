@@ -1,9 +1,9 @@
-"""Follows Ray Tune: what happens to a trial there goes to the ledger, the view and the coordinator.
+"""Passes Ray Tune's events to the ledger, the view and the coordinator.
 
-The coordinator hands out one report after the other, each when it hears that the search has acted
-on the one before. Of a trial that ended it hears when the next one is proposed in its place: so
-what a proposal is based on does not depend on timing, and Tune gives the new trial the process of
-the old one. `perft/packing/messages.py` has the whole conversation.
+The coordinator releases one report after the other, each when the search has acted on the one
+before. It learns that a trial ended only when its replacement is proposed: so a proposal does not
+depend on timing, and Tune gives the new trial the old one's process. `perft/packing/messages.py`
+lists all messages.
 """
 
 import functools
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 LOOK_SECONDS = 1.0
-"""How often is asked whether any worker group can still work."""
+"""Time between two checks that the search has not failed."""
 
 
 def _ending(method: Callable[..., None]) -> Callable[..., None]:
-    """The method; an error of ours ends the search, of which Tune would make a failed trial."""
+    """Makes perft's errors in a method end the search; Tune would only fail the trial."""
 
     @functools.wraps(method)
     def ending(self: "TuneCallback", *args: object, **info: object) -> None:
@@ -46,13 +46,13 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
     """Tune callback of one search; runs in the driver.
 
     Args:
-        ledger: the search's book.
-        view: what the user watches.
+        ledger: the search's ledger.
+        view: the live view.
         coordinator: the coordinator.
         num_trials: trials of the search.
 
     Attributes:
-        failure: what ended the search before its time; None while nothing has.
+        failure: why the search ends early; None if it does not.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._to_propose = num_trials
         self.failure: PerftError | None = None
         self._looked = time.monotonic()
-        self._ended: deque[int] = deque()  # trials whose place is not taken yet
+        self._ended: deque[int] = deque()  # trials not yet replaced
 
     def __getstate__(self) -> dict[str, object]:
-        """Nothing: Tune pickles its callbacks for a restore that perft never does."""
+        """Empty: Tune pickles its callbacks for a restore that perft never does."""
         return {}
 
     def is_over(self) -> bool:
-        """Whether the search has to end before its time: `failure` says why."""
+        """Whether the search must end early: `failure` says why."""
         now = time.monotonic()
         if self.failure is None and now - self._looked > LOOK_SECONDS:
             self._looked = now
@@ -79,7 +79,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         return self.failure is not None
 
     def proposed(self) -> None:
-        """A trial has been proposed, in place of one that ended if there is one."""
+        """Notes that a trial was proposed; it replaces the oldest that ended, if any."""
         self._to_propose -= 1
         if self._ended:
             self._coordinator.ended(self._ended.popleft())
@@ -89,7 +89,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_start(
         self, iteration: int, trials: "list[Trial]", trial: "Trial", **info: object
     ) -> None:
-        """A trial has begun, or begun again in a new process."""
+        """Adds a trial that has started, or started again in a new process."""
         proposal = Proposal.from_tune(trial.config)
         self._ledger.start(proposal.number, proposal.trial)
 
@@ -102,7 +102,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         result: dict[str, object],
         **info: object,
     ) -> None:
-        """Scheduler and searcher have acted on a report."""
+        """Records a report on which scheduler and searcher have acted."""
         number, reported = trial.config[NUMBER], from_result(result)
         if not result[DONE]:
             self._coordinator.processed(number, reported.report.step)
@@ -112,7 +112,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_complete(
         self, iteration: int, trials: "list[Trial]", trial: "Trial", **info: object
     ) -> None:
-        """A trial was full-length, or was stopped at a rung."""
+        """Ends a trial that reached its full length or was pruned."""
         number = trial.config[NUMBER]
         self._view.ended(self._ledger.end(number))
         self._end(number)
@@ -121,7 +121,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_error(
         self, iteration: int, trials: "list[Trial]", trial: "Trial", **info: object
     ) -> None:
-        """A trial failed for good, unless it was told that no worker group can work any more."""
+        """Ends a trial that failed, unless the whole search has failed."""
         self._look()
         if self.failure is not None:
             return
@@ -132,7 +132,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._end(proposal.number)
 
     def _look(self) -> None:
-        """Asks whether any worker group can still work."""
+        """Asks the coordinator whether the search has failed."""
         try:
             if fatal := self._coordinator.status().fatal:
                 self.failure = SearchError(fatal)
@@ -144,6 +144,6 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._send_ended()
 
     def _send_ended(self) -> None:
-        """Nothing comes in the place of these any more."""
+        """Reports ended trials that will not be replaced."""
         while self._ended and not self._to_propose:
             self._coordinator.ended(self._ended.popleft())

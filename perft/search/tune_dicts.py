@@ -1,9 +1,8 @@
-"""What passes through Ray Tune, which knows only dictionaries: a proposal, and a trial's result.
+"""Converts proposals and results to and from the dictionaries that Ray Tune passes on.
 
-Tune hands on a trial's configuration from the searcher to the thin trial and to the callback, and
-its results from the thin trial to the scheduler, the searcher and the callback. Here alone is each
-made into a dictionary, and back into what it was; the keys that Tune and the searcher look at
-themselves have names.
+Tune passes a trial's configuration from the searcher to the thin trial and to the callback, and its
+results from the thin trial to the scheduler, the searcher and the callback. Only this module
+converts them; the keys that Tune and the searcher read themselves are constants.
 """
 
 import dataclasses
@@ -16,14 +15,14 @@ from perft.packing.messages import Reported
 from perft.trial import AdapterSize, Report, TrialConfig
 
 NUMBER = "number"
-"""Of a configuration: the trial's number."""
+"""Key of a configuration: the trial's number."""
 
 METRIC, STEP = "val_loss", "step"
-"""Of a result: what ASHA and Optuna compare, and after how many optimiser steps."""
+"""Keys of a result: the value that ASHA and Optuna compare, and the optimiser steps done."""
 
 FULL_LENGTH, DONE = "full_length", "done"
-"""Of a result: whether all of the trial's steps are done; and whether it ends with it: Tune sets
-that of a trial which the scheduler stops, too."""
+"""Keys of a result: whether all of the trial's steps are done; and whether the trial ends, which
+Tune also sets for a trial that the scheduler stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +30,8 @@ class Proposal:
     """A trial as the searcher proposes it.
 
     Attributes:
-        number: its number in the search, Optuna's too.
-        trial: what it trains.
+        number: its number in the search and in Optuna.
+        trial: its configuration.
         coordinator: name of the coordinator's actor.
         namespace: Ray namespace of that actor.
     """
@@ -48,7 +47,7 @@ class Proposal:
 
     @classmethod
     def from_tune(cls, config: Mapping[str, Any]) -> "Proposal":
-        """What a Tune configuration was made of."""
+        """The proposal of a Tune configuration."""
         return cls(**{**config, "trial": TrialConfig.from_flat(config["trial"])})
 
 
@@ -67,12 +66,12 @@ def to_result(reported: Reported, config: TrialConfig) -> dict[str, Any]:
 
 
 def from_result(result: Mapping[str, Any]) -> Reported:
-    """What a Tune result was made of."""
+    """The report and size in a Tune result."""
     return Reported(Report.from_json(result["report"]), read_fields(AdapterSize, result["size"]))
 
 
 def from_flat_result(result: Mapping[str, Any]) -> Reported:
-    """As `from_result`, of the flat dictionary that Tune gives its scheduler: "report/step" ..."""
+    """Like `from_result`, for the flat keys that Tune gives its scheduler: "report/step" ..."""
     nested: dict[str, Any] = {"report": {}, "size": {}}
     for key, value in result.items():
         *path, name = key.split("/")

@@ -38,8 +38,7 @@ def tune_trials(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) 
     """Runs all trials of a search, from its first; returns when the last has ended.
 
     Raises:
-        SearchError: if Ray itself fails, no worker group can work any more, or what is told of the
-            trials cannot be written.
+        SearchError: if Ray or the search fails, or the trials' records cannot be written.
     """
     settings = plan.settings
     plan.search.delete(TUNE_FOLDER)
@@ -63,7 +62,7 @@ def tune_trials(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) 
             verbose=0,
         ),
     )
-    # The view says which trial failed, the trial's folder has the traceback.
+    # The view shows which trial failed; the trial's folder has the traceback.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     name = settings.name
     try:
@@ -73,30 +72,30 @@ def tune_trials(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) 
         if reason := _fault_of_storage(plan.search, error):
             raise _stopped(plan, reason) from error
         raise SearchError(
-            f"Ray broke off search {name!r} ({type(error).__name__}: {useful_line(error)}); go on "
-            f"with it by: {resume_command(plan.settings.name, plan.root)}"
+            f"Ray broke off search {name!r} ({type(error).__name__}: {useful_line(error)}); resume "
+            f"it by: {resume_command(plan.settings.name, plan.root)}"
         ) from error
     if callback.failure is not None:
         raise _stopped(plan, str(callback.failure)) from callback.failure
 
 
 class _Ending(tune.Stopper):  # type: ignore[misc]
-    """Has Tune stop all trials once the search has to end."""
+    """Makes Tune stop all trials when the search must end."""
 
     def __init__(self, callback: TuneCallback) -> None:
         self._callback = callback
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
-        """Never: one trial is stopped by the pruner."""
+        """False: only the pruner stops single trials."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether the search has to end."""
+        """Whether the search must end."""
         return self._callback.is_over()
 
 
 def _fault_of_storage(search: Storage, error: Exception) -> str:
-    """What is wrong with the folder into which Ray and Optuna write, too; empty if nothing is."""
+    """What is wrong with the search's folder, where Ray and Optuna write too; empty if nothing."""
     with contextlib.suppress(StorageError):
         if not search.exists(SEARCH_FILE):
             return f"{search.shown}/{SEARCH_FILE} is gone, so it was deleted or moved meanwhile"
@@ -109,7 +108,7 @@ def _fault_of_storage(search: Storage, error: Exception) -> str:
 def _stopped(plan: SearchPlan, reason: str) -> SearchError:
     name = plan.settings.name
     again = resume_command(name, plan.root)
-    return SearchError(f"search {name!r} has stopped: {reason}; go on with it by: {again}")
+    return SearchError(f"search {name!r} has stopped: {reason}; resume it by: {again}")
 
 
 def _proposer(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) -> Proposer:
@@ -126,7 +125,7 @@ def _proposer(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) ->
 
 
 def _optuna_storage(search: Storage) -> BaseStorage | None:
-    """A journal file beside the search's other files; in memory when those are remote."""
+    """A journal file in the search's folder; None, for memory, when that is remote."""
     if search.folder is None:
         return None
     search.delete(OPTUNA_FILE)

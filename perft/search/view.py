@@ -1,4 +1,4 @@
-"""What a user watches while a search runs: one live table, or plain lines in a job's log."""
+"""The live view of a running search: one table, or plain lines in a job's log."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -21,11 +21,11 @@ class View:
     """Shows the trials of one search.
 
     Args:
-        stages: where to, and since when.
+        stages: the console and the clock.
         num_trials: trials of the search.
         max_steps: a full-length trial's steps.
         entries: the ledger's trials, by number; read, never changed.
-        steps: gives the steps that running trials have reached between rungs.
+        steps: returns, by running trial, the steps it has done between rungs.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class View:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Inside, the table is on screen; in a log nothing is drawn."""
+        """Inside, the table is on screen; nothing in a log."""
         if not self._console.is_terminal:
             yield
             return
@@ -59,19 +59,19 @@ class View:
                 self._live = None
 
     def stage(self, text: str) -> None:
-        """Says what the search is doing now."""
+        """Shows what the search is doing now."""
         self._stage = text
         self._line(text)
 
     def note(self, text: str) -> None:
-        """Says what the user should know; it stays on screen."""
+        """Shows a note to the user, which stays on screen."""
         if self._live is None:
             self._line(text)
         else:
             self._console.print(text, highlight=False, markup=False)
 
     def reported(self, entry: Entry) -> None:
-        """A trial reached a rung."""
+        """Shows that a trial reached a rung."""
         last = entry.reports[-1]
         self._line(
             f"trial {entry.number:>3}  step {last.step}/{self._max_steps}  "
@@ -80,7 +80,7 @@ class View:
         )
 
     def ended(self, entry: Entry) -> None:
-        """A trial ended."""
+        """Shows that a trial ended."""
         done = sum(other.outcome is not None for other in self._entries.values())
         reason = f": {entry.error}" if entry.error else ""
         self._line(
@@ -88,7 +88,7 @@ class View:
         )
 
     def render(self) -> RenderableType:
-        """The table of trials under a line with the time gone and the best so far."""
+        """The table of trials under a line with the elapsed time and the best trial so far."""
         table = Table(box=None, header_style="bold", pad_edge=False)
         for title in ("trial", "configuration"):
             table.add_column(title)
@@ -129,7 +129,7 @@ class View:
 
 
 def _accuracy(report: Report, before: str = "", after: str = "") -> str:
-    """The accuracy between two texts; nothing of a task that scores nothing."""
+    """The accuracy between two texts; empty for a task without accuracy."""
     return f"{before}{report.accuracy:.1%}{after}" if report.scored else ""
 
 

@@ -1,6 +1,6 @@
-"""Hears at once when a process has died that a search's own Ray cannot do without.
+"""Detects at once the death of a process that a search's own Ray needs.
 
-Ray ends the driver within a second of that, from C++: no `except` or `finally` of Python's runs.
+Ray then ends the driver within a second, from C++: no `except` or `finally` of Python runs.
 """
 
 import contextlib
@@ -12,11 +12,11 @@ import psutil
 from perft.compat.ray import VITAL
 
 _LOOK_SECONDS = 0.05
-"""Time between two looks at them: some of Ray's own come a second after, some a minute."""
+"""Time between two looks: Ray ends the driver a second after some deaths."""
 
 
 def vital_processes() -> list[psutil.Process]:
-    """What this process's own Ray cannot do without; nothing if it has joined another."""
+    """The processes that this process's own Ray needs; empty if it has joined a cluster."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):  # it may just have ended
@@ -27,11 +27,11 @@ def vital_processes() -> list[psutil.Process]:
 
 @contextlib.contextmanager
 def watched(processes: Sequence[psutil.Process], died: Callable[[str], None]) -> Iterator[None]:
-    """Inside, the first death among some processes is told.
+    """Inside, calls `died` at the first death among some processes.
 
     Args:
-        processes: those to look at.
-        died: is given the name of one that has died, in a thread of its own.
+        processes: the processes to watch.
+        died: called in a separate thread with the name of the process that died.
     """
     names = {process: process.name() for process in processes}
     over = threading.Event()

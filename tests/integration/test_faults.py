@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 INTERRUPTED = (
-    r"error: search 'cut' was interrupted after [1-5] of 6 trials; go on with it by: "
+    r"error: search 'cut' was interrupted after [1-5] of 6 trials; resume it by: "
     rf"\S+ {REPOSITORY}/jobs/search\.py --resume cut\n$"
 )
 ONE_GROUP = (*SEARCH, *SPACE, *SIZE, "--groups", "1", "--slots", str(FIRST_ROUND))

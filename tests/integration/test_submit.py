@@ -169,7 +169,7 @@ def test_a_job_that_is_stopped_goes_on_later_and_one_that_cannot_start_fails(clo
     log = clone.run("ray", "job", "logs", "first").stdout
     assert "no machine of the cluster has a GPU: training on CPUs" in log
     assert "stopping, and keeping what there is" in log
-    assert "go on with it by" in log
+    assert "resume it by" in log
     assert "Traceback" not in log
     book = Book(clone.perft, "stopped")
     ended = {run.info.status for run in (book.parent, *book.children.values())}

@@ -48,7 +48,7 @@ def refusal(*args: str) -> str:
 
 
 def test_neither_a_space_nor_a_search():
-    assert refusal() == "name a search space with --space, or a search to go on with --resume"
+    assert refusal() == "name a search space with --space, or a search to continue with --resume"
 
 
 def test_unknown_space():
@@ -154,7 +154,7 @@ def test_name_of_a_search_that_exists(begun: Path):
     before = (begun / "search.json").read_bytes()
     message = refusal(*SPACE, "--name", "first")
     assert message.startswith(
-        f"a search named 'first' exists in {begun.parent}; choose another --name, or go on with it "
+        f"a search named 'first' exists in {begun.parent}; choose another --name, or resume it "
     )
     assert message.endswith("search --resume first")
     assert (begun / "search.json").read_bytes() == before

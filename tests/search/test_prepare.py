@@ -198,7 +198,9 @@ def test_a_name_that_is_taken_is_refused_and_nothing_is_lost(search_request: Sea
     plan = prepare(search_request)
     plan.settings.write(plan.search)
     plan.search.write("results.json", b"{}")
-    with pytest.raises(SearchError, match=r"choose another --name, or go on .* --resume first"):
+    with pytest.raises(
+        SearchError, match=r"choose another --name, or resume it by: .* --resume first"
+    ):
         prepare(search_request)
     assert plan.search.names() == ["results.json", FILE]
     # A folder in which no search was started yet is no search.
@@ -270,7 +272,7 @@ def test_settings_that_cannot_change_are_refused_with_what_they_are(
             "first", search_request.storage, unchangeable=("seed", "max_steps", "name", "slots")
         )
     assert str(refusal.value) == (
-        "search 'first' goes on with the settings that it was started with; leave out --seed (it "
+        "search 'first' resumes with the settings that it was started with; leave out --seed (it "
         "has 5), --max-steps (it has 8), --name (it has first), --slots (it has None)"
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from perft.search import again
+from perft.search import restart
 from perft.search.lock import locked
 from perft.search.restart import Restart, deaths
 from perft.search.watch import watched
@@ -61,7 +61,7 @@ def test_rays_count_as_dead_in_a_row_until_there_is_a_report(environment, report
     assert deaths(reports, environment) == expected
 
 
-def going_on(search: Storage, environment: dict[str, str], said: list[str]) -> Restart:
+def restarting(search: Storage, environment: dict[str, str], said: list[str]) -> Restart:
     return Restart(
         command=[sys.executable, "-c", "print('anew')"],
         name="mine",
@@ -84,16 +84,16 @@ def test_the_command_takes_the_place_of_the_process_and_clears_up_behind_it(
         raise ReplacedError
 
     monkeypatch.setattr(os, "execve", execve)
-    monkeypatch.setattr(again, "_close_on_exec", lambda: None)
+    monkeypatch.setattr(restart, "_close_on_exec", lambda: None)
     with locked(search, "mine"), pytest.raises(ReplacedError):
-        going_on(search, {"KEPT": "1"}, said)._go_on("raylet", reports=5)
-    assert said == ["Ray's process raylet has died; the search goes on from what is saved"]
+        restarting(search, {"KEPT": "1"}, said)._resume("raylet", reports=5)
+    assert said == ["Ray's process raylet has died; the search resumes from what is saved"]
     ((program, command, environment),) = ran
-    assert [program, *command[1:]] == going_on(search, {}, []).command
+    assert [program, *command[1:]] == restarting(search, {}, []).command
     assert environment == {"KEPT": "1", "PERFT_RAYS_DIED": "5 1"}
 
     with locked(search, "mine"):  # as if the process had gone without a word
-        going_on(search, environment, said).clear()
+        restarting(search, environment, said).clear()
         assert search.names(LOCK) == []
     assert not psutil.pid_exists(child.pid)
 
@@ -101,6 +101,6 @@ def test_the_command_takes_the_place_of_the_process_and_clears_up_behind_it(
 def test_a_process_that_replaces_none_clears_nothing_up(tmp_path: Path, child: subprocess.Popen):
     search = Storage(str(tmp_path))
     with locked(search, "mine"):
-        going_on(search, {}, []).clear()
+        restarting(search, {}, []).clear()
         assert search.names(LOCK) != []
     assert child.poll() is None

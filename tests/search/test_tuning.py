@@ -28,9 +28,7 @@ def test_the_last_line_of_an_error_is_told(tmp_path: Path, monkeypatch: pytest.M
     groups: Any = SimpleNamespace(shape=SimpleNamespace(trials_at_once=1))
     callback: Any = tune.Callback()
     callback.failure = None
-    message = (
-        r"broke off search 'first' \(TuneError: OSError: disk full\); go on with it by: .* --res"
-    )
+    message = r"broke off search 'first' \(TuneError: OSError: disk full\); resume it by: .* --res"
     with pytest.raises(SearchError, match=message):
         tuning.tune_trials(plan, groups, callback)
 
