@@ -1,4 +1,4 @@
-"""Trains packs of trials on one frozen base. No Ray and no MLflow here.
+"""Trains packs of trials on one frozen base, without Ray or MLflow.
 
-`perft.training.pack.Pack` is the one training loop; a trial alone is a pack of one.
+`perft.training.pack.Pack` is the only training loop; a trial alone is a pack of one.
 """

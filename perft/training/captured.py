@@ -1,8 +1,8 @@
-"""A micro-batch of a step that is captured once and replayed, until its trials change.
+"""A micro-batch that is captured once as a graph and replayed until its trials change.
 
-A short micro-batch waits for Python: a graph of it does not. All that changes from step to step
-lies in tensors that stay where they are: the rows, their predictions, what dropout depends on, and
-each trial's number of predictions.
+The device waits for Python in a short micro-batch, but not in a graph. All that changes from step
+to step is in tensors at fixed addresses: rows, predicted positions, dropout keys, and each trial's
+number of predictions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,8 +34,8 @@ class CapturedMicroBatch:
         host: the base with the trials' adapters on it.
         pad: token id of padding.
         one: the micro-batch, of a fixed shape.
-        capture: makes of a function one that repeats what it did.
-        checkpointing: whether the base's layers run again in the backward pass.
+        capture: turns a function into one that replays its operations.
+        checkpointing: whether the base's layers are recomputed in the backward pass.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class CapturedMicroBatch:
         self._replay = capture(self._step)
 
     def gradients(self, batches: Mapping[str, TrialBatch]) -> Measures:
-        """Every trial's gradient, where its optimiser looks for it.
+        """Computes every trial's gradient, into its tensors' `grad`.
 
         Args:
-            batches: what each trial brings, others' left aside.
+            batches: each trial's batch; those of other trials are ignored.
 
         Returns:
             As `gradients_of`.
@@ -82,15 +82,15 @@ class CapturedMicroBatch:
             tensor.grad = gradient
         for name in self._one.names:
             batches[name].optimizer.absent = [key for n, key in self._absent if n == name]
-        # Copies: the next step writes where these are.
+        # Copies: the next step overwrites these.
         return _measures_in(self._measures, [t.clone() for t in _tensors_of(self._measures)])
 
     def _step(self) -> None:
-        """Runs the pass on what lies in its tensors, and leaves in others what it found."""
+        """Runs forward and backward on the input tensors, and writes to the output tensors."""
         assert self._batch is not None
         with forward_context(self._host, self._one, checkpointing=self._checkpointing):
             total, measures = total_loss(self._host, self._ranks, self._batch, self._goals)
-            # Not `backward`: what adds up gradients belongs to the stream that it first ran on.
+            # Not `backward`: gradient accumulation belongs to the stream that it first ran on.
             found = torch.autograd.grad(total, self._trained, allow_unused=True)
         self._absent = [k for k, found_k in zip(self._keys, found, strict=True) if found_k is None]
         gradients = [
@@ -99,7 +99,7 @@ class CapturedMicroBatch:
         ]
         now = [*gradients, *_tensors_of(measures)]
         if self._kept is None:
-            # Gradients lie as their tensors do: AdamW takes that for granted.
+            # Gradients have their tensors' memory layout: AdamW requires it.
             self._kept = [torch.empty_like(t) for t in (*self._trained, *now[len(gradients) :])]
             self._measures = _measures_in(measures, self._kept[len(gradients) :])
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A task as token rows for one base, tokenised once and shared by all trials and workers."""
+"""A task's token rows for one base, tokenised once and shared by all trials and workers."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +15,7 @@ from perft.training.objective import objective_of
 
 @dataclass
 class TokenizedTask:
-    """Token rows of a task, made when first asked for.
+    """Token rows of a task, made on first use.
 
     Attributes:
         task: the task.
@@ -36,7 +36,7 @@ class TokenizedTask:
         return self.train(training.max_length, training.loss_on)
 
     def train(self, max_length: int, loss_on: str) -> TokenizedSplit:
-        """Training rows cut at `max_length` tokens, with loss on the "answer" or on "all"."""
+        """Training rows cut to `max_length` tokens, with loss on the "answer" or on "all"."""
         return self._tokenized(self.task.train, max_length, loss_on)
 
     def validation(self, max_length: int) -> TokenizedSplit:
@@ -44,7 +44,7 @@ class TokenizedTask:
         return self._tokenized(self.task.validation, max_length, "answer")
 
     def pairs(self, split: Split, max_length: int) -> TokenizedSplit:
-        """A split's pairs, each the row of its chosen answer and then that of its rejected one."""
+        """A split's pairs: each the row of the chosen answer, then that of the rejected one."""
         key = (split.name, min(max_length, self.positions), "pairs")
         if key not in self._rows:
             self._rows[key] = cached_rows(

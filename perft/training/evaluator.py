@@ -1,7 +1,7 @@
-"""What a pack's trials are measured by: their loss and their answers on a task's splits.
+"""Evaluates a pack's trials: their loss and their answers on a task's splits.
 
-The loss is that of a trial's objective, on what this reads; the accuracy is the task's, by what its
-scorer judges. So trials of two objectives on one task have one accuracy.
+The loss is that of a trial's objective, on the rows that it reads; the accuracy is that of the
+task's scorer. So trials with different objectives on one task have the same accuracy measure.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,18 +37,18 @@ ROWS_AT_A_TIME = 16
 """Rows of one trial in a micro-batch of a fixed shape, on each rank."""
 
 KnownPrefixes = Mapping[str, Mapping[int, Sequence[int]]]
-"""By trial and example, the tokens that are known to come first in its answer."""
+"""By trial and example, the tokens with which its answer is known to start."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What validation examples say of a trial.
+    """A trial's results on validation examples.
 
     Attributes:
         loss: nats per unit of the trial's objective.
-        correct: examples answered right.
+        correct: examples answered correctly.
         scored: examples that were scored.
-        others: what else the objective measures, by name.
+        others: other metrics of the objective, by name.
     """
 
     loss: float
@@ -59,13 +59,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Measures trials together.
+    """Evaluates trials together.
 
     Attributes:
         host: the base with the trials' adapters on it.
-        rows: the task as token rows.
-        ranks: the examples are shared among them.
-        fixed: gives the shapes of micro-batches; None where these take the rows as they are.
+        rows: the task's token rows.
+        ranks: the processes that share the examples.
+        fixed: returns the shapes of micro-batches; None if they have no fixed shapes.
     """
 
     host: AdapterHost
@@ -76,12 +76,12 @@ class Evaluator:
     def validate(
         self, trials: Mapping[str, TrainingConfig], examples: int, *, scored: bool = True
     ) -> dict[str, Measured]:
-        """Measures trials on the first validation examples.
+        """Evaluates trials on the first validation examples.
 
         Args:
-            trials: how each is trained.
-            examples: how many examples, at least one per rank.
-            scored: whether examples are scored where that takes micro-batches of its own.
+            trials: training configuration of each.
+            examples: number of examples, at least one per rank.
+            scored: whether to score examples if that takes forward passes of its own.
         """
         measured: dict[str, Measured] = {}
         known_prefix: dict[str, Mapping[int, Sequence[int]]] = {}
@@ -110,7 +110,7 @@ class Evaluator:
         Args:
             names: the trials.
             split: of the task.
-            known_prefix: as `perft.evaluation.predict` takes it, where answers are generated.
+            known_prefix: as for `perft.evaluation.predict`, if answers are generated.
         """
         if split.scorer.compares_pairs:
             mine = self.ranks.local_slice(len(split.examples))
@@ -129,7 +129,7 @@ class Evaluator:
     def _answering(
         self, trials: Mapping[str, TrainingConfig], examples: int, known_prefix: KnownPrefixes
     ) -> dict[str, int]:
-        """Right answers that trials write; nothing where the loss is all that there is."""
+        """By trial, correct generated answers; empty if the task generates none."""
         split = self.rows.task.validation
         if not (trials and split.scorer.generates):
             return {}
@@ -146,9 +146,9 @@ class Evaluator:
         *,
         scored: bool,
     ) -> dict[str, int]:
-        """Pairs of which a trial prefers the chosen answer, where that is known or scored.
+        """By trial, pairs of which it prefers the chosen answer.
 
-        It is known of those who read the pairs, uncut; the others read them to be scored.
+        Known for trials that were evaluated on untruncated pairs; others run on them if `scored`.
         """
         split = self.rows.task.validation
         whole = {
@@ -163,7 +163,7 @@ class Evaluator:
     def _compare(
         self, names: Sequence[str], split: Split, max_length: int, examples: int
     ) -> dict[str, AdapterLosses]:
-        """What trials make of the first pairs of a split."""
+        """The losses of trials on the first pairs of a split."""
         rows = self.rows.pairs(split, max_length)
         return compare(
             self.host,
@@ -178,7 +178,7 @@ class Evaluator:
     def _read(
         self, trials: Mapping[str, TrainingConfig], max_length: int, examples: int
     ) -> Validated:
-        """What trials make of the first answers of the validation split."""
+        """The losses of trials on the first answers of the validation split."""
         tokens = self.rows.validation(max_length)
         prompts = self.rows.prompts(self.rows.task.validation)
         rows = [tokens.row(i) for i in range(examples)]
@@ -191,7 +191,7 @@ class Evaluator:
             together=self._together(list(trials), row_capacity(tokens)),
             losses={name: partial(_loss, training) for name, training in trials.items()},
         )
-        # Where a prompt was cut, generation's is longer, and nothing is known of its answer.
+        # Where the prompt was cut, generation reads a longer one: its answer is not known.
         cut = {
             i
             for i, (ids, prompt) in enumerate(rows)
@@ -210,7 +210,7 @@ class Evaluator:
     def _together(
         self, names: Sequence[str], capacity: RowCapacity, *, pairs: bool = False
     ) -> list[ShapedMicroBatch] | None:
-        """The micro-batches of trials whose rows all have the same room."""
+        """The micro-batches of trials whose rows all have the same capacity."""
         if (fixed := self.fixed()) is None:
             return None
         kind = TrialShape(ROWS_AT_A_TIME * self.ranks.size, capacity, pairs=pairs, referenced=pairs)
@@ -222,7 +222,7 @@ class Evaluator:
 def _alike(
     trials: Mapping[str, TrainingConfig],
 ) -> dict[tuple[int, bool], dict[str, TrainingConfig]]:
-    """Trials that read the same rows: of one length, and either pairs or answers."""
+    """Groups trials that read the same rows: by length, and by pairs or single answers."""
     alike: dict[tuple[int, bool], dict[str, TrainingConfig]] = {}
     for name, training in trials.items():
         key = training.max_length, objective_of(training).reads_pairs

@@ -1,7 +1,7 @@
-"""Whether an adapter can learn on its base: looked at once, after its first backward pass.
+"""Checks, after an adapter's first backward pass, that it can learn on its base.
 
-A base may be computed around the modules that adapters sit on, by kernels for whole blocks or for
-weights in few bits. Its hooks are then never called, and an adapter is trained to no effect.
+A base may bypass the modules that carry adapters, with kernels for whole blocks or for quantised
+weights. Hooks are then never called, and training an adapter has no effect.
 """
 
 from perft.injection import AdapterHost
@@ -11,13 +11,13 @@ from perft.training.optimizer import AdapterOptimizer
 def fault_of(host: AdapterHost, name: str, optimizer: AdapterOptimizer) -> str:
     """Why an adapter cannot learn; empty when it can.
 
-    Every hook of its must have been called, and every tensor have a finite gradient. Zeros count:
-    a fresh adapter has some, and so have experts that no token was sent to.
+    All its hooks must have been called, and every tensor must have a finite gradient. Zeros are
+    allowed: a new adapter has some, and so do experts that received no token.
 
     Args:
         host: the base with the adapter on it.
         name: the adapter's.
-        optimizer: its own, with the gradients of its first step.
+        optimizer: the adapter's, with the gradients of its first step.
     """
     if silent := host.untouched(name, trained=True):
         return (

@@ -1,6 +1,6 @@
-"""How many bytes of tensors exist at a time, counted at every operation; on any device, or on none.
+"""Counts the bytes of live tensors at every operation, on any device.
 
-Tensors that exist without memory (fake or meta ones) count like real ones.
+Fake and meta tensors, which have no memory, count like real ones.
 """
 
 import weakref
@@ -14,14 +14,14 @@ from perft.compat.torch import TorchDispatchMode, address_of, tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside, counts the storages that operations make, until nothing holds them any more.
+    """Inside, counts the storages that operations allocate, until they are freed.
 
     Args:
-        known: tensors that count nothing: views of them are no new memory.
+        known: tensors that are not counted, nor are views of them.
 
     Attributes:
-        now: bytes that exist.
-        peak: the most that existed at a time.
+        now: live bytes.
+        peak: the most live bytes at any time.
     """
 
     def __init__(self, known: Iterable[Tensor]) -> None:

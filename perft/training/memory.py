@@ -1,8 +1,7 @@
-"""What a pack of trials costs in memory, from a base's configuration, before anything is loaded.
+"""Predicts the memory of a pack of trials from a base's configuration, before loading anything.
 
-The micro-batch is rehearsed: the base's own code runs forward and backward, with the adapters on
-it, on fake tensors, which have shapes and no memory. So every family and variant is counted as it
-is, and nothing of either is written down here.
+The base's own code runs a micro-batch forward and backward, with the adapters on it, on fake
+tensors, which have shapes and no memory. So this module knows no family or variant.
 """
 
 import dataclasses
@@ -44,7 +43,7 @@ from perft.training.step import (
 )
 
 MOMENTS = 2
-"""Tensors that AdamW keeps for each of an adapter's."""
+"""Tensors that AdamW keeps for each tensor of an adapter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +51,15 @@ class StepWorkload:
     """What goes through the base in a step.
 
     Attributes:
-        rows: rows of one trial's batch, over all ranks; of an objective that reads pairs, two for
-            each.
+        rows: rows of one trial's batch, over all ranks; two per pair for an objective that reads
+            pairs.
         length: tokens of each row.
         tokens: padded tokens of one forward pass on each rank.
         dtype: the base's.
         ranks: processes that share the base.
         experts: how the base's experts are computed, as `load_base` takes it.
-        checkpointing: whether the base's layers run again in the backward pass.
-        fixed: whether micro-batches have fixed shapes, with room for as many trials as are counted.
+        checkpointing: whether the base's layers are recomputed in the backward pass.
+        fixed: whether micro-batches have fixed shapes, for as many trials as are counted.
         objective: what the trials minimise.
     """
 
@@ -76,7 +75,7 @@ class StepWorkload:
 
     @property
     def kind(self) -> TrialShape:
-        """What the shape of a trial's micro-batches follows from."""
+        """The trial's properties that decide the shape of its micro-batches."""
         objective, capacity = OBJECTIVES[self.objective], RowCapacity(self.length, self.length)
         return TrialShape(self.rows, capacity, objective.reads_pairs, objective.needs_reference)
 
@@ -86,13 +85,13 @@ class PackMemory:
     """Bytes on each rank at the most demanding moment of a step.
 
     Attributes:
-        base: this rank's shard of the base; with several ranks also what FSDP has whole at a time,
-            two decoder layers and what is in none.
+        base: this rank's shard of the base; with several ranks also what FSDP gathers at a time,
+            two decoder layers and the parameters outside layers.
         adapters: the trials' tensors.
-        gradients: theirs; twice with several ranks, which add them up in one piece.
+        gradients: of these tensors; twice with several ranks, which reduce them in one buffer.
         optimizer: AdamW's moments.
         activations: what the largest micro-batch keeps for its backward pass.
-        transient: what that micro-batch needs beyond it: logits, and what the backward pass makes.
+        transient: what that micro-batch needs beyond that: logits, and the backward pass's tensors.
     """
 
     base: int
@@ -104,14 +103,13 @@ class PackMemory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all."""
         return sum(dataclasses.asdict(self).values())
 
     def trials_in(self, memory: int) -> int:
-        """How many trials a device of `memory` bytes holds, if this is what a lone one costs.
+        """How many trials a device of `memory` bytes holds, if this is the memory of one trial.
 
-        Each goes through the base in a micro-batch of its own then, as micro-batches do when memory
-        runs out.
+        Each trial then has a micro-batch of its own, as after micro-batches ran out of memory.
         """
         state = self.adapters + self.gradients + self.optimizer
         return max(0, memory - (self.total - state)) // state
@@ -120,18 +118,18 @@ class PackMemory:
 def pack_memory(
     config: PreTrainedConfig, adapters: Sequence[AdapterConfig], load: StepWorkload
 ) -> PackMemory:
-    """Counts what a pack costs.
+    """Predicts the memory of a pack.
 
     Args:
         config: the base's.
         adapters: one for each trial.
-        load: what each trial brings; all bring as much.
+        load: the workload of each trial, the same for all.
 
     Raises:
-        BaseModelError: if what the base does depends on the values of its tensors.
+        BaseModelError: if the base's operations depend on the values of tensors.
     """
     names = {f"trial{i}": adapter for i, adapter in enumerate(adapters)}
-    model = skeleton_of(config, load.dtype).eval()  # what is built may depend on numbers
+    model = skeleton_of(config, load.dtype).eval()  # building it may compute with real numbers
     with torch.device("cpu"), FakeTensorMode():
         _fill(model)
         use_rehearsable(model, load.experts)
@@ -160,9 +158,9 @@ def pack_memory(
 
 
 def _largest_microbatches(host: AdapterHost, load: StepWorkload) -> list[MicroBatch]:
-    """The micro-batches of a step that may take most memory; its trials are all of one shape.
+    """The micro-batches of a step that may need most memory; all trials have one shape.
 
-    They are the largest of those whose adapters act inside the same modules of the base.
+    For each set of base modules that adapters act inside of, the largest one.
     """
     ranks, names = Ranks(size=load.ranks), host.configs
     if load.fixed:
@@ -179,11 +177,11 @@ def _largest_microbatches(host: AdapterHost, load: StepWorkload) -> list[MicroBa
 
 
 def _rehearse(host: AdapterHost, one: MicroBatch, load: StepWorkload) -> tuple[int, int]:
-    """Bytes kept when a micro-batch's forward ends, and how many more there are at its peak."""
+    """Bytes kept for backward when a micro-batch's forward ends, and how many more at the peak."""
     kind, training = load.kind, TrainingConfig(lr=1.0, objective=load.objective)
     each = kind.rows_on(Ranks(size=load.ranks))
     parts = {
-        # No two rows alike: the base would see them once where they go through it alone.
+        # All rows differ: equal rows would go through the base alone only once.
         name: AdapterBatch(
             [_row(load.length, i * each + r) for r in range(each)], referenced=kind.referenced
         )
@@ -191,7 +189,7 @@ def _rehearse(host: AdapterHost, one: MicroBatch, load: StepWorkload) -> tuple[i
     }
     tensors = [*host.model.parameters(), *host.model.buffers()]
     for tensor in tensors:
-        if tensor.requires_grad:  # counted apart, so they go as soon as they come
+        if tensor.requires_grad:  # counted separately, so freed at once
             tensor.register_post_accumulate_grad_hook(_forget_gradient)
     with _GroupedProducts():  # type: ignore[no-untyped-call]
         pack_losses(host, 0, {name: AdapterBatch([_row(2)]) for name in one.names})  # fills caches
@@ -206,7 +204,7 @@ def _rehearse(host: AdapterHost, one: MicroBatch, load: StepWorkload) -> tuple[i
 
 
 class _GroupedProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Gives a fake grouped product its shape in every dtype; torch's own has only bf16's."""
+    """Gives a fake grouped product its shape in every dtype; torch's own knows only bf16."""
 
     def __torch_dispatch__(
         self,
@@ -225,7 +223,7 @@ class _GroupedProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _fill(model: PreTrainedModel) -> None:
-    """Gives a model on the meta device fake tensors in place of its own."""
+    """Replaces the tensors of a model on the meta device by fake ones."""
     replace_tensors(model, lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
     model.tie_weights()
 
@@ -244,7 +242,7 @@ def _base_bytes(model: PreTrainedModel, trainable: Sequence[Tensor], ranks: int)
 
 
 def _row(length: int, number: int = 0) -> TokenizedExample:
-    """Loss on every token but the first: the most that a row can have."""
+    """A row with loss on every token but the first, the largest number."""
     return np.full(length, number, dtype=np.int32), 0
 
 

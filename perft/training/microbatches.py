@@ -1,7 +1,7 @@
-"""Splits a step of a pack into micro-batches: whole trials, as many as one should take.
+"""Splits a step of a pack into micro-batches of whole trials.
 
-A CPU is fastest when a micro-batch's activations stay in its caches, an accelerator when a
-micro-batch is large. A trial is never split: its load-balancing loss is of its whole batch.
+A CPU is fastest when a micro-batch's activations fit its caches, an accelerator when a micro-batch
+is large. A trial is never split: its load-balancing loss is over its whole batch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +15,8 @@ TOKENS_ON_CPU = 4096
 NUMBERS_IN_CACHES = 1 << 20
 """Elements of one layer's hidden states over a micro-batch that fit into a core's caches."""
 TOKENS_ON_ACCELERATOR = 16_384
-"""Keeps a large GPU busy. More would take more memory, and longer to pass when trials have ended
-and rows of no adapter take their place (`perft.training.shapes`)."""
+"""Keeps a large GPU busy. More would take more memory, and more time for filler rows when trials
+have ended (`perft.training.shapes`)."""
 
 Shape = tuple[int, int]
 """Rows of a trial's batch, and tokens of the longest."""
@@ -28,8 +28,8 @@ def max_tokens_per_microbatch(device: str, hidden_size: int, ranks: int) -> int:
     Args:
         device: its type.
         hidden_size: the base's.
-        ranks: processes that share the base; to gather it for a micro-batch takes longer than what
-            small micro-batches save.
+        ranks: processes that share the base; gathering it for a micro-batch takes longer than small
+            micro-batches save.
     """
     if device != "cpu":
         return TOKENS_ON_ACCELERATOR
@@ -41,15 +41,15 @@ def max_tokens_per_microbatch(device: str, hidden_size: int, ranks: int) -> int:
 def microbatches(
     shapes: Mapping[str, Shape], tokens: int, depths: Mapping[str, int] = MappingProxyType({})
 ) -> list[list[str]]:
-    """Which trials go through the base together, longest rows first, each trial in one micro-batch.
+    """Which trials share a micro-batch, longest rows first; each trial is in one.
 
-    Trials of similar length share a micro-batch, so that they pad each other little.
+    Trials of similar length share a micro-batch, so padding is small.
 
     Args:
         shapes: shape of each trial's batch.
-        tokens: padded tokens of one micro-batch; a trial that is larger goes alone.
-        depths: how far down the base each trial's gradient goes. In a shared micro-batch all rows
-            would go as far as the deepest, so only trials of one depth share.
+        tokens: largest number of padded tokens in a micro-batch; a larger trial goes alone.
+        depths: number of layers that each trial's gradient passes. In a shared micro-batch all rows
+            would go as deep as the deepest, so only trials of the same depth share.
     """
     found: list[list[str]] = []
     for name in sorted(shapes, key=lambda name: (depths.get(name, 0), -shapes[name][1])):
@@ -72,7 +72,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def fewer_tokens(shapes: Mapping[str, Shape], together: Iterable[Sequence[str]]) -> int:
-    """Half of what the largest micro-batch that can be split has taken, after it did not fit.
+    """Half the tokens of the largest micro-batch that can be split, after it ran out of memory.
 
     Args:
         shapes: shape of each trial's batch.

@@ -18,7 +18,7 @@ class AdapterOptimizer:
         config: weight decay and clipping.
 
     Attributes:
-        absent: keys of the tensors that took no part in the last step.
+        absent: keys of the tensors without a gradient in the last step.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], config: TrainingConfig) -> None:
@@ -30,7 +30,7 @@ class AdapterOptimizer:
         )
 
     def gradients(self) -> list[Tensor]:
-        """All gradients; a tensor that took no part in the step has zeros."""
+        """All gradients; zeros for a tensor without one."""
         self.absent = [key for key, tensor in self._tensors.items() if tensor.grad is None]
         for key in self.absent:
             self._tensors[key].grad = torch.zeros_like(self._tensors[key])
@@ -43,7 +43,7 @@ class AdapterOptimizer:
         return [key for key, fine in zip(found, finite.tolist(), strict=True) if not fine]
 
     def step(self, lr: float) -> None:
-        """Clips the gradient by its norm, takes one step at rate `lr`, clears the gradient."""
+        """Clips the gradient by norm, takes a step at learning rate `lr`, clears the gradient."""
         nn.utils.clip_grad_norm_(self._tensors.values(), self._clip_norm, foreach=True)
         self._adamw.param_groups[0]["lr"] = lr
         self._adamw.step()
@@ -63,7 +63,7 @@ class AdapterOptimizer:
         }
 
     def load_state(self, state: Mapping[str, Tensor], step: int) -> None:
-        """Goes on from what `state` returned after `step` steps."""
+        """Restores what `state` returned after `step` steps."""
         for key, tensor in self._tensors.items():
             if f"{_MOMENTS[0]}:{key}" not in state:
                 continue

@@ -1,7 +1,7 @@
 """A pack: the trials that share one base, trained together.
 
-There is one training loop, and a trial alone is a pack of one. Trials join and leave between
-calls, differ in variant, size, learning rate and progress, and none sees another's rows.
+A trial alone is a pack of one. Trials join and leave between calls, differ in variant, size,
+learning rate and progress, and none sees another's rows.
 """
 
 import time
@@ -26,8 +26,8 @@ from perft.training.stepper import Stepper
 from perft.trial import AdapterSize, AnswerCount, Report, TrialConfig
 
 RUNG_EXAMPLES = 100
-"""Validation examples of a rung; at full length all count. ASHA compares their loss, which ranks
-trials as well as the loss of four times as many does (`benchmarks/rung_metric.py`)."""
+"""Validation examples at a rung; at full length all are used. ASHA compares their loss, which ranks
+trials as well as the loss of four times as many (`benchmarks/rung_metric.py`)."""
 
 ReportOrFailure = Report | str
 """A report, or why the trial failed."""
@@ -37,18 +37,19 @@ class Pack:
     """Trials on one base.
 
     Args:
-        base: loaded; sharded already where there are several ranks.
-        task: what is trained and validated on.
+        base: loaded; already sharded over several ranks.
+        task: the task to train and validate on.
         ranks: the processes that share the base.
-        slots: trials that are trained together at most: where micro-batches have fixed shapes
+        slots: largest number of trials in the pack; if micro-batches have fixed shapes
             (`perft.training.shapes`), results depend on it.
-        checkpointing: whether the base's layers run again in the backward pass, which takes a
+        checkpointing: whether the base's layers are recomputed in the backward pass, which takes a
             third more time and far less memory.
         rung_accuracy: whether trials generate answers at every rung; at full length they always do.
-        say: hears what the user should know, in a sentence.
+        say: called with a sentence that the user should see.
 
     Raises:
-        ConfigError: if a rank would have no validation example, or the base no room to answer.
+        ConfigError: if a rank would have no validation example, or answers do not fit the base's
+            positions.
         DataError: if a text has a token that the base does not know.
         BaseModelError: if tokenizer and base do not belong together.
     """
@@ -87,10 +88,10 @@ class Pack:
             self.rows.prompts(split)
 
     def admit(self, name: str, config: TrialConfig, state: bytes | None = None) -> None:
-        """Takes a trial in, at its first step or where `state` left it.
+        """Adds a trial, at its first step or from `state`.
 
         Raises:
-            ConfigError: if its batch is smaller than the number of ranks, or the task has not what
+            ConfigError: if its batch is smaller than the number of ranks, or the task lacks what
                 its objective reads.
             StorageError: if the state is damaged.
             AdapterError: if the state does not fit the base.
@@ -122,7 +123,7 @@ class Pack:
         self.running[name] = trial
 
     def release(self, name: str) -> None:
-        """Lets a trial go and frees what it held."""
+        """Removes a trial and frees its memory."""
         if name in self.running:
             del self.running[name]
             self.host.remove(name)
@@ -130,7 +131,7 @@ class Pack:
     def advance(
         self, targets: Mapping[str, int], on_step: Callable[[], None] | None = None
     ) -> dict[str, ReportOrFailure]:
-        """Trains each trial to its target step and has all of them report: `train`, `report`."""
+        """Trains each trial to its target step, then evaluates all: `train`, then `report`."""
         self.train(targets, on_step)
         return self.report(list(targets))
 
@@ -154,7 +155,7 @@ class Pack:
         """Evaluates trials together.
 
         Returns:
-            By trial, its report; or, for one with a loss that is not finite, why it failed.
+            By trial, its report; or, if its loss is not finite, why it failed.
         """
         alive = [name for name in names if not self.running[name].failure]
         reports = self._evaluate(alive) if alive else {}
@@ -185,7 +186,7 @@ class Pack:
         return scores
 
     def state(self, name: str) -> bytes:
-        """What `admit` needs to go on exactly from here."""
+        """The bytes from which `admit` resumes exactly here."""
         trial = self.running[name]
         return to_bytes(
             TrialState(
@@ -199,7 +200,7 @@ class Pack:
         )
 
     def adapter(self, name: str, trained_on: TaskSource) -> dict[str, bytes]:
-        """The adapter's folder, by file name; `trained_on` is where the task came from."""
+        """The files of the adapter's folder, by name; `trained_on` is where the task came from."""
         return adapter_files(
             self.running[name].config.adapter,
             self.host.tensors(name),
@@ -214,7 +215,7 @@ class Pack:
 
     @property
     def has_fixed_shapes(self) -> bool:
-        """Whether micro-batches have fixed shapes: then no trial changes another's rounding."""
+        """Whether micro-batches have fixed shapes: no trial then affects another's rounding."""
         return self._stepper.fixed is not None
 
     @property
@@ -225,7 +226,7 @@ class Pack:
 
     @property
     def max_tokens_per_microbatch(self) -> int:
-        """What one micro-batch takes on each rank; fewer once memory has run out."""
+        """Tokens of one micro-batch on each rank; fewer once memory has run out."""
         return self._stepper.max_tokens_per_microbatch
 
     @max_tokens_per_microbatch.setter
@@ -244,7 +245,7 @@ class Pack:
             self._trained += batch.tokens * batch.copies
 
     def _evaluate(self, names: Sequence[str]) -> dict[str, Report | None]:
-        """All validation examples for trials of full length, fewer for those at a rung."""
+        """Evaluates trials at full length on all validation examples, others on fewer."""
         everything = len(self.task.validation.examples)
         fewer = min(max(RUNG_EXAMPLES, self.ranks.size), everything)
         full = [name for name in names if self.running[name].is_full_length]

@@ -1,4 +1,4 @@
-"""One trial while it is being trained: its step, its optimiser, and what it has seen."""
+"""One trial in training: its step, its optimiser and its progress."""
 
 from dataclasses import dataclass, field
 
@@ -24,14 +24,14 @@ class RunningTrial:
 
     Attributes:
         config: its configuration.
-        rows: the training split as token rows, two for each example where pairs are read.
+        rows: the training split's token rows, two per example if its objective reads pairs.
         optimizer: its optimiser.
         capacity: of each training row, where micro-batches have fixed shapes.
         step: optimiser steps done.
         reports: its reports so far.
-        failure: why it cannot go on; empty while it can.
-        progress: what it has seen since its last report.
-        can_learn: whether its first step here has shown that it can learn.
+        failure: why it failed; empty if it has not.
+        progress: sums since its last report.
+        can_learn: whether its first step in this process has shown that it can learn.
     """
 
     config: TrialConfig
@@ -68,7 +68,7 @@ class RunningTrial:
         *,
         fault: str = "",
     ) -> None:
-        """Applies the gradient, or fails: for a `fault`, or a loss that is not finite."""
+        """Applies the gradient; fails the trial for a `fault` or a loss that is not finite."""
         value = float(loss)
         if not is_number(value):
             fault = f"the training loss is {value} at step {self.step + 1}"
@@ -82,7 +82,7 @@ class RunningTrial:
         self.progress.add(value, tokens, seconds, routing)
 
     def report(self, measured: Measured) -> Report | None:
-        """Adds the report of this rung; fails instead when the validation loss is not finite."""
+        """Adds and returns this rung's report; fails the trial if the loss is not finite."""
         if not is_number(measured.loss):
             self.failure = f"the validation loss is {measured.loss} at step {self.step}"
             return None

@@ -1,6 +1,6 @@
-"""Which examples and which learning rate a step has: pure functions of (configuration, step).
+"""The examples and the learning rate of a step: pure functions of (configuration, step).
 
-So the data position and the schedule of a trial are its step, and nothing else has to be saved.
+So a trial's step is its data position and its schedule, and nothing else has to be saved.
 """
 
 from functools import lru_cache
@@ -12,16 +12,16 @@ from perft.config import TrainingConfig
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Rate of the step that follows `step` done ones: linear warm-up, then linear decay to 0."""
+    """Learning rate after `step` steps: linear warm-up, then linear decay to 0."""
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
     return config.lr * (config.max_steps - step) / (config.max_steps - config.warmup_steps)
 
 
 def example_indices(config: TrainingConfig, step: int, examples: int) -> list[int]:
-    """Examples of the step that follows `step` done ones.
+    """Indices of the examples in the batch after `step` steps.
 
-    Every epoch is a fresh permutation; a batch may span two epochs.
+    Every epoch is a new permutation; a batch may span two epochs.
 
     Args:
         config: its seed and batch size.

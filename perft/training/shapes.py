@@ -1,10 +1,10 @@
-"""Fixed shapes of micro-batches: they look the same to the base whoever shares them.
+"""Fixed shapes of micro-batches, independent of the trials that share them.
 
 In bf16, and wherever kernels are chosen by shape, a result's last bits depend on the shape of the
-pass. So every micro-batch of a kind of trial has room for equally many trials, rows of one length,
-and equally many predictions; rows of no adapter fill what is not taken. A trial then repeats bit
-for bit whoever its neighbours are, in whichever group, and alone (docs/faults.md). Compiling and
-capturing want few shapes as well.
+forward pass. So trials of one `TrialShape` have micro-batches of one shape: the same number of
+trials, row length and number of predictions, filled up with rows of no adapter. A trial then
+repeats bit for bit with any neighbours, in any group, and alone (docs/faults.md). Compilation and
+capture need few shapes, too.
 """
 
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ from perft.ranks import Ranks
 from perft.tasks.tokenize import TokenizedSplit
 
 LENGTH_STEP = 16
-"""Lengths of micro-batches are multiples of it: what matrix products on every device like."""
+"""Lengths of micro-batches are multiples of this, which suits matrix products on every device."""
 
 _EXACT = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
 class RowCapacity:
-    """What each row of a kind of trial is given room for.
+    """The largest row that a micro-batch of fixed shape takes.
 
     Attributes:
         length: tokens.
@@ -40,12 +40,12 @@ class RowCapacity:
 
 
 class TrialShape(NamedTuple):
-    """What the shape of a trial's micro-batches follows from.
+    """The properties of a trial that decide the shape of its micro-batches.
 
     Attributes:
         rows: of the trial's batch, over all ranks.
         capacity: of each row.
-        pairs: whether rows belong together by twos, so that a pair has one rank.
+        pairs: whether every two rows are a pair, which one rank gets.
         referenced: whether the rows also go through the base without the adapter.
     """
 
@@ -66,17 +66,17 @@ class TrialShape(NamedTuple):
 
     @property
     def by_row(self) -> bool:
-        """Whether the loss of each row is wanted, and not of all together alone."""
+        """Whether the objective needs the loss of each row, not only their sum."""
         return self.pairs or self.referenced
 
     def rows_on(self, ranks: Ranks) -> int:
-        """The most rows of the batch that a rank has."""
+        """The largest number of the batch's rows on a rank."""
         together = 1 + self.pairs
         return -(-self.rows // (together * ranks.size)) * together
 
 
 def row_capacity(rows: TokenizedSplit) -> RowCapacity:
-    """Room for each of the rows, their longest rounded up."""
+    """The capacity for the largest of the rows, its length rounded up."""
     predictions = np.maximum(0, rows.lengths - np.maximum(rows.prompt_lengths, 1))
     longest = int(rows.lengths.max())
     return RowCapacity(-(-longest // LENGTH_STEP) * LENGTH_STEP, int(predictions.max()))
@@ -85,13 +85,13 @@ def row_capacity(rows: TokenizedSplit) -> RowCapacity:
 def are_fixed(device: torch.device, dtype: torch.dtype, *, compiled: bool) -> bool:
     """Whether micro-batches have fixed shapes.
 
-    On a CPU in fp32 they take the rows as they are, which is faster; trials then agree with those
-    in other packs to 1e-5.
+    On a CPU in fp32 they take the rows unfilled, which is faster; results in different packs then
+    agree to 1e-5.
 
     Args:
         device: of the base.
         dtype: of the base.
-        compiled: whether the base is compiled, for each shape once.
+        compiled: whether the base is compiled, once for each shape.
     """
     return compiled or device.type != "cpu" or dtype not in _EXACT
 
@@ -101,8 +101,8 @@ class FixedShapes:
     """The shapes of a pack's micro-batches.
 
     Attributes:
-        slots: trials that are trained together at most; no pass has room for more.
-        tokens: of one pass on each rank, at most, where it holds several trials.
+        slots: largest number of trials in the pack, and in a micro-batch.
+        tokens: largest number of tokens on each rank in a micro-batch of several trials.
         vocabulary: the base's.
         ranks: the processes that share each batch.
     """
@@ -113,15 +113,15 @@ class FixedShapes:
     ranks: Ranks
 
     def trials(self, kind: TrialShape) -> int:
-        """Trials of a kind that a micro-batch has room for."""
+        """How many trials of that shape a micro-batch holds."""
         return max(1, min(self.slots, self.tokens * self.ranks.size // kind.tokens))
 
     def of(self, kind: TrialShape) -> BatchShape:
-        """The shape of a micro-batch of trials of a kind, on each rank."""
+        """The shape of a micro-batch, on each rank, of trials of that shape."""
         capacity, trials, each = kind.capacity, self.trials(kind), kind.rows_on(self.ranks)
         at_once = predictions_at_once(self.vocabulary)
         wanted = kind.copies * trials * each * capacity.predictions
-        # The head takes so many predictions at a time: the last time as many as the first.
+        # The head takes `at_once` predictions at a time, the last time too.
         whole = wanted if wanted <= at_once else -(-wanted // at_once) * at_once
         return BatchShape(
             rows=kind.copies * trials * each,
@@ -136,12 +136,12 @@ class FixedShapes:
     def microbatches(
         self, kinds: Mapping[str, TrialShape], apart: Mapping[str, str] = MappingProxyType({})
     ) -> list[tuple[BatchShape, list[str]]]:
-        """Which trials go through the base together, longest rows first, and in which shape.
+        """Which trials share a micro-batch, longest rows first, and its shape.
 
         Args:
-            kinds: the kind of each trial; only those of one share a micro-batch.
-            apart: by trial, the company with which alone it shares micro-batches; the others share
-                theirs.
+            kinds: the shape of each trial; only trials of the same shape share a micro-batch.
+            apart: by trial, its sharing group; only trials of the same group, or without one, share
+                a micro-batch.
         """
         alike: dict[tuple[str, TrialShape], list[str]] = {}
         for name, kind in kinds.items():

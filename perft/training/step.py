@@ -1,7 +1,7 @@
-"""One training step of a pack: forward and backward through the base, many trials at a time.
+"""One training step of a pack: forward and backward through the base with many trials.
 
-The losses of the trials are added up before the backward pass. No row of one adapter reaches
-another adapter's tensors, so the sum's gradient is each trial's own gradient, exactly.
+The losses of the trials are summed before the backward pass. No row of one adapter reaches
+another adapter's tensors, so the gradient of the sum is exactly each trial's own gradient.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,14 +41,14 @@ Measures = tuple[dict[str, Tensor], dict[str, RouterSums]]
 
 @dataclass(frozen=True)
 class TrialBatch:
-    """What one trial brings to a step.
+    """One trial's batch in a step.
 
     Attributes:
         training: its training configuration.
         step: its optimiser steps done.
-        rows: its whole batch, over all ranks; of an objective that reads pairs, two for each.
+        rows: its whole batch, over all ranks; two per pair for an objective that reads pairs.
         optimizer: its optimiser.
-        capacity: of each row; needed where micro-batches have fixed shapes.
+        capacity: of each row; needed if micro-batches have fixed shapes.
     """
 
     training: TrainingConfig
@@ -64,7 +64,7 @@ class TrialBatch:
 
     @property
     def units(self) -> int:
-        """What its loss is a mean over, over all ranks; at least 1."""
+        """The number of units that its loss is a mean of, over all ranks; at least 1."""
         if self.objective.unit == "pair":
             return len(self.rows) // 2
         return max(1, sum(target_count(row) for row in self.rows))
@@ -81,13 +81,13 @@ class TrialBatch:
 
     @property
     def shape(self) -> Shape:
-        """Rows that go through the base and the longest one's tokens, over all ranks."""
+        """Number of rows that go through the base and tokens of the longest, over all ranks."""
         return len(self.rows) * self.copies, max(len(ids) for ids, _ in self.rows)
 
     @property
     def kind(self) -> TrialShape:
-        """What the shape of its micro-batches follows from."""
-        assert self.capacity is not None, "micro-batches of fixed shapes need the room of a row"
+        """The properties that decide the shape of its micro-batches."""
+        assert self.capacity is not None, "fixed shapes need the capacity of a row"
         objective = self.objective
         return TrialShape(
             len(self.rows), self.capacity, objective.reads_pairs, objective.needs_reference
@@ -108,7 +108,7 @@ class MicroBatch:
 
     Attributes:
         names: the trials.
-        shape: what the batch is filled up to on each rank; None for the rows as they are.
+        shape: the shape that the batch is filled up to on each rank; None for no filling.
     """
 
     names: Sequence[str]
@@ -118,17 +118,17 @@ class MicroBatch:
 def microbatches_on(
     host: AdapterHost, ranks: Ranks, shapes: Mapping[str, Shape], tokens: int
 ) -> list[MicroBatch]:
-    """Which trials go through the base together; the same on every rank.
+    """Which trials share a micro-batch; the same on every rank.
 
-    A micro-batch takes the gradient down to the lowest layer that one of its adapters is in, for
-    all of its rows, so trials share micro-batches with those that take it equally far down; but on
-    several ranks, to gather the base for another pass costs more.
+    The backward pass of a micro-batch goes down to the lowest layer with an adapter, for all rows,
+    so trials share micro-batches with trials of the same depth; on several ranks they share with
+    all, since gathering the base for another micro-batch costs more.
 
     Args:
         host: the base with the trials' adapters on it.
         ranks: the processes that share each batch.
         shapes: shape of each trial's batch, over all ranks.
-        tokens: padded tokens of one pass on each rank.
+        tokens: largest number of padded tokens of a micro-batch on each rank.
     """
     depths = {name: host.gradient_depth(name) for name in shapes} if ranks.size == 1 else {}
     return [MicroBatch(names) for names in microbatches(shapes, tokens * ranks.size, depths)]
@@ -137,16 +137,16 @@ def microbatches_on(
 def fixed_microbatches_on(
     host: AdapterHost, fixed: FixedShapes, kinds: Mapping[str, TrialShape]
 ) -> list[MicroBatch]:
-    """As `microbatches_on`, where every micro-batch has a fixed shape."""
+    """Like `microbatches_on`, with a fixed shape for every micro-batch."""
     apart = sharing_groups(host, kinds)
     return [MicroBatch(names, shape) for shape, names in fixed.microbatches(kinds, apart)]
 
 
 def sharing_groups(host: AdapterHost, names: Iterable[str]) -> dict[str, str]:
-    """Trials that share micro-batches of fixed shapes with their own company alone, and which.
+    """By trial, the group within which it shares micro-batches of fixed shapes.
 
-    Those with adapters inside modules of the base: what it computes around them rounds otherwise
-    than for others, so they share micro-batches only with adapters inside the same modules.
+    Only for trials with adapters inside modules of the base: there the base rounds differently, so
+    they share micro-batches only with adapters inside the same modules.
     """
     return {name: inside for name in names if (inside := host.inside_of(name))}
 
@@ -166,10 +166,10 @@ def gradients_of(
         host: the base with the trials' adapters on it.
         pad: token id of padding.
         ranks: the processes that share each batch.
-        batches: what each trial brings.
+        batches: each trial's batch.
         together: the micro-batches; the same on every rank.
-        checkpointing: keep only the inputs of the decoder layers for the backward pass, and run
-            each layer again there.
+        checkpointing: keep only the inputs of the decoder layers for the backward pass, and
+            recompute each layer there.
 
     Returns:
         The mean loss per unit and the routing sums of each trial, over all ranks.
@@ -182,7 +182,7 @@ def gradients_of(
         with forward_context(host, one, checkpointing=checkpointing):
             total, found = total_loss(host, ranks, made, goals)
             total.backward()  # type: ignore[no-untyped-call]
-        del total  # with it goes what recomputed layers still hold, before the next pass
+        del total  # frees what recomputed layers still hold, before the next micro-batch
         means |= found[0]
         sums |= found[1]
     gradients = [g for batch in batches.values() for g in batch.optimizer.gradients()]
@@ -193,13 +193,13 @@ def gradients_of(
 def batch_of(
     host: AdapterHost, pad: int, ranks: Ranks, batches: Mapping[str, TrialBatch], one: MicroBatch
 ) -> PackBatch:
-    """This rank's rows of a micro-batch; arguments as those of `gradients_of`."""
+    """This rank's rows of a micro-batch; arguments as for `gradients_of`."""
     return pack_batch(host, pad, {name: batches[name].on(ranks) for name in one.names}, one.shape)
 
 
 @contextmanager
 def forward_context(host: AdapterHost, one: MicroBatch, *, checkpointing: bool) -> Iterator[None]:
-    """Inside, forward passes keep for the backward pass what such a micro-batch is to keep."""
+    """Inside, forward passes save for backward what the micro-batch needs."""
     layers = decoder_layers(host.model) if checkpointing else []
     whole_depth = nullcontext() if one.shape is None else gradient_from_embeddings(host.model)
     with recomputed(layers, host.checkpoint_contexts), whole_depth:
@@ -208,11 +208,11 @@ def forward_context(host: AdapterHost, one: MicroBatch, *, checkpointing: bool) 
 
 @dataclass(frozen=True)
 class Goal:
-    """What a trial minimises in a step.
+    """The mean loss that a trial minimises in a step.
 
     Attributes:
-        training: its training configuration, which says how.
-        units: what its loss is a mean over, over all ranks.
+        training: its training configuration, which names the objective.
+        units: number of units that the loss is a mean of, over all ranks.
     """
 
     training: TrainingConfig
@@ -231,17 +231,17 @@ class Goal:
 def total_loss(
     host: AdapterHost, ranks: Ranks, made: PackBatch, goals: Mapping[str, Goal]
 ) -> tuple[Tensor, Measures]:
-    """Runs the base once over a batch, and adds up what its trials minimise.
+    """Runs the base once over a batch, and sums the losses of its trials.
 
     Args:
         host: the base with the trials' adapters on it.
         ranks: the processes that share each trial's batch.
         made: this rank's rows.
-        goals: those of the batch's trials.
+        goals: by trial of the batch.
 
     Returns:
-        The sum over trials, of this rank's part, with gradient; and without, this rank's part of
-        each trial's mean loss, and its routing sums over all ranks.
+        This rank's part of the sum over trials, with gradient; and, without gradient, this rank's
+        part of each trial's mean loss, and its routing sums over all ranks.
     """
     losses = losses_of(host, made)
     means = {name: goals[name].mean(losses.of(name)) for name in made.names}
@@ -255,7 +255,7 @@ def total_loss(
 
 
 def _balance(coefficient: float, mine: RouterSums, whole: RouterSums) -> Tensor | float:
-    """This rank's part of a load-balancing term; nothing where it has no weight."""
+    """This rank's part of a load-balancing term; 0 without a coefficient."""
     if not coefficient:
         return 0.0
     return coefficient * load_balancing_loss(mine, whole.load_M, whole.tokens)
@@ -264,7 +264,7 @@ def _balance(coefficient: float, mine: RouterSums, whole: RouterSums) -> Tensor 
 def _over_ranks(
     parts: Sequence[Mapping[str, RouterSums]], ranks: Ranks
 ) -> list[dict[str, RouterSums]]:
-    """The sums of all ranks; all trials' together, since every collective has its wait."""
+    """The sums over all ranks, in one collective for all trials."""
     whole = [{name: _copied(sums) for name, sums in part.items()} for part in parts]
     each = [sums for part in whole for sums in part.values()]
     ranks.all_reduce_([t for s in each for t in (s.load_M, s.prob_M, s.entropy, s.tokens)])

@@ -1,7 +1,7 @@
-"""Makes the gradients of a pack's steps: in which micro-batches, and what to do when one fails.
+"""Computes the gradients of a pack's steps: splits micro-batches, and repeats failed steps.
 
-A step that fails changes nothing but gradients, so it can run again: in smaller micro-batches after
-a lack of memory, without what was captured or compiled after a fault that may come of it.
+A failed step changes nothing but gradients, so it can run again: in smaller micro-batches when out
+of memory, without capture or compilation after an error that may come from them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,15 +40,15 @@ class Stepper:
         host: the base with the trials' adapters on it.
         ranks: the processes that share each batch.
         pad: token id of padding.
-        slots: trials that are trained together at most.
-        checkpointing: whether the base's layers run again in the backward pass.
-        say: hears what the user should know, in a sentence.
+        slots: largest number of trials in the pack.
+        checkpointing: whether the base's layers are recomputed in the backward pass.
+        say: called with a sentence that the user should see.
 
     Attributes:
-        max_tokens_per_microbatch: what one micro-batch takes on each rank; fewer once memory has
-            run out.
+        max_tokens_per_microbatch: tokens of one micro-batch on each rank; fewer once memory has run
+            out.
         padded: tokens that went through the base so far, padding included, over all ranks.
-        capture: how micro-batches of fixed shapes are captured; None where they run as they are.
+        capture: captures micro-batches of fixed shapes; None if they are not captured.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Stepper:
             ranks.device.type, host.blocks[0].hidden_size, ranks.size
         )
         self.padded = 0
-        # A collective cannot be captured together with what waits for it.
+        # A collective cannot be captured together with its wait.
         self.capture: Capture | None = capture_for(ranks.device) if ranks.size == 1 else None
         self._host, self._ranks, self._pad, self._slots = host, ranks, pad, slots
         self._checkpointing = checkpointing
@@ -81,24 +81,23 @@ class Stepper:
 
     @property
     def fixed(self) -> FixedShapes | None:
-        """The shapes of micro-batches; None where these take the rows as they are."""
+        """The shapes of micro-batches; None if they have no fixed shapes."""
         if not self._is_fixed:
             return None
         vocabulary = len(self._host.model.get_output_embeddings().weight)
         return FixedShapes(self._slots, self.max_tokens_per_microbatch, vocabulary, self._ranks)
 
     def gradients(self, batches: Mapping[str, TrialBatch]) -> Measures:
-        """Every trial's gradient, summed over the ranks; again, when memory runs out.
+        """Computes every trial's gradient, summed over the ranks; repeats it when memory runs out.
 
-        Several ranks cannot begin again, since one of them may be alone in having none left, while
-        the others wait for it: its error ends the step, and `max_tokens_per_microbatch` is what the
-        next attempt is to be made with.
+        Several ranks cannot repeat a step: one may be out of memory while the others wait for it.
+        Its error ends the step, and the next attempt uses the lower `max_tokens_per_microbatch`.
 
         Returns:
             As `gradients_of`.
 
         Raises:
-            ConfigError: if a lone trial fits no pass.
+            ConfigError: if a single trial does not fit a micro-batch.
         """
         while True:
             together = self.microbatches(batches)
@@ -110,14 +109,14 @@ class Stepper:
             else:
                 self.padded += sum(self._tokens_of(one, batches) for one in together)
                 return found
-            # Only here, after the error is gone, do its frames no longer hold the activations.
+            # Only here, after the error is freed, do its frames no longer hold activations.
             self._captured.clear()
             for batch in batches.values():
                 batch.optimizer.skip()
             torch.cuda.empty_cache()
 
     def microbatches(self, batches: Mapping[str, TrialBatch]) -> list[MicroBatch]:
-        """The micro-batches of a step: of whole batches, so that all ranks make the same ones."""
+        """The micro-batches of a step, from whole batches, so that all ranks make the same."""
         if (fixed := self.fixed) is not None:
             return fixed_microbatches_on(self._host, fixed, {n: b.kind for n, b in batches.items()})
         shapes = {name: batch.shape for name, batch in batches.items()}
@@ -133,9 +132,9 @@ class Stepper:
                 together,
                 checkpointing=self._checkpointing,
             )
-        # The optimiser tells apart two trials that had one name, one after the other.
+        # The optimiser distinguishes two trials that had the same name, one after the other.
         keys = [(one.shape, *(batches[name].optimizer for name in one.names)) for one in together]
-        # Those of other steps go first: what they hold, new ones may need.
+        # Graphs of other micro-batches are freed first: new ones may need their memory.
         self._captured = {key: self._captured[key] for key in keys if key in self._captured}
         means: dict[str, Tensor] = {}
         sums: dict[str, RouterSums] = {}
@@ -157,7 +156,7 @@ class Stepper:
     def _may_repeat(
         self, error: RuntimeError, batches: Mapping[str, TrialBatch], together: Sequence[MicroBatch]
     ) -> bool:
-        """Whether a step that failed may run again; if so, something is different by then."""
+        """Whether a failed step may run again; if so, changes what made it fail."""
         if is_out_of_memory(error):
             shapes = {name: batch.shape for name, batch in batches.items()}
             fewer = fewer_tokens(shapes, [one.names for one in together])
@@ -168,7 +167,7 @@ class Stepper:
             self._say(f"steps of this base run without being captured: {first_line(error)}")
             return True
         if self._compilation is not None and self._compilation.active:
-            # A backward pass may not compile; a fault of another kind comes again.
+            # The backward pass may fail to compile; any other error will recur.
             self._compilation.give_up(error)
             return True
         return False

@@ -1,8 +1,8 @@
-"""What a trial minimises, one objective per file: an objective is a line of `OBJECTIVES`.
+"""What a trial minimises: one file per objective, listed in `OBJECTIVES`.
 
-The trial's `TrainingConfig` names it. A step asks an objective what it reads of an example and how
-that becomes a loss; a rung compares the same loss of validation examples. Free of torch when
-imported, so that a search can be refused before any worker starts.
+A trial's `TrainingConfig` names its objective, which says what it reads of an example and computes
+its loss; rungs compare the same loss on validation examples. Importing it does not import torch, so
+a search can be refused before any worker starts.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from perft.training.objective.sft import Sft
 __all__ = ["OBJECTIVES", "Objective", "Unit", "objective_of", "require_readable"]
 
 OBJECTIVES: Mapping[ObjectiveName, Objective] = {"sft": Sft(), "dpo": Dpo()}
-"""Every objective by the name that `TrainingConfig.objective` has for it."""
+"""Every objective, by its name in `TrainingConfig.objective`."""
 
 
 def objective_of(training: TrainingConfig) -> Objective:
-    """What a trial minimises."""
+    """The objective of a training configuration."""
     return OBJECTIVES[training.objective]
 
 

@@ -1,4 +1,4 @@
-"""What an objective says of itself, and computes."""
+"""The interface of an objective."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -21,10 +21,9 @@ class Objective(Protocol):
 
     @property
     def reads_pairs(self) -> bool:
-        """Whether an example is read as two rows, the chosen answer's and the rejected one's.
+        """Whether an example is two rows, those of the chosen and of the rejected answer.
 
-        They are next to each other in a batch, in this order. Else an example is the row of its
-        answer.
+        They are adjacent in a batch, in this order. Else an example is the row of its answer.
         """
 
     @property
@@ -33,10 +32,10 @@ class Objective(Protocol):
 
     @property
     def unit(self) -> Unit:
-        """What the loss is a mean over: of a batch in training, of the examples at a rung."""
+        """The unit that the loss is a mean over, in a training batch and at a rung."""
 
     def loss(self, found: "AdapterLosses", training: TrainingConfig) -> "Tensor":
-        """The sum over the units of some rows, of which a step and a rung take the mean.
+        """The sum of the loss over the units of some rows; steps and rungs take the mean.
 
         Args:
             found: the rows' cross-entropies; in training with gradient.
@@ -47,9 +46,9 @@ class Objective(Protocol):
         """
 
     def measures(self, found: "AdapterLosses", training: TrainingConfig) -> Mapping[str, float]:
-        """What else a report says of the validation examples, by the name of its metric.
+        """Other metrics of the validation examples for a report, by name.
 
         Args:
-            found: the cross-entropies of all rows that count at this rung.
+            found: the cross-entropies of all rows evaluated at this rung.
             training: the trial's.
         """

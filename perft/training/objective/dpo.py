@@ -3,10 +3,10 @@
     loss = -log sigmoid(beta * ((log pi(chosen) - log ref(chosen))
                                 - (log pi(rejected) - log ref(rejected))))
 
-`pi` is the base with the adapter, `ref` the base alone, which is frozen and in memory anyway; a log
-is summed over the tokens of an answer, end of sequence included. `beta` times the difference of an
-answer's two logs is its implicit reward. The loss is then the negative log-likelihood of the
-preferences under the trial's own rewards, so that it compares trials of different `beta`, too.
+`pi` is the base with the adapter, `ref` the frozen base alone; a log-probability is summed over the
+tokens of an answer, end of sequence included. `beta` times the difference of an answer's two
+log-probabilities is its implicit reward. The loss is the negative log-likelihood of the preferences
+under these rewards, so it also compares trials of different `beta`.
 
 Shapes: P pairs, R = 2P rows.
 """
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class Dpo:
-    """Every pair counts alike."""
+    """The DPO loss, with equal weight for every pair."""
 
     reads_pairs = True
     needs_reference = True
     unit: Unit = "pair"
 
     def loss(self, found: "AdapterLosses", training: TrainingConfig) -> "Tensor":
-        """The sum over the pairs."""
+        """The sum of the loss over the pairs."""
         reward_P2 = _rewards(found, training)
         margin_P = reward_P2[:, 0] - reward_P2[:, 1]
         # log(exp(-margin) + exp(0)) is -log sigmoid(margin), without overflow.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Sft:
-    """Every predicted token counts alike; of a pair only the chosen answer is read."""
+    """Cross-entropy with equal weight for every token; reads only the chosen answer of a pair."""
 
     reads_pairs = False
     needs_reference = False
@@ -24,5 +24,5 @@ class Sft:
         return found.total()
 
     def measures(self, found: "AdapterLosses", training: TrainingConfig) -> Mapping[str, float]:
-        """Nothing: the loss says it all."""
+        """Empty: there are no metrics beside the loss."""
         return {}
