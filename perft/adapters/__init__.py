@@ -1,10 +1,10 @@
-"""The room of the variants: a folder for each, one table, and what they share.
+"""The variants: a folder for each, one table, and what they share.
 
-A variant's folder has two files. `__init__.py` is what it is: its configuration, the sizes of its
-tensors, and its declaration (`declaration.Variant`), which everything else in perft asks. It is
-free of torch. `mathematics.py` is what it computes: a pure function of tensors that reads like its
-equation, and is imported when it is needed. `forms` is laid out in the same way: what a PEFT expert
-is. `table.TABLE` and `forms.FORMS` list them. Nothing here knows a model family.
+A variant's folder has two files. `__init__.py` has its configuration, the sizes of its tensors, and
+its declaration (`declaration.Variant`), which everything else in perft reads. It is free of torch.
+`mathematics.py` has its computation: a pure function of tensors that reads like its equation,
+imported when needed. `forms` has the same layout for the forms of PEFT experts. `table.TABLE` and
+`forms.FORMS` list them. Nothing here knows a model family.
 """
 
 from functools import cache
@@ -47,7 +47,7 @@ def activated(config: AdapterConfig, geometry: Geometry) -> int:
 def apply_beside_block(
     config: AdapterConfig, weights: "Weights", block: "BlockInput"
 ) -> "tuple[Tensor, LayerRouting | None]":
-    """The adapter's output (T, D) beside an MoE block, and how it routed if it has a router."""
+    """The adapter's output (T, D) beside an MoE block, and its routing if it has a router."""
     out = _mathematics_of(config.variant).apply(config, weights, block)
     return out if isinstance(out, tuple) else (out, None)
 
@@ -55,13 +55,13 @@ def apply_beside_block(
 def apply_to_linear(
     config: AdapterConfig, weights: "Weights", x_TI: "Tensor", drop: "Drop"
 ) -> "Tensor":
-    """What the adapter adds to the output of a linear layer, (T, O), for its input `x_TI`."""
+    """The update (T, O) that the adapter adds to a linear layer's output for its input `x_TI`."""
     added: Tensor = _mathematics_of(config.variant).apply(config, weights, x_TI, drop)
     return added
 
 
 def merge(config: AdapterConfig, weights: "Weights", weight_OI: "Tensor") -> "Tensor":
-    """What the adapter makes of a weight, in its own dtype, with gradient to its tensors."""
+    """A weight with the adapter merged in, in the adapter's dtype, with gradient to its tensors."""
     merged: Tensor = _mathematics_of(config.variant).merge(config, weights, weight_OI)
     return merged
 

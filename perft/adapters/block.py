@@ -1,4 +1,4 @@
-"""The tensors that an adapter beside an MoE block sees."""
+"""The input of an adapter beside an MoE block."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from perft.adapters.routing import Routing
 
 @dataclass(frozen=True)
 class BlockInput:
-    """One adapter's share of what enters an MoE block.
+    """One adapter's rows of the input of an MoE block.
 
     Attributes:
         x_TD: hidden states after the post-attention norm, the block's own input.
         drop: dropout of this adapter at this block.
-        routing: the base router's choice for these tokens; None where no adapter asked for it.
+        routing: the base router's choice for these tokens; None if no adapter needs it.
     """
 
     x_TD: Tensor

@@ -2,12 +2,12 @@
 
 Shapes: T tokens, D hidden size, M PEFT experts, R rank, H = M R.
 
-(arXiv 2411.08212, section 3.) What D is, its form says (`perft.adapters.forms`). `perft_down` holds
-the first product's weights, `perft_up` the second's, transposed. Routed experts are computed dense
-and masked, for every token, with gates that multiply the bottleneck; or grouped (`grouped.py`),
-where that is cheaper (`cost.py`). Both give the same, and a token that is not routed to an expert
-gets exactly nothing from it. Weights are masters in fp32 (fp64 on an fp64 base); products run in
-the dtype of the hidden states.
+(arXiv 2411.08212, section 3.) The form defines D (`perft.adapters.forms`). `perft_down` holds the
+first product's weights, `perft_up` the second's, transposed. Routed experts are computed dense and
+masked, for every token, with gates that multiply the bottleneck; or grouped (`grouped.py`), where
+that is cheaper (`cost.py`). Both give the same result, and a token that is not routed to an expert
+gets exactly zero from it. Weights are masters in fp32 (fp64 on an fp64 base); products run in the
+dtype of the hidden states.
 """
 
 from collections.abc import Callable
@@ -34,14 +34,14 @@ def apply_experts(
     drop: Drop = NO_DROP,
     routing: Routing | None = None,
 ) -> Tensor:
-    """Sums the PEFT experts' outputs, weighted as they are routed.
+    """Sums the PEFT experts' outputs, weighted by the routing.
 
     Args:
         config: rank, scale and form of the experts.
         weights: the tensors of their form, `perft_down` and `perft_up` (M, R, D) among them.
         x_TD: hidden states that enter the MoE block.
         drop: dropout of this place, none in evaluation.
-        routing: each token's experts and their weights; None weighs every expert 1.
+        routing: each token's experts and their weights; None gives every expert weight 1.
 
     Returns:
         y_TD, in the dtype of `x_TD`.
@@ -57,7 +57,7 @@ def apply_experts(
 
 @cache
 def _products_of(form: str) -> Callable[[ExpertsConfig, Weights, Drop], Products]:
-    """The function of a form's mathematics: the products that its experts come down to."""
+    """The function of a form that returns its experts as products."""
     found: Callable[[ExpertsConfig, Weights, Drop], Products]
     found = import_module(FORMS[form].mathematics).products
     return found

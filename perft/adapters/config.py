@@ -1,4 +1,4 @@
-"""What every variant's configuration has: a frozen dataclass that refuses what makes no sense.
+"""The base class of every variant's configuration: a frozen dataclass that validates itself.
 
 Free of torch, so that thin trials and commands can use it.
 """
@@ -22,7 +22,7 @@ from perft.files import Json
 Init = Literal["lora", "perft"]
 
 LARGEST_SIZE = 1 << 16
-"""The largest rank, and the most PEFT experts of a block: more than any base has hidden units."""
+"""Largest rank and largest number of PEFT experts of a block, above any base's hidden size."""
 LARGEST_WEIGHT = 1000.0
 """The largest coefficient of a loss that the command line takes."""
 
@@ -32,13 +32,13 @@ _LONGEST_LAYERS = 10_000
 
 @dataclass(frozen=True)
 class Option:
-    """How the command line offers a setting, beside its type: what annotates a field.
+    """Annotates a field with its command-line option.
 
     Attributes:
-        help: what it is, as a sentence without its full stop.
-        at_least: the smallest number it takes.
-        at_most: the largest.
-        default: the default in words, where its value does not say it.
+        help: the help text, without a full stop.
+        at_least: the smallest value.
+        at_most: the largest value.
+        default: the default in words, if its value does not explain it.
     """
 
     help: str
@@ -49,7 +49,7 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """What every variant has: low-rank pairs of one rank, on some layers.
+    """The settings of every variant: low-rank pairs of one rank, on some layers.
 
     Attributes:
         rank: bottleneck width r of each low-rank pair.
@@ -137,9 +137,9 @@ class AdapterConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LoraWeightConfig(AdapterConfig):
-    """What the baselines share whose low-rank update is added to a weight.
+    """The settings of baselines that add a low-rank update to a weight.
 
-    Dropout is refused: the update is not computed from an input.
+    They have no dropout: the update is not computed from an input.
     """
 
     drops: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Whether routed PEFT experts are cheaper dense and masked, or grouped: a rule, not a taste.
+"""Decides whether routed PEFT experts are cheaper dense and masked, or grouped.
 
 Forward and backward, per token:
 
@@ -7,11 +7,11 @@ Forward and backward, per token:
               gradient are gathered, K rows of the output and of x's gradient written and summed,
               all through memory, since no product reads or writes its rows by an index
 
-On a machine that does `balance` flops in the time in which it moves a byte, grouped is cheaper when
+On a machine that does `balance` flops in the time of moving a byte, grouped is cheaper when
 
     M R > K (R + 14/12 element_bytes balance)
 
-The number of tokens does not enter, so an adapter is computed the same way alone and in any pack.
+The number of tokens cancels, so an adapter is computed the same way alone and in any pack.
 
 Shapes: D hidden size, M PEFT experts, R rank, K experts per token.
 """
@@ -24,11 +24,10 @@ from torch import Tensor
 from perft.grouped import ALIGNMENT
 
 MOVED_PER_FLOP = 14 / 12
-"""Elements that grouping moves for each flop that one unit of rank costs."""
+"""Elements that grouping moves per flop of one unit of rank."""
 
-# CPU: measured on one core that has AMX, with the allocator's share in it (docs/performance.md).
-# GPU: the bf16 rate of data sheets over their bandwidth. There is no grouped product in fp64, nor
-# in fp32 on a GPU.
+# CPU: measured on one core with AMX, allocation included (docs/performance.md). GPU: bf16 flops
+# over bandwidth, from data sheets. There is no grouped product in fp64, nor in fp32 on a GPU.
 BALANCE: Mapping[tuple[str, torch.dtype], float] = {
     ("cpu", torch.float32): 35.0,
     ("cpu", torch.bfloat16): 200.0,

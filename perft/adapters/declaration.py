@@ -1,4 +1,4 @@
-"""What a variant says of itself: all that the rest of perft asks about one. Free of torch."""
+"""The declaration of a variant: all that the rest of perft needs to know. Free of torch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,37 +11,35 @@ Attach = Literal["moe block", "attention", "router", "base experts"]
 """Beside an MoE block, or on the weights of attention's linear layers, of a router, of experts."""
 Projection = Literal["query", "value"]
 HFStorage = Literal["PERFT", "modules", "parameters", "fused parameters"]
-"""The folder that HF PEFT reads: of the type PERFT, or plain LoRA with `target_modules`, with
-`target_parameters`, or with `target_parameters` of which each holds the weights of all experts."""
+"""How HF PEFT's folder stores it: as type PERFT, or as plain LoRA with `target_modules`, with
+`target_parameters`, or with `target_parameters` that each hold the weights of all experts."""
 
 _INSIDE: Mapping[Attach, str] = {"attention": "attention", "base experts": "experts"}
 
 
 def as_init_says(_config: AdapterConfig) -> Mapping[str, Start]:
-    """No tensor starts otherwise than `init` says."""
+    """Empty: every tensor is initialised according to `init`."""
     return {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One variant: its configuration, and where and how everything else deals with it.
+    """One variant: its configuration, where it attaches, its sizes and its computation.
 
     Attributes:
-        example: a configuration of rank 1, the smallest that says what the variant is; its class
-            is the variant's configuration.
-        label: what tables of variants call it.
-        attach: where on a base it goes.
-        shapes: of its tensors at one place: of a configuration and the place's geometry.
-        activated: how many parameters one token uses at one place, of the same two.
-        mathematics: dotted name of the module that computes it. It is imported when tensors are
-            computed, so that whoever only reads configurations needs no torch.
+        example: a smallest configuration, of rank 1; its class is the variant's configuration.
+        label: its name in tables of variants.
+        attach: the part of a base that it attaches to.
+        shapes: from a configuration and a place's geometry, the shapes of its tensors there.
+        activated: from the same, the number of parameters that one token uses there.
+        mathematics: dotted name of the module that computes it, imported when tensors are computed,
+            so that reading configurations needs no torch.
         hf_storage: how HF PEFT stores it.
-        projections: of attention, the projections that it goes on; all where there is none.
-        needs_base_routing: whether it goes by the choice of the base's router.
-        router_balance: of a configuration, the coefficient of the load-balancing loss of its own
-            router; None where it has no router.
-        starts: of a configuration, how those tensors start that do not start as `init` says, by
-            kind.
+        projections: the attention projections that it attaches to; empty for all.
+        needs_base_routing: whether it follows the base router's choice.
+        router_balance: from a configuration, the coefficient of the load-balancing loss of its own
+            router; None without a router.
+        starts: from a configuration, by kind, the start of tensors not initialised by `init`.
     """
 
     example: AdapterConfig
@@ -68,15 +66,15 @@ class Variant:
 
     @property
     def needs_attention_grad(self) -> bool:
-        """Whether the gradient goes into the attention of the lowest layer that has the adapter.
+        """Whether the gradient enters the attention of the lowest layer with the adapter.
 
-        From there up it goes through the attention of every layer, whatever the variant.
+        Above that layer it passes every layer's attention, whatever the variant.
         """
         return self.attach == "attention"
 
     @property
     def inside(self) -> str:
-        """The modules of the base that compute otherwise where it acts inside of them, or ""."""
+        """The modules of the base that compute differently because it acts inside them, or ""."""
         return _INSIDE.get(self.attach, "")
 
     @property

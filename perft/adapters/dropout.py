@@ -1,9 +1,9 @@
-"""Dropout whose mask is a function of (seed, step, row, place, token, unit), and of nothing else.
+"""Dropout whose mask is a pure function of (seed, step, row, place, token, unit).
 
-So a trial drops the same units alone and in any pack, padded to any length, on one rank and on
-several, with and without activation checkpointing, on a CPU and on a GPU. There is no generator
-and no state: (seed, step, row) are mixed on the host into one number per row, and the rest is
-integer arithmetic on the device, which can be compiled, and captured in a CUDA graph.
+So a trial drops the same units alone and in any pack, padded to any length, on any number of ranks,
+with and without activation checkpointing, on a CPU and on a GPU. There is no generator and no
+state: the host mixes (seed, step, row) into one number per row, and the rest is integer arithmetic
+on the device, which can be compiled, and captured in a CUDA graph.
 
 Each row has at each place a stream of 32-bit numbers, as in SplitMix (Steele, Lea and Flood, 2014,
 doi 10.1145/2660193.2660195): mix(start + n gamma), with a start and an odd gamma of its own. The
@@ -29,7 +29,7 @@ _GAMMA_IS_ODD = 1 << 32
 
 @dataclass(frozen=True, eq=False)
 class DropKey:
-    """What the dropout masks of one trial's rows depend on in one step.
+    """The key of the dropout masks of one trial's rows in one step.
 
     Attributes:
         seed_b: int64, one number per row, on the device of the base.
@@ -46,20 +46,20 @@ class DropKey:
             step: its optimiser step.
             rows: which rows of the batch, over all processes.
         """
-        # Numbers of later rows do not change those of earlier ones.
+        # The numbers of earlier rows do not depend on later rows.
         mixed = np.random.SeedSequence((seed, step)).generate_state(rows.stop, np.uint64)
         return cls(torch.from_numpy((mixed[rows] | np.uint64(_GAMMA_IS_ODD)).view(np.int64)))
 
 
 @dataclass(frozen=True, eq=False)
 class KeyedZeros:
-    """Zeroes what a key says.
+    """Zeroes elements chosen by a key.
 
     Attributes:
         seed_b: the key's numbers.
         place: number of the place (layer and use) in the model, spread over int64.
-        threshold: an int32; draws below it are dropped.
-        heads: how often each token comes, each time with other units.
+        threshold: an int32; elements with lower draws are dropped.
+        heads: number of heads, which split each token's units.
     """
 
     seed_b: Tensor
@@ -71,7 +71,7 @@ class KeyedZeros:
         """Zeroes elements of the tokens of the key's rows.
 
         Args:
-            x_TD: row after row, all equally long; of each row, one head after the other.
+            x_TD: rows of equal length, one after the other; in each row, one head after the other.
         """
         if not len(x_TD):
             return x_TD
@@ -86,9 +86,9 @@ class Drop:
     """Dropout of one adapter at one place.
 
     Attributes:
-        zero: zeroes elements of the tokens that it is given.
-        gain: what the others are to be multiplied by. It goes to the weights: there are far fewer
-            of them, and they are of higher precision.
+        zero: zeroes elements of its input.
+        gain: the factor for the kept elements. It is applied to the weights, which are far fewer
+            and more precise.
     """
 
     zero: Callable[[Tensor], Tensor]
@@ -103,13 +103,13 @@ NO_DROP = Drop(_same)
 
 
 def keyed_drop(key: DropKey, place: int, probability: float, heads: int = 1) -> Drop:
-    """Dropout by a key: it zeroes with `probability`, with a gain of 1 / (1 - probability).
+    """Dropout with a key: zeroes with `probability`, with a gain of 1 / (1 - probability).
 
     Args:
         key: the trial, step and rows.
         place: number of the place in the model.
         probability: in [0, 1).
-        heads: how often each token comes, each time with other units.
+        heads: number of heads, which split each token's units.
     """
     if probability == 0.0:
         return NO_DROP
@@ -119,7 +119,7 @@ def keyed_drop(key: DropKey, place: int, probability: float, heads: int = 1) -> 
 
 
 def _counter(length: int, heads: int, width: int, device: torch.device) -> Tensor:
-    """The number of each element in its row: tokens count first, so that padding shifts none."""
+    """The number of each element in its row, token by token, so that padding shifts none."""
     counter_N = torch.arange(length * heads * width, dtype=torch.int32, device=device)
     if heads == 1:
         return counter_N
@@ -128,10 +128,10 @@ def _counter(length: int, heads: int, width: int, device: torch.device) -> Tenso
 
 def _draw(stream_b: Tensor, counter_N: Tensor) -> Tensor:
     """Uniform int32 draws, (b, N)."""
-    # Of the 64 bits the lower are the start and the upper gamma.
+    # The lower 32 bits are the start, the upper 32 gamma.
     start_b1, gamma_b1 = stream_b.view(torch.int32).view(-1, 1, 2).unbind(-1)
     draw_bN = torch.addcmul(start_b1, counter_N, gamma_b1)
-    # In place: no gradient passes here, and on a CPU it saves a third of the time.
+    # In place: no gradient flows here, and on a CPU it saves a third of the time.
     for shift, multiplier in zip((16, 15), _MULTIPLIERS, strict=True):
         draw_bN.bitwise_xor_(draw_bN >> shift).mul_(multiplier)
     return draw_bN

@@ -1,4 +1,4 @@
-"""PEFT experts, what the PERFT variants share: their configuration and sizes. Free of torch."""
+"""PEFT experts, which the PERFT variants share: configuration and sizes. Free of torch."""
 
 import math
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ _DEFAULT_ACTIVATION: Activation = "silu"
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertsConfig(AdapterConfig):
-    """What the PERFT variants share: PEFT experts beside each MoE block.
+    """The settings that the PERFT variants share: PEFT experts beside each MoE block.
 
     Attributes:
-        form: "lora" is (alpha/r) B A drop(x); "parallel" is W2 f(drop(W1 x)), without scale; others
-            are in the table of forms.
+        form: "lora" is (alpha/r) B A drop(x); "parallel" is W2 f(drop(W1 x)), without scale;
+            `FORMS` lists all.
         activation: f of the parallel form.
     """
 
@@ -53,10 +53,10 @@ def expert_shapes(config: ExpertsConfig, num_experts: int, hidden_size: int) -> 
 
 
 def expert_size(config: ExpertsConfig, hidden_size: int) -> int:
-    """Parameters of one PEFT expert: 2Dr of its two products, and what else its form has."""
+    """Parameters of one PEFT expert: 2Dr for its two products, plus those of its form."""
     return sum(map(math.prod, expert_shapes(config, 1, hidden_size).values()))
 
 
 def expert_starts(config: ExpertsConfig) -> Mapping[str, Start]:
-    """How those tensors of PEFT experts start that do not start as `init` says, by kind."""
+    """By kind, the start of PEFT experts' tensors that are not initialised by `init`."""
     return FORMS[config.form].starts(config.rank)

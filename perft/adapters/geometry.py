@@ -1,4 +1,4 @@
-"""What an adapter sees of the place it is put on: its sizes. Free of torch."""
+"""The sizes of the places on a base that adapters attach to. Free of torch."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,8 @@
-"""Routed PEFT experts computed for the tokens that chose them, and for no other.
+"""Routed PEFT experts computed only for the tokens that chose them.
 
-Two grouped products over (token, choice) pairs, see `perft.grouped`: one makes the bottlenecks of
-the pairs of their tokens, the other makes the tokens of the bottlenecks. What is kept for the
-backward pass is x and the bottleneck, never the N rows of width D.
+Two grouped products over (token, choice) pairs, see `perft.grouped`: one from tokens to the pairs'
+bottlenecks, the other from bottlenecks back to tokens. The backward pass keeps x and the
+bottleneck, never the N rows of width D.
 
 Shapes: T tokens, D hidden size, M PEFT experts, R rank, K choices per token, N = T K pairs.
 """
@@ -25,7 +25,7 @@ def grouped_experts(
     activate: Callable[[Tensor], Tensor],
     zero: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """The sum over each token's choices k of g_k up^T f(zero(down x)), of the chosen expert.
+    """The sum over each token's choices k of g_k up_k^T f(zero(down_k x)).
 
     Args:
         down_MRD: first product of each expert, in the dtype of `x_TD`.
@@ -33,15 +33,15 @@ def grouped_experts(
         x_TD: hidden states.
         routing: chosen experts and their weights; an expert chosen twice counts twice.
         activate: f.
-        zero: zeroes some of all M R units of a token's bottlenecks.
+        zero: dropout over all M R units of a token's bottlenecks.
 
     Returns:
         y_TD, in the dtype of `x_TD`.
     """
     num_experts, rank, _ = down_MRD.shape
     pairs = sort_pairs(routing.index_TK, num_experts)
-    # Units of experts that a token did not choose are drawn too, so that what is dropped does not
-    # depend on the routing. Where nothing is, one number stands for all T M R.
+    # Draws include units of experts that a token did not choose, so that dropout does not depend on
+    # the routing. Without dropout, one number is broadcast to all T M R.
     kept_TH = zero(x_TD.new_ones(1, dtype=torch.float32).expand(len(x_TD), num_experts * rank))
     kept_NR = kept_TH.view(-1, num_experts, rank)[pairs.token_N, pairs.expert_N]
     h_NR = dispatch(x_TD, down_MRD, pairs)

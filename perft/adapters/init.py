@@ -5,7 +5,7 @@ Two initialisations (docs/method.md), between which a learning rate does not tra
     "lora"   down ~ kaiming-uniform, up = 0: the adapter starts as an exact no-op
     "perft"  down ~ N(0, 2/r), up ~ 1e-6 N(0, 1): the PERFT authors' choice
 
-What other tensors start as, and which start otherwise, variants and forms declare (`Start`).
+Variants and forms declare the start of all other tensors (`Start`).
 """
 
 import math
@@ -18,11 +18,11 @@ from perft.adapters.table import variant_of
 from perft.adapters.tensors import Shapes, Start
 
 CPU = torch.device("cpu")
-"""Said at every draw: the generator is the CPU's, and torch's default device may be another."""
+"""Passed to every draw: the generator is on the CPU, but torch's default device may not be."""
 DOWN = ("perft_down", "lora_A")
-"""How the kinds of down-projections end; a kind may begin with the parameter it is beside."""
+"""Suffixes of the kinds of down-projections; a kind may start with its parameter's name."""
 UP = ("perft_up", "lora_B")
-"""How the kinds of up-projections end."""
+"""Suffixes of the kinds of up-projections."""
 
 
 def draw(config: AdapterConfig, shapes: Shapes, generator: torch.Generator) -> dict[str, Tensor]:

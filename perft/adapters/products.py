@@ -1,4 +1,4 @@
-"""What every form of PEFT experts comes down to: two products, and what is done between them.
+"""The computation of every form of PEFT experts: two products, with functions around them.
 
 Shapes: D hidden size, M PEFT experts, R rank.
 """
@@ -22,8 +22,8 @@ class Products:
         down_MRD: first product of each expert.
         up_MRD: second product of each expert, transposed.
         activate: f, with f(0) = 0.
-        zero_input: zeroes some of a token's hidden state.
-        zero_hidden: zeroes some of all M R units of a token's bottlenecks.
+        zero_input: dropout on a token's hidden state.
+        zero_hidden: dropout on all M R units of a token's bottlenecks.
     """
 
     down_MRD: Tensor

@@ -1,4 +1,4 @@
-"""Routing weights of PEFT experts, and what is measured and balanced about routers.
+"""Routing weights of PEFT experts, and the metrics and balance losses of routers.
 
 Shapes: T tokens, M PEFT experts, E base experts, K experts per token, L layers.
 """
@@ -11,10 +11,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Routing:
-    """A router's choice: a PEFT router's, or the frozen base router's as the base uses it.
+    """A router's choice: of a PEFT router, or of the frozen base router as the base uses it.
 
     Attributes:
-        weight_TK: weights of the chosen experts; 0 where a choice does not count.
+        weight_TK: weights of the chosen experts; 0 for a choice that does not count.
         index_TK: the chosen experts.
     """
 
@@ -24,10 +24,10 @@ class Routing:
 
 @dataclass(frozen=True)
 class LayerRouting:
-    """How the router of one layer routed some tokens.
+    """The routing of some tokens by the router of one layer.
 
     Attributes:
-        score_TM: what its probabilities are made of, or they themselves; with gradient.
+        score_TM: its logits or its probabilities; with gradient.
         index_TK: the chosen experts.
     """
 
@@ -37,7 +37,7 @@ class LayerRouting:
 
 @dataclass(frozen=True)
 class RouterSums:
-    """Sums over tokens (and layers) from which a router's loss and metrics are made.
+    """Sums over tokens (and layers) from which a router's loss and metrics are computed.
 
     Attributes:
         load_M: tokens that chose each expert, no gradient.
@@ -72,14 +72,14 @@ def choose(prob_TM: Tensor, top_k: int, normalize: bool) -> Routing:
 
 
 def gates_of(routing: Routing, num_experts: int) -> Tensor:
-    """Spreads the K weights per token over all M experts, zeros elsewhere; choices add up."""
+    """Scatters the K weights per token to all M experts, zeros elsewhere; repeated choices sum."""
     weight_TK = routing.weight_TK
     gate_TM = weight_TK.new_zeros(weight_TK.shape[0], num_experts)
     return gate_TM.scatter_add(-1, routing.index_TK, weight_TK)
 
 
 def sum_router(prob_LTM: Tensor, index_LTK: Tensor, mask_T: Tensor | None) -> RouterSums:
-    """Sums the routing of all layers over the tokens: once a pass, not once a layer.
+    """Sums the routing of all layers over the tokens, once per forward pass.
 
     Args:
         prob_LTM: the router's probabilities; (T, M) for one layer.
@@ -114,6 +114,6 @@ def load_balancing_loss(sums: RouterSums, load_M: Tensor, tokens: Tensor) -> Ten
         tokens: tokens over all processes.
 
     Returns:
-        This process's part of the loss; the parts of all processes add up to it.
+        This process's part of the loss; the loss is the sum over all processes.
     """
     return load_M.numel() * (load_M / tokens * (sums.prob_M / tokens)).sum()

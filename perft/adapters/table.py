@@ -1,4 +1,4 @@
-"""The table of variants: adding one adds its folder to this package and its lines to this file."""
+"""The table of variants: to add one, add its folder to this package and its lines to this file."""
 
 from collections.abc import Mapping
 
@@ -44,14 +44,14 @@ TABLE: Mapping[str, Variant] = {
         gated.VARIANT,
     )
 }
-"""Every variant by name. New ones go last: plots give colours in this order."""
+"""Every variant by name. Add new ones last: plots assign colours in this order."""
 
 VARIANTS: tuple[str, ...] = tuple(TABLE)
 """The names, in the order of the table."""
 
 
 def variant_of(config: AdapterConfig) -> Variant:
-    """The variant that an adapter is one of."""
+    """The variant of a configuration."""
     return TABLE[config.variant]
 
 
@@ -62,10 +62,10 @@ def router_balance(config: AdapterConfig) -> float:
 
 
 def for_every_block() -> str:
-    """The variants that go beside any MoE block, as a message names them."""
+    """The variants that fit any MoE block, listed for a message."""
     return listed((v.name for v in TABLE.values() if v.fits_every_block), "and")
 
 
 def by_base_router() -> str:
-    """The variants that go by the choice of the base's router, as a message names them."""
+    """The variants that follow the base router's choice, listed for a message."""
     return listed(v.name for v in TABLE.values() if v.needs_base_routing)

@@ -1,4 +1,4 @@
-"""An adapter's tensors before they exist: their shapes, and how they start. Free of torch."""
+"""Shapes and initial distributions of an adapter's tensors. Free of torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Start:
-    """How a tensor starts: uniform in [-uniform, uniform], or normal of deviation `normal`.
+    """A tensor's initial distribution: uniform in [-uniform, uniform], or N(0, normal^2).
 
-    Zero where neither is given.
+    Zeros if neither is given.
     """
 
     uniform: float = 0.0

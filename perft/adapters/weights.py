@@ -1,4 +1,4 @@
-"""An adapter's tensors at one place, by kind, and the dtype that they are kept in."""
+"""An adapter's tensors at one place, by kind, and their dtype."""
 
 from collections.abc import Mapping
 

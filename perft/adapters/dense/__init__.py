@@ -25,7 +25,7 @@ class DenseConfig(ExpertsConfig):
 
 
 def shapes(config: DenseConfig, block: BlockGeometry) -> Shapes:
-    """Those of M PEFT experts."""
+    """The shapes of M PEFT experts."""
     return expert_shapes(config, config.num_experts, block.hidden_size)
 
 

@@ -17,7 +17,7 @@ class EmbeddedConfig(ExpertsConfig):
 
 
 def shapes(config: EmbeddedConfig, block: BlockGeometry) -> Shapes:
-    """Those of E PEFT experts."""
+    """The shapes of E PEFT experts."""
     return expert_shapes(config, block.num_experts, block.hidden_size)
 
 

@@ -1,4 +1,4 @@
-"""The table of forms: adding one adds its folder to this package and its lines to this file."""
+"""The table of forms: to add one, add its folder to this package and its lines to this file."""
 
 from collections.abc import Mapping
 from typing import Literal

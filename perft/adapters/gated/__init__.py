@@ -1,8 +1,8 @@
 """PERFT-G: y = y0 + sigmoid(w x) D_0(x). One PEFT expert behind a learned gate of its own.
 
 The gate is that of a shared expert in Qwen2-MoE (arXiv 2407.10671), `shared_expert_gate`: each
-token decides how much of the expert it takes, and no other expert competes for it. So there is
-neither top-K nor a load to balance. It is no variant of the PERFT papers.
+token weights the expert's output, and no other expert competes. So there is neither top-K nor a
+load to balance. The PERFT papers do not have this variant.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class GatedConfig(ExpertsConfig):
 
 
 def shapes(config: GatedConfig, block: BlockGeometry) -> Shapes:
-    """Those of one PEFT expert, and `perft_gate` (1, D)."""
+    """The shapes of one PEFT expert, and `perft_gate` (1, D)."""
     return {**expert_shapes(config, 1, block.hidden_size), "perft_gate": (1, block.hidden_size)}
 
 
@@ -33,7 +33,7 @@ def activated(config: GatedConfig, block: BlockGeometry) -> int:
 
 
 def starts(config: GatedConfig) -> Mapping[str, Start]:
-    """The expert as its form says; the gate at zero, so that every token takes half of it."""
+    """The form's starts; the gate starts at zero, so that every token weights the expert 1/2."""
     return {**expert_starts(config), "perft_gate": Start()}
 
 

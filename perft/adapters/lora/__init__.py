@@ -1,4 +1,4 @@
-"""Ordinary LoRA, W + (alpha/r) B A in place of W: what PERFT is compared with; knows no experts.
+"""Ordinary LoRA, W + (alpha/r) B A in place of W: the MoE-agnostic baselines.
 
 Shapes: R rank, I inputs, O outputs. `lora_A` is (R, I) and `lora_B` is (O, R), as in HF PEFT.
 """

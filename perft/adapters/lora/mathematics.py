@@ -1,4 +1,4 @@
-"""Ordinary LoRA: what it adds to a linear layer's output, and what it makes of a weight.
+"""Ordinary LoRA: its update of a linear layer's output, and of a weight.
 
 Shapes: T tokens, R rank, I inputs, O outputs.
 """

@@ -3,8 +3,8 @@
 The MoE-agnostic baseline that HF PEFT calls `target_parameters`.
 
 Shapes: E base experts, R rank, I inputs, O outputs. Each fused weight has one pair of matrices per
-base expert: `<weight>_lora_A` is (E, R, I) and `<weight>_lora_B` is (E, O, R), whichever way round
-the family stores the weight.
+base expert: `<weight>_lora_A` is (E, R, I) and `<weight>_lora_B` is (E, O, R), even if the family
+stores the weight transposed.
 """
 
 from dataclasses import dataclass

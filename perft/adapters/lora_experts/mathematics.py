@@ -1,12 +1,12 @@
 """LoRA on the fused weights of the base experts: W_e + (alpha/r) B_e A_e for every base expert e.
 
 The updates of several adapters are computed together, for (token, choice) pairs sorted by base
-expert and within one by adapter; W + (alpha/r) B A is made only for experts that
-`perft.models.experts` cannot compute.
+expert, then by adapter; W + (alpha/r) B A is computed only for experts that `perft.models.experts`
+does not support.
 
 Shapes: E base experts, A adapters, R rank, I inputs, O outputs, N pairs. Each fused weight has one
 pair of matrices per base expert: `<weight>_lora_A` is (E, R, I) and `<weight>_lora_B` is (E, O, R),
-whichever way round the family stores the weight.
+even if the family stores the weight transposed.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from perft.grouped import ALIGNMENT, MAX_GROUPS, Pairs, combine, dispatch, produ
 class Stack:
     """The pairs of one fused weight of A adapters, for E A groups: by expert, then by adapter.
 
-    Ranks are filled up with zeros to the largest.
+    Ranks are padded with zeros to the largest.
 
     Attributes:
         down_GRI: every `lora_A`.
@@ -37,7 +37,7 @@ class Stack:
 
 
 def max_adapters_per_stack(num_experts: int) -> int:
-    """How many adapters one stack may have: a grouped product takes so many groups."""
+    """How many adapters one stack may have: a grouped product has at most `MAX_GROUPS` groups."""
     return max(1, MAX_GROUPS // num_experts)
 
 
@@ -63,13 +63,13 @@ def stack(
 
 
 def add_to_pairs(stacked: Stack, x_TI: Tensor, pairs: Pairs) -> Tensor:
-    """What is added to the product that makes pairs of tokens, (N, O)."""
+    """The update (N, O) of the product from tokens to pairs."""
     h_NR = dispatch(x_TI, stacked.down_GRI, pairs)
     return product(h_NR, stacked.up_GOR.transpose(1, 2), pairs.end_M)
 
 
 def add_to_tokens(stacked: Stack, h_NI: Tensor, pairs: Pairs) -> Tensor:
-    """What is added to the sums over each token's pairs, (T, O)."""
+    """The update (T, O) of the sums over each token's pairs."""
     h_NR = product(h_NI, stacked.down_GRI.transpose(1, 2), pairs.end_M)
     return combine(h_NR, stacked.up_GOR.transpose(1, 2), pairs)
 
@@ -84,7 +84,7 @@ def merge(
         weights: the pairs.
         name: which weight.
         weight: (E, O, I), or (E, I, O) if `transposed`.
-        transposed: which way round the family stores it.
+        transposed: whether the family stores it transposed.
     """
     update_EOI = config.scale * (weights[f"{name}_lora_B"] @ weights[f"{name}_lora_A"])
     update = update_EOI.transpose(1, 2) if transposed else update_EOI

@@ -58,7 +58,7 @@ class RoutedConfig(ExpertsConfig):
 
 
 def shapes(config: RoutedConfig, block: BlockGeometry) -> Shapes:
-    """Those of M PEFT experts, and `perft_router` (M, D)."""
+    """The shapes of M PEFT experts, and `perft_router` (M, D)."""
     experts = expert_shapes(config, config.num_experts, block.hidden_size)
     return {**experts, "perft_router": (config.num_experts, block.hidden_size)}
 
@@ -70,7 +70,7 @@ def activated(config: RoutedConfig, block: BlockGeometry) -> int:
 
 
 def starts(config: RoutedConfig) -> Mapping[str, Start]:
-    """The experts as their form says, the router from N(0, 0.02)."""
+    """The form's starts; the router starts from N(0, 0.02^2)."""
     return {**expert_starts(config), "perft_router": Start(normal=ROUTER_STD)}
 
 

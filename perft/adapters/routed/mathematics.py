@@ -15,7 +15,7 @@ from perft.adapters.weights import Weights
 
 
 def apply(config: RoutedConfig, weights: Weights, block: BlockInput) -> tuple[Tensor, LayerRouting]:
-    """The routed sum, shape (T, D), and how this block's PEFT router routed."""
+    """The routed sum, shape (T, D), and the routing of this block's PEFT router."""
     router_MD = weights["perft_router"]
     prob_TM = F.linear(block.x_TD.to(router_MD.dtype), router_MD).softmax(-1)
     routing = choose(prob_TM, config.top_k, config.normalize_top_k)

@@ -17,7 +17,7 @@ class SingleConfig(ExpertsConfig):
 
 
 def shapes(config: SingleConfig, block: BlockGeometry) -> Shapes:
-    """Those of one PEFT expert."""
+    """The shapes of one PEFT expert."""
     return expert_shapes(config, 1, block.hidden_size)
 
 

@@ -1,13 +1,13 @@
 """Form "dora": D(x) = m * (B A drop(x)) / |B A|, with a learned magnitude m of each output.
 
 DoRA (Liu et al., arXiv 2402.09353) writes a weight as magnitude times direction, and learns both. A
-PEFT expert has no weight of the base to start from: its own product B A is the direction. |B A| is
-the norm of each of its rows, over the inputs; m, one number for each output, is what is left of the
-size of B A, so that alpha/r would change nothing and is not there.
+PEFT expert has no base weight to start from: its own product B A is the direction. |B A| is the
+norm of each of its rows, over the inputs; m, one number per output, is the whole magnitude, so
+alpha/r would have no effect and is left out.
 
-At the start m = 0, which makes the expert an exact no-op, and B is drawn: with B = 0, as LoRA has
-it, there would be no direction, and no gradient either. B is kaiming-uniform, as A is, of its R
-inputs. The first step moves m alone, the others all three.
+At the start m = 0, which makes the expert an exact no-op, and B is random: with B = 0, as in LoRA,
+there would be no direction, and no gradient. B is kaiming-uniform like A, with its R inputs. The
+first step changes only m, later ones all three.
 """
 
 import math

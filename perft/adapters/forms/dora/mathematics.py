@@ -12,11 +12,11 @@ from perft.adapters.products import Products, same
 from perft.adapters.weights import Weights
 
 SMALLEST = 1e-12
-"""A row of B A that is shorter has no direction: it says nothing, instead of not a number."""
+"""Smallest norm of a row of B A; the output of a shorter row is 0 instead of NaN."""
 
 
 def products(_config: AdapterConfig, weights: Weights, drop: Drop) -> Products:
-    """A, and B with its rows divided by |B A| and multiplied by m and by dropout's gain."""
+    """A, and B with rows divided by |B A| and multiplied by m and by dropout's gain."""
     down_MRD, up_MRD = weights["perft_down"], weights["perft_up"]
     by_MD = drop.gain * weights["perft_magnitude"] / row_norms(down_MRD, up_MRD)
     return Products(down_MRD, up_MRD * by_MD.unsqueeze(1), zero_input=drop.zero, activate=same)
@@ -24,9 +24,9 @@ def products(_config: AdapterConfig, weights: Weights, drop: Drop) -> Products:
 
 @torch.no_grad()
 def row_norms(down_MRD: Tensor, up_MRD: Tensor) -> Tensor:
-    """|B A|, (M, D): the norm of each output's row, a constant to the gradient (DoRA, section 4.3).
+    """|B A|, (M, D): the norm of each output's row, detached from the gradient (DoRA, section 4.3).
 
-    The square of row b A is b (A A^T) b^T, so the D x D product is never made.
+    The squared norm of row b A is b (A A^T) b^T, so the D x D product is never computed.
     """
     gram_MRR = down_MRD @ down_MRD.transpose(1, 2)
     square_MD = (up_MRD * (gram_MRR @ up_MRD)).sum(1)

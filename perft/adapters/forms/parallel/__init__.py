@@ -5,7 +5,7 @@ from typing import Literal
 from perft.adapters.forms.declaration import Form
 
 Activation = Literal["gelu", "gelu_pytorch_tanh", "relu", "relu2", "silu", "tanh"]
-"""What f can be, by the names of transformers; all are 0 at 0."""
+"""Choices of f, by their names in transformers; all are 0 at 0."""
 
 FORM = Form(
     name="parallel",
