@@ -1,7 +1,7 @@
 """Token rows of several adapters as one padded batch.
 
-A part is the rows of one adapter, or rows that no adapter has a part in. Shapes: B rows, S padded
-length, N predicted tokens, R rows that predictions have room for.
+A part is the rows of one adapter, or rows without an adapter. Shapes: B rows, S padded length, N
+predicted tokens, R rows with places for predictions.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 
 TokenizedExample = tuple[npt.NDArray[np.int32], int]
-"""Token ids and how many of them, at the start, carry no loss."""
+"""Token ids, and the number of tokens at the start without loss."""
 
 
 @dataclass(frozen=True)
 class BatchShape:
-    """What a batch is filled up to, whatever rows it has.
+    """The fixed shape that a batch is filled up to.
 
     Attributes:
         rows: B.
         length: S, in tokens.
-        adapters: how many have room.
-        predictions: tokens with loss that each of them has room for, in a place of its own.
-        whole: N, with what rounds it up.
-        row_predictions: tokens with loss that each row has room for, in a place of its own; 0 where
-            those of an adapter follow one another.
-        references: parts without an adapter that have room, after the adapters'.
+        adapters: number of adapters' parts.
+        predictions: places for tokens with loss in each part.
+        whole: N, rounded up.
+        row_predictions: places for tokens with loss in each row; 0 if the rows of a part share the
+            places of the part.
+        references: number of parts without an adapter, after the adapters' parts.
     """
 
     rows: int
@@ -47,16 +47,16 @@ class BatchShape:
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Rows padded on the right, and what is predicted in them.
+    """Rows padded on the right, and the tokens predicted in them.
 
     Attributes:
         ids_BS: token ids.
         mask_BS: false at padding.
         position_N: flat positions whose next token is predicted.
         label_N: those next tokens.
-        is_real_N: false where a prediction only fills.
-        targets: by part, how many predictions each of its rows has.
-        shape: what the batch was filled up to; None for no more than its rows.
+        is_real_N: false for filler predictions.
+        targets: by part, the number of predictions of each of its rows.
+        shape: the shape that the batch was filled up to; None if it was not.
     """
 
     ids_BS: Tensor
@@ -68,7 +68,7 @@ class TokenBatch:
     shape: BatchShape | None = None
 
     def by_row(self, value_N: Tensor) -> list[tuple[Tensor, ...]]:
-        """By part, what each of its rows has, where a part's predictions follow one another."""
+        """By part, the values of each of its rows, if rows have no places of their own."""
         assert self.shape is None or not self.shape.row_predictions
         sizes: list[int] = []
         for targets in self.targets:
@@ -80,8 +80,8 @@ class TokenBatch:
     def totals(self, loss_N: Tensor) -> list[Tensor]:
         """By part, the sum over its predictions.
 
-        In a filled batch every adapter's are added up in the same order wherever its place is, and
-        the operations do not depend on how many there are.
+        In a filled batch every adapter's sum has the same order of additions wherever its place is,
+        and the operations do not depend on the number of adapters.
         """
         if self.shape is None:
             return [torch.cat(rows).sum() for rows in self.by_row(loss_N)]
@@ -93,7 +93,7 @@ class TokenBatch:
     def row_sums(self, loss_N: Tensor) -> Tensor:
         """The sum over each row's predictions, shape (R,), in the order of `row_numbers`.
 
-        A row's own are added up in the same order whatever else is in the batch.
+        A row's sum has the same order of additions whatever else is in the batch.
         """
         if self.shape is None:
             targets = np.array([count for part in self.targets for count in part])
@@ -106,7 +106,7 @@ class TokenBatch:
         return loss_N[:places].view(-1, self.shape.row_predictions).sum(1)
 
     def row_numbers(self, part: int) -> slice:
-        """Which of `row_sums` are those of a part."""
+        """The indices in `row_sums` of a part's rows."""
         if self.shape is None:
             first = sum(map(len, self.targets[:part]))
         else:
@@ -123,7 +123,7 @@ def target_count(row: TokenizedExample) -> int:
 def distinct(
     parts: Iterable[Sequence[TokenizedExample]],
 ) -> tuple[list[TokenizedExample], list[list[int]]]:
-    """Every different row once, and for each part which of them its rows are."""
+    """The distinct rows, and for each part the indices of its rows among them."""
     known: dict[tuple[bytes, int], int] = {}
     rows: list[TokenizedExample] = []
     numbers: list[list[int]] = []
@@ -143,14 +143,14 @@ def collate(
     device: torch.device,
     shape: BatchShape | None = None,
 ) -> TokenBatch:
-    """Pads rows on the right and lists what is predicted.
+    """Pads rows on the right and lists the predicted tokens.
 
     Args:
-        parts: the rows of each part, one row in all at least.
+        parts: the rows of each part, at least one row in all.
         pad: token id of padding.
-        device: where the batch goes.
-        shape: what the batch is filled up to, with rows of padding and with predictions that do
-            not count; None for the rows as they are.
+        device: the device of the batch.
+        shape: the shape to fill up to, with rows of padding and filler predictions; None for no
+            filling.
     """
     rows = [row for part in parts for row in part]
     targets = tuple(tuple(map(target_count, part)) for part in parts)

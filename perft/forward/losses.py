@@ -1,8 +1,8 @@
 """One forward pass through the base for the rows of many adapters, and each adapter's loss.
 
-An adapter's rows may go through the base a second time in the same pass, without the adapter: what
-the base alone makes of them is its reference. Rows that several adapters share go there once, where
-passes take the rows as they are.
+An adapter's rows may go through the base a second time in the same pass, without the adapter: the
+losses of the base alone are its reference. Rows that several adapters share go there once, unless
+the batch has a fixed shape.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,8 +29,8 @@ class AdapterBatch:
 
     Attributes:
         rows: token rows, at least one.
-        drop: what its dropout masks depend on, on the CPU; None switches dropout off.
-        referenced: whether they also go through the base without the adapter.
+        drop: the key of its dropout masks, on the CPU; None switches dropout off.
+        referenced: whether the rows also go through the base without the adapter.
     """
 
     rows: Sequence[TokenizedExample]
@@ -40,12 +40,12 @@ class AdapterBatch:
 
 @dataclass(frozen=True)
 class AdapterLosses:
-    """Cross-entropies of one adapter's rows, nats, fp32 or wider: what its objective is made of.
+    """Cross-entropies of one adapter's rows, nats, fp32 or wider: the input of its objective.
 
     Attributes:
-        total: gives the sum over all predicted tokens.
-        rows: gives the sum of each row, shape (R,): an answer's negative log-likelihood.
-        reference: gives those of the same rows without the adapter, and without gradient.
+        total: returns the sum over all predicted tokens.
+        rows: returns the sum of each row, shape (R,): an answer's negative log-likelihood.
+        reference: returns the same sums without the adapter, and without gradient.
     """
 
     total: Callable[[], Tensor]
@@ -54,7 +54,7 @@ class AdapterLosses:
 
     @classmethod
     def of(cls, own_R: Tensor, reference_R: Tensor) -> "AdapterLosses":
-        """Those of rows whose sums are known already."""
+        """From known sums of rows."""
         return cls(own_R.sum, lambda: own_R, lambda: reference_R)
 
 
@@ -65,9 +65,9 @@ class PackBatch:
     Attributes:
         names: the adapters.
         batch: their rows.
-        layout: which rows are whose.
-        reference: of the adapters that are referenced, where in `TokenBatch.row_sums` their rows
-            without an adapter are.
+        layout: assigns the rows to adapters.
+        reference: by referenced adapter, the indices in `TokenBatch.row_sums` of its rows without
+            the adapter.
     """
 
     names: tuple[str, ...]
@@ -76,7 +76,7 @@ class PackBatch:
     reference: Mapping[str, slice | list[int]]
 
     def tensors(self) -> list[Tensor]:
-        """Everything about the rows that is on the device."""
+        """All tensors of the batch on the device."""
         batch = self.batch
         drops = [s.drop.seed_b for s in self.layout.segments if isinstance(s.drop, DropKey)]
         found = (batch.ids_BS, batch.mask_BS, batch.position_N, batch.label_N, batch.is_real_N)
@@ -84,7 +84,7 @@ class PackBatch:
 
     @torch.no_grad()
     def refill(self, other: "PackBatch") -> None:
-        """Takes over the rows of a batch of the same adapters and shape, where its own were."""
+        """Copies the rows of a batch of the same adapters and shape into this batch's tensors."""
         assert (self.names, self.batch.shape) == (other.names, other.batch.shape)
         for mine, its in zip(self.tensors(), other.tensors(), strict=True):
             mine.copy_(its)
@@ -92,7 +92,7 @@ class PackBatch:
 
 @dataclass(frozen=True)
 class PackLosses:
-    """What one forward pass gives each adapter, by name.
+    """The losses of each adapter in one forward pass.
 
     Attributes:
         made: the rows that went through the base.
@@ -112,7 +112,7 @@ class PackLosses:
         return dict(zip(self.made.names, self.made.batch.totals(self.loss_N), strict=False))
 
     def of(self, name: str) -> AdapterLosses:
-        """One adapter's; each is computed when it is asked for."""
+        """One adapter's losses, each computed on demand."""
         made, part = self.made, self.made.names.index(name)
         return AdapterLosses(
             lambda: self.loss[name],
@@ -128,13 +128,13 @@ class PackLosses:
 def pack_batch(
     host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch], shape: BatchShape | None = None
 ) -> PackBatch:
-    """Lays the rows of many adapters out as one batch on the base's device.
+    """Collates the rows of many adapters into one batch on the base's device.
 
     Args:
         host: the base with the adapters on it.
         pad: token id of padding.
         parts: the rows of each adapter.
-        shape: what the batch is filled up to; None for the rows as they are.
+        shape: the shape to fill up to; None for no filling.
     """
     device = host.model.device
     referenced = {name: part.rows for name, part in parts.items() if part.referenced}
@@ -153,7 +153,7 @@ def _collated(
     device: torch.device,
     shape: BatchShape | None,
 ) -> tuple[TokenBatch, dict[str, slice | list[int]]]:
-    """The rows of adapters, those without one after them, and where the latter are by adapter."""
+    """A batch of adapters' rows, then reference rows; and by adapter, where the latter are."""
     if not referenced:
         return collate(own, pad, device, shape), {}
     if shape is None:
@@ -169,7 +169,7 @@ def _collated(
 
 
 def losses_of(host: AdapterHost, made: PackBatch) -> PackLosses:
-    """Runs the base once over a batch; no adapter sees another's rows."""
+    """Runs the base once over a batch; every row has its own adapter only."""
     loss_N, layout = _run(host, made, token_losses)
     return PackLosses(made, loss_N, layout.sums, layout.base_sums)
 
@@ -177,12 +177,12 @@ def losses_of(host: AdapterHost, made: PackBatch) -> PackLosses:
 def pack_losses(
     host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch], shape: BatchShape | None = None
 ) -> PackLosses:
-    """`losses_of` what `pack_batch` makes."""
+    """`losses_of` the batch of `pack_batch`."""
     return losses_of(host, pack_batch(host, pad, parts, shape))
 
 
 def row_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch]) -> dict[str, Tensor]:
-    """Like `pack_losses`, but each row's own sum: by adapter, (rows,), nats, fp64."""
+    """Like `pack_losses`, but the sum of each row: by adapter, (rows,), nats, fp64."""
     made = pack_batch(host, pad, parts)
     loss_N, _ = _run(host, made, token_losses)
     return {
@@ -194,11 +194,11 @@ def row_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch]) -
 def pack_choices(
     host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch], shape: BatchShape | None = None
 ) -> tuple[PackLosses, dict[str, tuple[Tensor, ...]]]:
-    """Like `pack_losses`, without gradient, and what the adapters themselves would write.
+    """Like `pack_losses`, without gradient, and with the adapters' most likely tokens.
 
     Returns:
-        The losses; and by adapter, for each of its rows, the token that it finds most likely in the
-        place of every predicted one, on the CPU.
+        The losses; and by adapter, for each of its rows, the most likely token at every predicted
+        position, on the CPU.
     """
     made = pack_batch(host, pad, parts, shape)
     (loss_N, token_N), layout = _run(host, made, token_choices)
@@ -207,7 +207,7 @@ def pack_choices(
 
 
 def _run(host: AdapterHost, made: PackBatch, of: Callable[..., Found]) -> tuple[Found, BatchLayout]:
-    """What `of` finds at every predicted token, and the layout with the routing of the pass."""
+    """The result of `of` at every predicted token, and the layout with the pass's routing."""
     batch, layout = made.batch, made.layout.replay()
     plain = has_plain_head(host.model)
     with host.using(layout), whole_rows():

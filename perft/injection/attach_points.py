@@ -1,4 +1,4 @@
-"""Where on a base a variant puts its tensors, and how large they are there."""
+"""The modules of a base that a variant attaches to, and the sizes of its tensors there."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,10 +32,9 @@ class AttachPoint:
 
     Attributes:
         path: dotted path of the module.
-        number: tells the attach points of one adapter apart, the same for every adapter that is put
-            here.
-        layer: the decoder layer that it is in, from 0.
-        geometry: what the shapes of the adapter's tensors follow from.
+        number: distinguishes the attach points of one adapter; the same for every adapter here.
+        layer: its decoder layer, from 0.
+        geometry: determines the shapes of the adapter's tensors.
         target: the MoE block (with its router) or the linear layer.
         attach: how the adapter acts on it.
     """
@@ -55,10 +54,10 @@ class AttachPoint:
 def attach_points_of(
     model: PreTrainedModel, blocks: tuple[MoEBlock, ...], config: AdapterConfig
 ) -> tuple[AttachPoint, ...]:
-    """The attach points of `config` on the layers that it chooses, first layer first.
+    """The attach points of `config` on its layers, first layer first.
 
     Raises:
-        BaseModelError: if the base has no such place.
+        BaseModelError: if the base has no such module.
         AdapterError: if the base has fewer layers than the configuration asks for.
     """
     if variant_of(config).attach == "attention":
@@ -96,7 +95,7 @@ def _at_block(block: MoEBlock, number: int, layer: int, config: AdapterConfig) -
 
 
 def _site_of(block: MoEBlock, config: AdapterConfig) -> tuple[str, Geometry]:
-    """The module of a block that carries the adapter, and what its tensors' shapes follow from."""
+    """The module of a block that carries the adapter, and the geometry there."""
     variant = variant_of(config)
     if variant.attach == "router":
         outputs, inputs = block.scorer.get_parameter(block.scorer_weight).shape
@@ -119,7 +118,7 @@ def require_fit(
     """Compares the shapes of an adapter's tensors, by key, with what a base needs.
 
     Raises:
-        AdapterError: naming the first tensor that is missing, of another shape, or without a place.
+        AdapterError: names the first tensor that is missing, of another shape, or superfluous.
     """
     for key, shape in wanted.items():
         if key not in found:

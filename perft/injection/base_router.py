@@ -1,7 +1,7 @@
-"""Watches the base routers, for the adapters whose loss balances the base's own routing.
+"""Records the base routers' outputs for adapters whose loss balances the base's routing.
 
-Shapes: T tokens, E base experts. A hook on every router keeps, for the rows of each such adapter,
-its logits and choices, where gradients are computed.
+Shapes: T tokens, E base experts. If gradients are computed, a hook on every router keeps its logits
+and choices for the rows of each such adapter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,9 +27,9 @@ def watch_base_routers(
 
     Args:
         blocks: the base's MoE blocks.
-        configs: the adapters that are on the base at the time of a forward pass.
-        current: gives the layout in force.
-        heard: gets the names of each adapter and router whose routing it has.
+        configs: the adapters on the base, updated by the host.
+        current: returns the current layout.
+        heard: receives the names of each adapter and router whose routing was kept.
     """
 
     def watch(block: MoEBlock) -> list[RemovableHandle]:

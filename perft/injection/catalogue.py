@@ -1,9 +1,9 @@
-"""Which MoE families perft supports, and what can be put on them: prints docs/models.md.
+"""The MoE families that perft supports, and the variants that fit them: prints docs/models.md.
 
     python -m perft.injection.catalogue > docs/models.md
 
-Nothing in the table is written by hand: each family's smallest base is built without memory for
-its weights, and asked for the places of every variant.
+The table is generated: each family's smallest base is built without memory for its weights, and
+every variant is tried on it.
 """
 
 import inspect
@@ -25,7 +25,7 @@ from perft.models.tiny import tiny_config
 
 
 def _columns() -> dict[str, Variant]:
-    """One variant for each column of verdicts; those that go on the same places share one."""
+    """One variant for each column of verdicts; variants on the same modules share one."""
     alike: dict[tuple[object, ...], list[Variant]] = {}
     for variant in TABLE.values():
         where = variant.attach, variant.projections, variant.needs_base_routing

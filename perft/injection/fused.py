@@ -17,19 +17,19 @@ from perft.models.experts import Update, experts_forward, is_computable
 from perft.models.fused import fused_weights, is_transposed
 
 Experts = Callable[..., Tensor]
-"""Given the hidden states of tokens, the experts that each chose and their weights."""
+"""Called with hidden states of tokens, their chosen experts and the weights of these."""
 
 
 class FusedSite(Site):
     """LoRA on the fused weights of one block's base experts.
 
-    Takes the place of the experts' `forward`. Rows of such adapters go through the experts once,
-    with the update inside, before the experts' own activation: exact, and in any family. All other
-    rows go through the experts as they did.
+    Replaces the experts' `forward`. Rows of such adapters go through the experts once, with the
+    update added before the experts' activation: exact, and in any family. All other rows go through
+    the experts unchanged.
 
-    Experts that are not of transformers' interface run with W + (alpha/r) B A in place of every W,
-    for one adapter at a time; a copy of the experts' weights is then kept for each adapter and
-    layer until the backward pass.
+    Experts without transformers' interface run with W + (alpha/r) B A in place of every W, one
+    adapter at a time; a copy of the experts' weights is then kept for each adapter and layer until
+    the backward pass.
     """
 
     def __init__(self, place: int, block: MoEBlock, current: CurrentLayout) -> None:
@@ -42,12 +42,12 @@ class FusedSite(Site):
             lora_experts.max_adapters_per_stack(block.num_experts) if computable else 1
         )
         self._run = self._add_updates if computable else self._run_merged
-        self._own = vars(experts).get("forward")  # a compiled one may be there
+        self._own = vars(experts).get("forward")  # a compiled one, if any
         self._plain: Experts = experts.forward
         experts.forward = partial(self._forward, experts)
 
     def detach_from(self, host: nn.Module) -> None:
-        """Gives the experts their `forward` back, and removes the hook and this child module."""
+        """Restores the experts' `forward`, and removes the hook and this child module."""
         super().detach_from(host)
         del host.forward
         if self._own is not None:
@@ -59,7 +59,7 @@ class FusedSite(Site):
         given = (x_TD, index_TK, weight_TK)
         layout = self._layout(self._rows)
         mine = self._mine(layout) if layout else {}
-        # A rank may have no row of some adapter; experts need not take none.
+        # A rank may have no row of some adapter; experts may not accept zero rows.
         if layout is None or not any(s.stop > s.start for s in mine.values()):
             return self._plain(*given)
         self._acts(mine.values())
@@ -74,7 +74,7 @@ class FusedSite(Site):
     def _runs(
         self, experts: nn.Module, layout: BatchLayout
     ) -> Iterator[tuple[Sequence[int], Experts]]:
-        """Which segments go through the experts together, and how."""
+        """The segments that go through the experts together, and the function that runs them."""
         filled = {i: s for i, s in enumerate(layout.segments) if s.stop > s.start}
         mine = [i for i in filled if i in self._mine(layout)]
         if others := [i for i in filled if i not in mine]:

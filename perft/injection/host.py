@@ -1,7 +1,7 @@
-"""Puts adapters on a base: the one file that joins adapters and model families.
+"""Attaches adapters to a base: the one file that joins adapters and model families.
 
-Many named adapters live on one frozen base. `using` says which rows of the batch belong to which
-adapter; `activate` gives all rows to one. Outside both, the base answers alone.
+Many named adapters share one frozen base. `using` assigns rows of the batch to adapters; `activate`
+assigns all rows to one. Outside both, the base runs without adapters.
 """
 
 import math
@@ -32,7 +32,7 @@ from perft.tensor_keys import key_of
 from perft.trial import AdapterSize
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-# torch and `peft` keep tensors by adapter name in these, beside their own attributes.
+# torch and `peft` store tensors under adapter names in these, beside their own attributes.
 _TAKEN = frozenset(dir(nn.ParameterDict()) + dir(nn.ModuleDict()))
 
 
@@ -66,12 +66,12 @@ class AdapterHost:
         model.requires_grad_(False)
 
     def add(self, name: str, config: AdapterConfig, *, seed: int = 0) -> None:
-        """Puts a freshly drawn adapter on the base.
+        """Adds a new adapter with random initial tensors.
 
         Args:
             name: letters, digits, "_" and "-".
-            config: which variant, how large.
-            seed: seeds the draw; layers draw one after the other.
+            config: its variant and sizes.
+            seed: seeds the initialisation; layers are drawn in order.
 
         Raises:
             AdapterError: if the name is taken or not allowed.
@@ -84,7 +84,7 @@ class AdapterHost:
         self._register(name, config)
 
     def load(self, name: str, config: AdapterConfig, tensors: Mapping[str, Tensor]) -> None:
-        """Puts an adapter on the base from what `tensors` once returned.
+        """Adds an adapter from tensors that `tensors` returned.
 
         Raises:
             AdapterError: if the name is taken, or keys or shapes do not fit this base.
@@ -101,7 +101,7 @@ class AdapterHost:
         self._register(name, config)
 
     def remove(self, name: str) -> None:
-        """Takes an adapter off the base; the last one leaves the base as it was."""
+        """Removes an adapter; without any, the base is as it was."""
         self._require(name)
         for point in self._points(self.configs.pop(name)):
             site = self._sites[point.path]
@@ -118,15 +118,15 @@ class AdapterHost:
         self._heard -= {(name, block.router_name) for block in self.blocks}
 
     def untouched(self, name: str, *, trained: bool = False) -> list[str]:
-        """Modules of the base where an adapter has not taken part in any forward pass.
+        """Modules of the base where an adapter's hooks have not run in any forward pass.
 
-        After its first one there are none, unless the base goes around them: kernels that compute
-        a whole block call no modules, so that no hook on them is called.
+        Empty after the first pass, unless the base bypasses them: a kernel that computes a whole
+        block calls no modules, and so no hooks.
 
         Args:
             name: the adapter.
-            trained: whether it has been in a pass with gradients, where adapters that balance the
-                base's routers hear these too.
+            trained: whether it has been in a pass with gradients; then includes base routers that
+                it balances.
         """
         self._require(name)
         config = self.configs[name]
@@ -157,20 +157,20 @@ class AdapterHost:
         )
 
     def gradient_depth(self, name: str) -> int:
-        """How many layers' attention the gradient of an adapter goes through, of all from the top.
+        """How many layers' attention an adapter's gradient passes, counted from the top.
 
-        It ends at the lowest place that the adapter has: above that layer's attention, but for the
-        variants that act inside attention.
+        It ends at the adapter's lowest layer: above that layer's attention, except for variants
+        that act inside attention.
         """
         config = self.configs[name]
         lowest = min(point.layer for point in self._points(config))
         return self._num_layers - 1 - lowest + variant_of(config).needs_attention_grad
 
     def inside_of(self, name: str) -> str:
-        """The modules of the base that an adapter acts inside of, and in which layers; or "".
+        """The modules of the base that an adapter acts inside, and their layers; or "".
 
-        There the base's own part is computed otherwise, for all rows of a pass: uncompiled, and
-        experts in other products.
+        There the base computes differently for all rows of a pass: uncompiled, and experts with
+        other products.
         """
         config = self.configs[name]
         inside = variant_of(config).inside
@@ -182,14 +182,14 @@ class AdapterHost:
         return self._active
 
     def activate(self, name: str | None) -> None:
-        """Gives every row to the adapter `name`; None switches all adapters off."""
+        """Assigns every row to the adapter `name`; None switches all adapters off."""
         if name is not None:
             self._require(name)
         self._active = name
 
     @contextmanager
     def using(self, layout: BatchLayout) -> Iterator[BatchLayout]:
-        """Forward passes inside follow `layout`, whatever `activate` said."""
+        """Inside, forward passes use `layout`, whatever adapter is active."""
         for segment in layout.segments:
             if segment.name is not None:
                 self._require(segment.name)
@@ -202,10 +202,10 @@ class AdapterHost:
     def checkpoint_contexts(
         self,
     ) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-        """The `context_fn` of non-reentrant activation checkpointing; transformers' is given it.
+        """The `context_fn` of non-reentrant activation checkpointing, also for transformers'.
 
-        The backward pass runs the forward pass again; without this it would follow whatever
-        layout or adapter is in force by then, and give wrong gradients without a word.
+        The backward pass runs the forward pass again; without this context it would use the layout
+        or adapter that is current by then, and silently compute wrong gradients.
         """
         layout = self._layout or self._labelled
         layout = None if layout is None else layout.replay()

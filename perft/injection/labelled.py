@@ -1,8 +1,8 @@
-"""Forward passes that ask for a loss: the active adapter's router loss joins the base's own.
+"""Forward passes with labels: adds the active adapter's router loss to the base's loss.
 
-A pack's training loop adds up its losses itself. Whoever trains one active adapter by a plain loop
-or by `transformers.Trainer` reads `output.loss`; in training mode, and only there, it holds the
-load-balancing losses of its configuration too, as transformers adds that of a base router.
+A pack's training loop adds these losses itself. A plain loop or `transformers.Trainer` with one
+active adapter reads `output.loss`; in training mode only, it includes the load-balancing losses of
+the adapter's configuration, as transformers includes that of a base router.
 """
 
 import inspect
@@ -22,19 +22,19 @@ from perft.injection.rows import BatchLayout, rows_of
 def labelled_layout(
     model: PreTrainedModel, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> BatchLayout | None:
-    """All rows of a forward pass for the adapter `name`; None when the pass has no labels.
+    """A layout with all rows for the adapter `name`; None if the pass has no labels.
 
     Args:
         model: the base.
         name: the active adapter.
-        args: what `model.forward` is called with by position.
-        kwargs: what it is called with by keyword.
+        args: positional arguments of `model.forward`.
+        kwargs: its keyword arguments.
     """
     given = inspect.signature(model.forward).bind_partial(*args, **kwargs).arguments
     labels_BS, mask_BS = given.get("labels"), given.get("attention_mask")
     if labels_BS is None:
         return None
-    # An encoder's mask says nothing about the decoder's tokens, nor a mask of another rank.
+    # An encoder's mask, or one of another shape, does not fit the decoder's tokens.
     if model.config.is_encoder_decoder or mask_BS is None or mask_BS.shape != labels_BS.shape:
         mask_BS = None
     return rows_of(
@@ -43,12 +43,12 @@ def labelled_layout(
 
 
 def add_router_loss(config: AdapterConfig, layout: BatchLayout, output: Any) -> Any:
-    """Adds the load-balancing losses that `config` asks for to the loss in `output`.
+    """Adds the load-balancing losses of `config` to the loss in `output`.
 
     Args:
         config: the active adapter.
         layout: of the pass, with its routing sums.
-        output: what the base returned, a `ModelOutput` with a loss or a tuple that begins with it.
+        output: of the base, a `ModelOutput` with a loss or a tuple that starts with it.
     """
     extra = _router_loss(config, layout)
     if extra is None:

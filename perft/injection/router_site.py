@@ -17,9 +17,9 @@ from perft.tensor_keys import is_of_adapter
 class RouterSite(Site):
     """LoRA on one base router's weight.
 
-    The router is run again for the rows of each such adapter, with W + (alpha/r) B A in fp32 in
-    place of W: whatever the family does after the product (softmax, sigmoid, groups) stays its
-    own. A router is E x D, so a second run costs next to nothing beside the experts.
+    The router runs again for the rows of each such adapter, with W + (alpha/r) B A in fp32 in place
+    of W: the family's own operations after the product (softmax, sigmoid, groups) are kept. A
+    router is E x D, so a second run costs little beside the experts.
     """
 
     def __init__(self, place: int, block: MoEBlock, current: CurrentLayout) -> None:
@@ -27,7 +27,7 @@ class RouterSite(Site):
         self._weight = block.scorer_weight
         self._handles = [
             self._watch_rows(block.module),
-            # First of the router's hooks: the others are to see what it returns with LoRA.
+            # First of the router's hooks: the others must see its output with LoRA.
             block.scorer.register_forward_hook(self._replace_outputs, prepend=True),
         ]
 
@@ -61,7 +61,7 @@ class RouterSite(Site):
         own: dict[str, Tensor] = {}
         own |= {key: p for key, p in router.named_parameters() if not is_of_adapter(key)}
         own[self._weight] = weight_ED
-        # All of them, since a product refuses a bias of another dtype.
+        # All parameters, since a product refuses a bias of another dtype.
         return torch.func.functional_call(
             BareForward(router),
             {f"module.{key}": parameter.to(wide) for key, parameter in own.items()},
@@ -69,14 +69,14 @@ class RouterSite(Site):
         )
 
     def _split(self, layout: BatchLayout, value: Any) -> Sequence[Any]:
-        # A vector holds one number for each base expert; more dimensions begin with the tokens.
+        # A vector has one number per base expert; other tensors have tokens first.
         if not isinstance(value, Tensor) or value.dim() == 1:
             return [value] * len(layout.segments)
         return layout.split(value)
 
 
 class BareForward(nn.Module):
-    """Calls a module's own forward: without its hooks, and uncompiled."""
+    """Calls a module's own forward, without hooks and uncompiled."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from perft.adapters.dropout import DropKey
 from perft.adapters.routing import LayerRouting, RouterSums, sum_router
 
 Dropping = DropKey | Literal["torch"] | None
-"""How a segment drops: by a key, by torch's own generator in training mode, or not at all."""
+"""A segment's dropout: by a key, by torch's generator in training mode, or none."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Segment:
         name: the adapter; None leaves the rows to the base alone.
         start: first row.
         stop: row after the last.
-        drop: what the adapter's dropout masks depend on.
+        drop: the adapter's dropout.
     """
 
     name: str | None
@@ -45,10 +45,10 @@ class BatchLayout:
     Attributes:
         segments: they cover the batch's rows in order, without gaps.
         mask_BS: false where a token is padding; None counts every token.
-        routing: how the PEFT routers routed, by adapter, a layer after the other; kept by hooks
-            where gradients are computed. Their scores are probabilities.
-        base_routing: the same of the base's routers, for the adapters with `base_balance`. Their
-            scores are logits.
+        routing: by adapter, the PEFT routers' routing, layer after layer; kept by hooks if there are
+            gradients. Scores are probabilities.
+        base_routing: the same of the base's routers, for adapters with `base_balance`. Scores are
+            logits.
     """
 
     segments: tuple[Segment, ...]
@@ -67,10 +67,10 @@ class BatchLayout:
         return frozenset(s.name for s in self.segments if s.name is not None)
 
     def split(self, value: Tensor) -> tuple[Tensor, ...]:
-        """The part of each segment of what has the batch's rows first, or its tokens row by row.
+        """Splits a tensor into segments, by the batch's rows or its tokens row by row.
 
-        One operation for all segments: in the backward pass it joins their gradients, where each
-        slice would fill a tensor of full size with zeros.
+        One operation for all segments: its backward pass joins their gradients, where each slice
+        would fill a full-size tensor with zeros.
         """
         each = len(value) // self.rows
         found: tuple[Tensor, ...] = value.split_with_sizes(
@@ -79,11 +79,11 @@ class BatchLayout:
         return found
 
     def keep_routing(self, name: str, layer: LayerRouting) -> None:
-        """Takes note of one layer's routing by the adapter `name`."""
+        """Keeps one layer's routing by the adapter `name`."""
         self.routing.setdefault(name, []).append(layer)
 
     def keep_base_routing(self, name: str, layer: LayerRouting) -> None:
-        """Takes note of one layer's routing by the base, of the rows of the adapter `name`."""
+        """Keeps one layer's routing by the base for the rows of the adapter `name`."""
         self.base_routing.setdefault(name, []).append(layer)
 
     @property
@@ -113,7 +113,7 @@ class BatchLayout:
         return self.mask_BS[segment.start : segment.stop].flatten()
 
     def replay(self) -> "BatchLayout":
-        """The same rows with routing of their own: for a recomputed forward pass."""
+        """The same rows without kept routing, for a recomputed forward pass."""
         return dataclasses.replace(self, routing={}, base_routing={})
 
 
@@ -156,7 +156,7 @@ def replace_rows(layout: BatchLayout, y_BSO: Tensor, parts: Mapping[int, Tensor]
 
 
 def joined(pieces: Sequence[Tensor]) -> Tensor:
-    """Pieces one after the other, of which a single one is not copied."""
+    """Concatenates pieces; a single one is not copied."""
     return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces))
 
 

@@ -1,8 +1,8 @@
-"""Places on a base that carry adapters: an MoE block, a linear layer, a router.
+"""Sites carry the adapters of one base module: an MoE block, a linear layer, a router.
 
-A site is a child module named `adapters` of the base module it serves, so that the base keeps its
-classes, keys and tied weights. It holds one tensor per kind and adapter, `<kind>.<adapter>`, and
-forward hooks add what the adapters say. Nothing is wrapped.
+A site is a child module named `adapters` of the base module, so that the base keeps its classes,
+keys and tied weights. It holds one tensor per kind and adapter, `<kind>.<adapter>`, and forward
+hooks add the adapters' outputs. Nothing is wrapped.
 """
 
 import math
@@ -35,7 +35,7 @@ class Site(nn.Module):
     Args:
         place: number of this site in the model; seeds its dropout.
         host: the base module.
-        current: gives the layout in force, or the name of the one active adapter, or None.
+        current: returns the current layout, or the name of the active adapter, or None.
 
     Attributes:
         acted: the adapters that have taken part in a forward pass here.
@@ -55,13 +55,13 @@ class Site(nn.Module):
         self._current = current
         self._rows = 0
         self._handles: list[RemovableHandle] = []
-        # Asked for when needed: kept here, the base's parameter would count as the site's own.
+        # A function: stored as an attribute, the base's parameter would become the site's own.
         self._base_parameter: Callable[[], nn.Parameter] = lambda: next(host.parameters())
         self.train(host.training)
         host.adapters = self
 
     def add(self, name: str, config: AdapterConfig, weights: Weights) -> None:
-        """Puts an adapter's tensors here, as trainable masters on the base's device."""
+        """Adds an adapter's tensors, as trainable masters on the base's device."""
         base = self._base_parameter()
         dtype, device = master_dtype(base.dtype), base.device
         for kind, tensor in weights.items():
@@ -72,7 +72,7 @@ class Site(nn.Module):
         self.configs[name] = config
 
     def remove(self, name: str) -> None:
-        """Takes an adapter's tensors away."""
+        """Removes an adapter's tensors."""
         for tensors in self._tensors.values():
             if name in tensors:
                 del tensors[name]
@@ -81,7 +81,7 @@ class Site(nn.Module):
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """The adapter's tensors here, by kind."""
-        # Parameters are attributes: `ParameterDict`'s own way to them takes ten times as long.
+        # Parameters are attributes: `ParameterDict`'s own lookup takes ten times as long.
         found = {kind: getattr(tensors, name, None) for kind, tensors in self._tensors.items()}
         return {kind: tensor for kind, tensor in found.items() if tensor is not None}
 
@@ -92,7 +92,7 @@ class Site(nn.Module):
         del host.adapters
 
     def _watch_rows(self, module: nn.Module) -> RemovableHandle:
-        """Keeps the number of rows that enter `module`, for what sees the tokens flattened."""
+        """Keeps the number of rows that enter `module`, for hooks that see flattened tokens."""
 
         def see(_module: nn.Module, args: Any, kwargs: Any) -> None:
             self._rows = len(_hidden_states(args, kwargs))
@@ -100,7 +100,7 @@ class Site(nn.Module):
         return module.register_forward_pre_hook(see, with_kwargs=True)
 
     def _layout(self, rows: int) -> BatchLayout | None:
-        """The layout in force for a batch of `rows`; None when only the base is wanted."""
+        """The current layout for a batch of `rows`; None if no adapter is active."""
         current = self._current()
         if isinstance(current, str):
             return rows_of({current: rows}, drops={current: "torch"})
@@ -112,11 +112,11 @@ class Site(nn.Module):
         return current
 
     def _mine(self, layout: BatchLayout) -> dict[int, Segment]:
-        """The segments whose adapter is here, by their number in the layout."""
+        """The segments whose adapter is here, by their index in the layout."""
         return {i: s for i, s in enumerate(layout.segments) if s.name in self.configs}
 
     def _acts(self, segments: Iterable[Segment]) -> None:
-        """Takes note of the adapters that take part in this pass."""
+        """Notes the adapters that take part in this pass."""
         self.acted.update(s.name for s in segments if s.name is not None)
 
     def _drop(self, segment: Segment, heads: int = 1) -> Drop:
@@ -162,12 +162,12 @@ class BlockSite(Site):
         return (y, *output[1:]) if isinstance(output, tuple) else y
 
     def _routed(self, mine: dict[int, Segment], routing: BaseRouting | None) -> dict[int, Segment]:
-        """Those that can take part: not the ones that go by a router which the base left out."""
+        """The segments that take part: none that need base routing if the router was skipped."""
         if routing is not None:
             return mine
-        return {i: s for i, s in mine.items() if not self._goes_by_base(s)}
+        return {i: s for i, s in mine.items() if not self._needs_base_routing(s)}
 
-    def _goes_by_base(self, segment: Segment) -> bool:
+    def _needs_base_routing(self, segment: Segment) -> bool:
         if segment.name is None:
             return False
         return variant_of(self.configs[segment.name]).needs_base_routing
@@ -175,8 +175,8 @@ class BlockSite(Site):
     def _chosen(
         self, layout: BatchLayout, mine: Mapping[int, Segment], routing: BaseRouting | None
     ) -> dict[int, Routing]:
-        """The base router's choice for the rows of the adapters that go by it."""
-        wanted = [i for i, s in mine.items() if self._goes_by_base(s)]
+        """The base router's choice for the rows of the adapters that need it."""
+        wanted = [i for i, s in mine.items() if self._needs_base_routing(s)]
         if routing is None or not wanted:
             return {}
         weights, indices = layout.split(routing.weight_TK), layout.split(routing.index_TK)
@@ -204,7 +204,7 @@ class LinearSite(Site):
         self._handles = [linear.register_forward_hook(self._add_outputs)]
 
     def _add_outputs(self, _linear: nn.Module, args: Any, y_BSO: Tensor) -> Tensor | None:
-        if torch.compiler.is_compiling():  # passes with rows of these adapters run uncompiled
+        if torch.compiler.is_compiling():  # passes with rows of these adapters are not compiled
             return None
         x_BSI = args[0]
         layout = self._layout(x_BSI.shape[0])
@@ -225,6 +225,6 @@ class LinearSite(Site):
 
 
 def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """What a block is called with first; those that name it call it the same."""
+    """A block's first argument; blocks called by keyword all name it the same."""
     found: Tensor = args[0] if args else kwargs["hidden_states"]
     return found
