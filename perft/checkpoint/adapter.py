@@ -1,8 +1,8 @@
-"""An adapter's folder: written, read, and put on a base.
+"""Writes an adapter's folder, reads it, and loads it onto a base.
 
-Laid out as HF PEFT lays out its own: the keys are its (`perft.tensor_keys`), the configuration
-names a `peft_type`. The LoRA baselines are plain HF PEFT LoRA folders, the PERFT
-variants are of the type PERFT. `perft.adapter_folder` says which file holds what.
+The layout is HF PEFT's: its keys (`perft.tensor_keys`), and a `peft_type` in the configuration.
+The LoRA baselines are plain HF PEFT LoRA folders, the PERFT variants have the type PERFT.
+`perft.adapter_folder` lists the files.
 """
 
 import json
@@ -40,17 +40,17 @@ def adapter_files(
 
     Args:
         config: the adapter's configuration.
-        tensors: its tensors, as `AdapterHost.tensors` gives them.
+        tensors: its tensors, from `AdapterHost.tensors`.
         base: hub id of the base, or "built-in"; of a directory only the name is kept.
-        fingerprint: the base's, so that another base is noticed.
-        trained_on: the task, as `perft.tasks.to_record` gives it, to be scored on the same data.
+        fingerprint: the base's, to detect another base.
+        trained_on: the task, from `perft.tasks.to_record`, for scoring on the same data.
     """
     block: dict[str, Any] = {"adapter": config.to_flat()}
     if fingerprint is not None:
         block["base_fingerprint"] = fingerprint
     if trained_on is not None:
         block["trained_on"] = dict(trained_on)
-    if base is not None and Path(base).is_dir():  # it means nothing elsewhere
+    if base is not None and Path(base).is_dir():  # a local path is useless elsewhere
         block["base_name"], base = Path(base).name, None
     is_lora = variant_of(config).hf_storage != "PERFT"
     own: dict[str, Any] = {"peft_type": PERFT, "perft": block}
@@ -71,8 +71,8 @@ def read_adapter(folder: str | Path) -> tuple[AdapterConfig, dict[str, Tensor], 
     """Reads an adapter's folder, written by perft or by `peft` with `perft.hf_peft`.
 
     Returns:
-        Its configuration, its tensors as `AdapterHost.load` takes them, and all its settings as
-        `perft.adapter_folder.read_settings` gives them.
+        Its configuration, its tensors for `AdapterHost.load`, and all its settings from
+        `perft.adapter_folder.read_settings`.
 
     Raises:
         AdapterError: if files are missing or damaged, or were not written by perft.
@@ -95,10 +95,10 @@ def read_adapter(folder: str | Path) -> tuple[AdapterConfig, dict[str, Tensor], 
 
 
 def _read_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file, whose header is checked before it is read as a whole.
+    """Reads the tensors of a file, after a check of its header.
 
     Raises:
-        OSError, ValueError, SafetensorError: if it cannot be read, or holds other than numbers.
+        OSError, ValueError, SafetensorError: if it cannot be read, or values are not finite floats.
     """
     require_file(file)
     with safe_open(file, framework="pt"):
@@ -113,7 +113,7 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
 
 
 def save_adapter(host: AdapterHost, name: str, folder: str | Path) -> Path:
-    """Writes one adapter, and nothing of the base, to `folder`; files of an earlier one give way.
+    """Writes one adapter, and nothing of the base, to `folder`, replacing an earlier one.
 
     Returns:
         `folder`.
@@ -137,13 +137,13 @@ def save_adapter(host: AdapterHost, name: str, folder: str | Path) -> Path:
 def load_adapter(
     base: PreTrainedModel | AdapterHost, folder: str | Path, *, name: str = "adapter"
 ) -> AdapterHost:
-    """Puts a saved adapter on a base and switches it on.
+    """Loads a saved adapter onto a base and activates it.
 
     Args:
-        base: of the family and size the adapter was trained on; or its host, when it carries
-            adapters already.
-        folder: what `save_adapter`, `jobs/export.py` or `peft` wrote.
-        name: what to call the adapter.
+        base: a base of the family and size that the adapter was trained on; or its host, if it
+            already has adapters.
+        folder: written by `save_adapter`, `jobs/export.py` or `peft`.
+        name: the adapter's name on the base.
 
     Returns:
         The host: `host.activate(None)` switches the adapter off, `host.activate(name)` on.

@@ -1,10 +1,10 @@
-"""The LoRA baselines as HF PEFT lays them out, so that their folders are plain LoRA folders.
+"""Converts the LoRA baselines to and from HF PEFT's layout of plain LoRA folders.
 
-Of a module with one weight, the keys are `<path>.lora_A.weight` and `<path>.lora_B.weight`. Fused
+For a module with one weight, the keys are `<path>.lora_A.weight` and `<path>.lora_B.weight`. Fused
 experts have several: `peft` wraps the module once for each, the first one innermost, so that of n
-weights, weight i lies n - 1 - i `base_layer`s deep. Its pairs are flat: of E base
-experts, rank R, I inputs and O outputs, `lora_A` is (E R, I), expert after expert, and `lora_B` is
-(O, R E), rank after rank.
+weights, weight i is n - 1 - i `base_layer`s deep. Its pairs are flat: with E base experts, rank R,
+I inputs and O outputs, `lora_A` is (E R, I), expert after expert, and `lora_B` is (O, R E), rank
+after rank.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ from perft.tensor_keys import LORA_A, LoraKey, TensorKey, key_of, lora_kind, mod
 def to_peft(
     config: AdapterConfig, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Lays out a LoRA baseline for `peft`.
+    """Converts a LoRA baseline to `peft`'s layout.
 
     Returns:
         The tensors by `peft`'s keys, without its prefix, and the fields of its configuration. They
-        name whole paths, so that the adapter goes nowhere else on any family.
+        name full paths, so that no other module of any family matches.
     """
     own = {TensorKey.parse(key): tensor for key, tensor in tensors.items()}
     weights = list(dict.fromkeys(key.weight for key in own))
@@ -48,10 +48,10 @@ def to_peft(
 def from_peft(
     config: AdapterConfig, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
 ) -> dict[str, Tensor]:
-    """Takes back what `to_peft` returned.
+    """Inverts `to_peft`.
 
     Raises:
-        ValueError: if a tensor is none of those that the settings name.
+        ValueError: if the settings do not name a tensor.
     """
     found = {LoraKey.parse(key): tensor for key, tensor in tensors.items()}
     if variant_of(config).hf_storage == "fused parameters":
@@ -84,5 +84,5 @@ def _of_experts(
 
 
 def _weights_of(module: str, weights: Sequence[str]) -> list[str]:
-    """Those of the weights that are of one module, in their order."""
+    """The weights of one module, in their order."""
     return [weight for weight in weights if module_and_name(weight)[0] == module]

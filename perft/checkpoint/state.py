@@ -1,8 +1,8 @@
 """A trial's state as one safetensors blob.
 
-It holds the adapter, the optimiser's moments, every report so far and what was seen since. Data
-position, schedule and dropout are functions of the step, so this is all of it: a trial that goes on
-from here takes the same steps as one that never stopped.
+It has the adapter, the optimiser's moments, every report so far and the sums since the last. Data
+position, schedule and dropout are functions of the step, so this is complete: a resumed trial takes
+the same steps as an uninterrupted one.
 """
 
 import hashlib
@@ -62,7 +62,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrialState:
-    """What a trial goes on from.
+    """The state from which a trial resumes.
 
     Attributes:
         config: the trial's configuration.
@@ -70,7 +70,7 @@ class TrialState:
         reports: all reports so far, by step.
         adapter: the adapter's tensors by key.
         moments: the optimiser's moments by key.
-        progress: what it has seen since the last report.
+        progress: sums since the last report.
     """
 
     config: TrialConfig
@@ -104,8 +104,8 @@ def from_bytes(data: bytes) -> TrialState:
     """Rebuilds what `to_bytes` wrote.
 
     Raises:
-        DamagedError: if the blob is not what was written.
-        StorageError: if it is of another kind.
+        DamagedError: if the blob is damaged.
+        StorageError: if it has another format.
     """
     try:
         metadata = parse_json(_header(data))["__metadata__"]
@@ -140,7 +140,7 @@ def _with_checksum(data: bytes, before: str, after: str) -> bytes:
 
 
 def _checksum(data: bytes, written: str) -> str:
-    """SHA-256 of the whole blob, in which zeros stand for the checksum `written` in its header."""
+    """SHA-256 of the whole blob, with zeros in place of the checksum `written` in its header."""
     header = _header(data)
     digest = hashlib.sha256(data[:8])
     digest.update(header.replace(written.encode(), _NO_CHECKSUM.encode(), 1))
@@ -165,7 +165,7 @@ def _progress(counts: Any, routing: Mapping[str, Tensor]) -> Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class _Counts:
-    """A `Progress` as the header has it."""
+    """A `Progress` in the header."""
 
     loss: float
     steps: int

@@ -1,7 +1,7 @@
 """Records of a search, and the trackers that show them: MLflow, or tables in the search's folder.
 
-The search's own records are what counts; a tracker shows a copy that can be completed from them.
-Everything that is named here is light: a tracker imports what it takes when its runs are opened.
+The search's own records are authoritative; a tracker shows a copy that can be completed from them.
+This package imports quickly: a tracker imports its libraries when its runs are opened.
 """
 
 from perft.tracking.environment import environment

@@ -1,6 +1,6 @@
-"""What a search ran on: the interpreter and every installed package, as text.
+"""The environment of a search as text: the interpreter and every installed package.
 
-The same environment gives the same text: packages are in order of name.
+The same environment gives the same text: packages are sorted by name.
 """
 
 import platform

@@ -1,8 +1,8 @@
-"""Tables in the search's own folder as a tracker: for whoever has no MLflow, or wants none.
+"""A tracker that writes tables into the search's own folder, without MLflow.
 
-In `tracked/`: `trials.parquet` and `curves.parquet` (`perft.tracking.tables` has their columns) and
-`run.json`, the record of the search. Each is replaced as a whole, so a reader sees a state that was
-true.
+In `tracked/`: `trials.parquet` and `curves.parquet` (columns in `perft.tracking.tables`) and
+`run.json`, the record of the search. Each is replaced atomically, so a reader sees a consistent
+state.
 """
 
 import json
@@ -15,20 +15,20 @@ from perft.tracking.records import Records, SearchRecord, TrialRecord
 from perft.tracking.tracker import Runs
 
 SECONDS_BETWEEN = 10.0
-"""Time between two writings of the tables while trials train: all of them are written each time."""
+"""Time between two writes of the tables while trials train: each write replaces all of them."""
 
 
 class FolderTracker:
-    """Shows a search in `tracked/` of its folder, and needs no place of its own."""
+    """Shows a search in `tracked/` of its folder; needs no place."""
 
     title = "the folder of tables"
 
     def new_place(self) -> str:
-        """As `Tracker.new_place`: none."""
+        """Empty: the tables need no place."""
         return ""
 
     def known_place(self, noted: str, search: str) -> str:
-        """As `Tracker.known_place`: none."""
+        """Empty: the tables need no place."""
         return ""
 
     def at(self, place: str) -> str:
@@ -66,11 +66,11 @@ class FolderRuns:
 
     @property
     def ids(self) -> dict[int, str]:
-        """None: a trial is known by its number."""
+        """Empty: a trial is identified by its number."""
         return {}
 
     def send_trial(self, trial: TrialRecord, search: SearchRecord) -> None:
-        """As `Runs.send_trial`; while the search runs, not written oftener than it is worth."""
+        """As `Runs.send_trial`; while the search runs, writes every `SECONDS_BETWEEN` at most."""
         if self._trials.get(trial.number) == trial:
             return
         self._trials[trial.number], self._search = trial, search
@@ -79,7 +79,7 @@ class FolderRuns:
             self._write()
 
     def send_search(self, search: SearchRecord, trials: Collection[int]) -> None:
-        """As `Runs.send_search`; everything is written."""
+        """As `Runs.send_search`; writes all tables."""
         self._search = search
         self._trials = {n: trial for n, trial in self._trials.items() if n in trials}
         self._write()

@@ -1,7 +1,7 @@
 """Records a search while it runs: in its folder, and from there in a tracker.
 
-Every call may be repeated, also by another process after a resume: what is recorded is not recorded
-again. One process at a time records a search.
+Every call may be repeated, also by another process after a resume: it records nothing twice. One
+process at a time records a search.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -16,22 +16,22 @@ from perft.tracking.sender import PATIENCE_SECONDS, Sender, reason
 from perft.tracking.tracker import Runs, Tracker
 from perft.trial import AdapterSize, Report, SplitScores, TrialConfig, TrialResult
 
-_UNSAID_SECONDS = 1.0  # a wait that nobody needs to hear of
+_UNSAID_SECONDS = 1.0  # shorter waits are not announced
 
 
 class Recorder:
-    """The record of one search. No call but `wait` and `close` waits for the tracker.
+    """The record of one search. Only `wait` and `close` wait for the tracker.
 
     Args:
-        tracker: shows it.
-        place: where, as the tracker has it.
+        tracker: shows the search.
+        place: where the tracker shows it.
         records: of the search.
-        runs: its runs; None where they could not be opened, of which the user knows.
+        runs: its runs; None if they could not be opened, which the user has been told.
         tell: shows the user a line.
-        later: as `start` takes it.
+        later: as for `start`.
 
     Raises:
-        StorageError: from every method, when the search's folder cannot be written.
+        StorageError: from every method, if the search's folder cannot be written.
     """
 
     def __init__(
@@ -65,19 +65,19 @@ class Recorder:
         tell: Callable[[str], None],
         later: Callable[[], str],
     ) -> "Recorder":
-        """Begins the record of a new search.
+        """Starts the record of a new search.
 
         Args:
-            tracker: shows it.
-            place: where, as `tracker.new_place` gave it.
+            tracker: shows the search.
+            place: from `tracker.new_place`.
             folder: the search's folder.
             name: the search's name.
-            params: what it was asked to do.
+            params: its settings.
             tell: shows the user a line.
-            later: gives the command that completes the runs when the search has ended.
+            later: returns the command that completes the runs after the search.
 
         Raises:
-            StorageError: when the tracker, or the folder, cannot be written.
+            StorageError: if the tracker or the folder cannot be written.
         """
         records = Records(folder, _fresh(folder, name, params))
         records.keep_search(records.search)
@@ -95,13 +95,13 @@ class Recorder:
         tell: Callable[[str], None],
         later: Callable[[], str],
     ) -> "Recorder":
-        """Goes on with the record of a search; takes the arguments of `start`.
+        """Resumes the record of a search; takes the arguments of `start`.
 
-        All that its folder knows is sent once more. A tracker that cannot be written now is told
-        of, and tried again.
+        Sends all records in its folder again. If the tracker cannot be written now, tells the user
+        and tries again later.
 
         Raises:
-            StorageError: when the folder cannot be read or written.
+            StorageError: if the folder cannot be read or written.
         """
         records = Records.read(folder, _fresh(folder, name, params))
         folder.delete(SENT)
@@ -123,13 +123,12 @@ class Recorder:
         tell: Callable[[str], None],
         later: Callable[[], str],
     ) -> "Recorder":
-        """Sends what the folder of a search that nobody runs knows; takes the arguments of `start`.
+        """Sends the records of a search that is not running; takes the arguments of `start`.
 
-        The runs of one that did not end are KILLED, when the last was heard of it.
+        Runs of a search that did not end become KILLED, at the time of its last record.
 
         Raises:
-            StorageError: when the tracker cannot be written, or the folder cannot be read or
-                written.
+            StorageError: if the tracker cannot be written, or the folder not read or written.
         """
         records = Records.read(folder, _fresh(folder, name, params))
         if records.search.status == "RUNNING":
@@ -142,30 +141,30 @@ class Recorder:
         return recorder
 
     def run_id(self, number: int) -> str:
-        """What the tracker calls the trial's run; empty where it calls it nothing, or not yet."""
+        """The tracker's id of the trial's run; empty if there is none yet."""
         return self._sender.run_ids.get(number, "")
 
     def log_params(self, params: Mapping[str, object]) -> None:
-        """Records what the search was asked to do, once all of it is known."""
+        """Records the search's settings, once all of them are known."""
         self._records.keep_search(replace(self._records.search, params=params))
         self._send_search()
 
     def start_trial(self, number: int, config: TrialConfig) -> None:
-        """A trial has begun."""
+        """Records that a trial has started."""
         if number not in self._records.trials:
             self._keep(TrialRecord(number=number, config=config, started=now()))
 
     def report(self, number: int, size: AdapterSize, report: Report) -> None:
-        """A trial has reached a rung; the first report of a step counts."""
+        """Records a trial's report; of several for one step, the first."""
         trial = self._records.trials[number]
         if all(known.step != report.step for _, known in trial.reports):
             self._keep(replace(trial, size=size, reports=(*trial.reports, (now(), report))))
 
     def end_trial(self, result: TrialResult, adapter: str = "") -> None:
-        """A trial has ended.
+        """Records that a trial has ended.
 
         Args:
-            result: how.
+            result: its result.
             adapter: folder of its adapter in the search's folder, for a full-length trial.
         """
         trial = self._records.trials[result.number]
@@ -189,15 +188,15 @@ class Recorder:
         scores: Mapping[int, SplitScores] | None = None,
         predictions: Mapping[int, str] | None = None,
     ) -> None:
-        """The search has ended, and with it every trial that has not.
+        """Records that the search has ended, with every trial that has not.
 
         Args:
-            status: how.
-            front: numbers of the trials on the Pareto front; every trial is tagged with whether
-                it is one of them; None to leave that as it is.
-            files: names of those in the search's folder that are uploaded to its run.
+            status: of the search's run.
+            front: numbers of the trials on the Pareto front, which tags every trial; None to leave
+                the tags.
+            files: names of files in the search's folder to upload to its run.
             scores: correct and scored examples by trial and test split.
-            predictions: folders of what they were counted from, by trial.
+            predictions: by trial, the folder of the predictions that were scored.
         """
         search = self._records.search
         self._records.keep_search(
@@ -214,17 +213,17 @@ class Recorder:
         self._send_all()
 
     def wait(self, patience: float = PATIENCE_SECONDS) -> bool:
-        """Whether the tracker has all records: as `close`, but at once where it is away."""
+        """Waits like `close`, but not if the tracker is away; whether it has all records."""
         return not self._sender.is_away and self._sender.wait(patience)
 
     def close(self, patience: float = PATIENCE_SECONDS) -> bool:
-        """Waits for the tracker to take what is recorded, but not for one that takes nothing.
+        """Waits until the tracker has all records, while it accepts any.
 
         Args:
-            patience: seconds in which nothing could be sent, after which it gives up and says so.
+            patience: seconds without a successful send, after which it gives up and tells the user.
 
         Returns:
-            Whether the tracker has all.
+            Whether the tracker has all records.
         """
         if not self._sender.wait(min(patience, _UNSAID_SECONDS)):
             title = self._tracker.title
@@ -243,7 +242,7 @@ class Recorder:
         return is_sent
 
     def send_files(self) -> None:
-        """Has the files of the search's run uploaded once more, as they have changed."""
+        """Uploads the changed files of the search's run again."""
         self._send_search()
 
     def _keep(self, trial: TrialRecord) -> None:
@@ -272,7 +271,7 @@ class Recorder:
 
 
 def is_sent(folder: Storage) -> bool:
-    """Whether the tracker had all of a search when it ended, or was never to have it."""
+    """Whether the tracker had all records when the search ended, or the search has no records."""
     return folder.exists(SENT) or not folder.exists(RECORDS)
 
 

@@ -1,7 +1,7 @@
-"""What a tracker is to show of a search, in the search's folder, every number with its time.
+"""The records of a search for its tracker, kept in the search's folder with times.
 
 Invariant: a record is written before it is sent. Whatever a tracker has lost, or never got, is sent
-again from here; and since times are kept, nothing that it has already is there twice.
+again from here; since records keep their times, sending again duplicates nothing.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from perft.storage import Storage
 from perft.trial import AdapterSize, AnswerCount, Outcome, Report, SplitScores, TrialConfig
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
-"""Of a run, as MLflow calls it."""
+"""Status of a run, in MLflow's words."""
 
-_READERS = 16  # records that are read at the same time: a remote storage takes long for each
+_READERS = 16  # records read concurrently: a remote storage takes long for each
 _Record = TypeVar("_Record")
 
 
@@ -37,14 +37,14 @@ class TrialRecord:
 
     Attributes:
         number: the trial's.
-        config: what is trained.
-        started: when it began.
+        config: its configuration.
+        started: start time.
         size: parameter counts, once they are known.
-        reports: by the time at which each was made.
-        outcome: how it ended; None before.
+        reports: pairs of time and report.
+        outcome: its outcome; None before its end.
         error: why it failed; empty otherwise.
-        ended: when it ended; None before.
-        adapter: folder of its adapter in the search's folder; empty where it has none.
+        ended: end time; None before its end.
+        adapter: folder of its adapter in the search's folder; empty if it has none.
     """
 
     number: int
@@ -59,7 +59,7 @@ class TrialRecord:
 
     @property
     def latest(self) -> int:
-        """When the last thing happened that is known of it."""
+        """The latest time in the record."""
         return max([self.started, self.ended or 0, *(at for at, _ in self.reports)])
 
     def to_json(self) -> dict[str, Any]:
@@ -92,15 +92,15 @@ class SearchRecord:
     Attributes:
         name: the search's.
         place: its folder, as it may be shown.
-        params: what it was asked to do.
-        key: tells it from every other search, those of its name and place that came before it too.
-        started: when it began.
+        params: its settings.
+        key: unique id, also among earlier searches of the same name and place.
+        started: start time.
         status: of its run, and of the runs of trials that have not ended.
-        ended: when it ended; None while it runs.
+        ended: end time; None while it runs.
         front: numbers of the trials on the Pareto front; None before there is one.
-        scores: of the chosen trials, by number: correct and scored examples by test split.
-        predictions: folders of what the scores were counted from, by number.
-        files: names of the files in the search's folder that its run holds, too.
+        scores: by number of a chosen trial, correct and scored examples by test split.
+        predictions: by number, the folder of the predictions that were scored.
+        files: names of the files in the search's folder that its run also holds.
     """
 
     name: str
@@ -138,7 +138,7 @@ class SearchRecord:
 
 
 class Records:
-    """The records of one search: in memory as they are, in its folder as they were last kept.
+    """The records of one search, in memory and in its folder.
 
     Args:
         folder: the search's folder.
@@ -155,9 +155,9 @@ class Records:
 
     @classmethod
     def read(cls, folder: Storage, fresh: SearchRecord) -> "Records":
-        """What the folder holds; `fresh` is the search's where it holds none of that.
+        """Reads the records in a folder; `fresh` replaces a missing record of the search.
 
-        A record that is damaged is left out: a search that goes on makes it again.
+        Leaves out damaged records: a resumed search makes them again.
         """
         names = [f"{RECORDS}/{name}" for name in folder.names(RECORDS) if is_record(name)]
 
@@ -169,11 +169,11 @@ class Records:
 
     @property
     def latest(self) -> int:
-        """When the last thing happened that is known of the search and its trials."""
+        """The latest time in the records."""
         return max([self.search.started, *(trial.latest for trial in self.trials.values())])
 
     def keep(self, trial: TrialRecord) -> None:
-        """Takes a trial's record in place of the one before, and writes it.
+        """Replaces a trial's record, and writes it.
 
         Raises:
             StorageError: if the folder cannot be written.

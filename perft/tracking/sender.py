@@ -1,7 +1,7 @@
-"""Sends what changes of a search's records to its tracker, in a thread of its own.
+"""Sends changed records of a search to its tracker, in a thread.
 
-Whoever trains never waits for a tracker. What cannot be sent stays queued, and is tried again until
-it is taken or the process ends.
+Training never waits for a tracker. A record that cannot be sent stays queued, and is tried again
+until the tracker accepts it or the process ends.
 """
 
 import threading
@@ -13,30 +13,29 @@ from perft.masking import masked
 from perft.tracking.tracker import Runs
 
 PATIENCE_SECONDS = 15.0
-"""Time in which nothing could be sent, after which the user is told."""
+"""Time without a successful send after which the user is told."""
 
-_PAUSES = (0.5, 1.0, 2.0, 5.0)  # seconds before another try; the last, from then on
+_PAUSES = (0.5, 1.0, 2.0, 5.0)  # seconds before another try; then always the last
 
 
 def reason(error: StorageError) -> str:
-    """Why a place takes no records, without what to do about it at a search's start."""
+    """Why a place takes no records, without the advice of the error."""
     return masked(first_line(error.__cause__ or error))
 
 
 class Sender:
-    """A queue of what is to be sent, and the thread that empties it.
+    """A queue of records to send, and the thread that sends them.
 
     Args:
-        connect: opens the runs; raises `StorageError` when it cannot.
-        runs: those that are open already; None where they could not be opened, of which the user
-            knows.
-        tell_away: called when nothing could be sent for `PATIENCE_SECONDS`, once.
+        connect: opens the runs; raises `StorageError` if it cannot.
+        runs: the open runs; None if they could not be opened, which the user has been told.
+        tell_away: called once when nothing could be sent for `PATIENCE_SECONDS`.
         tell_back: called when all is sent after that.
 
     Attributes:
-        run_ids: the runs of trials, by number.
-        is_away: nothing could be sent for long.
-        why: what the last try failed by.
+        run_ids: by number, the ids of trials' runs.
+        is_away: whether nothing could be sent for long.
+        why: why the last try failed.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class Sender:
         self._tell_away, self._tell_back = tell_away, tell_back
         self._changed = threading.Condition()
         self._queue: dict[int | None, Callable[[Runs], None]] = {}
-        self._sent_at = time.monotonic()  # or when there was nothing to send
+        self._sent_at = time.monotonic()  # or when the queue was last empty
         self._failures = 0  # in a row
         self._is_closed = False
         self.run_ids: dict[int, str] = runs.ids if runs else {}
@@ -61,7 +60,7 @@ class Sender:
             threading.Thread(target=work, daemon=True).start()
 
     def put(self, key: int | None, send: Callable[[Runs], None]) -> None:
-        """Queues something, in place of what waits there under the same key."""
+        """Queues a call, replacing one that waits under the same key."""
         with self._changed:
             if not self._queue:
                 self._sent_at = time.monotonic()
@@ -69,9 +68,9 @@ class Sender:
             self._changed.notify_all()
 
     def wait(self, patience: float = PATIENCE_SECONDS) -> bool:
-        """Whether all is sent; False once nothing could be sent for `patience` seconds.
+        """Waits until all is sent; False if nothing could be sent for `patience` seconds.
 
-        A try that has not failed yet has four times that: it may be a large file on its way.
+        A first try gets four times that: it may upload a large file.
         """
         started = time.monotonic()
         with self._changed:
@@ -84,7 +83,7 @@ class Sender:
             return not self._queue
 
     def close(self) -> None:
-        """Sends no more, and ends the threads."""
+        """Stops sending, and ends the threads."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -105,11 +104,11 @@ class Sender:
                 self._done(key, send, self._runs.ids)
 
     def _failed(self, key: int | None, error: StorageError) -> None:
-        # What the tracker did before its answer was lost shows only when it is asked anew.
+        # If the answer was lost, the tracker may have done it: look it up anew.
         self._runs = None
         with self._changed:
             self.why = reason(error)
-            self._queue[key] = self._queue.pop(key)  # what fails alone keeps nothing else waiting
+            self._queue[key] = self._queue.pop(key)  # to the end, so that others are tried first
             pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
             self._failures += 1
             self._changed.notify_all()
@@ -129,11 +128,11 @@ class Sender:
             self._tell_back()
 
     def _is_waiting(self) -> bool:
-        """Whether something is to be sent, of which nobody has heard that it cannot."""
+        """Whether something waits and the tracker is not known to be away."""
         return bool(self._queue) and not self.is_away
 
     def _watch(self) -> None:
-        """Tells when nothing could be sent for long, also while a call hangs."""
+        """Calls `tell_away` when nothing could be sent for long, also while a call hangs."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_closed or self._is_waiting())

@@ -34,8 +34,8 @@ def table(trials: Sequence[TrialRecord], search: SearchRecord) -> pd.DataFrame:
     """One row per trial, by number; docs/tracking.md has the columns.
 
     Args:
-        trials: all that have begun.
-        search: says how trials ended that have no outcome, and what was scored on test splits.
+        trials: all that have started.
+        search: has the status of trials without an outcome, and the test scores.
     """
     results = [found for trial in trials if (found := _result(trial))]
     front = pareto_front(results)
@@ -101,7 +101,7 @@ def _time(at: int | None) -> pd.Timestamp | None:
 
 
 def _result(trial: TrialRecord) -> TrialResult | None:
-    """What a trial that has ended is chosen by."""
+    """The result of a trial that has ended, else None."""
     if trial.outcome is None:
         return None
     return TrialResult(

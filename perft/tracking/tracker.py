@@ -1,7 +1,7 @@
-"""What a tracker is: something that shows searches, made of their records.
+"""The interface of a tracker, which shows searches from their records.
 
-A search's own folder is what counts, and a tracker shows a copy of it that can be completed from
-there. To add one, implement `Tracker` and `Runs`, and name it in `perft.tracking.trackers`.
+A search's own folder is authoritative, and a tracker shows a copy that can be completed from it. To
+add one, implement `Tracker` and `Runs`, and name it in `perft.tracking.trackers`.
 """
 
 from collections.abc import Collection
@@ -11,82 +11,82 @@ from perft.tracking.records import Records, SearchRecord, TrialRecord
 
 
 class Runs(Protocol):
-    """What a tracker shows of one search.
+    """The runs of one search in a tracker.
 
-    Whatever is sent may be sent again, by another process too, also where it was taken and the
-    answer was lost; it must not be there twice. One thread calls. A method that cannot do its work
-    raises `StorageError`: the runs are opened anew then, and are sent the same once more.
+    A record may be sent again, also by another process, also after the tracker stored it and its
+    answer was lost; it must not be stored twice. One thread makes all calls. A method that fails
+    raises `StorageError`: the runs are then opened again, and the same is sent again.
     """
 
     @property
     def ids(self) -> dict[int, str]:
-        """By number of the trial, what the tracker calls its run; empty if it calls it nothing."""
+        """By trial number, the tracker's id of its run; empty if it has no ids."""
 
     def send_trial(self, trial: TrialRecord, search: SearchRecord) -> None:
-        """Shows a trial as its record is now.
+        """Brings a trial's run up to date with its record.
 
         Args:
-            trial: the record.
-            search: that of the search, which says which trials are on the front, what was scored,
-                and how trials ended that have no outcome.
+            trial: its record.
+            search: the search's record, with the front, the test scores, and the status of trials
+                without an outcome.
         """
 
     def send_search(self, search: SearchRecord, trials: Collection[int]) -> None:
-        """Shows the search as its record is now.
+        """Brings the search's run up to date with its record.
 
         Args:
             search: the record.
-            trials: numbers of the trials that have records; no other one stays RUNNING once the
-                search has ended.
+            trials: numbers of the trials that have records; no other trial's run stays RUNNING
+                once the search has ended.
         """
 
 
 class Tracker(Protocol):
-    """A kind of tracker. It is light to import: what takes seconds, `open` imports.
+    """A kind of tracker. It imports quickly: `open` imports what takes seconds.
 
     Attributes:
-        title: what messages call it.
+        title: its name in messages.
     """
 
     title: str
 
     def new_place(self) -> str:
-        """Where the runs of a new search go, with whatever login that takes; may be empty.
+        """The place for the runs of a new search, login included; may be empty.
 
         Raises:
-            StorageError: if they cannot be shown there.
+            StorageError: if runs cannot be written there.
         """
 
     def known_place(self, noted: str, search: str) -> str:
-        """Where the runs go of a search that was started before.
+        """The place for the runs of a search that was started before.
 
         Args:
-            noted: what `new_place` gave then, without passwords and keys; empty where the search
-                had another tracker.
+            noted: from `new_place` then, without passwords and keys; empty if the search had
+                another tracker.
             search: its name.
 
         Raises:
-            SearchError: if a password or key is needed that is kept nowhere.
+            SearchError: if a password or key is needed, which is never stored.
         """
 
     def at(self, place: str) -> str:
-        """What messages call it and a place, without passwords and keys."""
+        """The tracker and a place for messages, without passwords and keys."""
 
     def where_to_look(self, place: str, folder: str) -> str:
-        """What a user opens to see a search.
+        """The address, command or folder that shows a search to the user.
 
         Args:
             place: where its runs are.
-            folder: the search's folder, as it may be shown.
+            folder: the search's folder, without passwords and keys.
         """
 
     def open(self, place: str, records: Records) -> Runs:
-        """Opens the runs of a search, made where they are not there yet.
+        """Opens the runs of a search; makes them if they do not exist.
 
         Args:
             place: where they are.
-            records: of the search: all that is known of it now, and its folder.
+            records: of the search, with its folder.
 
         Raises:
-            StorageError: if they cannot be shown there.
+            StorageError: if runs cannot be written there.
         """

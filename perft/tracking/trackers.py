@@ -1,4 +1,4 @@
-"""The trackers, by the names by which `--tracker` chooses them: the one table of them."""
+"""The table of trackers, by their names for `--tracker`."""
 
 from collections.abc import Mapping
 
@@ -16,10 +16,10 @@ TRACKERS: Mapping[str, Tracker] = {
 
 
 def tracker_of(name: str) -> Tracker:
-    """The tracker of a name.
+    """The tracker with that name.
 
     Raises:
-        ConfigError: if there is none; names those that there are.
+        ConfigError: if there is none; lists the names.
     """
     if name not in TRACKERS:
         raise ConfigError(unknown("tracker", name, TRACKERS))

@@ -16,14 +16,14 @@ _LOCK_SECONDS = 60.0
 
 
 def connect(tracking_uri: str) -> tuple[MlflowClient, str]:
-    """A client of the store, made when it is not there yet, and the id of perft's experiment.
+    """A client of the store, created if needed, and the id of perft's experiment.
 
-    Searches that start at the same moment on one new SQLite file wait for each other.
+    Searches that start at the same time on one new SQLite file wait for each other.
 
     Raises:
-        StorageError: when the store cannot be reached or written.
+        StorageError: if the store cannot be reached or written.
     """
-    # What goes wrong is raised, too, and told in one line.
+    # Errors are also raised, and shown in one line.
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     require_usable(tracking_uri)
@@ -49,7 +49,7 @@ def _experiment(client: MlflowClient, artifacts: str | None) -> str:
         try:
             return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts))
         except MlflowException:
-            # Another search may have been faster.
+            # Another search may have created it meanwhile.
             found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:
                 raise

@@ -1,6 +1,6 @@
-"""Where runs are recorded, and whether they can be: found out within seconds, without MLflow.
+"""Checks within seconds, without MLflow, that runs can be recorded in a place.
 
-MLflow takes seconds to import, and tries a place that cannot be used for minutes.
+MLflow takes seconds to import, and retries an unusable place for minutes.
 """
 
 import configparser
@@ -20,7 +20,7 @@ from perft.tracking.mlflow.server import is_server, require_server
 from perft.tracking.mlflow.sqlite import require_sqlite
 
 SECONDS = 8.0
-"""Time for a place to show that it can be used."""
+"""Time for a place to answer."""
 
 _DATABASES = ("postgresql", "mysql", "mssql")
 _WANTED = (
@@ -31,16 +31,16 @@ _WANTED = (
 
 @contextlib.contextmanager
 def place_errors(tracking_uri: str) -> Iterator[None]:
-    """Turns whatever goes wrong with a place into a `StorageError` of one line that names it.
+    """Turns every error of a place into a one-line `StorageError` that names it.
 
-    MLflow, its databases and its plug-ins raise errors of their own of every kind.
+    MLflow, its databases and its plug-ins raise errors of many types.
     """
     try:
         yield
     except StorageError:
         raise
     except Exception as error:
-        # What cannot make sense of an address quotes a piece of it, which may be of a password.
+        # A parser's error quotes part of the address, which may be part of a password.
         has_login = masked(tracking_uri) != tracking_uri and isinstance(error, ValueError)
         why = "the address cannot be read" if has_login else masked(first_line(error))
         raise StorageError(
@@ -52,8 +52,8 @@ def require_usable(tracking_uri: str) -> None:
     """Checks that runs can be recorded in a place.
 
     Raises:
-        StorageError: if it does not answer, cannot be written, asks for a login, needs what is not
-            installed, or is none; within `SECONDS`.
+        StorageError: within `SECONDS`, if it does not answer, cannot be written, requires a login,
+            needs a package that is not installed, or is no such place.
     """
     answers: queue.SimpleQueue[StorageError | None] = queue.SimpleQueue()
 
@@ -77,7 +77,7 @@ def require_usable(tracking_uri: str) -> None:
 
 
 def where_to_look(tracking_uri: str) -> str:
-    """What a user opens to see the runs: a server's address, or the command that starts one."""
+    """A server's address, or the command that starts one, for the user to see the runs."""
     shown = masked(tracking_uri)
     if is_server(shown):
         return shown
@@ -111,7 +111,7 @@ def _require_database(tracking_uri: str) -> None:
 
 
 def _require_databricks(tracking_uri: str) -> None:
-    """MLflow's own search for a login asks the machines of three clouds, which takes long."""
+    """Checks for a login; MLflow's own look-up asks three clouds' machines, which takes long."""
     profile = tracking_uri.partition("://")[2]
     file = Path(os.environ.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg").expanduser()
     known = configparser.ConfigParser()

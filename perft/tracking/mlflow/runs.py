@@ -1,8 +1,7 @@
-"""The runs of one search in MLflow, brought to what its records say.
+"""The runs of one search in MLflow, kept up to date with its records.
 
-Invariant: whatever is done may be done again, by another process too, also when MLflow did it and
-its answer was lost. A run is looked up before it is made, and a number has the time that its record
-gives it.
+Invariant: every call may be repeated, also by another process, also after MLflow did it and its
+answer was lost. A run is looked up before it is created, and a metric has its record's time.
 """
 
 import contextlib
@@ -21,17 +20,17 @@ from perft.tracking.records import SearchRecord, Status, TrialRecord
 from perft.trial import AdapterSize, Report
 
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
-"""Tags of MLflow's own: a run's parent, and what its page shows as a description."""
+"""MLflow's own tags: a run's parent, and the description on its page."""
 SEARCH, STORAGE, KEY, TRIAL = "perft.search", "perft.storage", "perft.key", "perft.trial"
 VARIANT, OUTCOME, ON_FRONT = "perft.variant", "perft.outcome", "perft.front"
-_SIZE = "activated_parameters"  # recorded once per trial: its presence says that the sizes are
-_LOSS = "val_loss"  # part of every report, nearly always finite: its steps are those recorded
-_SCORED = "test_scored/"  # begins a metric of every test split that is recorded
+_SIZE = "activated_parameters"  # recorded once per trial: present if the sizes are recorded
+_LOSS = "val_loss"  # in every report, nearly always finite: has the recorded steps
+_SCORED = "test_scored/"  # prefix of a metric of every recorded test split
 _LONGEST = 5000  # characters of a tag or parameter; MLflow refuses more than 6000
 
 
 class _Child:
-    """What a trial's run holds already; `steps` is None until they are looked up."""
+    """What a trial's run already has; `steps` is None until they are looked up."""
 
     def __init__(self, run: Run, steps: set[int] | None) -> None:
         self.run_id: str = run.info.run_id
@@ -50,13 +49,13 @@ class MLflowRuns:
     """One parent run, and a child run per trial.
 
     Args:
-        tracking_uri: where they are: an MLflow server, a SQLite file (`sqlite:////absolute/path`),
-            which is made when it is not there and has its artifacts beside it, or another store.
-        folder: the search's folder, which holds what is uploaded.
-        search: the record of the search: its run is looked up, or made, and is RUNNING.
+        tracking_uri: an MLflow server, a SQLite file (`sqlite:////absolute/path`), which is created
+            if needed and has its artifacts beside it, or another store.
+        folder: the search's folder, with the files to upload.
+        search: the record of the search: its run is looked up, or created, and set RUNNING.
 
     Raises:
-        StorageError: from every method, when the store does not take what it is given.
+        StorageError: from every method, if the store refuses a call.
     """
 
     def __init__(self, tracking_uri: str, folder: Storage, search: SearchRecord) -> None:
@@ -85,7 +84,7 @@ class MLflowRuns:
         return {number: child.run_id for number, child in self._children.items()}
 
     def send_trial(self, trial: TrialRecord, search: SearchRecord) -> None:
-        """Brings a trial's run to what its record and its search's say."""
+        """Brings a trial's run up to date with its record and its search's record."""
         with place_errors(self._uri):
             child = self._children.get(trial.number) or self._make_child(trial)
             if trial.outcome is None or child.outcome != trial.outcome:
@@ -100,7 +99,7 @@ class MLflowRuns:
             self._send_end(child, trial, search)
 
     def send_search(self, search: SearchRecord, trials: Collection[int]) -> None:
-        """Brings the parent run to what the search's record says.
+        """Brings the parent run up to date with the search's record.
 
         Args:
             search: the record.
@@ -123,7 +122,7 @@ class MLflowRuns:
                 self._status = search.status
 
     def _prove_artifacts(self, search: SearchRecord, *, is_new: bool) -> None:
-        """Stores one before any work is done; a search that cannot does not begin."""
+        """Stores an artifact before any work is done; a search that cannot does not start."""
         try:
             self._client.log_dict(self.run_id, dict(search.params), SEARCH_FILE)
         except Exception:
@@ -175,7 +174,7 @@ class MLflowRuns:
             self._end(child.run_id, status, trial.ended or search.ended)
             child.status = status
         if outcome:
-            # Last, because the outcome says that all the rest is recorded.
+            # Last, because the outcome marks the rest as recorded.
             tags = {OUTCOME: outcome, NOTE: trial.error[-_LONGEST:]}
             self._client.log_batch(child.run_id, tags=[RunTag(*tag) for tag in tags.items()])
             child.outcome = outcome
@@ -229,7 +228,7 @@ class MLflowRuns:
 
 
 def _size_values(size: AdapterSize) -> dict[str, float]:
-    """The parameter counts, as metrics: so they can be an axis of a plot."""
+    """The parameter counts as metrics, so that they can be an axis of a plot."""
     return {
         "trainable_parameters": size.trainable,
         _SIZE: size.activated,
@@ -258,7 +257,7 @@ def _values(report: Report) -> dict[str, float]:
 
 
 def _metrics(values: Mapping[str, float], at: int, step: int) -> list[Metric]:
-    """Those that are finite."""
+    """The finite values as metrics."""
     return [
         Metric(name, float(value), at, step)
         for name, value in values.items()

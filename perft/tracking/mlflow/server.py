@@ -1,4 +1,4 @@
-"""An MLflow server: its address, who one is there, and whether it lets one in."""
+"""An MLflow server: its address, its login, and whether it accepts that login."""
 
 import os
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ _LONGEST = 200  # characters of an answer that are shown
 
 @dataclass(frozen=True)
 class Server:
-    """A server without the login that its URI may hold.
+    """A server's address and the login in its URI.
 
     Attributes:
-        address: what MLflow's client takes, without a slash at its end.
-        user: from the URI; empty where it names none.
+        address: for MLflow's client, without a slash at its end and without the login.
+        user: from the URI; empty if it names none.
         password: as `user`.
     """
 
@@ -38,7 +38,7 @@ class Server:
 
     @classmethod
     def at(cls, uri: str) -> "Server":
-        """Takes a URI apart.
+        """Parses a URI.
 
         Raises:
             StorageError: if it names no server.
@@ -61,9 +61,9 @@ class Server:
         return cls(address, unquote(user), unquote(password))
 
     def log_in(self) -> None:
-        """Gives the URI's login to MLflow's client, which takes it from the environment.
+        """Passes the URI's login to MLflow's client, by the environment.
 
-        So neither MLflow's errors nor the addresses of artifacts hold it.
+        So neither MLflow's errors nor the addresses of artifacts contain it.
         """
         if self.user:
             os.environ[_USER] = self.user
@@ -77,12 +77,12 @@ def is_server(uri: str) -> bool:
 
 
 def require_server(uri: str) -> None:
-    """Checks that an MLflow server answers, and lets one in.
+    """Checks that an MLflow server answers and accepts the login.
 
     Raises:
-        StorageError: if the URI is none, or the server asks for a login.
-        OSError: if it does not answer, or not as one of MLflow.
-        ValueError: if requests cannot make sense of the address.
+        StorageError: if the URI is invalid, or the server requires a login.
+        OSError: if it does not answer, or not like an MLflow server.
+        ValueError: if requests cannot parse the address.
     """
     server = Server.at(uri)
     try:
@@ -95,7 +95,7 @@ def require_server(uri: str) -> None:
     except requests.Timeout as error:
         raise TimeoutError(f"no answer within {_SECONDS:.0f} seconds") from error
     except requests.ConnectionError as error:
-        # The useful part is at the end of three errors in each other.
+        # The useful part is at the end of three nested errors.
         cause = getattr(error.args[0] if error.args else error, "reason", error)
         raise OSError(str(cause).rpartition(": ")[2]) from error
     found = f"it answers {answer.status_code} {answer.reason}"
@@ -113,7 +113,7 @@ def require_server(uri: str) -> None:
 
 
 def _as_mlflow_asks(server: Server) -> dict[str, Any]:
-    """Login and certificates as MLflow's client takes them."""
+    """Login and certificates as MLflow's client reads them, as arguments of `requests.get`."""
     user = server.user or os.environ.get(_USER, "")
     password = server.password or os.environ.get(_PASSWORD, "")
     token = os.environ.get(_TOKEN, "")
@@ -132,7 +132,7 @@ def _as_mlflow_asks(server: Server) -> dict[str, Any]:
 
 
 def _has_login_of_mlflows() -> bool:
-    """Whether MLflow's client logs in in a way that only it knows."""
+    """Whether MLflow's client has a kind of login that only it can use."""
     kept = Path("~/.mlflow/credentials").expanduser()
     return kept.exists() or any(os.environ.get(name) for name in _OWN_LOGINS)
 

@@ -1,4 +1,4 @@
-"""A SQLite file as a place for runs: whether it can be written, and is of this MLflow's schema."""
+"""Checks that a SQLite file can be written and has the installed MLflow's schema."""
 
 import contextlib
 import sqlite3
@@ -12,7 +12,7 @@ _LOCKED_SECONDS = 5.0
 
 
 def require_sqlite(path: Path) -> None:
-    """Checks that runs can be recorded in a SQLite file, which need not be there yet.
+    """Checks that runs can be recorded in a SQLite file, which need not exist yet.
 
     Raises:
         StorageError: if it is the store of another version of MLflow.
@@ -23,9 +23,9 @@ def require_sqlite(path: Path) -> None:
     try:
         _look(path)
     except (sqlite3.OperationalError, StorageError):
-        # A store that another search makes is locked, or goes through MLflow's older schemas.
+        # A store that another search is creating is locked, or has one of MLflow's older schemas.
         if not _is_being_made(path):
-            _look(path)  # it may be made by now
+            _look(path)  # it may be ready by now
 
 
 def _look(path: Path) -> None:
@@ -37,12 +37,12 @@ def _look(path: Path) -> None:
 
 
 def lock_of(path: Path) -> Path:
-    """By this file, searches that start together on a new store wait for each other."""
+    """The lock by which searches that start together on a new store wait for each other."""
     return path.with_name(f"{path.name}.lock")
 
 
 def _is_being_made(path: Path) -> bool:
-    """Whether another search makes the store right now: it is usable soon."""
+    """Whether another search is creating the store right now."""
     if not lock_of(path).exists():
         return False
     try:

@@ -11,7 +11,7 @@ from perft.tracking.tracker import Runs
 
 
 class MLflowTracker:
-    """Runs in the MLflow that `MLFLOW_TRACKING_URI` names, or in a SQLite file of perft's."""
+    """Runs in the MLflow that `MLFLOW_TRACKING_URI` names, or in perft's SQLite file."""
 
     title = "MLflow"
 
@@ -22,7 +22,7 @@ class MLflowTracker:
         return place
 
     def known_place(self, noted: str, search: str) -> str:
-        """As `Tracker.known_place`; `MLFLOW_TRACKING_URI`, if it is set, before what was noted."""
+        """As `Tracker.known_place`; `MLFLOW_TRACKING_URI`, if set, takes precedence."""
         if os.environ.get(TRACKING_URI) or not noted:
             return default_tracking_uri()
         if MASK in noted:
