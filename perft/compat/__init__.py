@@ -1,6 +1,6 @@
-"""What perft uses of its libraries beyond what they document: one module for each library.
+"""The undocumented interfaces of libraries that perft uses: one module for each library.
 
-Such an interface may be renamed by any release. So each is named here once, with its purpose, and
-looked up when the module is imported: where it is gone, `LibraryError` says which version was found
-and which one was tested, before anything is computed with it. No other module of perft uses one.
+Any release may rename such an interface. So each is named here once, with its purpose, and looked
+up at import: if it is gone, `LibraryError` names the version found and the version tested, before
+anything is computed. No other module of perft uses one.
 """

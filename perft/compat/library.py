@@ -1,4 +1,4 @@
-"""How a compatibility module says what it relies on, and fails where that is gone."""
+"""Checks of the interfaces that a compatibility module relies on."""
 
 import contextlib
 import importlib.metadata
@@ -13,10 +13,10 @@ from perft.errors import LibraryError, first_line
 
 @dataclass(frozen=True)
 class Library:
-    """A library of which perft uses more than it documents.
+    """A library with undocumented interfaces that perft uses.
 
     Attributes:
-        name: what pip calls it.
+        name: its name for pip.
         tested: the version that perft was tested with, as in `constraints.txt`.
     """
 
@@ -25,30 +25,30 @@ class Library:
 
     @contextlib.contextmanager
     def needs(self, purpose: str) -> Iterator[None]:
-        """Inside, interfaces are imported or looked up.
+        """Inside, a missing import or attribute raises `LibraryError`.
 
         Args:
-            purpose: what perft needs them for, as in "to count the memory of a step".
+            purpose: what perft needs the interfaces for, such as "to count the memory of a step".
 
         Raises:
-            LibraryError: if one is not there; names it.
+            LibraryError: if one is missing; names it.
         """
         try:
             yield
         except (ImportError, AttributeError) as error:
-            missing = first_line(error).partition(" (")[0]  # then comes the library's folder
+            missing = first_line(error).partition(" (")[0]  # without the library's folder
             raise self._lacks(f"an interface that perft needs {purpose}: {missing}") from error
 
     def require(self, is_there: bool, interface: str, purpose: str) -> None:
-        """Checks what an import does not: an attribute, a signature, a behaviour.
+        """Checks an attribute, a signature or a behaviour.
 
         Args:
             is_there: whether it is as perft needs it.
-            interface: its dotted path, or how it has to behave.
+            interface: its dotted path, or the behaviour needed.
             purpose: as in `needs`.
 
         Raises:
-            LibraryError: if it is not there.
+            LibraryError: if it is not.
         """
         if not is_there:
             raise self._lacks(f"{interface}, which perft needs {purpose}")
@@ -61,7 +61,7 @@ class Library:
 
 
 def names_in(function: Callable[..., Any]) -> frozenset[str]:
-    """The names, attributes and texts in a function's code, and in that of functions inside it."""
+    """The names, attributes and strings in a function's code and in its inner functions."""
     pending, found = [inspect.unwrap(function).__code__], set[str]()
     while pending:
         code = pending.pop()

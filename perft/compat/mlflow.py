@@ -1,7 +1,7 @@
-"""What perft uses of MLflow beyond its documented interface: the schemas that it knows.
+"""The undocumented interface of MLflow that perft uses: the database schemas it knows.
 
-MLflow itself says that a SQLite file is of another schema only seconds after it was imported. So
-its migrations are read, as text: nothing here imports MLflow.
+MLflow itself takes seconds to import before it checks the schema of a SQLite file. So this module
+reads MLflow's migrations as text, without importing it.
 """
 
 import re

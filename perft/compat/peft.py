@@ -1,7 +1,7 @@
-"""What perft uses of HF PEFT beyond its documented interface, and of Python's Enum for it.
+"""The undocumented interfaces of HF PEFT, and of Python's Enum, that perft uses.
 
-PEFT has a way to register a method, and no way to name one: its method types are an Enum, which
-gets a member here. What a method has to be, a tuner and its layer, PEFT's own methods show.
+PEFT can register a method, but cannot name one: its method types are an Enum, to which this module
+adds a member. Its interface of a tuner and a layer is undocumented.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ TUNER_HOOKS = (
     "_get_adapter_state_dict",
     "_remap_adapter_state_dict_for_load",
 )
-"""What perft's tuner overrides: PEFT calls each in an adapter's life."""
+"""Methods of the tuner that perft overrides and PEFT calls."""
 
 LAYER_HOOKS = (
     "adapter_layer_names",
@@ -40,7 +40,7 @@ LAYER_HOOKS = (
     "delete_adapter",
     "get_base_layer",
 )
-"""What perft's layer overrides, and the state that PEFT reads of it."""
+"""Methods of the layer that perft overrides, and the state that PEFT reads."""
 
 for _owner, _hooks in ((BaseTuner, TUNER_HOOKS), (BaseTunerLayer, LAYER_HOOKS)):
     for _hook in _hooks:
@@ -59,10 +59,10 @@ __all__ = ["BaseTuner", "BaseTunerLayer", "add_type", "register_peft_method"]
 
 
 def add_type(name: str) -> None:
-    """Adds a method's name to PEFT's types; afterwards `PeftType(name)` is one of them.
+    """Adds a method's name to PEFT's types, so that `PeftType(name)` works.
 
     Raises:
-        LibraryError: if Python's Enum does not take it.
+        LibraryError: if Python's Enum does not allow it.
     """
     member: Any = str.__new__(PeftType, name)
     with PEFT.needs("to name its method"):

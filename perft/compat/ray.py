@@ -1,8 +1,8 @@
-"""What perft uses of Ray Core beyond its documented interface.
+"""The undocumented interfaces of Ray Core that perft uses.
 
-A search starts a Ray that nobody else sees, joins a cluster without minutes of waiting, and asks
-machines what they have. What it uses of Ray Train and Ray Tune is in modules of their own, since
-these take seconds to import.
+A search starts a private Ray, joins a cluster without waiting minutes for a failure, and asks for
+machines' resources. Ray Train and Ray Tune have modules of their own, since they take seconds to
+import.
 """
 
 from collections.abc import Callable, Iterator, MutableMapping
@@ -18,10 +18,10 @@ from perft.compat.library import Library, names_in
 
 RAY = Library("ray", tested="2.60.0")
 
-_OWN = "to start a Ray that nobody else sees"
+_OWN = "to start a private Ray"
 _JOINING = "to join a cluster"
 _MACHINES = "to ask what a cluster's machines have"
-_WATCHING = "to go on when a Ray has died"
+_WATCHING = "to resume when a Ray has died"
 
 with RAY.needs(_OWN):
     from ray._common.utils import get_default_ray_temp_dir
@@ -29,7 +29,7 @@ with RAY.needs(_OWN):
     from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
     PORT_VARIABLE = ray_constants.GCS_PORT_ENVIRONMENT_VARIABLE
-    """Environment: the port that a Ray which is started listens on."""
+    """Environment: the port on which a new Ray listens."""
     _CLUSTERS_VARIABLE = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
     _clusters = ray_constants.ENABLE_RAY_CLUSTER
     _DASHBOARD = ray_constants.PROCESS_TYPE_DASHBOARD
@@ -56,17 +56,17 @@ with RAY.needs(_WATCHING):
     VITAL = (
         ray_constants.PROCESS_TYPE_GCS_SERVER,
         ray_constants.PROCESS_TYPE_RAYLET,
-        ray_constants.AGENT_PROCESS_TYPE_RUNTIME_ENV_AGENT[:15],  # Linux shows so much of a name
+        ray_constants.AGENT_PROCESS_TYPE_RUNTIME_ENV_AGENT[:15],  # Linux cuts names so
         ray_constants.AGENT_PROCESS_TYPE_DASHBOARD_AGENT[:15],
     )
-    """How the names of the processes begin without each of which Ray ends."""
+    """Prefixes of the names of processes without which Ray ends."""
 
 _ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _CONFIGURATION, _ADDRESS = "--autoscaling-config=", "--gcs-address="
 QUIET_VARIABLE = "RAY_IGNORE_UNHANDLED_ERRORS"
-"""Environment: what a task ends with is not printed once more where a reference to it goes."""
+"""Environment: do not print a task's error again when its last reference is dropped."""
 STARTUPS_VARIABLE = "RAY_worker_maximum_startup_concurrency"
-"""Environment: processes that may start at the same time; read by the raylet, in C++."""
+"""Environment: number of processes that may start at once; read by the raylet, in C++."""
 
 RAY.require(
     {_CONFIGURATION, _ADDRESS} <= names_in(_start_monitor),
@@ -104,24 +104,24 @@ __all__ = [
 
 
 def temporary_folder() -> Path:
-    """Where Ray keeps the folders of its sessions on this machine."""
+    """The folder of Ray's sessions on this machine."""
     return Path(get_default_ray_temp_dir())
 
 
 def listen_on_loopback(environment: MutableMapping[str, str]) -> None:
-    """Has a Ray that is started take 127.0.0.1 for its address, as on macOS and Windows."""
+    """Makes a new Ray use 127.0.0.1 as its address, as on macOS and Windows."""
     environment[_CLUSTERS_VARIABLE] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False  # what this process read of it when Ray was imported
+    ray_constants.ENABLE_RAY_CLUSTER = False  # this process read it when it imported Ray
 
 
 def never_connect_unasked() -> None:
-    """Has no call of Ray's start or join a Ray by itself."""
+    """Keeps Ray's calls from starting or joining a Ray by themselves."""
     auto_init_hook.enable_auto_connect = False
 
 
 @contextmanager
 def library_unchanged() -> Iterator[None]:
-    """Inside, what Ray's library holds in this process may be set; at the end it is as it was."""
+    """Inside, Ray's state in this process may change; restores it at the end."""
     connects, joins = auto_init_hook.enable_auto_connect, ray_constants.ENABLE_RAY_CLUSTER
     try:
         yield
@@ -132,7 +132,7 @@ def library_unchanged() -> Iterator[None]:
 
 
 def forget_token() -> None:
-    """Has this process read its token anew."""
+    """Makes this process read its token again."""
     AuthenticationTokenLoader.instance().reset_cache()
 
 
@@ -140,10 +140,10 @@ def forget_token() -> None:
 def with_dashboard_environment(
     made_of: Callable[[list[str]], dict[str, str]],
 ) -> Iterator[None]:
-    """Inside, a dashboard that is started gets more variables.
+    """Inside, a new dashboard process gets additional variables.
 
     Args:
-        made_of: gives them for the command that starts it; nothing to change none.
+        made_of: returns the variables for the command that starts it; may be empty.
     """
     start = services.start_ray_process
 
@@ -160,25 +160,25 @@ def with_dashboard_environment(
 
 
 def canonical_address(address: str) -> str:
-    """`HOST:PORT` as Ray dials it.
+    """Normalises an address to Ray's `HOST:PORT`.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is no address.
     """
     return str(_canonicalize(address))
 
 
 def address_file() -> Path:
-    """Where `ray start` writes the address of the cluster that it began."""
+    """The file in which `ray start` writes the address of its cluster."""
     return Path(get_ray_address_file(None))
 
 
 def check_alive(address: str, seconds: float) -> None:
-    """Asks the head of a cluster at `HOST:PORT` whether it lives.
+    """Checks that the head of a cluster at `HOST:PORT` is alive.
 
     Raises:
-        ray.exceptions.AuthenticationError: if tokens are asked for here, and there is none.
-        grpc.RpcError: if it does not answer in time, or does not take the token.
+        ray.exceptions.AuthenticationError: if this process needs a token and has none.
+        grpc.RpcError: if it does not answer in time, or refuses the token.
     """
     channel: grpc.Channel
     with init_grpc_channel(address) as channel:
@@ -186,12 +186,12 @@ def check_alive(address: str, seconds: float) -> None:
 
 
 def most_resources() -> dict[str, int]:
-    """What a cluster's autoscaler can bring up, where it tells the cluster."""
+    """The resources that a cluster's autoscaler can bring up, if it has told the cluster."""
     return _most_resources() or {}
 
 
 def autoscaler_configurations(address: str) -> list[Path]:
-    """Files of the autoscalers of the cluster at this address that run on this machine."""
+    """Configuration files of the cluster's autoscalers that run on this machine."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or ()

@@ -1,4 +1,4 @@
-"""What perft uses of Ray Train beyond its documented interface: takes seconds, and no torch."""
+"""The undocumented interfaces of Ray Train that perft uses; imports for seconds, without torch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,12 +32,12 @@ __all__ = [
 
 
 def without_datasets(trainer: Any) -> Callable[..., Any]:
-    """A trainer of Ray Train without its manager of Ray datasets.
+    """A Ray Train trainer class without its manager of Ray datasets.
 
     The manager is a process for every group, and takes two CPU seconds to start.
 
     Args:
-        trainer: a class, `DataParallelTrainer` or made of it.
+        trainer: `DataParallelTrainer` or a subclass.
     """
 
     class Trainer(trainer):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What perft uses of Ray Tune beyond its documented interface."""
+"""The undocumented interfaces of Ray Tune that perft uses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ with RAY.needs("to print a search in perft's own way"):
 
 _KEPT = ("_ot_trials", "_ot_study", "_completed_trials")
 OUTPUT_VARIABLE = "RAY_AIR_NEW_OUTPUT"
-"""Environment: "0" for Tune to print nothing of its own."""
+"""Environment: "0" for no output from Tune."""
 
 RAY.require(
     set(_KEPT) <= names_in(OptunaSearch.__init__),
@@ -44,21 +44,21 @@ __all__ = ["OUTPUT_VARIABLE", "OpenOptunaSearch", "kept_from_trials"]
 
 
 class OpenOptunaSearch(OptunaSearch):  # type: ignore[misc]
-    """Tune's searcher, and what it has of Optuna."""
+    """Tune's Optuna searcher, with access to its study and trials."""
 
     @property
     def study(self) -> Study:
-        """Optuna's."""
+        """The Optuna study."""
         study: Study = self._ot_study
         return study
 
     def trial_of(self, trial_id: str) -> Trial:
-        """Optuna's trial of one of Tune's."""
+        """The Optuna trial of a Tune trial."""
         trial: Trial = self._ot_trials[trial_id]
         return trial
 
     def note_end(self, trial_id: str) -> bool:
-        """Notes that a trial has ended; whether it had not before."""
+        """Notes that a trial has ended; false if that was noted before."""
         is_first = trial_id not in self._completed_trials
         self._completed_trials.add(trial_id)
         return is_first
@@ -66,7 +66,7 @@ class OpenOptunaSearch(OptunaSearch):  # type: ignore[misc]
 
 @contextmanager
 def kept_from_trials(prefix: str) -> Iterator[None]:
-    """Inside, Tune hands no variable whose name begins so on to trials, into Ray's logs."""
+    """Inside, Tune passes no variable with that prefix to trials, where Ray would log it."""
     before = class_cache.ENV_VARS_TO_PROPAGATE
     class_cache.ENV_VARS_TO_PROPAGATE = {each for each in before if not each.startswith(prefix)}
     try:

@@ -1,4 +1,4 @@
-"""What perft uses of torch beyond its documented interface."""
+"""The undocumented interfaces of torch that perft uses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,7 @@ with TORCH.needs(_COMPILING):
     _versions = _dynamo.recompile_limit
 with TORCH.needs("to keep what captured passes add up"):
     copy_all = torch._foreach_copy_
-    """Copies tensors into others, all in one call: (others, tensors)."""
+    """Copies tensors in one call: (destinations, sources)."""
 with TORCH.needs("for the gradient of SwiGLU"):
     _silu_backward = torch.ops.aten.silu_backward.grad_input
 
@@ -64,29 +64,29 @@ __all__ = [
 
 
 def address_of(storage: torch.UntypedStorage) -> int:
-    """What tells a storage from every other one that exists, also one without memory."""
+    """A unique id of a live storage, also one without memory."""
     address: int = storage._cdata
     return address
 
 
 def replace_tensors(module: nn.Module, by: Callable[[Tensor], Tensor]) -> None:
-    """Puts `by` of it in the place of every parameter and buffer of a module."""
+    """Replaces every parameter and buffer `t` of a module by `by(t)`."""
     _apply(module, by)  # type: ignore[no-untyped-call]
 
 
 def silu_backward(grad: Tensor, x: Tensor, out: Tensor) -> None:
-    """Writes the gradient of silu at `x`, given that of its output; all are of one shape."""
+    """Writes the gradient of silu at `x` into `out`, given its output's; all have one shape."""
     _silu_backward(grad, x, grad_input=out)
 
 
 def allow_versions(most: int) -> None:
-    """Lets torch compile one function for as many shapes, or for more if it may already."""
+    """Lets torch compile one function for at least `most` shapes."""
     _dynamo.recompile_limit = max(most, _versions)
 
 
 def compile_options() -> dict[str, Any]:
-    """Options of `torch.compile` by which the same code becomes the same kernels everywhere.
+    """Options of `torch.compile` for the same kernels on every run.
 
-    What is tuned on the device by time would be another kernel, with another rounding, elsewhere.
+    Kernels chosen by timing could differ between runs, and round differently.
     """
     return {"deterministic": True} if hasattr(_inductor, "deterministic") else {}

@@ -1,8 +1,7 @@
-"""What perft uses of transformers beyond its documented interface.
+"""The undocumented interfaces of transformers that perft uses.
 
-Bases are built, loaded, computed and cached by transformers' own code; perft acts at the seams that
-are listed here, in their order: activation checkpointing, masks, experts, caches, loading,
-quantization, kernels.
+Bases are built, loaded, run and cached by transformers' own code; perft hooks into it at the points
+listed here: activation checkpointing, masks, experts, caches, loading, quantization, kernels.
 """
 
 import functools
@@ -85,18 +84,18 @@ with TRANSFORMERS.needs(_KERNELS):
     )
 
 FREE_FULL_WEIGHT = "free_full_weight"
-"""Of `DistributedConfig.fsdp_plan`: a unit whose weights are whole only while it runs."""
+"""A style of `DistributedConfig.fsdp_plan`: gathers a unit's weights only while it runs."""
 
 EXPERT_ATTRIBUTES = ("has_gate", "has_bias", "has_post_expert_norm", "is_transposed")
-"""What a module of transformers' interface says of itself; read of `experts` all over perft."""
+"""Attributes of experts with transformers' interface that perft reads."""
 
 FP8_HOOKS = ("validate_environment", "get_load_operations", "update_weight_conversions")
 MXFP4_HOOKS = ("validate_environment", "_process_model_before_weight_loading")
-"""What perft's quantizers override."""
+"""Methods that perft's quantizers override."""
 
 
 def _asks_for_its_function() -> bool:
-    """Whether a layer under checkpointing runs by `_gradient_checkpointing_func`."""
+    """Whether a layer with checkpointing calls `_gradient_checkpointing_func`."""
 
     class Probe(GradientCheckpointingLayer):  # type: ignore[misc]
         def forward(self, x: int) -> int:
@@ -182,12 +181,11 @@ __all__ = [
 
 
 def add_checkpoint_contexts(module: nn.Module, contexts: Callable[[], Any]) -> None:
-    """Gives a module's checkpointing a `context_fn`, unless it has one or does no checkpointing.
+    """Sets the `context_fn` of a module's checkpointing, unless it has one or no checkpointing.
 
     Args:
-        module: whatever function it is recomputed by: what that does with a `context_fn` is its
-            own, and one that takes none fails.
-        contexts: as `torch.utils.checkpoint.checkpoint` takes it.
+        module: its checkpointing function must accept a `context_fn`.
+        contexts: as for `torch.utils.checkpoint.checkpoint`.
     """
     function = getattr(module, "_gradient_checkpointing_func", None)
     if function is None:
@@ -199,7 +197,7 @@ def add_checkpoint_contexts(module: nn.Module, contexts: Callable[[], Any]) -> N
 
 @contextmanager
 def without_packed_rows() -> Iterator[None]:
-    """Inside, transformers takes each row of a batch for one text, and does not look."""
+    """Inside, transformers treats each row of a batch as one text, without checking."""
     masking_utils.find_packed_sequence_indices = lambda _position_ids: None
     try:
         yield
@@ -213,7 +211,7 @@ def is_divided(experts: Any) -> bool:
 
 
 def gate_of(experts: Any) -> Callable[[Tensor], Tensor]:
-    """What a module of experts does between its products: a gate, or an activation alone."""
+    """The function between an expert's products: a gate, or an activation alone."""
     activate: Callable[[Tensor], Tensor] = (
         experts._apply_gate if experts.has_gate else experts.act_fn
     )
@@ -221,7 +219,7 @@ def gate_of(experts: Any) -> Callable[[Tensor], Tensor]:
 
 
 def has_silu_gate(experts: Any) -> bool:
-    """Whether that is silu(gate) up."""
+    """Whether `gate_of` is silu(gate) up."""
     return (
         experts.has_gate
         and type(experts)._apply_gate is _default_apply_gate
@@ -230,17 +228,17 @@ def has_silu_gate(experts: Any) -> bool:
 
 
 def compiles_whole(model: PreTrainedModel) -> bool:
-    """Whether transformers compiles a model's code as a whole: it never waits for the device."""
+    """Whether transformers can compile a model as one graph, which never waits for the device."""
     return bool(model._can_compile_fullgraph)
 
 
 def uses_sdpa(config: PreTrainedConfig) -> bool:
-    """Whether a model of this configuration computes attention by torch's own function."""
+    """Whether a model with this configuration uses torch's SDPA attention."""
     return bool(config._attn_implementation == "sdpa")
 
 
 def cached_tensors(cache: Any) -> Iterator[Tensor]:
-    """The tensors of a cache, whose layers keep them in attributes, lists and dictionaries."""
+    """The tensors of a cache, in its layers' attributes, lists and dictionaries."""
     return _tensors(vars(cache).values())
 
 
@@ -259,8 +257,8 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
 def select_rows(cache: Any, row_B: Tensor) -> None:
     """Keeps some rows of a cache, in this order.
 
-    The method of every cache for this leaves out what convolutions and linear attention keep, the
-    one for beam search does not; a family that has its own cache overrides the former.
+    `batch_select_indices` skips the states of convolutions and linear attention, `reorder_cache`
+    does not; a family with its own cache overrides the former.
     """
     if "batch_select_indices" in vars(type(cache)):
         cache.batch_select_indices(row_B)
@@ -269,12 +267,12 @@ def select_rows(cache: Any, row_B: Tensor) -> None:
 
 
 def dtype_of_weight(operation: Any, model: Any, name: str | None) -> torch.dtype | None:
-    """What an `Fp8Dequantize` makes of the weight `name`."""
+    """The dtype to which an `Fp8Dequantize` converts the weight `name`."""
     dtype: torch.dtype | None = _dtype_of(operation, model, name)
     return dtype
 
 
 def kernel_source(name: str) -> Mapping[str, Any]:
-    """Where on the hub a kernel lies: `repo_id`, and which revision or version."""
+    """A kernel's place on the hub: `repo_id`, and revision or version."""
     source: Mapping[str, Any] = _HUB_KERNEL_MAPPING[name]
     return source

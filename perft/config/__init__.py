@@ -1,9 +1,8 @@
-"""What one trial is made of: the adapter's configuration and the training configuration.
+"""A trial's configuration: that of its adapter and that of its training.
 
-Frozen dataclasses, validated when constructed, free of torch: they travel through Ray, Optuna,
-MLflow and JSON as flat dictionaries (`to_flat`, `from_flat`), and a value that does not make
-sense is refused before any worker starts. The configurations of the variants are made in the
-variants' room, `perft.adapters`; here is where users take them from.
+Frozen dataclasses, validated when constructed, free of torch: Ray, Optuna, MLflow and JSON get them
+as flat dictionaries (`to_flat`, `from_flat`), and an invalid value is refused before any worker
+starts. The variants' configurations are defined in `perft.adapters`; users import them from here.
 """
 
 from perft.adapters import table

@@ -1,4 +1,4 @@
-"""Configurations from the flat dictionaries of JSON values that `to_flat` wrote."""
+"""Builds configurations from the flat dictionaries of JSON values that `to_flat` wrote."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How one trial is trained: a frozen dataclass whose constructor refuses what makes no sense."""
+"""A trial's training configuration: a frozen dataclass that validates itself."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ MAX_TOKENS = 1 << 20
 """The longest example, in tokens."""
 
 ObjectiveName = Literal["sft", "dpo"]
-"""What a trial can minimise; `perft.training.objective` has each in a file of its own."""
+"""The objectives; `perft.training.objective` has a file for each."""
 OBJECTIVE_SETTINGS: Mapping[ObjectiveName, tuple[str, ...]] = {"sft": (), "dpo": ("beta",)}
-"""The settings that an objective has beside those of every training."""
+"""By objective, its settings beside those that all share."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How one trial is trained.
+    """The training configuration of one trial.
 
     Attributes:
         lr: peak learning rate of AdamW.
@@ -41,11 +41,11 @@ class TrainingConfig:
         weight_decay: decoupled weight decay.
         clip_norm: largest 2-norm of the trial's gradient.
         loss_on: "answer" trains on the completion only, "all" on the prompt too.
-        max_length: tokens of prompt plus completion; a longer prompt loses its beginning.
+        max_length: tokens of prompt plus completion; a longer prompt is cut at its beginning.
         seed: seeds the initial adapter, the order of the examples and dropout.
         objective: what is minimised: "sft", the cross-entropy of the answers, or "dpo", on pairs of
             answers of which one is preferred.
-        beta: of "dpo", how strongly the adapter is held to the base: the larger, the closer.
+        beta: of "dpo", how strongly the adapter is kept close to the base.
     """
 
     lr: float

@@ -1,7 +1,8 @@
-"""Values from JSON or from another process, checked against the types they are annotated with.
+"""Checks values from JSON or another process against type annotations.
 
-A dataclass says by its annotations what its fields are, and by its constructor in which range they
-lie. Both are checked here, so that a wrong value is named where it is read, not where it is used.
+A dataclass has the types of its fields in its annotations, and checks their ranges in its
+constructor. Both are checked here, so that a wrong value is named where it is read, not where it is
+used.
 """
 
 import dataclasses
@@ -13,27 +14,27 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from perft.checks import is_whole, shown
 from perft.errors import ConfigError, unknown
 
-_LONGEST = 80  # characters of a key that an error shows as it is
+_LONGEST = 80  # characters of a key that an error shows in full
 
 T = TypeVar("T")
 
 
 def typed(kind: object, value: object, name: str) -> Any:
-    """A value as what it should be.
+    """Checks a value and converts it to an annotated type.
 
     Args:
         kind: an annotation of `bool`, `int`, `float` (infinite or not), `str`, `None`, `object`, a
             `Literal`, a union, `tuple[X, ...]`, `Mapping[str, X]` or `Mapping[int, X]`, a named
             tuple, or a dataclass of such fields.
-        value: the value: of JSON, or such an object that another process has made, whose
-            constructor did not run in this one.
-        name: what errors call it; empty for a file's whole content.
+        value: a JSON value, or an object unpickled from another process, whose constructor did not
+            run in this one.
+        name: its name in errors; empty for a file's whole content.
 
     Returns:
         The value; arrays as tuples, objects as their dataclass.
 
     Raises:
-        ConfigError: if it is something else; names the field, such as "reports[0].step".
+        ConfigError: if it has another type; names the field, such as "reports[0].step".
     """
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
@@ -53,7 +54,7 @@ def typed(kind: object, value: object, name: str) -> Any:
 
 
 def _simple(kind: object, value: object, name: str) -> object:
-    """A value that has no parts, or a fixed number of them."""
+    """Checks a scalar, a literal or a named tuple."""
     if isinstance(kind, type) and issubclass(kind, tuple):
         return _named_tuple(kind, value, name)
     if get_origin(kind) is Literal:
@@ -67,12 +68,12 @@ def _simple(kind: object, value: object, name: str) -> object:
 
 
 def read_fields(kind: type[T], value: object, name: str = "") -> T:
-    """A dataclass from a JSON object with its fields.
+    """Builds a dataclass from a JSON object with its fields.
 
     Args:
         kind: the dataclass.
-        value: the object; fields that have a default may be missing.
-        name: what errors call it; empty for a file's whole content.
+        value: the object; fields with a default may be missing.
+        name: its name in errors; empty for a file's whole content.
 
     Raises:
         ConfigError: for an unknown, missing or wrong field; names it.
@@ -119,7 +120,7 @@ def _object(value: object, name: str) -> Mapping[Any, object]:
 
 
 def _in(name: str, key: object) -> str:
-    """A field of what is called `name`, as errors call it."""
+    """The name of a field of `name`, for errors."""
     text = str(key)
     if not (text.isidentifier() and len(text) <= _LONGEST):
         text = shown(key)
@@ -127,7 +128,7 @@ def _in(name: str, key: object) -> str:
 
 
 def _one_of(kinds: tuple[object, ...], value: object, name: str) -> Any:
-    """The value as the first of some kinds that it fits; the error is that of the first."""
+    """The value as the first type that it fits; else raises the first type's error."""
     if value is None and types.NoneType in kinds:
         return None
     if type(value) in kinds and dataclasses.is_dataclass(value):
