@@ -1,7 +1,7 @@
-"""The options of a command that configures an adapter: one for each setting of any variant.
+"""Command-line options for adapters: one for each setting of any variant.
 
-A setting is a field of a variant's configuration, annotated with an `Option`; a variant that brings
-a setting of its own brings its option with it.
+A setting is a field of a variant's configuration, annotated with an `Option`; so a new variant's
+settings become options automatically.
 """
 
 import functools
@@ -20,14 +20,14 @@ from perft.config import adapter_from_flat, fields_of
 from perft.errors import ConfigError, listed
 
 Settings = dict[str, Any]
-"""The options of an adapter that were given, by parameter."""
+"""The adapter options that the user gave, by parameter."""
 
 
 def with_adapter_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options of an adapter in place of its parameter `settings`.
+    """Replaces a command's parameter `settings` by the options of an adapter.
 
     Args:
-        command: has the keyword `settings`, which gets those that were given.
+        command: has the keyword `settings`, which gets the options that the user gave.
 
     Returns:
         A function with a parameter for each option, for `perft.cli.run`.
@@ -51,10 +51,10 @@ def with_adapter_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def adapter_of(settings: Settings) -> AdapterConfig:
-    """The adapter that options ask for.
+    """Builds an adapter's configuration from options.
 
     Raises:
-        ConfigError: if its variant or form has not what one of them sets, or takes no such value.
+        ConfigError: if its variant or form does not have an option, or a value is invalid.
     """
     variant = settings["variant"]
     known = fields_of(variant) | {"variant"}
@@ -82,10 +82,10 @@ class _Setting:
     """A field of some variants' configurations.
 
     Attributes:
-        field: as the first of them has it.
+        field: of the first of these variants.
         kind: its type.
-        option: how it is offered.
-        only: the variants that it belongs to, where it is not shared by what they derive from.
+        option: its option.
+        only: the variants that define it themselves; empty if they inherit it.
         is_common: whether every variant has it.
     """
 
@@ -128,7 +128,7 @@ def _as_parameter(setting: _Setting) -> inspect.Parameter:
     kind = str if get_origin(setting.kind) is Literal else setting.kind
     if default is MISSING and setting.is_common:
         default = inspect.Parameter.empty
-    elif default is None or not setting.is_common:  # what is not given is left to the variant
+    elif default is None or not setting.is_common:  # the variant has the default
         asked["show_default"] = option.default or (default is not MISSING and str(default))
         kind, default = kind | None, None
     made = typer.Option(help=f"{option.help}{only}.", **asked)

@@ -1,14 +1,14 @@
 """Products of (token, choice) pairs with the matrices of the chosen experts, without a loop.
 
-Each (token, choice) is a pair. Sorted by expert, all pairs go through one grouped product, and the
-host never waits to learn how many of them each expert has:
+Each (token, choice) is a pair. Sorted by expert, all pairs go through one grouped product, without
+a synchronisation to learn how many pairs each expert has:
 
     dispatch   h_n = W_e(n) x_t(n)                  (T, I) -> (N, O)
     combine    y_t = sum of W_e(n)^T h_n            (N, I) -> (T, O)
 
 Each is the other's derivative, so the backward pass uses the same two: it gathers, and neither
-sorts nor scatters. Results repeat bit for bit, on a GPU too. Autograd keeps only the pairs' indices
-for a frozen weight, and x or h as well for a trainable one.
+sorts nor scatters. Results are deterministic, on a GPU too. For a frozen weight autograd keeps only
+the pairs' indices, for a trainable one also x or h.
 
 Shapes: T tokens, M experts, K choices per token, N = T K pairs, I inputs, O outputs.
 """
@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from perft.compat.transformers import grouped_mm_fallback, grouped_mm_fallback_backward
 
 ALIGNMENT = 16
-"""Bytes; a grouped product needs rows of a multiple of it."""
+"""A grouped product needs rows of a multiple of so many bytes."""
 MAX_GROUPS = 1023
-"""Most groups that a grouped product on a GPU takes."""
+"""Largest number of groups of a grouped product on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def combine(h_NI: Tensor, weight_MIO: Tensor, pairs: Pairs) -> Tensor:
 def product(x_NI: Tensor, weight_MIO: Tensor, end_M: Tensor) -> Tensor:
     """Each row times the matrix of its group, (N, O); rows are sorted by group.
 
-    There is no kernel for fp64, for sizes that are not aligned, and for fp32 under compilation:
-    there a loop over groups takes its place, which waits for the device.
+    There is no kernel for fp64, for unaligned sizes, and for fp32 under compilation: a loop over
+    groups replaces it, which waits for the device.
     """
     if _has_kernel(x_NI, *weight_MIO.shape[1:]):
         return F.grouped_mm(x_NI, weight_MIO, offs=end_M)
@@ -108,7 +108,7 @@ def _outer(x_NI: Tensor, grad_NO: Tensor, end_M: Tensor) -> Tensor:
     inputs, outputs = x_NI.shape[1], grad_NO.shape[1]
     if _has_kernel(x_NI, inputs, outputs):
         return F.grouped_mm(x_NI.T, grad_NO, offs=end_M)
-    # The operator also returns the rows' gradient, which is not used: any matrices will do.
+    # The operator also returns the rows' gradient, which is not used: zero matrices suffice.
     weight_MIO = x_NI.new_zeros(1).expand(len(end_M), inputs, outputs)
     gradient: Tensor = grouped_mm_fallback_backward(x_NI, weight_MIO, end_M, grad_NO)[1]
     return gradient

@@ -35,7 +35,7 @@ class PerftConfig(PeftConfig):  # type: ignore[misc]
             configuration (`AdapterConfig.to_flat`).
 
     Raises:
-        ConfigError: if the configuration is missing or makes no sense.
+        ConfigError: if the configuration is missing or invalid.
     """
 
     perft: dict[str, Any] = field(default_factory=dict)
@@ -43,20 +43,20 @@ class PerftConfig(PeftConfig):  # type: ignore[misc]
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = PeftType(PERFT)
-        self.to_adapter()  # a mistake shows here, not when the adapter is put on
+        self.to_adapter()  # fails here, not when the adapter is added
 
     @classmethod
     def of(cls, adapter: AdapterConfig, **settings: Any) -> "PerftConfig":
-        """The configuration that `get_peft_model` and `PeftModel.add_adapter` take.
+        """The configuration for `get_peft_model` and `PeftModel.add_adapter`.
 
         Args:
-            adapter: which variant, how large.
+            adapter: the adapter's configuration.
             settings: further fields of `peft.PeftConfig`.
         """
         return cls(perft={"adapter": adapter.to_flat()}, **{"task_type": "CAUSAL_LM", **settings})
 
     def to_adapter(self) -> AdapterConfig:
-        """The configuration as the rest of perft knows it."""
+        """The adapter's perft configuration."""
         if "adapter" not in self.perft:
             raise ConfigError("a PerftConfig needs an adapter; make it by PerftConfig.of(...)")
         return adapter_from_flat(self.perft["adapter"])
@@ -79,12 +79,12 @@ class PerftLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
 
     @property
     def tensors(self) -> nn.ModuleDict:
-        """The tensors of every adapter, by name, for `peft`'s reports; the sites register them."""
+        """The tensors of every adapter, by name, for `peft`'s reports; the sites own them."""
         names = self.host.configs
         return nn.ModuleDict({n: nn.ParameterList(self.host.tensors(n).values()) for n in names})
 
     def set_adapter(self, adapter_names: str | list[str], inference_mode: bool = False) -> None:
-        """Gives every row to one adapter; it alone is trainable, unless for inference.
+        """Activates one adapter for every row; only it is trainable, unless for inference.
 
         Raises:
             AdapterError: for several names, or an unknown one.
@@ -96,7 +96,7 @@ class PerftLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
                 "row of a batch its own adapter, use model.perft.host.using(...)"
             )
         for name in names:
-            self.host.tensors(name)  # refuses an unknown one before anything changes
+            self.host.tensors(name)  # raises for an unknown name before anything changes
         for name in self.host.configs:
             self.set_requires_grad(name, name in names and not inference_mode)
         self._active_adapter = names
@@ -122,7 +122,7 @@ class PerftLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
             self.set_adapter(list(self.host.configs)[:1])
 
     def get_base_layer(self) -> nn.Module:
-        """A module without weights: this layer wraps none, and `peft` stops its recursion here."""
+        """A module without weights: this layer wraps none, so `peft`'s recursion ends here."""
         return nn.Identity()
 
     def _follow(self) -> None:
@@ -131,7 +131,7 @@ class PerftLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
 
 
 class PerftModel(BaseTuner):  # type: ignore[misc]
-    """What `peft` calls a tuner: puts PERFT adapters on a base and takes them off."""
+    """A `peft` tuner that adds PERFT adapters to a base and removes them."""
 
     prefix = "perft_"
     tuner_layer_cls = PerftLayer
@@ -143,7 +143,7 @@ class PerftModel(BaseTuner):  # type: ignore[misc]
     def inject_adapter(
         self, model: Any, adapter_name: str, *_unused: Any, **_settings: Any
     ) -> None:
-        """Puts a newly initialised adapter on the base, frozen unless it is the active one.
+        """Adds a new adapter to the base, frozen unless it is the active one.
 
         Raises:
             AdapterError: if the name is taken or not allowed.
@@ -192,8 +192,8 @@ class PerftModel(BaseTuner):  # type: ignore[misc]
             {key: tuple(tensor.shape) for key, tensor in own.items()},
             {without_prefix(key): tuple(tensor.shape) for key, tensor in state_dict.items()},
         )
-        # With `low_cpu_mem_usage` these become the adapter's tensors, and `peft` has read them onto
-        # a GPU if it sees one, wherever the base is.
+        # With `low_cpu_mem_usage` these become the adapter's tensors; `peft` reads them onto a GPU
+        # if there is one, wherever the base is.
         return {
             on_base(key, adapter_name): tensor.to(_device_of_base(model.perft.host, key))
             for key, tensor in state_dict.items()

@@ -1,7 +1,7 @@
-"""Gives a process back as it was: for a call that has to change what belongs to all of it.
+"""Restores a process's global state after a call that changes it.
 
-A search sets its process up for Ray, which sets it up further: variables of the environment, signal
-handlers, log levels. Inside `unchanged` all of that may be done; whoever called finds what was.
+A search, and Ray with it, changes environment variables, signal handlers and log levels.
+`unchanged` restores them for the caller.
 """
 
 import contextlib
@@ -16,12 +16,11 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def unchanged() -> Iterator[None]:
-    """Inside, the process may be changed; at the end it is as it was.
+    """Inside, global state may change; restores it at the end.
 
-    That is: the environment, the signal handlers, the loggers that there were (levels, handlers,
-    whether they pass on and whether they are on), the filters of warnings, the scheduling policy of
-    this thread, and faulthandler. What other threads change of these meanwhile is undone, too.
-    Loggers that come to be inside stay, and are heard if they were silenced.
+    It restores the environment, signal handlers, existing loggers (level, handlers, propagate,
+    disabled), warning filters, this thread's scheduling policy, and faulthandler, also if other
+    threads have changed them meanwhile. Loggers created inside stay, and are no longer silenced.
     """
     with (
         _environment_kept(),
@@ -36,7 +35,7 @@ def unchanged() -> Iterator[None]:
 
 @contextlib.contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Inside, signal handlers may be changed, of which only the main thread has any."""
+    """Inside, signal handlers may change; restores them, in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -87,7 +86,7 @@ def _loggers() -> list[logging.Logger]:
 
 @contextlib.contextmanager
 def _policy_kept() -> Iterator[None]:
-    if not hasattr(os, "sched_getscheduler"):  # of Linux
+    if not hasattr(os, "sched_getscheduler"):  # Linux only
         yield
         return
     policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)

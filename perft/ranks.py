@@ -1,4 +1,4 @@
-"""The processes of one worker group, which share a sharded base and take the same steps."""
+"""The processes of one worker group, which share a sharded base and run the same steps."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class Ranks:
         return cls(device=device)
 
     def local_slice(self, count: int) -> slice:
-        """This rank's part of `count` things: adjacent, and of equal size where possible."""
+        """This rank's contiguous slice of `count` items; slices differ in size by at most one."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def all_reduce_(self, tensors: Sequence[Tensor]) -> None:

@@ -1,34 +1,34 @@
-"""The folder of a search: what is in it, and the one place where its names are spelt.
+"""The layout of a search's folder: the only module that names its files.
 
     <storage>/<name>/               written by, and when
-      search.json                   the driver, once it has seen its cluster: the settings. It makes
-                                    the folder a search's: with it gone, nothing is written any more
-      lock/<id>.json                the process that runs the search, while it does: its claim
+      search.json                   the driver, once it has seen its cluster: the settings. Once it
+                                    is deleted, nothing more is written to the folder
+      lock/<id>.json                the process that runs the search, while it runs: its claim
       trials/0007.safetensors       a worker, after every round: the state of trial 7
-      trials/0007.other.safetensors the same, in turn: one of the two is of the round before
+      trials/0007.other.safetensors the same, alternately: one of the two is of the round before
       trials/0007.failed.json       a worker: why trial 7 cannot be trained further
       adapters/0007/                a worker, at full length: the adapter (`perft.adapter_folder`)
       results.json                  the driver, whenever a trial ends: all that have ended
-      predictions/0007/             the workers, once the trials to score are chosen: what the
-                                    scores are counted from, rank-0.parquet of each rank
+      predictions/0007/             the workers, once the trials to score are chosen: their
+                                    predictions, rank-0.parquet of each rank
       environment.txt               the driver, when the search ends: the installed packages
       space.py                      likewise: the search space as it was
       trials.parquet .csv           likewise: the table of all trials, if one is full-length
       pareto.html .png              likewise: the plot of the front
-      scores.json                   the driver, last of all: the test scores. Where it is, nothing
-                                    is left to do
-      records/search.json           the driver, as the search goes on: what its tracker shows of it,
-                                    and records/0007.json of trial 7
+      scores.json                   the driver, last of all: the test scores. A search that has it
+                                    is finished
+      records/search.json           the driver, as the search runs: its record for the tracker, and
+                                    records/0007.json of trial 7
       records/sent                  the driver, once its tracker has all of that
-      tracked/trials.parquet        the driver, where the tracker is "folder": the table of all
+      tracked/trials.parquet        the driver, if the tracker is "folder": the table of all
                                     trials, curves.parquet of their reports, run.json of the search
       optuna.journal                the driver, anew whenever it starts: Optuna's study
       tune/                         Ray Tune, likewise: its own record of the trials
       train/                        Ray Train: its own record of the worker groups
 
-A folder with `checksums.json` in it is whole (`perft.storage`): adapters/0007, predictions/0007.
-Where the storage is an object store, Optuna's study is in memory, and tune/ and train/ are in a
-temporary folder. Files are written atomically. Nothing here touches a disk: these are names.
+A folder with `checksums.json` is complete (`perft.storage`): adapters/0007, predictions/0007. If
+the storage is an object store, Optuna's study is in memory, and tune/ and train/ are in a temporary
+folder. Files are written atomically. This module only computes names.
 """
 
 import re
@@ -70,17 +70,17 @@ def claim_file(claim: str) -> str:
 
 
 def trial_file(trial: int, turn: int = 0) -> str:
-    """Path of a trial's state; there are two, which take turns."""
+    """Path of one of a trial's two states, which are written alternately."""
     return f"{STATES}/{trial_folder(trial)}{'.other' if turn else ''}.safetensors"
 
 
 def failure_file(trial: int) -> str:
-    """Path of the note that a trial's loss was not finite."""
+    """Path of the note that a trial has failed."""
     return f"{STATES}/{trial_folder(trial)}.failed.json"
 
 
 def trial_of(name: str) -> int | None:
-    """The trial that a file of the folder `STATES` is of; None if it is none's."""
+    """The trial of a file in the folder `STATES`; None for another file."""
     found = _STATE_FILE.fullmatch(name)
     return int(found[1]) if found else None
 
@@ -91,7 +91,7 @@ def adapter_folder(trial: int) -> str:
 
 
 def predictions_folder(trial: int) -> str:
-    """Path of what a trial's adapter answered on the test splits."""
+    """Path of the predictions of a trial's adapter on the test splits."""
     return f"{PREDICTIONS}/{trial_folder(trial)}"
 
 

@@ -1,6 +1,6 @@
-"""The keys of an adapter's tensors: the one place where they are put together and taken apart.
+"""The keys of an adapter's tensors: the only module that builds and parses them.
 
-A tensor belongs to the base module that it serves, and has a kind there. The forms of one key:
+A tensor belongs to a base module, and has a kind there. The forms of one key:
 
     model.layers.0.mlp.adapters.perft_down          perft's own: `TensorKey`
     model.layers.0.mlp.adapters.perft_down.first    on the base: the same, and the adapter's name
@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 
 PEFT_PREFIX = "base_model.model."
-"""Begins every key of `peft`'s: where the base lies in its model."""
+"""Prefix of all of `peft`'s keys: the path of the base in its model."""
 
 LORA_A, LORA_B = "lora_A", "lora_B"
 """The two matrices of a LoRA, as `peft` and perft name them."""
@@ -31,13 +31,13 @@ _LORA = re.compile(
 
 @dataclass(frozen=True)
 class TensorKey:
-    """One tensor of an adapter, as perft names it; `str` gives the key.
+    """One tensor of an adapter, in perft's naming; `str` gives the key.
 
     Attributes:
-        path: dotted path of the base module that it serves.
+        path: dotted path of its base module.
         kind: which of the module's tensors, without a dot: `perft_down`, `lora_A`, or
-            `<weight>_lora_A` where the module has several weights.
-        adapter: name of the adapter where the tensors of several lie together, else "".
+            `<weight>_lora_A` if the module has several weights.
+        adapter: name of the adapter in a state dict of several, else "".
     """
 
     path: str
@@ -50,10 +50,10 @@ class TensorKey:
 
     @classmethod
     def parse(cls, key: str) -> "TensorKey":
-        """Takes a key apart, with `PEFT_PREFIX` or without.
+        """Parses a key, with `PEFT_PREFIX` or without.
 
         Raises:
-            ValueError: if it is of no adapter.
+            ValueError: if it is no adapter's key.
         """
         if (found := _OWN.fullmatch(without_prefix(key))) is None:
             raise ValueError(f"{key} is no tensor of an adapter")
@@ -64,24 +64,24 @@ class TensorKey:
         """Path of the weight that this matrix of a LoRA belongs to.
 
         Raises:
-            ValueError: if the tensor is none of a LoRA.
+            ValueError: if the tensor is no LoRA matrix.
         """
         return f"{self.path}.{_matrix(self.kind)['weight'] or 'weight'}"
 
     @property
     def matrix(self) -> str:
-        """`LORA_A` or `LORA_B`; errors as of `weight`."""
+        """`LORA_A` or `LORA_B`; raises like `weight`."""
         return _matrix(self.kind)["matrix"]
 
 
 @dataclass(frozen=True)
 class LoraKey:
-    """One matrix of a plain LoRA, as `peft` names it; `str` gives the key without its prefix.
+    """One matrix of a plain LoRA, in `peft`'s naming; `str` gives the key without its prefix.
 
     Attributes:
-        path: dotted path of the base module that it serves.
+        path: dotted path of its base module.
         matrix: `LORA_A` or `LORA_B`.
-        depth: how many wrappers of `peft`'s lie around the one that holds it.
+        depth: number of `peft` wrappers around the one that holds it.
     """
 
     path: str
@@ -93,10 +93,10 @@ class LoraKey:
 
     @classmethod
     def parse(cls, key: str) -> "LoraKey":
-        """Takes a key apart, with `PEFT_PREFIX` or without.
+        """Parses a key, with `PEFT_PREFIX` or without.
 
         Raises:
-            ValueError: if it is none of a LoRA.
+            ValueError: if it is no LoRA matrix's key.
         """
         if (found := _LORA.fullmatch(without_prefix(key))) is None:
             raise ValueError(f"{key} is no matrix of a LoRA")
@@ -104,7 +104,7 @@ class LoraKey:
 
 
 def key_of(path: str, kind: str) -> str:
-    """The key of a tensor of an adapter that is known, of a kind that serves the module `path`."""
+    """The key, without the adapter's name, of a tensor of the module `path`."""
     return f"{path}.{_CHILD}.{kind}"
 
 
@@ -114,28 +114,28 @@ def on_base(key: str, adapter: str) -> str:
 
 
 def lora_kind(weight: str, matrix: str) -> str:
-    """The kind of a LoRA's matrix beside one of a module's several weights."""
+    """The kind of a LoRA matrix for one of a module's several weights."""
     return f"{weight}_{matrix}"
 
 
 def is_of_adapter(name: str) -> bool:
-    """Whether a module's parameter, by its name inside the module, is of an adapter."""
+    """Whether a module's parameter, by its name in the module, belongs to an adapter."""
     return f".{_CHILD}." in f".{name}"
 
 
 def module_and_name(weight: str) -> tuple[str, str]:
-    """The path of the module that has a weight, and the weight's name there."""
+    """Splits a weight's path into its module's path and its name there."""
     path, _, name = weight.rpartition(".")
     return path, name
 
 
 def with_prefix(key: str) -> str:
-    """A key as `peft` has it."""
+    """A perft key with `peft`'s prefix."""
     return PEFT_PREFIX + key
 
 
 def without_prefix(key: str) -> str:
-    """A key of `peft`'s as perft has it."""
+    """A `peft` key without its prefix."""
     return key.removeprefix(PEFT_PREFIX)
 
 

@@ -33,11 +33,11 @@ _RUN_ID = re.compile(r"[\w.-]{0,200}", re.ASCII)
 
 
 class AnswerCount(NamedTuple):
-    """Answers of an adapter to the examples of a split that are scored.
+    """Numbers of correct answers and of scored examples of a split.
 
     Attributes:
-        correct: how many were right.
-        scored: how many there were.
+        correct: examples answered correctly.
+        scored: examples that were scored.
     """
 
     correct: int
@@ -45,7 +45,7 @@ class AnswerCount(NamedTuple):
 
 
 SplitScores = Mapping[str, AnswerCount]
-"""What one adapter scored on the test splits, by name of the split."""
+"""One adapter's scores on the test splits, by name of the split."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,15 @@ class AdapterSize:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a trial measures at a rung, after `step` optimiser steps.
+    """A trial's losses and scores at a rung, after `step` optimiser steps.
 
     Attributes:
         step: optimiser steps done.
-        train_loss: mean of what the trial minimises over the steps since the last report: nats per
-            answer token, or per pair of answers.
-        val_loss: the same on the validation split; what a rung compares.
-        correct: validation examples answered right by greedy generation, or pairs of which the
-            right answer is preferred.
+        train_loss: mean loss of the objective over the steps since the last report: nats per answer
+            token, or per pair of answers.
+        val_loss: the same on the validation split; compared at rungs.
+        correct: validation examples answered correctly by greedy generation, or pairs of which
+            the chosen answer is preferred.
         scored: validation examples that were scored: all at full length; at a rung fewer, or none.
         lr: learning rate of the last step.
         tokens_per_second: the trial's own training tokens over the time since the last report.
@@ -129,7 +129,7 @@ class Report:
             the steps since the last report; empty for variants without a PEFT router.
         router_entropy: entropy (nats) of the PEFT router's distribution, mean over tokens and
             layers; None for variants without one.
-        measures: what else the trial's objective says of the validation split, by name.
+        measures: other metrics of the trial's objective on the validation split, by name.
     """
 
     step: int
@@ -185,11 +185,11 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """How one trial of a search ended.
+    """The result of one trial of a search.
 
     Attributes:
         number: the trial's number in the search, from 0, the same in Tune, Optuna and MLflow.
-        config: what was trained.
+        config: its configuration.
         outcome: "complete" only for full-length trials, "pruned" for those stopped at a rung,
             "failed" for an error or a loss that is not finite.
         reports: one per rung that was reached, by step.
@@ -254,7 +254,7 @@ class TrialResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Flat:
-    """A `TrialResult` as JSON has it: its configuration is flat."""
+    """A `TrialResult` in JSON, with a flat configuration."""
 
     number: int
     config: Mapping[str, object]

@@ -21,7 +21,7 @@ _VARIANTS = ("perft-r", "perft-e", "perft-d", "perft-s", "lora-qv", "lora-router
 
 
 def training(builtin: bool) -> TrainingConfig:
-    """How a trial is trained, but for its learning rate."""
+    """The training configuration, except for the learning rate that a trial draws."""
     if builtin:
         return TrainingConfig(lr=5e-3, max_steps=200, warmup_steps=20, max_length=128)
     return TrainingConfig(lr=2e-4, max_steps=600, warmup_steps=60, max_length=256)

@@ -1,7 +1,6 @@
-"""Commonsense questions: the adapters and rates of `arithmetic`, and a longer training.
+"""Commonsense questions: the adapters and rates of `arithmetic`, with longer training.
 
-To ask the base for what it knows takes the built-in base more steps than to copy numbers into an
-equation.
+The built-in base needs more steps to answer from its knowledge than to copy numbers into equations.
 """
 
 import dataclasses
@@ -15,7 +14,7 @@ from search_spaces import arithmetic
 
 
 def training(builtin: bool) -> TrainingConfig:
-    """How a trial is trained, but for its learning rate."""
+    """The training configuration, except for the learning rate that a trial draws."""
     if builtin:
         return dataclasses.replace(arithmetic.training(builtin), max_steps=300, warmup_steps=30)
     return arithmetic.training(builtin)

@@ -1,6 +1,6 @@
 """The whole design space on arithmetic: every variant, form, routing, layer choice and loss.
 
-Far larger than `arithmetic`, for a machine that tries hundreds of trials.
+Far larger than `arithmetic`, for searches of hundreds of trials.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from search_spaces.arithmetic import suggest_lr, training
 
 FORMS = get_args(ExpertForm)
 EXPERTS = (*(form for form in FORMS if form != "parallel"), "silu", "gelu", "relu")
-"""What PEFT experts can be: the forms, and the parallel one with each of these activations."""
+"""Choices of PEFT experts: the forms, and the parallel form with each of these activations."""
 
 
 def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
@@ -39,13 +39,13 @@ def suggest_adapter(
     variants: Sequence[str] = VARIANTS,
     experts: Sequence[str] = EXPERTS,
 ) -> AdapterConfig:
-    """Draws an adapter: for a space of your own, of the variants that it names.
+    """Draws an adapter; your own space can limit its variants and experts.
 
     Args:
-        trial: asked for every setting that the variant has.
+        trial: suggests every setting of the variant.
         builtin: whether the base is the built-in one.
-        variants: their names.
-        experts: what PEFT experts can be: a form, or the activation of the parallel form.
+        variants: names of the variants to choose from.
+        experts: choices of PEFT experts: a form, or an activation of the parallel form.
     """
     variant = trial.suggest_categorical("variant", variants)
     flat: dict[str, Any] = {
@@ -78,7 +78,7 @@ def _routing(trial: optuna.Trial) -> dict[str, Any]:
         "top_k": top_k,
         "num_experts": num_experts,
         "balance": trial.suggest_float("balance", 0.0, 0.02),
-        # With one expert per token the router could not learn.
+        # With one expert per token the router would get no gradient.
         "normalize_top_k": top_k > 1 and trial.suggest_categorical("normalize", (False, True)),
     }
 

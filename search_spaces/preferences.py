@@ -1,7 +1,7 @@
 """Preferences between answers: the adapters of `arithmetic`, trained by DPO.
 
-DPO wants lower rates than supervised fine-tuning, and which is best depends on `beta`: a trial
-draws both.
+DPO needs lower learning rates than supervised fine-tuning, and the best one depends on `beta`: a
+trial draws both.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from search_spaces import arithmetic
 
 
 def training(builtin: bool) -> TrainingConfig:
-    """How a trial is trained, but for its learning rate and beta."""
+    """The training configuration, except for the learning rate and beta that a trial draws."""
     if builtin:
         return TrainingConfig(
             lr=3e-3, max_steps=100, warmup_steps=10, max_length=128, objective="dpo", beta=0.1

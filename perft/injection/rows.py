@@ -45,8 +45,8 @@ class BatchLayout:
     Attributes:
         segments: they cover the batch's rows in order, without gaps.
         mask_BS: false where a token is padding; None counts every token.
-        routing: by adapter, the PEFT routers' routing, layer after layer; kept by hooks if there are
-            gradients. Scores are probabilities.
+        routing: by adapter, the PEFT routers' routing, layer after layer; kept by hooks if there
+            are gradients. Scores are probabilities.
         base_routing: the same of the base's routers, for adapters with `base_balance`. Scores are
             logits.
     """
