@@ -1,4 +1,4 @@
-"""How many operations an adapter costs at one place, and how much time of the host.
+"""How many operations an adapter adds at one place, and how much host time.
 
 `python benchmarks/adapter_launches.py`. A pass of a pack through a small base, forward and
 backward, with the adapters and without; what the pass has more, for each adapter and layer. On a

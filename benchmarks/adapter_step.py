@@ -1,16 +1,15 @@
-"""What an adapter adds to a training step of a frozen base: PERFT, HF PEFT and a loop over experts.
+"""The time an adapter adds to a frozen base's training step: PERFT, HF PEFT, a loop over experts.
 
 `python benchmarks/adapter_step.py`. One decoder layer with random weights at the geometry of
 OLMoE-1B-7B, and one of Mixtral's shape scaled to fit; forward and backward, with a gradient at the
-layer's input, as every layer but the first one has it. The base's step is that of the whole layer.
-What is added is hundredths of it, which the noise of a whole step hides: so it is the difference
-between steps with and without the adapter in which the base's frozen weights, whose products are
-the same in both, pass their input on. Steps take turns, each with an adapter right after one
-without.
+layer's input, as for every layer but the first. The base's step is that of the whole layer. An
+adapter adds some percent of it, less than the noise of a whole step: so the benchmark subtracts
+steps with and without the adapter in which the base's frozen weights, whose products are the same
+in both, only pass their input on. Steps run in turns, each with an adapter right after one without.
 
-On one CPU thread, the default, what is measured is CPU time, which other processes disturb less; on
-more threads and on a GPU it is time that passes. Freed memory stays with the process: a step would
-else measure how the system hands out pages.
+On one CPU thread, the default, it measures CPU time, which other processes disturb less; on more
+threads and on a GPU, wall time. The process keeps freed memory: a step would else measure the
+system's page allocation.
 """
 
 import ctypes

@@ -16,7 +16,7 @@ from perft.training.step import MicroBatch, TrialBatch, forward_context
 
 
 class BaseAlone:
-    """One micro-batch through the base, forward and backward, and the loss; no adapter takes part.
+    """One micro-batch through the base, forward and backward, and the loss, without adapters.
 
     Its rows are laid out once, which a training step does every time.
 

@@ -1,4 +1,4 @@
-"""The device of a benchmark: what it is, how fast it multiplies, how often a run asks it."""
+"""The device of a benchmark: its name, its matrix rate, and the number of launches of a run."""
 
 import platform
 import time
@@ -57,7 +57,7 @@ def matrix_rate(device: torch.device, size: int) -> float:
 
 
 def launches(run: Callable[[], Any], device: torch.device) -> int:
-    """How often the host asks the GPU for something, a whole graph counted once.
+    """Number of launches from the host to the GPU, a whole graph counted once.
 
     On a CPU, the operations other than views.
     """

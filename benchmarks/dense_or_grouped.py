@@ -1,10 +1,10 @@
 """Whether the cost rule for routed PEFT experts (`perft/adapters/cost.py`) chooses the cheaper way.
 
-`python benchmarks/dense_or_grouped.py`. Routed PEFT experts alone, forward and backward, computed
-both ways, in turn; what the rule says; the balance at which both would take the same time; and the
-median of these over the sizes, which is what `BALANCE` should hold for this device and dtype. On
-one CPU thread it is CPU time that is measured, on a GPU the time between two events there, for so
-many tokens that the GPU does not wait for the host, else time that passes.
+`python benchmarks/dense_or_grouped.py`. Runs routed PEFT experts alone, forward and backward, both
+ways in turn. Prints the times, the rule's choice, the balance at which both would take the same
+time, and the median of these over the sizes, which `BALANCE` should have for this device and dtype.
+It measures CPU time on one CPU thread, time between two events on a GPU, with so many tokens that
+the GPU does not wait for the host, and else wall time.
 """
 
 import time

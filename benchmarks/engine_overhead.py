@@ -1,9 +1,8 @@
-"""What the engine itself costs per trial: a whole search in which a training step takes no time.
+"""The engine's own time per trial: a whole search in which a training step takes no time.
 
 `python benchmarks/engine_overhead.py --num-trials 1000`. Tune, Optuna, ASHA, MLflow, the rounds and
-the thin trials are the real ones; in place of the worker groups one thread answers every order at
-once. Printed are the seconds per trial, early and late in the search, and the memory of a thin
-trial.
+the thin trials are real; instead of worker groups, one thread answers every assignment at once.
+Prints the seconds per trial, early and late in the search, and the memory of a thin trial.
 """
 
 import math

@@ -5,10 +5,10 @@ weights, forward and backward, with a gradient at its input. By default it has h
 widths; on a GPU, its own. LoRA of rank 16 is on all experts: computed with (expert, adapter) pairs,
 and with W + BA in place of every W, which is done only where nothing else is possible.
 
-`kept` is what the forward pass keeps for the backward pass, `peak` the most that exists at a time,
-both beyond input and parameters. `flops` are reckoned: those of the products with W, with A and B,
-and those that make W + BA and its gradients. On the CPU it is one thread, and CPU time. All rows of
-a table take turns.
+`kept` is the memory that the forward pass keeps for the backward pass, `peak` the largest at any
+time, both beyond input and parameters. `flops` are computed: those of the products with W, with A
+and B, and those of W + BA and its gradients. On the CPU it measures one thread's CPU time. All rows
+of a table run in turns.
 """
 
 import copy

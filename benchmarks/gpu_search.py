@@ -8,8 +8,8 @@ the same configurations on the same data with ASHA's rule by hand, its loss at e
 answers at full length alone, for as many trials as fit `--stock-seconds`. Both are counted from the
 command to the end.
 
-Where the stock side does not come through, what is left is reckoned: start and load for each
-trial, training and evaluation for each step that perft's search has trained.
+If the stock side does not finish, the rest is extrapolated: start and load for each trial, training
+and evaluation for each step that perft's search has trained.
 """
 
 import json

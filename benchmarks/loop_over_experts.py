@@ -1,6 +1,6 @@
 """Routed PEFT experts as published code computes them: a Python loop that gathers and scatters.
 
-What PERFT's computation is compared with; the equations are the same.
+The baseline for PERFT's computation, with the same equations.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,7 @@
 """A base of OLMoE-1B-7B's geometry with random weights, and word problems for it, on disk.
 
-As a program it writes the base to a folder from a device, of a tiny geometry from a CPU, and says
-what the device is.
+Run as a program, it writes the base to a folder, with a tiny geometry on a CPU, and prints the
+device.
 """
 
 import json

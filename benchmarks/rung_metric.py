@@ -1,4 +1,4 @@
-"""Which number at a rung foretells the final accuracy: validation loss or accuracy, of how many?
+"""Which number at a rung predicts the final accuracy: validation loss or accuracy, of how many?
 
 `python benchmarks/rung_metric.py --space arithmetic`. Trials drawn at random from a space are
 trained to their full length; printed is the rank correlation (Spearman's) of what a rung shows with

@@ -1,4 +1,4 @@
-"""One search, run by perft, the documented Ray way, and without any engine: how long each takes.
+"""The time of one search with perft, in the documented Ray way, and without any engine.
 
 `python benchmarks/search_makespan.py`. All sides train the same configurations with the same loop,
 data, seeds, rungs and ASHA, from the command to the last result. perft runs as a user runs it, with

@@ -1,4 +1,4 @@
-"""What the benchmarks of whole searches share: perft's side, and how sides are compared."""
+"""Shared code of the benchmarks of whole searches: perft's side, and the comparison of sides."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What it takes that several ranks share a base: memory to read it, and time to agree.
+"""The cost of sharing a base over several ranks: memory to load it, and time to communicate.
 
 `python benchmarks/sharing_a_base.py` writes an OLMoE of random bf16 weights to a temporary folder
 and has 1, 2 and 4 gloo ranks load it, once as perft does and once whole before it is divided. Its

@@ -1,4 +1,4 @@
-"""One trial as people run them today: a process of its own, HF PEFT, and what transformers has.
+"""One trial in the usual way: a process of its own, with HF PEFT and transformers.
 
 LoRA on attention is HF PEFT's; the other variants are perft's adapters, put on the base one at a
 time. The loop is the usual one: padded batches, the model's own loss, AdamW with a linear schedule,

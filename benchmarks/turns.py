@@ -1,4 +1,4 @@
-"""Times of several sides that take turns, and how they compare."""
+"""Times of several sides that run in turns, and their ratios."""
 
 import time
 from collections.abc import Callable, Mapping

@@ -21,7 +21,7 @@ def watch_base_routers(
     blocks: Sequence[MoEBlock],
     configs: Mapping[str, AdapterConfig],
     current: CurrentLayout,
-    heard: set[tuple[str, str]],
+    seen: set[tuple[str, str]],
 ) -> list[RemovableHandle]:
     """Hooks every router: forward passes under a layout fill its `base_routing`.
 
@@ -29,7 +29,7 @@ def watch_base_routers(
         blocks: the base's MoE blocks.
         configs: the adapters on the base, updated by the host.
         current: returns the current layout.
-        heard: receives the names of each adapter and router whose routing was kept.
+        seen: receives the names of each adapter and router whose routing was kept.
     """
 
     def watch(block: MoEBlock) -> list[RemovableHandle]:
@@ -43,7 +43,7 @@ def watch_base_routers(
                 for name, logits_TE, index_TK in zip(names, *parts, strict=True):
                     if name is not None and configs[name].base_balance:
                         layout.keep_base_routing(name, LayerRouting(logits_TE, index_TK))
-                        heard.add((name, block.router_name))
+                        seen.add((name, block.router_name))
 
         return block.watch(keep)
 

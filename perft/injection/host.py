@@ -59,7 +59,7 @@ class AdapterHost:
         self._labelled: BatchLayout | None = None
         self._active: str | None = None
         self._handles: list[RemovableHandle] = []
-        self._heard: set[tuple[str, str]] = set()
+        self._routers_seen: set[tuple[str, str]] = set()
         self._compilation = compilation_of(model)
         if self._compilation is not None:
             self._compilation.names = self._names_in_pass
@@ -115,7 +115,7 @@ class AdapterHost:
             self._unhook_base()
         if self._active == name:
             self._active = None
-        self._heard -= {(name, block.router_name) for block in self.blocks}
+        self._routers_seen -= {(name, block.router_name) for block in self.blocks}
 
     def untouched(self, name: str, *, trained: bool = False) -> list[str]:
         """Modules of the base where an adapter's hooks have not run in any forward pass.
@@ -134,7 +134,7 @@ class AdapterHost:
         silent = [path for path in paths if name not in self._sites[path].acted]
         if trained and config.base_balance:
             routers = [block.router_name for block in self.blocks]
-            silent += [path for path in routers if (name, path) not in self._heard]
+            silent += [path for path in routers if (name, path) not in self._routers_seen]
         return silent
 
     def tensors(self, name: str) -> dict[str, Tensor]:
@@ -253,7 +253,7 @@ class AdapterHost:
             self._handles = [
                 self.model.register_forward_pre_hook(self._begin_pass, with_kwargs=True),
                 self.model.register_forward_hook(self._end_pass, always_call=True),
-                *watch_base_routers(self.blocks, self.configs, self._current, self._heard),
+                *watch_base_routers(self.blocks, self.configs, self._current, self._routers_seen),
             ]
 
     def _unhook_base(self) -> None:

@@ -70,7 +70,7 @@ class Coordinator:
         self._stages: dict[int, str] = {}
         self._ready: set[int] = set()
         self._attached: dict[int, int] = {}  # by group, the times it has loaded its base
-        self._heard: dict[int, float] = {}
+        self._last_beat: dict[int, float] = {}
         self._microbatch_limits: dict[int, int] = {}
         self._steps: dict[int, int] = {}
         self._notes: list[str] = []
@@ -136,7 +136,7 @@ class Coordinator:
     async def attach(self, group: int) -> None:
         """Notes that a group has loaded its base, for the first time or after a crash."""
         async with self._changed:
-            self._heard[group] = self._clock()
+            self._last_beat[group] = self._clock()
             self._rounds.crashed(group)
             self._ready.add(group)
             self._attached[group] = self._attached.get(group, 0) + 1
@@ -148,12 +148,12 @@ class Coordinator:
 
     async def beat(self, group: int) -> None:
         """Notes that a group is alive."""
-        self._heard[group] = self._clock()
+        self._last_beat[group] = self._clock()
 
     async def next_work(self, group: int, results: BatchResults | None) -> Work:
         """Takes the results of a group's last batch and waits `POLL_SECONDS` for its next one."""
         async with self._changed:
-            self._heard[group] = self._clock()
+            self._last_beat[group] = self._clock()
             if results is not None:
                 sound = self._received(BatchResults, results, "results")
                 self._starts[group] = 0
@@ -277,4 +277,4 @@ class Coordinator:
         """Other groups that have sent no heartbeat within `ABSENT_SECONDS`."""
         then = self._clock() - ABSENT_SECONDS
         others = (each for each in range(self._groups) if each != group)
-        return [each for each in others if self._heard.get(each, then) <= then]
+        return [each for each in others if self._last_beat.get(each, then) <= then]

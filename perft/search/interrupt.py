@@ -56,8 +56,8 @@ def interrupted(search: Storage, settings: SearchSettings) -> InterruptedSearchE
     """The error that tells the user how to resume a search that was stopped."""
     if not search.exists(SEARCH_FILE):
         return InterruptedSearchError(f"search {settings.name!r} was interrupted before it began")
-    again = resume_command(settings.name, settings.storage)
+    resume_by = resume_command(settings.name, settings.storage)
     return InterruptedSearchError(
         f"search {settings.name!r} was interrupted after {len(read_results(search))} of "
-        f"{settings.num_trials} trials; resume it by: {again}"
+        f"{settings.num_trials} trials; resume it by: {resume_by}"
     )

@@ -167,10 +167,10 @@ def remember_paths(settings: SearchSettings, source: TaskSource) -> None:
 
 def _require_new(root: Storage, name: str) -> None:
     if root.exists(f"{name}/{SEARCH_FILE}"):
-        again = resume_command(name, root.uri)
+        resume_by = resume_command(name, root.uri)
         raise SearchError(
             f"a search named {name!r} exists in {root.shown}; choose another --name, or "
-            f"resume it by: {again}"
+            f"resume it by: {resume_by}"
         )
 
 

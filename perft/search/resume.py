@@ -128,9 +128,9 @@ def _with_space(
     if not is_file:
         return settings
     if space is None:
-        again = resume_command(settings.name, root)
+        resume_by = resume_command(settings.name, root)
         require_trusted(
-            settings.space, settings.name, again=again, trust_code=trust_code, tell=tell
+            settings.space, settings.name, resume_by=resume_by, trust_code=trust_code, tell=tell
         )
         return settings
     file = resolved(space)

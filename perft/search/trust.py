@@ -18,14 +18,14 @@ def remember(file: str) -> None:
 
 
 def require_trusted(
-    file: str, search: str, *, again: str, trust_code: bool, tell: Callable[[str], None]
+    file: str, search: str, *, resume_by: str, trust_code: bool, tell: Callable[[str], None]
 ) -> None:
     """Checks that the space of a search to resume may be run.
 
     Args:
         file: the space's file, which `search.json` names.
         search: the search's name.
-        again: the command that resumes it.
+        resume_by: the command that resumes it.
         trust_code: whether the user trusts the file; it is then named before it runs.
         tell: shows the user a line.
 
@@ -35,14 +35,14 @@ def require_trusted(
     if not Path(file).is_file():
         raise SearchError(
             f"the space of search {search!r} was {file}, which is no file here; say where it is: "
-            f"{again} --space FILE"
+            f"{resume_by} --space FILE"
         )
     if trust_code:
         tell(f"runs {file}, the space of search {search}")
     elif not _note_of(file).is_file():
         raise SearchError(
             f"search {search!r} draws its trials by the code of {file}, which has changed or was "
-            f"never named on this machine; look at it, then resume by: {again} --trust-code"
+            f"never named on this machine; look at it, then resume by: {resume_by} --trust-code"
         )
 
 

@@ -107,8 +107,8 @@ def _fault_of_storage(search: Storage, error: Exception) -> str:
 
 def _stopped(plan: SearchPlan, reason: str) -> SearchError:
     name = plan.settings.name
-    again = resume_command(name, plan.root)
-    return SearchError(f"search {name!r} has stopped: {reason}; resume it by: {again}")
+    resume_by = resume_command(name, plan.root)
+    return SearchError(f"search {name!r} has stopped: {reason}; resume it by: {resume_by}")
 
 
 def _proposer(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) -> Proposer:

@@ -234,7 +234,7 @@ def starting(outcomes: list[BaseException | None], monkeypatch: pytest.MonkeyPat
     return said
 
 
-AGAIN = "Ray was not up in time; it is started once more"
+AGAIN = "Ray was not up in time; starting it again"
 
 
 def test_a_ray_that_is_late_is_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
