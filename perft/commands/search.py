@@ -105,10 +105,10 @@ def main(
     compile: CompileOption = None,
     rung_accuracy: RungAccuracyOption = None,
     sampler: Annotated[
-        str, typer.Option(help=f"What proposes trials: {' or '.join(SAMPLERS)}.")
+        str, typer.Option(help=f"Sampler, which proposes trials: {' or '.join(SAMPLERS)}.")
     ] = DEFAULT_SAMPLER,
     pruner: Annotated[
-        str, typer.Option(help=f"What stops weak trials at rungs: {' or '.join(PRUNERS)}.")
+        str, typer.Option(help=f"Pruner, which stops weak trials at rungs: {' or '.join(PRUNERS)}.")
     ] = DEFAULT_PRUNER,
     tracker: Annotated[
         str,
@@ -119,9 +119,7 @@ def main(
     ] = "mlflow",
     resume: Annotated[
         str | None,
-        typer.Option(
-            help="Go on with the search of this name; its settings stay.", show_default=False
-        ),
+        typer.Option(help="Resume the search of this name; its settings stay.", show_default=False),
     ] = None,
     trust_code: Annotated[
         bool,

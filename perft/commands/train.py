@@ -56,7 +56,9 @@ def main(
     ] = None,
     beta: Annotated[
         float | None,
-        typer.Option(min=0, max=1e6, help="Hold to the base (dpo).", show_default="the space's"),
+        typer.Option(
+            min=0, max=1e6, help="Closeness to the base (dpo).", show_default="the space's"
+        ),
     ] = None,
     max_steps: Annotated[
         int | None,

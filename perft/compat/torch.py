@@ -79,14 +79,14 @@ def silu_backward(grad: Tensor, x: Tensor, out: Tensor) -> None:
     _silu_backward(grad, x, grad_input=out)
 
 
-def allow_versions(most: int) -> None:
-    """Lets torch compile one function for at least `most` shapes."""
-    _dynamo.recompile_limit = max(most, _versions)
+def allow_versions(count: int) -> None:
+    """Lets torch compile one function for at least `count` shapes."""
+    _dynamo.recompile_limit = max(count, _versions)
 
 
 def compile_options() -> dict[str, Any]:
-    """Options of `torch.compile` for the same kernels on every run.
+    """Options of `torch.compile` that give the same kernels everywhere.
 
-    Kernels chosen by timing could differ between runs, and round differently.
+    Kernels chosen by timing could differ between machines and runs, and round differently.
     """
     return {"deterministic": True} if hasattr(_inductor, "deterministic") else {}
