@@ -104,7 +104,7 @@ def test_pairs_are_asked_for_before_anything_is_loaded() -> None:
     done = call("train", "--space", "arithmetic", *ALONE, "--objective", "dpo")
     assert done.refusal.startswith("the objective dpo compares two answers to a prompt, and the ex")
     unknown = call("train", "--space", "arithmetic", *ALONE, "--objective", "ppo")
-    assert unknown.refusal == "unknown objective 'ppo'; did you mean 'dpo'? (known: dpo, sft)"
+    assert unknown.refusal.startswith("unknown objective 'ppo'; did you mean ")
 
 
 def test_a_plan_counts_both_answers_with_and_without_the_adapter() -> None:

@@ -158,5 +158,5 @@ def test_the_pruner_that_the_documentation_shows_is_one() -> None:
 
 
 def test_an_unknown_pruner_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"unknown pruner 'ash'.* \(known: asha, none\)"):
+    with pytest.raises(ConfigError, match="unknown pruner 'ash'; did you mean 'asha'"):
         require_pruner("ash")

@@ -70,5 +70,5 @@ def test_tpe_is_optunas_own() -> None:
 
 
 def test_an_unknown_sampler_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"unknown sampler 'tp'.* \(known: random, tpe\)"):
+    with pytest.raises(ConfigError, match="unknown sampler 'tp'; did you mean 'tpe'"):
         require_sampler("tp")

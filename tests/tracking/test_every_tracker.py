@@ -229,7 +229,9 @@ def test_a_place_of_before_is_found_again(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_tracker_that_is_not_there_is_named():
-    with pytest.raises(ConfigError, match=r"did you mean 'folder'\? \(known: folder, mlflow\)"):
+    with pytest.raises(
+        ConfigError, match=f"did you mean 'folder'.*known: {', '.join(sorted(TRACKERS))}"
+    ):
         tracker_of("folders")
 
 
