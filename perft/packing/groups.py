@@ -31,6 +31,10 @@ STOP_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
+_ERRORS: list[Exception] = []
+"""Errors of groups, which hold references to Ray's objects: a thread that drops one of them while
+Ray shuts down ends the process, from C++. So they are kept as long as the process."""
+
 
 def calls_at_once(shape: GroupShape, num_trials: int) -> int:
     """Calls that the coordinator must hold open at once: one for each waiting trial, and others.
@@ -141,10 +145,12 @@ class WorkerGroups:
                 return
             try:
                 self._trainer(index, start, shape, work).fit()
-            except DEATHS:
+            except DEATHS as error:
+                _ERRORS.append(error)
                 log.debug("the controller of worker group %d died", index, exc_info=True)
                 continue  # the coordinator counts the starts
             except Exception as error:  # whatever ended the group, its trials must fail
+                _ERRORS.append(error)
                 log.debug("worker group %d ended", index, exc_info=True)
                 self._give_up(f"worker group {index} ended: {error}")
             return

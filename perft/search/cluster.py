@@ -5,6 +5,7 @@ A search joins no other Ray: one that merely runs here may be another search's, 
 A process that is connected to a Ray when it starts a search uses that Ray, and keeps it.
 """
 
+import gc
 import logging
 import os
 from collections.abc import Callable
@@ -146,8 +147,17 @@ def end_ray(cluster: Cluster) -> None:
 
     A Ray that was up before the search stays. Ending it twice is harmless.
     """
-    if not cluster.is_up:
+    if cluster.is_up:
+        return
+    # A collection in another thread could drop a reference to one of Ray's objects: while Ray shuts
+    # down, that ends the process, from C++.
+    is_collecting = gc.isenabled()
+    gc.disable()
+    try:
         ray.shutdown()
+    finally:
+        if is_collecting:
+            gc.enable()
 
 
 def _join(address: str) -> None:
