@@ -29,9 +29,9 @@ each = pytest.mark.parametrize(
 def test_beside_others_a_trial_trains_as_alone(name: str) -> None:
     pack = tiny_pack()
     wanted, report = train_alone(name, TRIALS[name], STEPS, pack=pack)
-    for one in {name: TRIALS[name], "r": TEN["r"], "lora-qv": TEN["lora-qv"]}.items():
+    for one in {"r": TEN["r"], "lora-qv": TEN["lora-qv"], name: TRIALS[name]}.items():
         pack.admit(*one)
-    found = advance(pack, dict.fromkeys((name, "r", "lora-qv"), STEPS))[name]
+    found = advance(pack, dict.fromkeys(("r", "lora-qv", name), STEPS))[name]
     assert apart(copied(pack, name), wanted) <= 1e-9
     assert found.val_loss == pytest.approx(report.val_loss, abs=1e-9)
     assert found.router_load == pytest.approx(report.router_load)
