@@ -9,7 +9,7 @@ from perft.adapters.tensors import Shapes, Start
 
 Attach = Literal["moe block", "attention", "router", "base experts"]
 """Beside an MoE block, or on the weights of attention's linear layers, of a router, of experts."""
-Projection = Literal["query", "value"]
+ProjectionKind = Literal["query", "value"]
 HFStorage = Literal["PERFT", "modules", "parameters", "fused parameters"]
 """How HF PEFT's folder stores it: as type PERFT, or as plain LoRA with `target_modules`, with
 `target_parameters`, or with `target_parameters` that each hold the weights of all experts."""
@@ -49,7 +49,7 @@ class Variant:
     activated: Callable[..., int]
     mathematics: str
     hf_storage: HFStorage
-    projections: tuple[Projection, ...] = ()
+    projections: tuple[ProjectionKind, ...] = ()
     needs_base_routing: bool = False
     router_balance: Callable[[Any], float] | None = None
     starts: Callable[[Any], Mapping[str, Start]] = as_init_says

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from perft.compat.torch import silu_backward
 from perft.compat.transformers import gate_of, has_silu_gate
 
-Activation = Callable[[Tensor], Tensor]
+ActivationFunction = Callable[[Tensor], Tensor]
 
 
 def weighted_activation(experts: Any, h_NF: Tensor, weight_N: Tensor) -> Tensor:
@@ -35,13 +35,13 @@ def weighted_activation(experts: Any, h_NF: Tensor, weight_N: Tensor) -> Tensor:
     return out_NF
 
 
-def _weigh(h_NF: Tensor, weight_N: Tensor, activate: Activation) -> Tensor:
+def _weigh(h_NF: Tensor, weight_N: Tensor, activate: ActivationFunction) -> Tensor:
     return (activate(h_NF) * weight_N.unsqueeze(-1)).to(h_NF.dtype)
 
 
 class _SwiGLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, h_NF: Tensor, weight_N: Tensor, activate: Activation) -> Tensor:
+    def forward(ctx: Any, h_NF: Tensor, weight_N: Tensor, activate: ActivationFunction) -> Tensor:
         ctx.save_for_backward(h_NF, weight_N)
         return _weigh(h_NF, weight_N, activate)
 
@@ -65,7 +65,7 @@ class _Recomputed(torch.autograd.Function):
     """Any activation: autograd differentiates its repeated forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, h_NF: Tensor, weight_N: Tensor, activate: Activation) -> Tensor:
+    def forward(ctx: Any, h_NF: Tensor, weight_N: Tensor, activate: ActivationFunction) -> Tensor:
         ctx.save_for_backward(h_NF, weight_N)
         ctx.activate = activate
         return _weigh(h_NF, weight_N, activate)

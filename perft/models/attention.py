@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from perft.adapters.declaration import Projection as Kind
-from perft.adapters.declaration import Variant
+from perft.adapters.declaration import ProjectionKind, Variant
 from perft.adapters.table import TABLE, for_every_block
 from perft.errors import BaseModelError, listed
 from perft.models.blocks import base_name, decoder_layers
 
 _KINDS = ("Attention", "MLA")  # in the names of attention modules
-_NAMES: Mapping[Kind, tuple[str, ...]] = {
+_NAMES: Mapping[ProjectionKind, tuple[str, ...]] = {
     "query": ("q_proj", "q"),
     "value": ("v_proj", "v"),
 }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from perft.errors import PerftError
 from perft.packing.messages import Assignment
-from perft.packing.states import Saved, SavedStates, Start, starts
+from perft.packing.states import RoundStart, Saved, SavedStates, starts
 from perft.ranks import Ranks
 from perft.search_folder import trial_folder
 from perft.training.pack import Pack
@@ -26,7 +26,7 @@ class Beginning:
         self._states = states
         self._turns: dict[int, int] = {}  # by trial on the base, the file of its state
 
-    def begin(self, batch: Sequence[Assignment]) -> tuple[dict[int, Start], dict[int, str]]:
+    def begin(self, batch: Sequence[Assignment]) -> tuple[dict[int, RoundStart], dict[int, str]]:
         """Puts the trials on the base.
 
         Returns:

@@ -50,7 +50,7 @@ class Saved:
 
 
 @dataclass(frozen=True)
-class Start:
+class RoundStart:
     """The state from which a trial of a batch resumes.
 
     Attributes:
@@ -64,7 +64,7 @@ class Start:
 
 def starts(
     batch: Sequence[Assignment], known: Mapping[int, Sequence[Saved]], *, together: bool
-) -> dict[int, Start]:
+) -> dict[int, RoundStart]:
     """Decides, by trial, the state from which a batch resumes.
 
     Args:
@@ -74,7 +74,7 @@ def starts(
             their states, or all are trained again from the start of the round.
     """
     answers = {
-        wanted.trial: Start(state, is_answer=True)
+        wanted.trial: RoundStart(state, is_answer=True)
         for wanted in batch
         if (state := _answer(wanted, known[wanted.trial])) is not None
     }
@@ -98,15 +98,15 @@ def _answer(wanted: Assignment, states: Sequence[Saved]) -> Saved | None:
     return max(having, key=lambda s: (not s.failure, s.step, s.on_base), default=None)
 
 
-def _at(step: int, states: Sequence[Saved]) -> Start | None:
+def _at(step: int, states: Sequence[Saved]) -> RoundStart | None:
     found = next((s for s in states if s.step == step and not s.failure), None)
-    return Start(found) if found is not None or step == 0 else None
+    return RoundStart(found) if found is not None or step == 0 else None
 
 
-def _nearest(wanted: Assignment, states: Sequence[Saved]) -> Start:
+def _nearest(wanted: Assignment, states: Sequence[Saved]) -> RoundStart:
     """The last state before the target: used if that of the round's start is lost."""
     before = [state for state in states if state.step <= wanted.target and not state.failure]
-    return Start(max(before, key=lambda state: state.step, default=None))
+    return RoundStart(max(before, key=lambda state: state.step, default=None))
 
 
 class SavedStates:
