@@ -30,7 +30,7 @@ from perft.search.prepare import SearchPlan
 from perft.search.restart import Restart
 from perft.search.shape import shape_on
 from perft.search.stages import Stages
-from perft.search.sync import sync, sync_command
+from perft.search.sync import sync, tracking_of
 from perft.search.trials import run_trials
 from perft.search_folder import SEARCH_FILE
 from perft.selection import read_all_scores, read_results
@@ -154,17 +154,9 @@ def _ray_and_recorder(plan: SearchPlan, cluster: Cluster, stages: Stages) -> Ite
 
 
 def _open_recorder(plan: SearchPlan, tell: Callable[[str], None]) -> Recorder:
-    settings = plan.settings
     begin = Recorder.resume if plan.resume else Recorder.start
-    return begin(
-        tracker_of(settings.tracker),
-        plan.tracking_uri,
-        plan.search,
-        settings.name,
-        settings.to_json(),
-        tell=tell,
-        later=sync_command(settings),
-    )
+    tracker = tracker_of(plan.settings.tracker)
+    return begin(tracking_of(plan.search, plan.settings, tracker, plan.tracking_uri, tell))
 
 
 def _ledger(plan: SearchPlan, recorder: Recorder) -> Ledger:

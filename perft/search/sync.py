@@ -10,7 +10,7 @@ from perft.search.settings import SearchSettings
 from perft.searches import name_options
 from perft.selection import read_results, result_line, write_results
 from perft.storage import Storage
-from perft.tracking import Recorder, Tracker
+from perft.tracking import Recorder, Tracker, Tracking
 
 PATIENCE_SECONDS = 120.0
 """Time without a successful send after which the command gives up."""
@@ -42,23 +42,31 @@ def sync(
         StorageError: if the tracker or the folder cannot be written.
     """
     with locked(search, settings.name):
-        recorder = Recorder.catch_up(
-            tracker,
-            tracking_uri,
-            search,
-            settings.name,
-            settings.to_json(),
-            tell=tell,
-            later=sync_command(settings),
-        )
+        recorder = Recorder.catch_up(tracking_of(search, settings, tracker, tracking_uri, tell))
         if recorder.wait(PATIENCE_SECONDS):
             _name_runs(search, settings, recorder)
         return recorder.close(PATIENCE_SECONDS)
 
 
-def sync_command(settings: SearchSettings) -> Callable[[], str]:
-    """Returns a function that gives the command to complete a search's runs later."""
-    return lambda: command_line("sync", *name_options("--name", settings.name, settings.storage))
+def tracking_of(
+    search: Storage,
+    settings: SearchSettings,
+    tracker: Tracker,
+    tracking_uri: str,
+    tell: Callable[[str], None],
+) -> Tracking:
+    """The tracking of a search; arguments of `sync`, which is the command for later."""
+    return Tracking(
+        tracker=tracker,
+        place=tracking_uri,
+        folder=search,
+        name=settings.name,
+        params=settings.to_json(),
+        tell=tell,
+        later=lambda: command_line(
+            "sync", *name_options("--name", settings.name, settings.storage)
+        ),
+    )
 
 
 def _name_runs(search: Storage, settings: SearchSettings, recorder: Recorder) -> None:

@@ -5,7 +5,7 @@ process at a time records a search.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from perft.errors import StorageError
 from perft.masking import masked
@@ -19,83 +19,73 @@ from perft.trial import AdapterSize, Report, SplitScores, TrialConfig, TrialResu
 _UNSAID_SECONDS = 1.0  # shorter waits are not announced
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """What a search's records come from, and where they go.
+
+    Attributes:
+        tracker: shows the search.
+        place: where the tracker shows it, from `tracker.new_place` or `tracker.known_place`.
+        folder: the search's folder.
+        name: the search's name.
+        params: its settings.
+        tell: shows the user a line.
+        later: returns the command that completes the runs after the search.
+    """
+
+    tracker: Tracker
+    place: str
+    folder: Storage
+    name: str
+    params: Mapping[str, object]
+    tell: Callable[[str], None]
+    later: Callable[[], str]
+
+    @property
+    def at(self) -> str:
+        """The tracker and the place, for messages."""
+        return self.tracker.at(self.place)
+
+    def fresh(self) -> SearchRecord:
+        """The record of a search that starts now."""
+        return SearchRecord(name=self.name, place=masked(self.folder.uri), params=self.params)
+
+    def open(self, records: Records) -> Runs:
+        """Opens the runs of the search; errors as of `Tracker.open`."""
+        return self.tracker.open(self.place, records)
+
+
 class Recorder:
     """The record of one search. Only `wait` and `close` wait for the tracker.
 
     Args:
-        tracker: shows the search.
-        place: where the tracker shows it.
+        tracking: of the search.
         records: of the search.
         runs: its runs; None if they could not be opened, which the user has been told.
-        tell: shows the user a line.
-        later: as for `start`.
 
     Raises:
         StorageError: from every method, if the search's folder cannot be written.
     """
 
-    def __init__(
-        self,
-        tracker: Tracker,
-        place: str,
-        records: Records,
-        runs: Runs | None,
-        *,
-        tell: Callable[[str], None],
-        later: Callable[[], str],
-    ) -> None:
-        self._tracker = tracker
-        self._place = place
+    def __init__(self, tracking: Tracking, records: Records, runs: Runs | None) -> None:
+        self._tracking = tracking
         self._records = records
-        self._tell = tell
-        self._later = later
-        self._sender = Sender(
-            lambda: tracker.open(place, records), runs, self._say_away, self._say_back
-        )
+        self._sender = Sender(lambda: tracking.open(records), runs, self._say_away, self._say_back)
 
     @classmethod
-    def start(
-        cls,
-        tracker: Tracker,
-        place: str,
-        folder: Storage,
-        name: str,
-        params: Mapping[str, object],
-        *,
-        tell: Callable[[str], None],
-        later: Callable[[], str],
-    ) -> "Recorder":
+    def start(cls, tracking: Tracking) -> "Recorder":
         """Starts the record of a new search.
-
-        Args:
-            tracker: shows the search.
-            place: from `tracker.new_place`.
-            folder: the search's folder.
-            name: the search's name.
-            params: its settings.
-            tell: shows the user a line.
-            later: returns the command that completes the runs after the search.
 
         Raises:
             StorageError: if the tracker or the folder cannot be written.
         """
-        records = Records(folder, _fresh(folder, name, params))
+        records = Records(tracking.folder, tracking.fresh())
         records.keep_search(records.search)
-        return cls(tracker, place, records, tracker.open(place, records), tell=tell, later=later)
+        return cls(tracking, records, tracking.open(records))
 
     @classmethod
-    def resume(
-        cls,
-        tracker: Tracker,
-        place: str,
-        folder: Storage,
-        name: str,
-        params: Mapping[str, object],
-        *,
-        tell: Callable[[str], None],
-        later: Callable[[], str],
-    ) -> "Recorder":
-        """Resumes the record of a search; takes the arguments of `start`.
+    def resume(cls, tracking: Tracking) -> "Recorder":
+        """Resumes the record of a search.
 
         Sends all records in its folder again. If the tracker cannot be written now, tells the user
         and tries again later.
@@ -103,40 +93,27 @@ class Recorder:
         Raises:
             StorageError: if the folder cannot be read or written.
         """
-        records = Records.read(folder, _fresh(folder, name, params))
-        folder.delete(SENT)
+        records = Records.read(tracking.folder, tracking.fresh())
+        tracking.folder.delete(SENT)
         records.keep_search(replace(records.search, status="RUNNING", ended=None))
-        runs = _try_runs(tracker, place, records, tell, later)
-        recorder = cls(tracker, place, records, runs, tell=tell, later=later)
+        recorder = cls(tracking, records, _try_runs(tracking, records))
         recorder._send_all()
         return recorder
 
     @classmethod
-    def catch_up(
-        cls,
-        tracker: Tracker,
-        place: str,
-        folder: Storage,
-        name: str,
-        params: Mapping[str, object],
-        *,
-        tell: Callable[[str], None],
-        later: Callable[[], str],
-    ) -> "Recorder":
-        """Sends the records of a search that is not running; takes the arguments of `start`.
+    def catch_up(cls, tracking: Tracking) -> "Recorder":
+        """Sends the records of a search that is not running.
 
         Runs of a search that did not end become KILLED, at the time of its last record.
 
         Raises:
             StorageError: if the tracker cannot be written, or the folder not read or written.
         """
-        records = Records.read(folder, _fresh(folder, name, params))
+        records = Records.read(tracking.folder, tracking.fresh())
         if records.search.status == "RUNNING":
             ended = replace(records.search, status="KILLED", ended=records.latest)
             records.keep_search(ended)
-        recorder = cls(
-            tracker, place, records, tracker.open(place, records), tell=tell, later=later
-        )
+        recorder = cls(tracking, records, tracking.open(records))
         recorder._send_all()
         return recorder
 
@@ -226,8 +203,10 @@ class Recorder:
             Whether the tracker has all records.
         """
         if not self._sender.wait(min(patience, _UNSAID_SECONDS)):
-            title = self._tracker.title
-            self._tell(f"sending {title} the last records; it has {patience:.0f} s for each")
+            title = self._tracking.tracker.title
+            self._tracking.tell(
+                f"sending {title} the last records; it has {patience:.0f} s for each"
+            )
         is_sent = self._sender.wait(patience)
         self._sender.close()
         if is_sent:
@@ -235,9 +214,9 @@ class Recorder:
                 self._records.folder.write(SENT, b"")
         else:
             place = f"{self._records.folder.shown}/{RECORDS}"
-            self._tell(
-                f"{self._tracker.at(self._place)} has not all records ({self._sender.why}); they "
-                f"are kept in {place}; send them when it answers, by: {self._later()}"
+            self._tracking.tell(
+                f"{self._tracking.at} has not all records ({self._sender.why}); they "
+                f"are kept in {place}; send them when it answers, by: {self._tracking.later()}"
             )
         return is_sent
 
@@ -263,11 +242,11 @@ class Recorder:
         self._sender.put(None, lambda runs: runs.send_search(search, trials))
 
     def _say_away(self) -> None:
-        where = self._tracker.at(self._place)
-        self._tell(_away(where, self._sender.why, self._later()))
+        tracking = self._tracking
+        tracking.tell(_away(tracking.at, self._sender.why, tracking.later()))
 
     def _say_back(self) -> None:
-        self._tell(f"{self._tracker.at(self._place)} is back, and has all records")
+        self._tracking.tell(f"{self._tracking.at} is back, and has all records")
 
 
 def is_sent(folder: Storage) -> bool:
@@ -275,21 +254,11 @@ def is_sent(folder: Storage) -> bool:
     return folder.exists(SENT) or not folder.exists(RECORDS)
 
 
-def _fresh(folder: Storage, name: str, params: Mapping[str, object]) -> SearchRecord:
-    return SearchRecord(name=name, place=masked(folder.uri), params=params)
-
-
-def _try_runs(
-    tracker: Tracker,
-    place: str,
-    records: Records,
-    tell: Callable[[str], None],
-    later: Callable[[], str],
-) -> Runs | None:
+def _try_runs(tracking: Tracking, records: Records) -> Runs | None:
     try:
-        return tracker.open(place, records)
+        return tracking.open(records)
     except StorageError as error:
-        tell(_away(tracker.at(place), reason(error), later()))
+        tracking.tell(_away(tracking.at, reason(error), tracking.later()))
         return None
 
 

@@ -22,7 +22,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from perft.selection.files import result_files
 from perft.storage import Storage
-from perft.tracking import Recorder, tracker_of
+from perft.tracking import Recorder, Tracking, tracker_of
 from pretend import SETTINGS, adapter_files, search_of_six, store_adapters
 
 pytestmark = [
@@ -79,18 +79,18 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"mlflow server did not start:\n{log.read_text()[-3000:]}")
 
 
+def tracked(tracking_uri: str, search: Storage) -> Tracking:
+    """The tracking of a search by the name of "first"."""
+    return Tracking(
+        tracker=tracker_of("mlflow"), place=tracking_uri, folder=search, name="first",
+        params=SETTINGS, tell=print, later=lambda: "perft sync",
+    )  # fmt: skip
+
+
 def record_search(tracking_uri: str, folder: Path) -> Run:
     """The parent run of a search that ended."""
     search = Storage(str(folder)).prepare()
-    tracker = Recorder.start(
-        tracker_of("mlflow"),
-        tracking_uri,
-        search,
-        "first",
-        SETTINGS,
-        tell=print,
-        later=lambda: "perft sync",
-    )
+    tracker = Recorder.start(tracked(tracking_uri, search))
     results = search_of_six()
     store_adapters(search, results)
     for result in results:
@@ -206,15 +206,7 @@ def test_a_server_records_the_same(tmp_path: Path, capfd: pytest.CaptureFixture[
     with server(tmp_path) as address:
         parent = record_search(address, tmp_path / "search").info
         search = Storage(str(tmp_path / "search"))
-        resumed = Recorder.resume(
-            tracker_of("mlflow"),
-            address,
-            search,
-            "first",
-            SETTINGS,
-            tell=print,
-            later=lambda: "perft sync",
-        )
+        resumed = Recorder.resume(tracked(address, search))
         assert resumed.close(PATIENCE)
         client = MlflowClient(address)
         run_id = resumed.run_id(3)

@@ -15,6 +15,7 @@ from perft.search.ledger import Ledger
 from perft.search.prepare import SearchPlan, SearchRequest, prepare
 from perft.search.resume import prepare_resume
 from perft.search.settings import SearchSettings
+from perft.search.sync import tracking_of
 from perft.selection import pick, read_results
 from perft.tracking import Recorder, tracker_of
 from perft.tracking.mlflow import tracker as mlflow_tracker
@@ -72,15 +73,8 @@ def test_whatever_a_search_writes_holds_no_secret(plan: SearchPlan, tmp_path: Pa
     told: list[str] = []
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     settings = plan.settings.to_json()
-    tracker = Recorder.start(
-        tracker_of("mlflow"),
-        uri,
-        plan.search,
-        "first",
-        settings,
-        tell=told.append,
-        later=lambda: "perft sync",
-    )
+    tracking = tracking_of(plan.search, plan.settings, tracker_of("mlflow"), uri, told.append)
+    tracker = Recorder.start(tracking)
     tracker.log_params(settings)
     ledger = Ledger(plan.search, tracker)
     size = pretend.trial(0).size

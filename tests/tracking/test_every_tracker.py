@@ -17,7 +17,7 @@ from perft.errors import ConfigError
 from perft.search_folder import TRACKED_CURVES, TRACKED_RUN, TRACKED_TRIALS
 from perft.selection import to_frame
 from perft.storage import Storage
-from perft.tracking import TRACKERS, Recorder, is_sent, tracker_of
+from perft.tracking import TRACKERS, Recorder, Tracking, is_sent, tracker_of
 from perft.tracking.folder import SECONDS_BETWEEN
 from perft.trial import TrialResult
 from pretend import SETTINGS, adapter_files, search_of_six, trial
@@ -108,8 +108,11 @@ WAYS = {"mlflow": with_mlflow, "folder": with_folder}
 
 
 def opener(tracker: str, place: str, folder: Storage, name: str) -> Callable[..., Recorder]:
-    told = {"tell": print, "later": lambda: "perft sync"}
-    return lambda how: how(tracker_of(tracker), place, folder, name, SETTINGS, **told)
+    tracking = Tracking(
+        tracker=tracker_of(tracker), place=place, folder=folder, name=name, params=SETTINGS,
+        tell=print, later=lambda: "perft sync",
+    )  # fmt: skip
+    return lambda how: how(tracking)
 
 
 def read(folder: Storage, name: str) -> pd.DataFrame:
@@ -301,11 +304,12 @@ def test_the_tracker_of_tables_takes_no_mlflow(tmp_path: Path):
 import sys
 sys.path[:0] = ["tests", "tests/integration"]
 from perft.storage import Storage
-from perft.tracking import Recorder, tracker_of
+from perft.tracking import Recorder, Tracking, tracker_of
 from pretend import SETTINGS, trial
 folder = Storage({str(tmp_path)!r}).prepare()
-told = dict(tell=print, later=str)
-recorder = Recorder.start(tracker_of("folder"), "", folder, "first", SETTINGS, **told)
+told = dict(name="first", params=SETTINGS, tell=print, later=str)
+tracking = Tracking(tracker=tracker_of("folder"), place="", folder=folder, **told)
+recorder = Recorder.start(tracking)
 recorder.start_trial(0, trial(0).config)
 recorder.finish("FINISHED")
 assert recorder.close()

@@ -17,7 +17,7 @@ from perft.errors import StorageError
 from perft.home import default_storage, default_tracking_uri, home
 from perft.masking import masked
 from perft.storage import Storage
-from perft.tracking import Recorder, tracker_of
+from perft.tracking import Recorder, Tracking, tracker_of
 from perft.tracking.mlflow import place, sqlite
 from perft.tracking.mlflow.client import connect
 from perft.tracking.mlflow.place import require_usable, where_to_look
@@ -28,11 +28,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:Deprecatio
 OPEN = """
 import sys
 from perft.storage import Storage
-from perft.tracking import Recorder, tracker_of
+from perft.tracking import Recorder, Tracking, tracker_of
 folder = Storage(sys.argv[2]).prepare()
-told = {"tell": print, "later": lambda: ""}
-mlflow = tracker_of("mlflow")
-tracker = Recorder.start(mlflow, sys.argv[1], folder, folder.uri, {"seed": 0}, **told)
+tracking = Tracking(
+    tracker=tracker_of("mlflow"), place=sys.argv[1], folder=folder, name=folder.uri,
+    params={"seed": 0}, tell=print, later=lambda: "",
+)
+tracker = Recorder.start(tracking)
 tracker.finish("FINISHED", front=[])
 assert tracker.close()
 """
@@ -159,13 +161,15 @@ def test_artifacts_that_cannot_be_stored_are_found_at_the_start(tmp_path: Path, 
     (tmp_path / "mlartifacts").write_text("no folder")
     with pytest.raises(StorageError, match="cannot record runs in"):
         Recorder.start(
-            tracker_of("mlflow"),
-            f"sqlite:///{tmp_path}/mlflow.db",
-            folder,
-            "first",
-            {},
-            tell=print,
-            later=lambda: "perft sync",
+            Tracking(
+                tracker=tracker_of("mlflow"),
+                place=f"sqlite:///{tmp_path}/mlflow.db",
+                folder=folder,
+                name="first",
+                params={},
+                tell=print,
+                later=lambda: "perft sync",
+            )
         )
     client, experiment = connect(f"sqlite:///{tmp_path}/mlflow.db")
     assert [run.info.status for run in client.search_runs([experiment])] == ["FAILED"]

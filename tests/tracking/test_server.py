@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from doors import LOGIN, Door, serving
 from perft.errors import StorageError
 from perft.storage import Storage
-from perft.tracking import Recorder, sender, tracker_of
+from perft.tracking import Recorder, Tracking, sender, tracker_of
 from perft.tracking.mlflow.place import require_usable
 from perft.trial import TrialResult
 from pretend import SETTINGS, adapter_files, trial
@@ -133,13 +133,15 @@ def test_a_server_that_is_away_in_the_middle_misses_nothing(
     monkeypatch.setattr(sender, "PATIENCE_SECONDS", 0.3)
     told: list[str] = []
     tracker = Recorder.start(
-        tracker_of("mlflow"),
-        f"http://{host}",
-        folder,
-        f"through {fault}",
-        SETTINGS,
-        tell=told.append,
-        later=lambda: "perft sync",
+        Tracking(
+            tracker=tracker_of("mlflow"),
+            place=f"http://{host}",
+            folder=folder,
+            name=f"through {fault}",
+            params=SETTINGS,
+            tell=told.append,
+            later=lambda: "perft sync",
+        )
     )
     if fault == "hangs":
         door.opened.clear()

@@ -17,7 +17,7 @@ from mlflow.entities import Run
 
 from perft.selection.files import result_files
 from perft.storage import Storage
-from perft.tracking import Recorder, environment, is_sent, sender, tracker_of
+from perft.tracking import Recorder, Tracking, environment, is_sent, sender, tracker_of
 from perft.tracking.mlflow import runs
 from perft.tracking.mlflow.client import connect
 from perft.trial import TrialResult
@@ -53,8 +53,11 @@ Begin = Callable[..., Recorder]
 
 def begin(how: Begin, uri: str, folder: Storage, name: str) -> Recorder:
     tracker = how(
-        tracker_of("mlflow"), uri, folder, name, SETTINGS, tell=print, later=lambda: "perft sync"
-    )
+        Tracking(
+            tracker=tracker_of("mlflow"), place=uri, folder=folder, name=name, params=SETTINGS,
+            tell=print, later=lambda: "perft sync",
+        )
+    )  # fmt: skip
     if how != Recorder.catch_up:
         tracker.log_params(SETTINGS)
     return tracker
