@@ -6,11 +6,11 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from perft.compat.transformers import without_packed_rows
 from perft.forward.batch import collate
 from perft.injection import AdapterHost
 from perft.models.capture import Capture
 from perft.models.head import has_plain_head, token_losses
-from perft.models.whole_rows import whole_rows
 from perft.ranks import Ranks
 from perft.training.step import MicroBatch, TrialBatch, forward_context
 
@@ -52,7 +52,11 @@ class BaseAlone:
         # A micro-batch of a fixed shape takes the gradient down to the embeddings by itself.
         start = self._host.blocks[0].module if self._one.shape is None else None
         manner = forward_context(self._host, self._one, checkpointing=self._checkpointing)
-        with manner, whole_rows(), nullcontext() if start is None else _gradient_from(start):
+        with (
+            manner,
+            without_packed_rows(),
+            nullcontext() if start is None else _gradient_from(start),
+        ):
             loss_N = token_losses(
                 model, batch.ids_BS, batch.position_N, batch.label_N, plain=has_plain_head(model)
             )

@@ -3,6 +3,7 @@
 import math
 import re
 import reprlib
+from collections.abc import Collection
 from typing import TypeGuard
 
 from perft.errors import ConfigError, unknown
@@ -98,7 +99,7 @@ def require_number(name: str, value: object) -> None:
         raise ConfigError(f"{name} must be a finite number, found {shown(value)}")
 
 
-def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuses what is none of `choices`, name_options the nearest."""
+def require_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Refuses what is none of `choices`, naming the nearest."""
     if not (isinstance(value, str) and value in choices):
         raise ConfigError(unknown(name, value if isinstance(value, str) else shown(value), choices))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from perft.adapters.config import AdapterConfig
-from perft.adapters.tensors import Shapes, Start
+from perft.adapters.tensors import Shapes, Start, as_init_says
 
 Attach = Literal["moe block", "attention", "router", "base experts"]
 """Beside an MoE block, or on the weights of attention's linear layers, of a router, of experts."""
@@ -15,11 +15,6 @@ HFStorage = Literal["PERFT", "modules", "parameters", "fused parameters"]
 `target_parameters`, or with `target_parameters` that each hold the weights of all experts."""
 
 _INSIDE: Mapping[Attach, str] = {"attention": "attention", "base experts": "experts"}
-
-
-def as_init_says(_config: AdapterConfig) -> Mapping[str, Start]:
-    """Empty: every tensor is initialised according to `init`."""
-    return {}
 
 
 @dataclass(frozen=True, kw_only=True)

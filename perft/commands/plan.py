@@ -166,8 +166,8 @@ def _bytes(count: int) -> str:
 
 
 def _to_json(plan: "SpaceOnBase") -> dict[str, object]:
-    def entry(corner: SizeExtreme) -> dict[str, object]:
-        config, size = corner
+    def entry(extreme: SizeExtreme) -> dict[str, object]:
+        config, size = extreme
         return {
             "config": config.to_flat(),
             "trainable": size.trainable,

@@ -197,7 +197,12 @@ def add_checkpoint_contexts(module: nn.Module, contexts: Callable[[], Any]) -> N
 
 @contextmanager
 def without_packed_rows() -> Iterator[None]:
-    """Inside, transformers treats each row of a batch as one text, without checking."""
+    """Inside, transformers takes each row of a batch for one text, and does not search for several.
+
+    The search makes the host wait for the device, which a captured pass must not. During a capture
+    transformers does not search, but builds the mask for packed sequences, whose attention is
+    slower and rounds differently; inside, masks are the same with and without capture.
+    """
     masking_utils.find_packed_sequence_indices = lambda _position_ids: None
     try:
         yield

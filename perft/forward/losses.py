@@ -15,10 +15,10 @@ from torch import Tensor
 
 from perft.adapters.dropout import DropKey
 from perft.adapters.routing import RouterSums
+from perft.compat.transformers import without_packed_rows
 from perft.forward.batch import BatchShape, TokenBatch, TokenizedExample, collate, distinct
 from perft.injection import AdapterHost, BatchLayout, rows_of
 from perft.models.head import has_plain_head, token_choices, token_losses
-from perft.models.whole_rows import whole_rows
 
 Found = TypeVar("Found")
 
@@ -210,7 +210,7 @@ def _run(host: AdapterHost, made: PackBatch, of: Callable[..., Found]) -> tuple[
     """The result of `of` at every predicted token, and the layout with the pass's routing."""
     batch, layout = made.batch, made.layout.replay()
     plain = has_plain_head(host.model)
-    with host.using(layout), whole_rows():
+    with host.using(layout), without_packed_rows():
         found = of(host.model, batch.ids_BS, batch.position_N, batch.label_N, plain=plain)
     return found, layout
 

@@ -5,8 +5,8 @@ decides by `Rounds` which call waits. The *driver* runs Tune's loop, with the se
 scheduler and the callback; a *thin trial* is the process that Tune takes for a trial; the *workers*
 of a group train. One report takes this path:
 
-  1. driver: Tune asks the searcher, which asks Optuna for a configuration. The callback gets
-    the proposal; if the trial replaces one that ended, it sends `ended(old)`.
+ 1. driver: Tune asks the searcher, which asks Optuna for a configuration. The callback gets the
+    proposal; if the trial replaces one that ended, it sends `ended(old)`.
  2. thin trial: `next_report(trial, config, after)`, and waits; `after` is the step of the last
     report it got, 0 at first.
  3. worker: `next_work(group, None)`, and waits. When every trial that can run has asked, a round

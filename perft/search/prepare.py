@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from perft.checks import require_choice
 from perft.errors import ConfigError, SearchError
 from perft.files import resolved
 from perft.home import default_storage, remember_place
@@ -9,8 +10,8 @@ from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint, layer_count
 from perft.search.base import require_base, require_experts
 from perft.search.extent import extent_of
-from perft.search.pruners import DEFAULT_PRUNER, require_pruner
-from perft.search.samplers import DEFAULT_SAMPLER, require_sampler
+from perft.search.pruners import DEFAULT_PRUNER, PRUNERS
+from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
 from perft.search.settings import SearchSettings
 from perft.search.space import Draw, find_space, has_rung_accuracy, space_module
 from perft.search.space_code import space_code
@@ -79,8 +80,8 @@ class SearchRequest:
     tracker: str = TRACKER
 
     def __post_init__(self) -> None:
-        require_sampler(self.sampler)
-        require_pruner(self.pruner)
+        require_choice("sampler", self.sampler, SAMPLERS)
+        require_choice("pruner", self.pruner, PRUNERS)
 
 
 def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:

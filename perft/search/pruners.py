@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from perft.errors import ConfigError, unknown
 from perft.trial import AdapterSize, Report, TrialConfig
 
 
@@ -66,13 +65,3 @@ PRUNERS: Mapping[str, Callable[[tuple[int, ...]], Pruner]] = {
     "none": lambda _rungs: NoPruner(),
 }
 """By name, makes a pruner from the steps of the rungs, ascending; the last is the full length."""
-
-
-def require_pruner(name: str) -> None:
-    """Checks that a pruner has that name.
-
-    Raises:
-        ConfigError: if none has; lists the names.
-    """
-    if name not in PRUNERS:
-        raise ConfigError(unknown("pruner", name, PRUNERS))

@@ -9,8 +9,6 @@ so far, in their order. A resumed search creates its sampler again and repeats a
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from perft.errors import ConfigError, unknown
-
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
@@ -32,13 +30,3 @@ def _random(seed: int) -> "BaseSampler":
 DEFAULT_SAMPLER = "tpe"
 SAMPLERS: Mapping[str, Callable[[int], "BaseSampler"]] = {DEFAULT_SAMPLER: _tpe, "random": _random}
 """By name, makes a sampler from the search's seed."""
-
-
-def require_sampler(name: str) -> None:
-    """Checks that a sampler has that name.
-
-    Raises:
-        ConfigError: if none has; lists the names.
-    """
-    if name not in SAMPLERS:
-        raise ConfigError(unknown("sampler", name, SAMPLERS))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import perft
 from perft.checks import (
     LARGEST_SEED,
+    require_choice,
     require_name,
     require_positive,
     require_whole,
@@ -17,8 +18,8 @@ from perft.checks import (
 from perft.config.typed import read_fields, typed
 from perft.errors import ConfigError, SearchError
 from perft.files import Json
-from perft.search.pruners import DEFAULT_PRUNER, require_pruner
-from perft.search.samplers import DEFAULT_SAMPLER, require_sampler
+from perft.search.pruners import DEFAULT_PRUNER, PRUNERS
+from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
 from perft.search_folder import SEARCH_FILE
 from perft.selection import read_record
 from perft.storage import Storage
@@ -145,8 +146,8 @@ class SearchSettings:
             raise ConfigError(
                 f"rungs must ascend from at least 1 to max_steps, found {shown(list(self.rungs))}"
             )
-        require_sampler(self.sampler)
-        require_pruner(self.pruner)
+        require_choice("sampler", self.sampler, SAMPLERS)
+        require_choice("pruner", self.pruner, PRUNERS)
         _require_gpus(self.gpus_per_worker, self.workers_per_group)
         tracker_of(self.tracker)
 

@@ -3,7 +3,7 @@
 Everything here is a pure function of `TrialResult`s; only `results` touches a file.
 """
 
-from perft.selection.front import best, knee, objective, pareto_front, pick, why_no_front
+from perft.selection.front import best, knee, objective, pareto_front, pick, picks, why_no_front
 from perft.selection.interval import format_score, format_share, wilson
 from perft.selection.limit import ActivatedLimit
 from perft.selection.remarks import remarks
@@ -31,6 +31,7 @@ __all__ = [
     "objective",
     "pareto_front",
     "pick",
+    "picks",
     "read_all_scores",
     "read_record",
     "read_results",

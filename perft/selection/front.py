@@ -97,6 +97,15 @@ def knee(front: Sequence[TrialResult]) -> TrialResult:
     return front[int(np.flatnonzero(above == above.max())[-1])]
 
 
+def picks(front: Sequence[TrialResult]) -> dict[int, str]:
+    """By number of a trial of the front, what it is to be picked as: "best", "knee", both or ""."""
+    names = {trial.number: "" for trial in front}
+    for name, choose in (("best", best), ("knee", knee)) if front else ():
+        number = choose(front).number
+        names[number] = f"{names[number]} {name}".strip()
+    return names
+
+
 def pick(
     results: Sequence[TrialResult], how: str = "best", limit: ActivatedLimit | None = None
 ) -> TrialResult:

@@ -16,10 +16,9 @@ from perft.config.training import OBJECTIVE_SETTINGS
 from perft.errors import printable
 from perft.selection.front import (
     RUN_ID_PREFIX,
-    best,
     is_scored,
-    knee,
     pareto_front,
+    picks,
     size_and_report,
 )
 from perft.selection.interval import accuracy_interval, format_score
@@ -61,7 +60,7 @@ def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def front_table(results: Sequence[TrialResult]) -> Table:
     """The Pareto front for a terminal, smallest adapter first."""
     front = pareto_front(results)
-    scored = is_scored(front)
+    picked, scored = picks(front), is_scored(front)
     what = "validation accuracy (95% interval)" if scored else "validation loss"
     title = f"Pareto front: {what}, activated PEFT parameters"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -72,9 +71,6 @@ def front_table(results: Sequence[TrialResult]) -> Table:
     table.add_column("pick", no_wrap=True)
     for trial in front:
         size, report = size_and_report(trial)
-        picks = [
-            name for name, choose in (("best", best), ("knee", knee)) if choose(front) is trial
-        ]
         table.add_row(
             str(trial.number),
             format_score(report),
@@ -82,7 +78,7 @@ def front_table(results: Sequence[TrialResult]) -> Table:
             f"{size.activated_percent:.3g}%",
             describe(trial.config),
             trial.run_id[:RUN_ID_PREFIX],
-            " ".join(picks),
+            picked[trial.number],
         )
     return table
 

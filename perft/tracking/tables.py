@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from perft.errors import printable
-from perft.selection import best, knee, pareto_front
+from perft.selection import pareto_front, picks
 from perft.selection.table import columns_of, frame_of
 from perft.tracking.records import SearchRecord, TrialRecord
 from perft.trial import TrialResult
@@ -38,16 +38,8 @@ def table(trials: Sequence[TrialRecord], search: SearchRecord) -> pd.DataFrame:
         search: has the status of trials without an outcome, and the test scores.
     """
     results = [found for trial in trials if (found := _result(trial))]
-    front = pareto_front(results)
-    picks = {
-        number: " ".join(
-            name
-            for name, choose in (("best", best), ("knee", knee))
-            if choose(front).number == number
-        )
-        for number in (result.number for result in front)
-    }
-    return frame_of([_row(trial, search, picks) for trial in trials])
+    picked = picks(pareto_front(results))
+    return frame_of([_row(trial, search, picked) for trial in trials])
 
 
 def curves(trials: Sequence[TrialRecord]) -> pd.DataFrame:
@@ -74,7 +66,7 @@ def parquet(frame: pd.DataFrame) -> bytes:
     return file.getvalue()
 
 
-def _row(trial: TrialRecord, search: SearchRecord, picks: dict[int, str]) -> dict[str, Any]:
+def _row(trial: TrialRecord, search: SearchRecord, picked: dict[int, str]) -> dict[str, Any]:
     status = search.status
     if trial.outcome is not None:
         status = "FAILED" if trial.outcome == "failed" else "FINISHED"
@@ -83,8 +75,8 @@ def _row(trial: TrialRecord, search: SearchRecord, picks: dict[int, str]) -> dic
         "number": trial.number,
         "status": status,
         "outcome": trial.outcome,
-        "on_front": trial.number in picks,
-        "pick": picks.get(trial.number, ""),
+        "on_front": trial.number in picked,
+        "pick": picked.get(trial.number, ""),
         "started": _time(trial.started),
         "ended": _time(trial.ended or search.ended),
         **columns_of(trial.config, last, trial.size),

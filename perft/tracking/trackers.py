@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from perft.errors import ConfigError, unknown
+from perft.checks import require_choice
 from perft.tracking.folder import FolderTracker
 from perft.tracking.mlflow.tracker import MLflowTracker
 from perft.tracking.tracker import Tracker
@@ -21,6 +21,5 @@ def tracker_of(name: str) -> Tracker:
     Raises:
         ConfigError: if there is none; lists the names.
     """
-    if name not in TRACKERS:
-        raise ConfigError(unknown("tracker", name, TRACKERS))
+    require_choice("tracker", name, TRACKERS)
     return TRACKERS[name]

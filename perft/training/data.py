@@ -1,5 +1,6 @@
 """A task's token rows for one base, tokenised once and shared by all trials and workers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -37,24 +38,20 @@ class TokenizedTask:
 
     def train(self, max_length: int, loss_on: str) -> TokenizedSplit:
         """Training rows cut to `max_length` tokens, with loss on the "answer" or on "all"."""
-        return self._tokenized(self.task.train, max_length, loss_on)
+        return self._answers(self.task.train, max_length, loss_on)
 
     def validation(self, max_length: int) -> TokenizedSplit:
         """Validation rows, with loss on the answer whatever training does."""
-        return self._tokenized(self.task.validation, max_length, "answer")
+        return self._answers(self.task.validation, max_length, "answer")
 
     def pairs(self, split: Split, max_length: int) -> TokenizedSplit:
         """A split's pairs: each the row of the chosen answer, then that of the rejected one."""
-        key = (split.name, min(max_length, self.positions), "pairs")
-        if key not in self._rows:
-            self._rows[key] = cached_rows(
-                split.examples,
-                self._tokenizer_fingerprint,
-                lambda: tokenize_pairs(split.examples, self.tokenizer, key[1]),
-                kind="pairs",
-                max_length=key[1],
-            )
-        return self._rows[key]
+        return self._tokenized(
+            split,
+            max_length,
+            "pairs",
+            lambda length: tokenize_pairs(split.examples, self.tokenizer, length),
+        )
 
     def prompts(self, split: Split) -> TokenizedSplit:
         """A split's prompts, for generation."""
@@ -69,15 +66,26 @@ class TokenizedTask:
             )
         return self._prompts[split.name]
 
-    def _tokenized(self, split: Split, max_length: int, loss_on: str) -> TokenizedSplit:
-        key = (split.name, min(max_length, self.positions), loss_on)
+    def _answers(self, split: Split, max_length: int, loss_on: str) -> TokenizedSplit:
+        return self._tokenized(
+            split,
+            max_length,
+            loss_on,
+            lambda length: tokenize(split.examples, self.tokenizer, length, loss_on),  # type: ignore[arg-type]
+        )
+
+    def _tokenized(
+        self, split: Split, max_length: int, kind: str, make: Callable[[int], TokenizedSplit]
+    ) -> TokenizedSplit:
+        length = min(max_length, self.positions)
+        key = (split.name, length, kind)
         if key not in self._rows:
             self._rows[key] = cached_rows(
                 split.examples,
                 self._tokenizer_fingerprint,
-                lambda: tokenize(split.examples, self.tokenizer, key[1], loss_on),  # type: ignore[arg-type]
-                kind=loss_on,
-                max_length=key[1],
+                lambda: make(length),
+                kind=kind,
+                max_length=length,
             )
         return self._rows[key]
 

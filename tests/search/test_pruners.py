@@ -14,7 +14,8 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from perft.config import SingleConfig, TrainingConfig
 from perft.errors import ConfigError
-from perft.search.pruners import PRUNERS, Pruner, RungReport, require_pruner
+from perft.search.prepare import SearchRequest
+from perft.search.pruners import PRUNERS, Pruner, RungReport
 from perft.search.rung_scheduler import RungScheduler
 from perft.search.space import REDUCTION_FACTOR
 from perft.search.tune_dicts import Proposal
@@ -159,4 +160,4 @@ def test_the_pruner_that_the_documentation_shows_is_one() -> None:
 
 def test_an_unknown_pruner_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown pruner 'ash'; did you mean 'asha'"):
-        require_pruner("ash")
+        SearchRequest(space="arithmetic", pruner="ash")

@@ -8,7 +8,8 @@ import pytest
 from optuna.trial import TrialState
 
 from perft.errors import ConfigError
-from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS, require_sampler
+from perft.search.prepare import SearchRequest
+from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
 from perft.search.space import Draw
 from perft.trial import TrialConfig
 from search.spaces import SMALL
@@ -71,4 +72,4 @@ def test_tpe_is_optunas_own() -> None:
 
 def test_an_unknown_sampler_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown sampler 'tp'; did you mean 'tpe'"):
-        require_sampler("tp")
+        SearchRequest(space="arithmetic", sampler="tp")

@@ -4,18 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from perft.adapters.config import Init
-from perft.adapters.tensors import Shapes, Start
+from perft.adapters.tensors import Shapes, Start, as_init_says
 
 
 def pair(num_experts: int, rank: int, hidden_size: int) -> Shapes:
     """`perft_down` and `perft_up`, both (M, R, D), which every form has."""
     shape = (num_experts, rank, hidden_size)
     return {"perft_down": shape, "perft_up": shape}
-
-
-def as_init_says(_rank: int) -> Mapping[str, Start]:
-    """Empty: every tensor is initialised according to `init`."""
-    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
