@@ -1,7 +1,7 @@
 """A search on a real MLflow server: with a login, behind a proxy, away in the middle of it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -60,6 +60,18 @@ def folder(tmp_path: Path) -> Storage:
     return folder
 
 
+def tracking(uri: str, folder: Storage, name: str, tell: Callable[[str], None]) -> Tracking:
+    return Tracking(
+        tracker=tracker_of("mlflow"),
+        place=uri,
+        folder=folder,
+        name=name,
+        params=SETTINGS,
+        tell=tell,
+        later=lambda: "perft sync",
+    )
+
+
 def record(tracker: Recorder, result: TrialResult) -> None:
     assert result.size is not None
     tracker.start_trial(0, result.config)
@@ -86,9 +98,7 @@ def test_a_login_in_the_address_is_used(host: str, door: Door, folder: Storage, 
     door.lock(*LOGIN)
     uri = f"http://{WITH_LOGIN}@{host}{end}"
     require_usable(uri)
-    tracker = Recorder.start(
-        tracker_of("mlflow"), uri, folder, "first", SETTINGS, tell=print, later=lambda: "perft sync"
-    )
+    tracker = Recorder.start(tracking(uri, folder, "first", print))
     record(tracker, trial(0))
     assert tracker.close()
     door.wants = ""
@@ -132,17 +142,7 @@ def test_a_server_that_is_away_in_the_middle_misses_nothing(
 ):
     monkeypatch.setattr(sender, "PATIENCE_SECONDS", 0.3)
     told: list[str] = []
-    tracker = Recorder.start(
-        Tracking(
-            tracker=tracker_of("mlflow"),
-            place=f"http://{host}",
-            folder=folder,
-            name=f"through {fault}",
-            params=SETTINGS,
-            tell=told.append,
-            later=lambda: "perft sync",
-        )
-    )
+    tracker = Recorder.start(tracking(f"http://{host}", folder, f"through {fault}", told.append))
     if fault == "hangs":
         door.opened.clear()
     else:
