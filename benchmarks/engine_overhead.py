@@ -49,7 +49,7 @@ class StubGroups:
         self.shape = shape
         self.name = "perft-stub-coordinator"
         self.namespace: str = ray.get_runtime_context().namespace
-        calls = calls_at_once(shape, num_trials)
+        calls = calls_at_once(shape)
         actor = ray.remote(num_cpus=0, max_concurrency=calls)(Coordinator)
         self.coordinator = CoordinatorHandle(
             actor.options(name=self.name).remote(shape.groups, shape.slots, num_trials, rungs)

@@ -19,6 +19,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FixedTrial
 from rich.progress import track
 
+from perft.config import AdapterConfig
 from perft.models.load import load_base
 from perft.ranks import Ranks
 from perft.search.curves import read_curves, write_curves
@@ -33,6 +34,7 @@ CURVES = Path(__file__).parent / "curves"
 
 
 def main(
+    *,
     space: Annotated[str, typer.Option(help="Search space that the trials are of.")] = "arithmetic",
     strata: Annotated[int, typer.Option(min=1, help="Trials of every adapter.")] = 6,
     rungs: Annotated[int, typer.Option(min=0, help="Rungs; their steps double.")] = 3,
@@ -66,7 +68,7 @@ def main(
 
 def stratified(draw: Draw, strata: int, random: Random) -> Iterator[TrialConfig]:
     """Every adapter that is drawn, `strata` times, in random order."""
-    paths = {}
+    paths: dict[AdapterConfig, Mapping[str, object]] = {}
     for one in all_draws(draw):
         paths.setdefault(one.found.adapter, one.params)
     found = [
@@ -99,9 +101,7 @@ def _at(kind: FloatDistribution, share: float) -> float:
     return kind.low + share * (kind.high - kind.low)
 
 
-def _trained(
-    pack: Pack, configs: Mapping[int, TrialConfig], steps: list[int]
-) -> list[TrialResult]:
+def _trained(pack: Pack, configs: Mapping[int, TrialConfig], steps: list[int]) -> list[TrialResult]:
     """The trials, trained together to their full length."""
     names = {number: str(number) for number in configs}
     for number, config in configs.items():

@@ -10,10 +10,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from perft.checks import (
     require_at_least_zero,
+    require_choice,
     require_number,
     require_positive,
     require_whole,
@@ -25,6 +26,8 @@ from perft.errors import ConfigError
 from perft.files import Json
 
 Outcome = Literal["complete", "pruned", "failed"]
+
+OriginKind = Literal["continue", "clone", "confirm", "add"]
 
 MAX_PARAMETERS = 10**15
 """More parameters than any base has."""
@@ -184,6 +187,45 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a trial comes from that the sampler did not draw. It is a trial of its own.
+
+    Attributes:
+        kind: "continue": the configuration of `trial`, from the state in which it was stopped;
+            "clone": another configuration, from the adapter of `trial`; "confirm": the
+            configuration of `trial` with another seed, from scratch; "add": a configuration that
+            the user gave.
+        trial: the number of the other trial; None for "add".
+        step: of the state that it starts from; a continued trial reports after it.
+    """
+
+    kind: OriginKind
+    trial: int | None = None
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        require_choice("kind", self.kind, get_args(OriginKind))
+        if (self.trial is None) != (self.kind == "add"):
+            raise ConfigError(
+                f"trial must name the other trial, unless the kind is add; found {self.trial} "
+                f"for {self.kind}"
+            )
+        if self.trial is not None:
+            require_whole("trial", self.trial, 0)
+        require_whole("step", self.step, 0)
+
+    @property
+    def is_confirmation(self) -> bool:
+        """Whether the trial only repeats another one."""
+        return self.kind == "confirm"
+
+    @property
+    def first_step(self) -> int:
+        """The step from which the trial trains."""
+        return self.step if self.kind == "continue" else 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """The result of one trial of a search.
 
@@ -196,6 +238,9 @@ class TrialResult:
         size: parameter counts; None when the trial failed before its adapter was built.
         run_id: the trial's MLflow run; empty when tracking has not recorded it.
         error: why a failed trial failed; empty otherwise.
+        params: the parameters of the search space that it was drawn with, by Optuna's names; empty
+            if unknown.
+        origin: where it comes from if the sampler did not draw it.
     """
 
     number: int
@@ -205,6 +250,8 @@ class TrialResult:
     size: AdapterSize | None = None
     run_id: str = ""
     error: str = ""
+    params: Mapping[str, Json] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         require_whole("number", self.number, 0)
@@ -235,6 +282,8 @@ class TrialResult:
             "size": dataclasses.asdict(self.size) if self.size else None,
             "run_id": self.run_id,
             "error": self.error,
+            "params": dict(self.params),
+            "origin": dataclasses.asdict(self.origin) if self.origin else None,
         }
 
     @classmethod
@@ -263,3 +312,5 @@ class _Flat:
     size: AdapterSize | None
     run_id: str
     error: str
+    params: Mapping[str, object] = field(default_factory=dict)
+    origin: Origin | None = None

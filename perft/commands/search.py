@@ -27,7 +27,8 @@ from perft.options import (
     WorkersOption,
 )
 from perft.screen import print_table, screen
-from perft.search.pruners import DEFAULT_PRUNER, PRUNERS
+from perft.search.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
+from perft.search.pruners import PRUNERS
 from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
 from perft.search.stages import Stages
 from perft.search_folder import PLOT_HTML
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 MAY_CHANGE = ("resume", "space", "storage", "num_trials", "gpus_per_worker", "trust_code")
 """Options that may be given with `--resume`."""
+
+MAX_EXTRA = 1000
+"""Most second chances, and most confirmations of one trial."""
 
 
 def main(
@@ -108,8 +112,27 @@ def main(
         str, typer.Option(help=f"Sampler, which proposes trials: {' or '.join(SAMPLERS)}.")
     ] = DEFAULT_SAMPLER,
     pruner: Annotated[
-        str, typer.Option(help=f"Pruner, which stops weak trials at rungs: {' or '.join(PRUNERS)}.")
-    ] = DEFAULT_PRUNER,
+        str | None,
+        typer.Option(
+            help=f"Pruner, which stops weak trials at rungs: {' or '.join(PRUNERS)}.",
+            show_default="the objective's",
+        ),
+    ] = None,
+    objective: Annotated[
+        str, typer.Option(help=f"What the search aims at: {' or '.join(OBJECTIVES)}.")
+    ] = DEFAULT_OBJECTIVE,
+    second_chances: Annotated[
+        int,
+        typer.Option(
+            min=0, max=MAX_EXTRA, help="Stopped trials to continue once no new ones are drawn."
+        ),
+    ] = 0,
+    confirm: Annotated[
+        int,
+        typer.Option(
+            min=0, max=MAX_EXTRA, help="Trainings with other seeds of each trial on the front."
+        ),
+    ] = 0,
     tracker: Annotated[
         str,
         typer.Option(
@@ -180,6 +203,9 @@ def main(
             rung_accuracy=rung_accuracy,
             sampler=sampler,
             pruner=pruner,
+            objective=objective,
+            second_chances=second_chances,
+            confirmations=confirm,
             tracker=tracker,
         )
         plan = prepare(request, stages.during)

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from perft.checkpoint import from_bytes
 from perft.errors import PerftError
 from perft.packing.messages import Assignment
 from perft.packing.states import RoundStart, Saved, SavedStates, starts
 from perft.ranks import Ranks
 from perft.search_folder import trial_folder
 from perft.training.pack import Pack
-from perft.trial import TrialConfig
+from perft.trial import Origin, TrialConfig
 
 
 class Beginning:
@@ -40,8 +41,8 @@ class Beginning:
         for wanted in batch:
             try:
                 if not known[wanted.trial]:
-                    self._put(wanted.trial, wanted.config, None)
-                    known[wanted.trial].append(Saved(0, on_base=True))
+                    self._put(wanted, None)
+                    known[wanted.trial] += self._on_base(wanted)
             except PerftError as error:
                 refused[wanted.trial] = str(error)
         batch = [wanted for wanted in batch if wanted.trial not in refused]
@@ -49,7 +50,7 @@ class Beginning:
         for wanted in batch:
             state = found[wanted.trial].state
             if state is None or not (state.on_base or state.failure):
-                self._put(wanted.trial, wanted.config, state.turn if state else None)
+                self._put(wanted, state.turn if state else None)
         return found, refused
 
     def next_turn(self, trial: int) -> int:
@@ -93,14 +94,26 @@ class Beginning:
         reported = frozenset(report.step for report in running.reports)
         return [Saved(running.step, reported, turn, on_base=True)]
 
-    def _put(self, trial: int, config: TrialConfig, turn: int | None) -> None:
-        """Puts a trial on the base, from its file `turn`; from its seed for None."""
-        name = trial_folder(trial)
+    def _put(self, wanted: Assignment, turn: int | None) -> None:
+        """Puts a trial on the base, from its file `turn`; for None, from where it comes from."""
+        trial, name = wanted.trial, trial_folder(wanted.trial)
         self._pack.release(name)
         self._turns.pop(trial, None)
         if turn is None:
-            self._pack.admit(name, config)
+            self._put_new(name, wanted.config, wanted.origin)
             return
         data = self._ranks.on_first(lambda: self._states.read(trial, turn))
-        self._pack.admit(name, config, data)
+        self._pack.admit(name, wanted.config, data)
         self._turns[trial] = turn
+
+    def _put_new(self, name: str, config: TrialConfig, origin: Origin | None) -> None:
+        """Puts a new trial on the base: from its seed, or from the state of another trial."""
+        if origin is None or origin.trial is None or origin.step == 0:
+            self._pack.admit(name, config)
+            return
+        other, step = origin.trial, origin.step
+        data = self._ranks.on_first(lambda: self._states.at(other, step))
+        if origin.kind == "continue":
+            self._pack.admit(name, config, data)
+        else:
+            self._pack.admit(name, config, adapter=from_bytes(data).adapter)

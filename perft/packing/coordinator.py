@@ -22,7 +22,7 @@ from perft.packing.messages import (
     received,
 )
 from perft.packing.rounds import Rounds
-from perft.trial import SplitScores, TrialConfig
+from perft.trial import Origin, SplitScores, TrialConfig
 
 POLL_SECONDS = 10.0
 """How long `next_work` waits before it returns empty; shorter than process groups' timeouts."""
@@ -47,7 +47,7 @@ class Coordinator:
     Args:
         groups: number of worker groups.
         slots: trials that one group trains together.
-        num_trials: trials of the whole search.
+        num_trials: trials of the whole search, as far as known.
         rungs: steps after which a trial reports.
         clock: returns the time in seconds.
     """
@@ -78,18 +78,27 @@ class Coordinator:
         self._to_score: dict[int, list[int]] = {}
         self._scores: dict[int, SplitScores] = {}
 
-    async def next_report(self, trial: int, config: TrialConfig, after: int) -> NextReport:
+    async def expect(self, num_trials: int) -> None:
+        """Notes how many trials the whole search has, as far as known now."""
+        async with self._changed:
+            self._rounds.expect(num_trials)
+            self._changed.notify_all()
+
+    async def next_report(
+        self, trial: int, config: TrialConfig, after: int, origin: Origin | None = None
+    ) -> NextReport:
         """Waits for the trial's next report.
 
         Args:
             trial: its number.
             config: what it trains.
             after: step of the last report it was given, 0 if none.
+            origin: where it comes from if the sampler did not draw it.
         """
         async with self._changed:
             sound = self._received(TrialConfig, config, f"the configuration of trial {trial}")
             if sound is not None:
-                self._rounds.request(trial, sound, after)
+                self._rounds.request(trial, sound, after, origin)
                 self._changed.notify_all()
             while not self._fatal:
                 result = self._rounds.ready(trial, after)

@@ -36,12 +36,12 @@ _ERRORS: list[Exception] = []
 Ray shuts down ends the process, from C++. So they are kept as long as the process."""
 
 
-def calls_at_once(shape: GroupShape, num_trials: int) -> int:
+def calls_at_once(shape: GroupShape) -> int:
     """Calls that the coordinator must hold open at once: one for each waiting trial, and others.
 
     A trial whose process died may have two.
     """
-    return 2 * min(shape.trials_at_once, num_trials) + 10 * shape.groups * shape.workers + 100
+    return 2 * shape.trials_at_once + 10 * shape.groups * shape.workers + 100
 
 
 def _work(config: Mapping[str, GroupSettings]) -> None:
@@ -95,7 +95,7 @@ class WorkerGroups:
         self._is_stopping = False
         self.name = f"perft-coordinator-{uuid.uuid4().hex[:12]}"
         self.namespace: str = ray.get_runtime_context().namespace
-        calls = calls_at_once(shape, num_trials)
+        calls = calls_at_once(shape)
         actor = ray.remote(num_cpus=0, max_concurrency=calls)(Coordinator)
         self.coordinator = CoordinatorHandle(
             actor.options(name=self.name).remote(shape.groups, shape.slots, num_trials, rungs)

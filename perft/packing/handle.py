@@ -16,7 +16,7 @@ from perft.packing.messages import (
     Work,
     received,
 )
-from perft.trial import TrialConfig
+from perft.trial import Origin, TrialConfig
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -50,13 +50,19 @@ class CoordinatorHandle:
 
     # A thin trial.
 
-    def next_report(self, trial: int, config: TrialConfig, after: int) -> NextReport:
+    def next_report(
+        self, trial: int, config: TrialConfig, after: int, origin: Origin | None = None
+    ) -> NextReport:
         """Waits, without a timeout, for the trial's first report after step `after`."""
-        answer = ray.get(self._actor.next_report.remote(trial, config, after))
+        answer = ray.get(self._actor.next_report.remote(trial, config, after, origin))
         report: NextReport = received(NextReport, answer, "next_report")
         return report
 
     # The driver.
+
+    def expect(self, num_trials: int) -> None:
+        """Says how many trials the whole search has, as far as known now."""
+        self._actor.expect.remote(num_trials)
 
     def processed(self, trial: int, step: int) -> None:
         """Says that the search has acted on a report, and that the trial continues."""

@@ -5,27 +5,28 @@ decides by `Rounds` which call waits. The *driver* runs Tune's loop, with the se
 scheduler and the callback; a *thin trial* is the process that Tune takes for a trial; the *workers*
 of a group train. One report takes this path:
 
- 1. driver: Tune asks the searcher, which asks Optuna for a configuration. The callback gets the
+ 1. driver: Tune asks the searcher, which asks the agenda for a trial. The callback gets the
     proposal; if the trial replaces one that ended, it sends `ended(old)`.
- 2. thin trial: `next_report(trial, config, after)`, and waits; `after` is the step of the last
-    report it got, 0 at first.
+ 2. thin trial: `next_report(trial, config, after, origin)`, and waits; `after` is the step of the
+    last report it got, 0 at first.
  3. worker: `next_work(group, None)`, and waits. When every trial that can run has asked, a round
     starts, and each group gets a `Work` with an `Assignment` for each of its trials.
  4. worker: trains, writes the states of its trials, then `next_work(group, results)`, where each
     trial has a `Reported`, a `Failed`, or a `NotDue` between two rungs.
  5. coordinator: when all groups have handed in results, it answers the due thin trial with the
-    lowest number: `Reported`, or `Failed`. The others still wait.
+    lowest loss: `Reported`, and at last those that `Failed`. The others still wait.
  6. driver: Tune gives the report to the scheduler (does the trial continue?), then to the searcher
     (only if it does), then to the callback.
  7. driver, if the trial continues: the callback sends `processed(trial, step)`, which releases the
     next thin trial's answer (5); the thin trial asks for its next report (2).
  8. driver, if it ended (complete, pruned, or failed): the searcher is told how, then the callback,
     which sends nothing until the trial's replacement is proposed (1); `ended(old)` then releases
-    the next thin trial's answer (5). When no trial is left to propose, it sends `ended` at once.
+    the next thin trial's answer (5). When no trial can be proposed now, it sends `ended` at once.
+    Before 7 and 8 it sends `expect(trials)` if the number of the search's trials has changed.
  9. coordinator: when the search has acted on the last report, the round is over, and 3 follows.
 
-So the searcher and the scheduler get one report after the other, in the order of the trials'
-numbers, whatever the processes' timing. Workers also send their progress (`stage`, `note`,
+So the searcher and the scheduler get one report after the other, in the order of their losses,
+whatever the processes' timing. Workers also send their progress (`stage`, `note`,
 `note_steps`, `beat`), and at the end the driver has chosen trials scored (`score`, `scored`).
 
 Constructors validate messages, but Ray pickles them, and unpickling calls no constructor. So the
@@ -40,7 +41,7 @@ from typing import Any
 from perft.checks import require_whole
 from perft.config.typed import typed
 from perft.errors import ConfigError, SearchError
-from perft.trial import AdapterSize, Report, SplitScores, TrialConfig
+from perft.trial import AdapterSize, Origin, Report, SplitScores, TrialConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class Assignment:
         reached: optimiser steps it has done.
         target: optimiser steps to reach, more than `reached`.
         due: whether `target` is a rung, where it reports.
+        origin: where it comes from if the sampler did not draw it.
     """
 
     trial: int
@@ -60,6 +62,7 @@ class Assignment:
     reached: int
     target: int
     due: bool
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         require_whole("trial", self.trial, 0)

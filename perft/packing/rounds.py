@@ -3,18 +3,19 @@
 A search runs in rounds, and its clock counts optimiser steps. A round starts when every trial that
 can run has asked for its next report; the trials are spread over the worker groups, and each group
 trains its own as one pack, all by the same number of steps: until the first of them is due at a
-rung. The reports of due trials are returned one by one, in trial order, each after the search has
-acted on the one before; the other trials train on in the next round, beside the new trials that
+rung. The reports of due trials are returned one by one, the lowest loss first, each after the search
+has acted on the one before; the other trials train on in the next round, beside the new trials that
 replace those that ended. So no trial waits for one with more steps to go, and the decisions of a
 search depend on its seed alone: not on timing, the number of groups, or workers that died.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from perft.packing.messages import Assignment, BatchResult, BatchResults, Failed, NotDue, Reported
 from perft.packing.placement import spread
-from perft.trial import TrialConfig
+from perft.trial import Origin, TrialConfig
 
 MAX_CRASHES_TOGETHER = 2
 """Crashes of a pack after which its trials run one by one, so that the culprit is found."""
@@ -26,9 +27,10 @@ MAX_CRASHES_ALONE = 3
 @dataclass
 class _Trial:
     config: TrialConfig
+    origin: Origin | None
+    reached: int  # steps done by the end of the last round
+    processed: int  # step of the last report that the search has acted on
     group: int | None = None
-    reached: int = 0  # steps done by the end of the last round
-    processed: int = 0  # step of the last report that the search has acted on
     asked: int | None = None  # the step after which it wants a report; None if it wants none
     crashes_alone: int = 0
 
@@ -49,6 +51,11 @@ class _Round:
     def trained(self) -> bool:
         return self.results.keys() >= self.targets.keys()
 
+    def turn(self, trial: int) -> tuple[float, int]:
+        """Sorts trials that are due: the lowest loss first, which may stop others at the rung."""
+        result = self.results[trial]
+        return (result.report.val_loss if isinstance(result, Reported) else math.inf), trial
+
 
 class Rounds:
     """The rounds of one search.
@@ -56,7 +63,7 @@ class Rounds:
     Args:
         groups: number of worker groups.
         slots: trials that one group trains together.
-        num_trials: trials of the whole search.
+        num_trials: trials of the whole search, as far as known.
         rungs: steps after which a trial reports, ascending; the last is its full length.
     """
 
@@ -69,17 +76,30 @@ class Rounds:
         self._ended: set[int] = set()
         self._round: _Round | None = None
 
-    def request(self, trial: int, config: TrialConfig, after: int) -> None:
+    def expect(self, num_trials: int) -> None:
+        """Notes how many trials the whole search has, as far as known now.
+
+        A round waits for as many as fit; so a trial that is still to be proposed must be counted
+        before the search acts on the report after which it is proposed.
+        """
+        self._num_trials = num_trials
+        self._maybe_start()
+
+    def request(
+        self, trial: int, config: TrialConfig, after: int, origin: Origin | None = None
+    ) -> None:
         """Notes that a trial asks for its next report.
 
         Args:
             trial: its number.
             config: its configuration.
             after: step of the last report it got; 0 if it has none, or restarted.
+            origin: where it comes from if the sampler did not draw it.
         """
         if trial in self._ended:
             return
-        state = self._trials.setdefault(trial, _Trial(config))
+        first = origin.first_step if origin else 0
+        state = self._trials.setdefault(trial, _Trial(config, origin, first, first))
         if not state.is_full_length(state.processed):
             state.asked = after
         self._maybe_start()
@@ -162,7 +182,7 @@ class Rounds:
     def ready(self, trial: int, after: int) -> Reported | Failed | None:
         """The next report of a trial after step `after`; None while the trial must wait."""
         now = self._round
-        if now is None or not now.trained or min(now.left) != trial:
+        if now is None or not now.trained or min(now.left, key=now.turn) != trial:
             return None
         result = now.results[trial]
         assert not isinstance(result, NotDue), "only trials that are due are left"
@@ -187,7 +207,12 @@ class Rounds:
         state, target = self._trials[trial], self._round.targets[trial]
         due = target == self._next_rung(state)
         return Assignment(
-            trial=trial, config=state.config, reached=state.reached, target=target, due=due
+            trial=trial,
+            config=state.config,
+            reached=state.reached,
+            target=target,
+            due=due,
+            origin=state.origin,
         )
 
     def _next_rung(self, state: _Trial) -> int:
@@ -233,11 +258,23 @@ class Rounds:
         if self._round is not None or not waiting or len(waiting) < expected:
             return
         states = {n: self._trials[n] for n in waiting}
+        for state in states.values():
+            if state.group is None:
+                state.origin = self._resolved(state.origin)
         steps = min(self._next_rung(state) - state.reached for state in states.values())
         targets = {n: state.reached + steps for n, state in states.items()}
         self._place(targets)
         batches = {g: [mine] for g in range(self._groups) if (mine := self._members(waiting, g))}
         self._round = _Round(targets, waiting, batches)
+
+    def _resolved(self, origin: Origin | None) -> Origin | None:
+        """The origin of a new trial; of a clone, with the step at which the other trial is now.
+
+        That state is kept until the next round is over, and by then the clone has one of its own.
+        """
+        if origin is None or origin.kind != "clone" or origin.trial not in self._trials:
+            return origin
+        return replace(origin, step=self._trials[origin.trial].reached)
 
     def _members(self, trials: Sequence[int], group: int) -> list[int]:
         return [n for n in trials if self._trials[n].group == group]

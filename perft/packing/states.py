@@ -7,13 +7,14 @@ steps, or not at all. Bit equality needs that, since the trials of a micro-batch
 other's rounding. No index of valid states exists that could be lost: a state records its own step.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from perft.checkpoint import from_bytes
 from perft.config.typed import read_fields
-from perft.errors import StorageError
+from perft.errors import DamagedError, StorageError
 from perft.files import parse_json
 from perft.packing.messages import Assignment
 from perft.search_folder import STATES, failure_file, trial_file
@@ -139,6 +140,21 @@ class SavedStates:
         files = [file for turn in TURNS if self.storage.exists(file := trial_file(trial, turn))]
         states = [self.storage.read(file) for file in files or [trial_file(trial)]]
         return max(states, key=lambda data: from_bytes(data).step)
+
+    def at(self, trial: int, step: int) -> bytes:
+        """The trial's state after `step` steps.
+
+        Raises:
+            StorageError: if it is gone or damaged.
+        """
+        files = (trial_file(trial, turn) for turn in TURNS)
+        for data in [self.storage.read(file) for file in files if self.storage.exists(file)]:
+            with contextlib.suppress(DamagedError):
+                if from_bytes(data).step == step:
+                    return data
+        raise StorageError(
+            f"the state of trial {trial} after {step} steps is not in {self.storage.shown} any more"
+        )
 
     def read(self, trial: int, turn: int) -> bytes:
         """The bytes of a state that `of` has found."""

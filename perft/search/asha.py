@@ -6,21 +6,24 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from perft.search.pruners import RungReport
 from perft.search.space import REDUCTION_FACTOR
+from perft.selection import objective
 
-_STEP, _LOSS = "step", "val_loss"
+_STEP, _VALUE = "step", "value"
 
 
 class Asha:
-    """Stops a trial whose validation loss is above the median of those at its rung so far.
+    """Stops a trial that is among the worse half of those at its rung so far.
 
     Args:
         rungs: steps after which a trial reports, ascending; the last is its full length.
+        by_accuracy: whether the accuracy is compared, where answers are scored; else the loss.
     """
 
-    def __init__(self, rungs: tuple[int, ...]) -> None:
+    def __init__(self, rungs: tuple[int, ...], *, by_accuracy: bool = False) -> None:
+        self._by_accuracy = by_accuracy
         self._scheduler = ASHAScheduler(
             time_attr=_STEP,
-            metric=_LOSS,
+            metric=_VALUE,
             mode="min",
             max_t=rungs[-1],
             grace_period=rungs[0],
@@ -29,9 +32,10 @@ class Asha:
 
     def stops(self, at: RungReport) -> bool:
         """Whether the trial is among the worse half at its rung."""
+        value = -objective(at.report) if self._by_accuracy else at.report.val_loss
         trial = _Trial(str(at.number))
         self._scheduler.on_trial_add(None, trial)  # there is one bracket: adding twice is harmless
-        result = {_STEP: at.report.step, _LOSS: at.report.val_loss}
+        result = {_STEP: at.report.step, _VALUE: value}
         decision = self._scheduler.on_trial_result(None, trial, result)
         return bool(decision == TrialScheduler.STOP)
 

@@ -3,15 +3,17 @@
 It writes `results.json` and sends to the tracker as trials run; the live view shows it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from perft.files import Json
 from perft.masking import masked
 from perft.packing.messages import Reported
 from perft.search_folder import adapter_folder
 from perft.selection import result_line, write_results
 from perft.storage import Storage
 from perft.tracking import Recorder
-from perft.trial import AdapterSize, Outcome, Report, TrialConfig, TrialResult
+from perft.trial import AdapterSize, Origin, Outcome, Report, TrialConfig, TrialResult
 
 
 @dataclass
@@ -20,6 +22,8 @@ class Entry:
 
     number: int
     config: TrialConfig
+    params: Mapping[str, Json] = field(default_factory=dict)
+    origin: Origin | None = None
     run_id: str = ""  # until the tracker has the trial
     reports: list[Report] = field(default_factory=list)
     size: AdapterSize | None = None
@@ -44,6 +48,8 @@ class Entry:
             size=self.size,
             run_id=self.run_id,
             error=self.error,
+            params=self.params,
+            origin=self.origin,
         )
 
 
@@ -60,11 +66,25 @@ class Ledger:
         self._recorder = recorder
         self.entries: dict[int, Entry] = {}
 
-    def start(self, number: int, config: TrialConfig) -> None:
-        """Adds a trial that has started; repeated calls change nothing."""
+    def start(
+        self,
+        number: int,
+        config: TrialConfig,
+        params: Mapping[str, Json] | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        """Adds a trial that has started; repeated calls change nothing.
+
+        Args:
+            number: the trial's.
+            config: its configuration.
+            params: the parameters that it was drawn with.
+            origin: where it comes from if the sampler did not draw it.
+        """
         if number not in self.entries:
-            self._recorder.start_trial(number, config)
-            self.entries[number] = Entry(number, config)
+            entry = Entry(number, config, params or {}, origin)
+            self._recorder.start_trial(number, config, entry.params, origin)
+            self.entries[number] = entry
 
     def report(self, number: int, reported: Reported) -> Entry:
         """Adds a trial's report."""

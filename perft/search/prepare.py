@@ -10,7 +10,8 @@ from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint, layer_count
 from perft.search.base import require_base, require_experts
 from perft.search.extent import extent_of
-from perft.search.pruners import DEFAULT_PRUNER, PRUNERS
+from perft.search.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
+from perft.search.pruners import DEFAULT_PRUNERS, PRUNERS
 from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
 from perft.search.settings import SearchSettings
 from perft.search.space import Draw, find_space, has_rung_accuracy, space_module
@@ -76,12 +77,17 @@ class SearchRequest:
     compile: bool | None = None
     rung_accuracy: bool | None = None
     sampler: str = DEFAULT_SAMPLER
-    pruner: str = DEFAULT_PRUNER
+    pruner: str | None = None
+    objective: str = DEFAULT_OBJECTIVE
+    second_chances: int = 0
+    confirmations: int = 0
     tracker: str = TRACKER
 
     def __post_init__(self) -> None:
+        require_choice("objective", self.objective, OBJECTIVES)
         require_choice("sampler", self.sampler, SAMPLERS)
-        require_choice("pruner", self.pruner, PRUNERS)
+        if self.pruner is not None:
+            require_choice("pruner", self.pruner, PRUNERS)
 
 
 def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
@@ -148,7 +154,10 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         compile=request.compile,
         rung_accuracy=has_rung_accuracy(base_model, request.rung_accuracy),
         sampler=request.sampler,
-        pruner=request.pruner,
+        pruner=request.pruner or DEFAULT_PRUNERS[request.objective],
+        objective=request.objective,
+        second_chances=request.second_chances,
+        confirmations=request.confirmations,
         space_code=space_code(space_module(request.space)),
     )
     if space_file:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from perft.search.objectives import ACCURACY, FRONT, LOSS
 from perft.trial import AdapterSize, Report, TrialConfig
 
 
@@ -53,15 +54,18 @@ class NoPruner:
         return False
 
 
-def _asha(rungs: tuple[int, ...]) -> Pruner:
+def _asha(rungs: tuple[int, ...], objective: str) -> Pruner:
     from perft.search.asha import Asha  # noqa: PLC0415 - the table is read without Ray
 
-    return Asha(rungs)
+    return Asha(rungs, by_accuracy=objective == ACCURACY)
 
 
-DEFAULT_PRUNER = "asha"
-PRUNERS: Mapping[str, Callable[[tuple[int, ...]], Pruner]] = {
-    DEFAULT_PRUNER: _asha,
-    "none": lambda _rungs: NoPruner(),
+PRUNERS: Mapping[str, Callable[[tuple[int, ...], str], Pruner]] = {
+    "asha": _asha,
+    "none": lambda _rungs, _objective: NoPruner(),
 }
-"""By name, makes a pruner from the steps of the rungs, ascending; the last is the full length."""
+"""By name, makes a pruner from the steps of the rungs, ascending, the last being the full length;
+and from what the search aims at, a name of `OBJECTIVES`."""
+
+DEFAULT_PRUNERS: Mapping[str, str] = {FRONT: "asha", ACCURACY: "asha", LOSS: "asha"}
+"""By what the search aims at, the pruner if the user names none."""

@@ -32,6 +32,9 @@ class RungScheduler(FIFOScheduler):  # type: ignore[misc]
     ) -> str:
         """STOP or CONTINUE."""
         at = rung_report(trial.config, result)
+        origin = Proposal.from_tune(trial.config).origin
+        if origin and origin.is_confirmation:
+            return str(TrialScheduler.CONTINUE)
         key = at.number, at.report.step
         if key not in self._stopped:
             self._stopped[key] = self._pruner.stops(at)

@@ -18,7 +18,8 @@ from perft.checks import (
 from perft.config.typed import read_fields, typed
 from perft.errors import ConfigError, SearchError
 from perft.files import Json
-from perft.search.pruners import DEFAULT_PRUNER, PRUNERS
+from perft.search.objectives import LOSS, OBJECTIVES
+from perft.search.pruners import PRUNERS
 from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
 from perft.search_folder import SEARCH_FILE
 from perft.selection import read_record
@@ -100,6 +101,9 @@ class SearchSettings:
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
         sampler: what proposes trials, a name of `SAMPLERS`.
         pruner: what stops trials at rungs, a name of `PRUNERS`.
+        objective: what both aim at, a name of `OBJECTIVES`; earlier searches aimed at the loss.
+        second_chances: stopped trials that are continued once no new ones are drawn.
+        confirmations: trainings with other seeds of each trial on the front.
         versions: of the packages that affect results.
         tracker: name of the tracker.
         space_code: hashes of the space's code, from `space_code`; empty if not recorded.
@@ -128,7 +132,10 @@ class SearchSettings:
     compile: bool | None = None
     rung_accuracy: bool = True
     sampler: str = DEFAULT_SAMPLER
-    pruner: str = DEFAULT_PRUNER
+    pruner: str = "asha"
+    objective: str = LOSS
+    second_chances: int = 0
+    confirmations: int = 0
     gpus_per_worker: float | None = None
     tracker: str = TRACKER
     versions: Mapping[str, str] = field(default_factory=installed_versions)
@@ -148,6 +155,9 @@ class SearchSettings:
             )
         require_choice("sampler", self.sampler, SAMPLERS)
         require_choice("pruner", self.pruner, PRUNERS)
+        require_choice("objective", self.objective, OBJECTIVES)
+        require_whole("second_chances", self.second_chances, 0)
+        require_whole("confirmations", self.confirmations, 0)
         _require_gpus(self.gpus_per_worker, self.workers_per_group)
         tracker_of(self.tracker)
 

@@ -31,8 +31,8 @@ class ThinTrial(tune.Trainable):  # type: ignore[misc]
         Raises:
             SearchError: if the trial failed, or no worker group can work any more.
         """
-        number, config = self._trial.number, self._trial.trial
-        answer = self._coordinator.next_report(number, config, self._reached)
+        number, config, origin = self._trial.number, self._trial.trial, self._trial.origin
+        answer = self._coordinator.next_report(number, config, self._reached, origin)
         if not isinstance(answer, Reported):
             raise SearchError(answer.reason)
         self._reached = answer.report.step

@@ -18,7 +18,7 @@ from perft.search.ledger import Ledger
 from perft.search.prepare import SearchPlan
 from perft.search.stages import Stages
 from perft.search.tune_callback import TuneCallback
-from perft.search.tuning import tune_trials
+from perft.search.tuning import agenda_of, tune_trials
 from perft.search.view import View
 from perft.selection import best, knee, pareto_front
 
@@ -53,14 +53,15 @@ class _CoordinatorLostError(SearchError):
 def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
     settings = plan.settings
     with contextlib.ExitStack() as talking, _worker_groups(plan, shape, stages) as groups:
-        view = View(stages, settings.num_trials, settings.max_steps, ledger.entries, groups.steps)
+        agenda = agenda_of(plan)
+        view = View(stages, agenda, settings.max_steps, ledger.entries, groups.steps)
         with view.running():
             compiles = settings.compile or (settings.compile is None and shape.use_gpu)
             talking.enter_context(_in_thread(announce, groups, view, compiles))
             talking.enter_context(_in_thread(_relay_notes, groups, view))
-            callback = TuneCallback(ledger, view, groups.coordinator, settings.num_trials)
+            callback = TuneCallback(ledger, view, groups.coordinator, agenda)
             try:
-                tune_trials(plan, groups, callback)
+                tune_trials(plan, groups, agenda, callback)
                 scores = _scores(groups, ledger, view)
                 if fatal := groups.coordinator.status().fatal:
                     raise SearchError(fatal)

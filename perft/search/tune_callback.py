@@ -17,6 +17,7 @@ from ray import tune
 from perft.errors import PerftError, SearchError
 from perft.packing.deaths import DEATHS
 from perft.packing.handle import CoordinatorHandle
+from perft.search.agenda import Agenda
 from perft.search.ledger import Ledger
 from perft.search.tune_dicts import DONE, NUMBER, Proposal, from_result
 from perft.search.view import View
@@ -49,19 +50,21 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         ledger: the search's ledger.
         view: the live view.
         coordinator: the coordinator.
-        num_trials: trials of the search.
+        agenda: what the search proposes.
 
     Attributes:
         failure: why the search ends early; None if it does not.
     """
 
     def __init__(
-        self, ledger: Ledger, view: View, coordinator: CoordinatorHandle, num_trials: int
+        self, ledger: Ledger, view: View, coordinator: CoordinatorHandle, agenda: Agenda
     ) -> None:
         self._ledger = ledger
         self._view = view
         self._coordinator = coordinator
-        self._to_propose = num_trials
+        self._agenda = agenda
+        self._proposed = 0
+        self._expected = agenda.num_trials  # what the coordinator knows
         self.failure: PerftError | None = None
         self._looked = time.monotonic()
         self._ended: deque[int] = deque()  # trials not yet replaced
@@ -80,18 +83,17 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
 
     def proposed(self) -> None:
         """Notes that a trial was proposed; it replaces the oldest that ended, if any."""
-        self._to_propose -= 1
+        self._proposed += 1
         if self._ended:
             self._coordinator.ended(self._ended.popleft())
-        self._send_ended()
+        self._send_changes()
 
     @_ending
     def on_trial_start(
         self, iteration: int, trials: "list[Trial]", trial: "Trial", **info: object
     ) -> None:
         """Adds a trial that has started, or started again in a new process."""
-        proposal = Proposal.from_tune(trial.config)
-        self._ledger.start(proposal.number, proposal.trial)
+        self._start(trial)
 
     @_ending
     def on_trial_result(
@@ -104,6 +106,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """Records a report on which scheduler and searcher have acted."""
         number, reported = trial.config[NUMBER], from_result(result)
+        self._send_changes()
         if not result[DONE]:
             self._coordinator.processed(number, reported.report.step)
         self._view.reported(self._ledger.report(number, reported))
@@ -125,11 +128,15 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._look()
         if self.failure is not None:
             return
+        number = self._start(trial)
+        reason = self._coordinator.failure_of(number) or "the trial's process died"
+        self._view.ended(self._ledger.end(number, reason))
+        self._end(number)
+
+    def _start(self, trial: "Trial") -> int:
         proposal = Proposal.from_tune(trial.config)
-        self._ledger.start(proposal.number, proposal.trial)
-        reason = self._coordinator.failure_of(proposal.number) or "the trial's process died"
-        self._view.ended(self._ledger.end(proposal.number, reason))
-        self._end(proposal.number)
+        self._ledger.start(proposal.number, proposal.trial, proposal.params, proposal.origin)
+        return proposal.number
 
     def _look(self) -> None:
         """Asks the coordinator whether the search has failed."""
@@ -141,9 +148,12 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
 
     def _end(self, number: int) -> None:
         self._ended.append(number)
-        self._send_ended()
+        self._send_changes()
 
-    def _send_ended(self) -> None:
-        """Reports ended trials that will not be replaced."""
-        while self._ended and not self._to_propose:
+    def _send_changes(self) -> None:
+        """Sends how many trials the search has, if that has changed, and which are not replaced."""
+        if self._expected != self._agenda.num_trials:
+            self._expected = self._agenda.num_trials
+            self._coordinator.expect(self._expected)
+        while self._ended and self._expected == self._proposed:
             self._coordinator.ended(self._ended.popleft())

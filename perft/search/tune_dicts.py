@@ -7,12 +7,13 @@ converts them; the keys that Tune and the searcher read themselves are constants
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from perft.config.typed import read_fields
+from perft.files import Json
 from perft.packing.messages import Reported
-from perft.trial import AdapterSize, Report, TrialConfig
+from perft.trial import AdapterSize, Origin, Report, TrialConfig
 
 NUMBER = "number"
 """Key of a configuration: the trial's number."""
@@ -32,6 +33,8 @@ class Proposal:
     Attributes:
         number: its number in the search and in Optuna.
         trial: its configuration.
+        params: the parameters that it was drawn with.
+        origin: where it comes from if the sampler did not draw it.
         coordinator: name of the coordinator's actor.
         namespace: Ray namespace of that actor.
     """
@@ -40,15 +43,20 @@ class Proposal:
     trial: TrialConfig
     coordinator: str
     namespace: str
+    params: Mapping[str, Json] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def to_tune(self) -> dict[str, Any]:
         """The trial's Tune configuration, of JSON values."""
-        return {**vars(self), "trial": self.trial.to_flat()}
+        origin = dataclasses.asdict(self.origin) if self.origin else None
+        return {**vars(self), "trial": self.trial.to_flat(), "origin": origin}
 
     @classmethod
     def from_tune(cls, config: Mapping[str, Any]) -> "Proposal":
         """The proposal of a Tune configuration."""
-        return cls(**{**config, "trial": TrialConfig.from_flat(config["trial"])})
+        origin = Origin(**config["origin"]) if config["origin"] else None
+        trial = TrialConfig.from_flat(config["trial"])
+        return cls(**{**config, "trial": trial, "origin": origin})
 
 
 def to_result(reported: Reported, config: TrialConfig) -> dict[str, Any]:

@@ -15,11 +15,13 @@ from perft.errors import SearchError, StorageError
 from perft.failures import useful_line
 from perft.packing.groups import WorkerGroups
 from perft.packing.ray_folder import ray_folder
+from perft.search.agenda import Agenda
 from perft.search.prepare import SearchPlan
 from perft.search.proposer import Proposer
 from perft.search.pruners import PRUNERS
 from perft.search.rung_scheduler import RungScheduler
 from perft.search.samplers import SAMPLERS
+from perft.search.study import OptunaStudy
 from perft.search.thin_trial import ThinTrial
 from perft.search.tune_callback import TuneCallback
 from perft.search.tune_dicts import NUMBER
@@ -34,7 +36,9 @@ THIN_TRIAL_RESOURCES = {"cpu": 0, "memory": 1_000_000}
 """No CPU: the worker groups have them all. Ray wants something in a request."""
 
 
-def tune_trials(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) -> None:
+def tune_trials(
+    plan: SearchPlan, groups: WorkerGroups, agenda: Agenda, callback: TuneCallback
+) -> None:
     """Runs all trials of a search, from its first; returns when the last has ended.
 
     Raises:
@@ -45,10 +49,10 @@ def tune_trials(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) 
     tuner = tune.Tuner(
         tune.with_resources(ThinTrial, THIN_TRIAL_RESOURCES),
         tune_config=tune.TuneConfig(
-            search_alg=_proposer(plan, groups, callback),
-            scheduler=RungScheduler(PRUNERS[settings.pruner](settings.rungs)),
-            num_samples=settings.num_trials,
-            max_concurrent_trials=min(groups.shape.trials_at_once, settings.num_trials),
+            search_alg=Proposer(agenda, groups.name, groups.namespace, callback.proposed),
+            scheduler=RungScheduler(PRUNERS[settings.pruner](settings.rungs, settings.objective)),
+            num_samples=-1,  # the agenda says when it is over
+            max_concurrent_trials=groups.shape.trials_at_once,
             reuse_actors=True,
             trial_dirname_creator=_trial_name,
             trial_name_creator=_trial_name,
@@ -111,16 +115,16 @@ def _stopped(plan: SearchPlan, reason: str) -> SearchError:
     return SearchError(f"search {name!r} has stopped: {reason}; resume it by: {resume_by}")
 
 
-def _proposer(plan: SearchPlan, groups: WorkerGroups, callback: TuneCallback) -> Proposer:
+def agenda_of(plan: SearchPlan) -> Agenda:
+    """The agenda of a search that begins, with a new Optuna study."""
     settings = plan.settings
-    return Proposer(
-        plan.draw,
-        groups.name,
-        groups.namespace,
-        callback.proposed,
-        sampler=SAMPLERS[settings.sampler](settings.seed),
-        storage=_optuna_storage(plan.search),
-        study_name=settings.name,
+    sampler = SAMPLERS[settings.sampler](settings.seed)
+    study = OptunaStudy(plan.draw, sampler, _optuna_storage(plan.search), settings.name)
+    return Agenda(
+        study,
+        num_trials=settings.num_trials,
+        second_chances=settings.second_chances,
+        confirmations=settings.confirmations,
     )
 
 

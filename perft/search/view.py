@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from perft.search.agenda import Agenda
 from perft.search.ledger import Entry
 from perft.search.stages import Stages
 from perft.selection import describe, format_score, objective
@@ -22,7 +23,7 @@ class View:
 
     Args:
         stages: the console and the clock.
-        num_trials: trials of the search.
+        agenda: knows how many trials the search has.
         max_steps: a full-length trial's steps.
         entries: the ledger's trials, by number; read, never changed.
         steps: returns, by running trial, the steps it has done between rungs.
@@ -31,14 +32,14 @@ class View:
     def __init__(
         self,
         stages: Stages,
-        num_trials: int,
+        agenda: Agenda,
         max_steps: int,
         entries: Mapping[int, Entry],
         steps: Callable[[], Mapping[int, int]],
     ) -> None:
         self._stages = stages
         self._console = stages.console
-        self._num_trials = num_trials
+        self._agenda = agenda
         self._max_steps = max_steps
         self._entries = entries
         self._steps = steps
@@ -83,9 +84,8 @@ class View:
         """Shows that a trial ended."""
         done = sum(other.outcome is not None for other in self._entries.values())
         reason = f": {entry.error}" if entry.error else ""
-        self._line(
-            f"trial {entry.number:>3}  {entry.outcome}{reason}  ({done}/{self._num_trials} trials)"
-        )
+        trials = f"({done}/{self._agenda.num_trials} trials)"
+        self._line(f"trial {entry.number:>3}  {entry.outcome}{reason}  {trials}")
 
     def render(self) -> RenderableType:
         """The table of trials under a line with the elapsed time and the best trial so far."""
@@ -116,7 +116,7 @@ class View:
     def _headline(self) -> str:
         entries = list(self._entries.values())  # the search may add one meanwhile
         done = sum(entry.outcome is not None for entry in entries)
-        parts = [self._stages.clock, f"{done}/{self._num_trials} trials", self._stage]
+        parts = [self._stages.clock, f"{done}/{self._agenda.num_trials} trials", self._stage]
         complete = [entry for entry in entries if entry.outcome == "complete"]
         if complete:
             best = max(complete, key=lambda entry: objective(entry.reports[-1]))

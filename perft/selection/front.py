@@ -19,8 +19,12 @@ RUN_ID_PREFIX = 8
 
 
 def complete(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """The full-length trials, by number."""
-    found = [result for result in results if result.outcome == "complete"]
+    """The full-length trials, by number, without those that only repeat another one."""
+    found = [
+        result
+        for result in results
+        if result.outcome == "complete" and not (result.origin and result.origin.is_confirmation)
+    ]
     return sorted(found, key=lambda result: result.number)
 
 

@@ -69,7 +69,7 @@ def is_concluded(search: Storage, num_trials: int) -> bool:
 
     Args:
         search: the search's folder.
-        num_trials: trials in all.
+        num_trials: trials that are drawn.
 
     Raises:
         StorageError: when the storage cannot be read.
@@ -79,7 +79,8 @@ def is_concluded(search: Storage, num_trials: int) -> bool:
     except DamagedError:
         return False
     complete = {result.number for result in results if result.outcome == "complete"}
-    return len(results) >= num_trials and bool(scores) and scores.keys() <= complete
+    drawn = sum(result.origin is None for result in results)
+    return drawn >= num_trials and bool(scores) and scores.keys() <= complete
 
 
 def write_scores(search: Storage, scores: Mapping[int, SplitScores]) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from perft.errors import StorageError
+from perft.files import Json
 from perft.masking import masked
 from perft.search_folder import RECORDS, SENT
 from perft.storage import Storage
 from perft.tracking.records import Records, SearchRecord, Status, TrialRecord, now
 from perft.tracking.sender import PATIENCE_SECONDS, Sender, reason
 from perft.tracking.tracker import Runs, Tracker
-from perft.trial import AdapterSize, Report, SplitScores, TrialConfig, TrialResult
+from perft.trial import AdapterSize, Origin, Report, SplitScores, TrialConfig, TrialResult
 
 _UNSAID_SECONDS = 1.0  # shorter waits are not announced
 
@@ -126,10 +127,20 @@ class Recorder:
         self._records.keep_search(replace(self._records.search, params=params))
         self._send_search()
 
-    def start_trial(self, number: int, config: TrialConfig) -> None:
+    def start_trial(
+        self,
+        number: int,
+        config: TrialConfig,
+        params: Mapping[str, Json] | None = None,
+        origin: Origin | None = None,
+    ) -> None:
         """Records that a trial has started."""
         if number not in self._records.trials:
-            self._keep(TrialRecord(number=number, config=config, started=now()))
+            self._keep(
+                TrialRecord(
+                    number=number, config=config, started=now(), params=params or {}, origin=origin
+                )
+            )
 
     def report(self, number: int, size: AdapterSize, report: Report) -> None:
         """Records a trial's report; of several for one step, the first."""

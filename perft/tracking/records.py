@@ -14,10 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from perft.errors import PerftError
-from perft.files import parse_json
+from perft.files import Json, parse_json
 from perft.search_folder import RECORDS, SEARCH_RECORD, is_record, trial_record
 from perft.storage import Storage
-from perft.trial import AdapterSize, AnswerCount, Outcome, Report, SplitScores, TrialConfig
+from perft.trial import (
+    AdapterSize,
+    AnswerCount,
+    Origin,
+    Outcome,
+    Report,
+    SplitScores,
+    TrialConfig,
+)
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 """Status of a run, in MLflow's words."""
@@ -45,6 +53,8 @@ class TrialRecord:
         error: why it failed; empty otherwise.
         ended: end time; None before its end.
         adapter: folder of its adapter in the search's folder; empty if it has none.
+        params: the parameters that it was drawn with.
+        origin: where it comes from if the sampler did not draw it.
     """
 
     number: int
@@ -56,6 +66,8 @@ class TrialRecord:
     error: str = ""
     ended: int | None = None
     adapter: str = ""
+    params: Mapping[str, Json] = field(default_factory=dict)
+    origin: Origin | None = None
 
     @property
     def latest(self) -> int:
@@ -69,18 +81,21 @@ class TrialRecord:
             "config": self.config.to_flat(),
             "size": dataclasses.asdict(self.size) if self.size else None,
             "reports": [[at, report.to_json()] for at, report in self.reports],
+            "origin": dataclasses.asdict(self.origin) if self.origin else None,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "TrialRecord":
         """Rebuilds what `to_json` wrote."""
         reports = tuple((int(at), Report.from_json(report)) for at, report in value["reports"])
+        origin = value.get("origin")
         return cls(
             **{
                 **value,
                 "config": TrialConfig.from_flat(value["config"]),
                 "size": AdapterSize(**value["size"]) if value["size"] else None,
                 "reports": reports,
+                "origin": Origin(**origin) if origin else None,
             }
         )
 

@@ -7,6 +7,8 @@ learning rate and progress, and none sees another's rows.
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from torch import Tensor
+
 from perft.checkpoint import TrialState, adapter_files, from_bytes, to_bytes
 from perft.errors import ConfigError, StorageError
 from perft.evaluation import Prediction, count_correct
@@ -87,8 +89,20 @@ class Pack:
         for split in (task.validation, *task.tests):
             self.rows.prompts(split)
 
-    def admit(self, name: str, config: TrialConfig, state: bytes | None = None) -> None:
+    def admit(
+        self,
+        name: str,
+        config: TrialConfig,
+        state: bytes | None = None,
+        adapter: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Adds a trial, at its first step or from `state`.
+
+        Args:
+            name: the trial's.
+            config: its configuration.
+            state: of `state`; None for a new trial.
+            adapter: tensors by key with which a new trial starts; None for those of its seed.
 
         Raises:
             ConfigError: if its batch is smaller than the number of ranks, or the task lacks what
@@ -110,10 +124,11 @@ class Pack:
             )
         require_readable(training.objective, self.task)
         rows = self.rows.read_by(training)
-        if saved is None:
+        start = adapter if saved is None else saved.adapter
+        if start is None:
             self.host.add(name, config.adapter, seed=training.seed)
         else:
-            self.host.load(name, config.adapter, saved.adapter)
+            self.host.load(name, config.adapter, start)
         optimizer = AdapterOptimizer(self.host.tensors(name), training)
         trial = RunningTrial(config, rows, optimizer, row_capacity(rows))
         if saved is not None:

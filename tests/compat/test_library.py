@@ -103,11 +103,6 @@ class RenamedLayer(nn.Module):
         cls.forward = recomputed
 
 
-class OtherSearch:
-    def __init__(self) -> None:
-        self._trials = self._study = None
-
-
 def other(*_args: Any, **_options: Any) -> None:
     """Does without all that is relied on."""
 
@@ -133,7 +128,6 @@ CHANGES = [
     ("ray", "ray.core.generated.gcs_service_pb2_grpc.NodeInfoGcsServiceStub", "__init__", other,
      "CheckAlive"),
     ("ray", "ray._private.worker.Worker", "raise_errors", other, "RAY_IGNORE_UNHANDLED_ERRORS"),
-    ("ray_tune", "ray.tune.search.optuna", "OptunaSearch", OtherSearch, "_ot_trials"),
     ("ray_tune", "ray.tune.execution.class_cache._ActorClassCache", "get", other, "ENV_VARS_TO"),
     ("ray_tune", "ray.tune.experimental.output", "get_air_verbosity", other, "RAY_AIR_NEW_OUTPUT"),
     ("peft", TUNERS, "BaseTuner", without("prefix", "tuner_layer_cls"), "inject_adapter"),

@@ -22,7 +22,7 @@ DOCUMENTED = {
     "transformers": ("transformers", "transformers.utils"),
     "ray": (
         "ray", "ray.actor", "ray.exceptions", "ray.train", "ray.train.torch", "ray.tune",
-        "ray.tune.experiment", "ray.tune.schedulers", "ray.util.placement_group",
+        "ray.tune.experiment", "ray.tune.schedulers", "ray.tune.search", "ray.util.placement_group",
         "ray.util.scheduling_strategies",
     ),
     "peft": ("peft",),

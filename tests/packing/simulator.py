@@ -19,14 +19,22 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import ConcurrencyLimiter
+from ray.tune.utils import flatten_dict
+
 from perft.config import SingleConfig, TrainingConfig
 from perft.errors import SearchError
 from perft.packing.coordinator import ABSENT_SECONDS, Coordinator
 from perft.packing.messages import Assignment, BatchResult, Failed, NotDue, Reported
+from perft.search.agenda import Agenda, Study, Trial
 from perft.search.ledger import Ledger
+from perft.search.proposer import Proposer
+from perft.search.pruners import RungReport
+from perft.search.rung_scheduler import RungScheduler
 from perft.search.tune_callback import TuneCallback
 from perft.search.tune_dicts import DONE, FULL_LENGTH, Proposal, to_result
-from perft.trial import AdapterSize, Report, TrialConfig
+from perft.trial import AdapterSize, Origin, Outcome, Report, TrialConfig
 
 RUNGS = (10, 20, 40)
 SIZE = AdapterSize(trainable=2, activated=1, base_activated=9)
@@ -78,6 +86,46 @@ class _Loop(asyncio.SelectorEventLoop):
         return self.now
 
 
+class StandIn:
+    """A study whose next trial follows from what it has heard, and in which order.
+
+    Args:
+        max_steps: of its trials.
+    """
+
+    def __init__(self, max_steps: int) -> None:
+        self._max_steps = max_steps
+        self._count = 0
+        self.told: list[tuple[int, str, float]] = []
+
+    def draw(self) -> Trial:
+        seed = zlib.crc32(repr((self._count, self.told)).encode())
+        return self.given(config_of(self._max_steps, seed), {}, None)
+
+    def given(self, config: TrialConfig, params: Mapping[str, Any], origin: Origin | None) -> Trial:
+        self._count += 1
+        return Trial(number=self._count - 1, config=config, params=params, origin=origin)
+
+    def reported(self, number: int, reported: Reported) -> None:
+        self.told.append((number, "", reported.report.val_loss))
+
+    def ended(self, number: int, outcome: Outcome, last: Reported | None) -> None:
+        self.told.append((number, outcome, last.report.val_loss if last else math.nan))
+
+
+class Median:
+    """Stops a trial whose loss is above those of more than half of the others at its rung."""
+
+    def __init__(self) -> None:
+        self._losses: dict[int, list[float]] = {}
+
+    def stops(self, at: RungReport) -> bool:
+        losses, loss = self._losses.setdefault(at.report.step, []), at.report.val_loss
+        worse = sum(other < loss for other in losses)
+        losses.append(loss)
+        return worse * 2 > len(losses) - 1
+
+
 class _Silent:
     """Stands for whatever is only told something."""
 
@@ -90,6 +138,9 @@ class _Driver:
 
     def __init__(self, search: "Simulator") -> None:
         self._search = search
+
+    def expect(self, num_trials: int) -> None:
+        self._search.send("driver", lambda: self._search.point.expect(num_trials))
 
     def processed(self, trial: int, step: int) -> None:
         self._search.send("driver", lambda: self._search.point.processed(trial, step))
@@ -119,6 +170,7 @@ class Thin:
 
     tune: Any
     config: TrialConfig
+    origin: Origin | None = None
     after: int = 0
     asking: "asyncio.Task[Any] | None" = None
     steps: list[int] = field(default_factory=list)
@@ -135,7 +187,7 @@ class Simulator:
     Attributes:
         groups: worker groups.
         slots: trials a group trains together.
-        num_trials: trials in all.
+        num_trials: trials that are drawn.
         choose: the timing.
         failing: trials whose loss is not finite, with the step at which that happens.
         crashing: trials that kill whatever worker trains them.
@@ -143,6 +195,8 @@ class Simulator:
         idle_kills: how often one does while it waits for work.
         leaving: how many groups are never heard of again.
         restarts: how often a thin trial's process dies.
+        second_chances: stopped trials that are continued.
+        confirmations: trainings with other seeds of each trial on the front.
     """
 
     groups: int
@@ -155,21 +209,34 @@ class Simulator:
     idle_kills: int = 0
     leaving: int = 0
     restarts: int = 0
+    second_chances: int = 0
+    confirmations: int = 0
     rungs: tuple[int, ...] = RUNGS
     log: list[tuple[Any, ...]] = field(default_factory=list)
     packs: set[tuple[tuple[int, int], ...]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.trials: dict[int, Thin] = {}
-        self.losses: dict[int, list[float]] = {rung: [] for rung in self.rungs}
-        self.told: list[tuple[int, float]] = []  # what a sampler would learn from
         self.wires: dict[object, deque[Callable[[], Awaitable[Any]]]] = {}
         self.training: dict[int, tuple[Assignment, ...]] = {}
         self.asking: dict[int, asyncio.Task[Any]] = {}  # of each group that waits for work
         self.killed: set[tuple[int, int]] = set()
         self.lost: set[int] = set()
         self.ledger = Ledger(_Silent(), _Silent())  # type: ignore[arg-type]
-        self.callback = TuneCallback(self.ledger, _Silent(), _Driver(self), self.num_trials)  # type: ignore[arg-type]
+        self.agenda = Agenda(
+            self.new_study(),
+            num_trials=self.num_trials,
+            second_chances=self.second_chances,
+            confirmations=self.confirmations,
+        )
+        self.proposer = Proposer(self.agenda, "m", "n", lambda: self.callback.proposed())
+        self.searcher = ConcurrencyLimiter(self.proposer, self.groups * self.slots)
+        self.scheduler = RungScheduler(Median())
+        self.callback = TuneCallback(self.ledger, _Silent(), _Driver(self), self.agenda)  # type: ignore[arg-type]
+
+    def new_study(self) -> Study:
+        """What draws the trials."""
+        return StandIn(self.rungs[-1])
 
     @property
     def ended(self) -> set[int]:
@@ -200,7 +267,7 @@ class Simulator:
         await self.over.wait()
 
     def _happen(self) -> None:
-        if len(self.ended) == self.num_trials:
+        if self.agenda.is_over and len(self.ended) == len(self.trials):
             self.over.set()
             return
         events = list(self._events())
@@ -227,8 +294,7 @@ class Simulator:
             if self.leaving:
                 yield lambda g=group: self._lose(g)
         live = len(self.trials) - len(self.ended)
-        concurrent = min(self.groups * self.slots, self.num_trials)
-        if live < concurrent and len(self.trials) < self.num_trials:
+        if live < self.groups * self.slots and len(self.trials) < self.agenda.num_trials:
             yield self._propose
 
     def send(self, sender: object, message: Callable[[], Awaitable[Any]]) -> None:
@@ -239,28 +305,15 @@ class Simulator:
         message = self.wires[sender].popleft()
         self.loop.create_task(message())  # type: ignore[arg-type]
 
-    # The sampler: what is proposed follows from what it was told, and in which order.
-
-    def proposal(self, number: int) -> TrialConfig:
-        return config_of(self.rungs[-1], zlib.crc32(repr((number, self.told)).encode()))
-
-    def tell(self, number: int, result: Mapping[str, Any], ended: bool) -> None:
-        """The searcher hears of a report; `ended` says that the trial does not go on."""
-        self.told.append((number, result["val_loss"]))
-
-    def tell_failed(self, number: int) -> None:
-        self.told.append((number, math.nan))
-
     # Tune: it proposes, and acts on what thin trials are answered.
 
     def _propose(self) -> None:
-        number = len(self.trials)
-        config = self.proposal(number)
-        proposal = Proposal(number=number, trial=config, coordinator="m", namespace="n")
-        self.callback.proposed()
-        self.trials[number] = Thin(SimpleNamespace(config=proposal.to_tune()), config)
-        self.callback.on_trial_start(0, [], self.trials[number].tune)
-        self._ask(number)
+        proposed = self.searcher.suggest(f"tune-{len(self.trials)}")
+        proposal = Proposal.from_tune(proposed)
+        tune = SimpleNamespace(config=proposed)
+        self.trials[proposal.number] = Thin(tune, proposal.trial, proposal.origin)
+        self.callback.on_trial_start(0, [], tune)
+        self._ask(proposal.number)
 
     def _ask(self, number: int) -> None:
         thin = self.trials[number]
@@ -268,7 +321,9 @@ class Simulator:
 
         async def arrive() -> None:
             point = self.point
-            asking = asyncio.create_task(point.next_report(number, thin.config, thin.after))
+            asking = asyncio.create_task(
+                point.next_report(number, thin.config, thin.after, thin.origin)
+            )
             thin.asking = asking
 
         self.send(number, arrive)
@@ -289,7 +344,7 @@ class Simulator:
             self._act(number, answer)
             return
         self.log.append((number, "failed"))
-        self.tell_failed(number)
+        self.searcher.on_trial_complete(f"tune-{number}", error=True)
         self.callback.on_trial_error(0, [], thin.tune)
 
     def _act(self, number: int, answer: Reported) -> None:
@@ -297,16 +352,18 @@ class Simulator:
         thin, step, loss = self.trials[number], answer.report.step, answer.report.val_loss
         result = to_result(answer, thin.config)
         thin.steps.append(step)
-        worse = sum(other < loss for other in self.losses[step])
-        stop = worse * 2 > len(self.losses[step])
-        self.losses[step].append(loss)
+        flat = flatten_dict(result)
+        stop = False
+        if not result[DONE]:
+            acted = self.scheduler.on_trial_result(None, thin.tune, flat)
+            stop = acted == TrialScheduler.STOP
         self.log.append((number, thin.config, step, loss, stop))
         result[DONE] = stop or result[FULL_LENGTH]
         if not result[DONE]:
-            self.tell(number, result, ended=False)
+            self.searcher.on_trial_result(f"tune-{number}", flat)
         self.callback.on_trial_result(0, [], thin.tune, result)
         if result[DONE]:
-            self.tell(number, result, ended=True)
+            self.searcher.on_trial_complete(f"tune-{number}", flat)
             self.callback.on_trial_complete(0, [], thin.tune)
         else:
             thin.after = step

@@ -84,7 +84,7 @@ def test_groups_that_find_no_room_are_counted(nodes: list[Node]) -> None:
 def test_more_trials_may_wait_than_ray_holds_open_by_itself(nodes: list[Node]) -> None:
     trials = 1200
     shape = GroupShape(groups=1, workers=1, slots=trials, gpus=0.0, cpus=1)
-    actor = ray.remote(num_cpus=0, max_concurrency=calls_at_once(shape, trials))(Coordinator)
+    actor = ray.remote(num_cpus=0, max_concurrency=calls_at_once(shape))(Coordinator)
     coordinator = actor.remote(1, trials, trials, (10,))
     waiting = [coordinator.next_report.remote(trial, config_of(10), 0) for trial in range(trials)]
     work = ray.get(coordinator.next_work.remote(0, None), timeout=60)

@@ -205,10 +205,20 @@ def test_failures_are_handed_back_in_their_turn() -> None:
     rounds.finish(0, {1: Failed("nan"), **{n: reported(10) for n in batch(rounds) if n != 1}})
     assert rounds.ready(1, 0) is None
     rounds.processed(0, 10)
-    assert rounds.ready(1, 0) == Failed("nan")
-    assert rounds.ready(2, 0) is None
-    rounds.ended(1)
+    assert rounds.ready(1, 0) is None
     assert rounds.ready(2, 0) == reported(10)
+    rounds.processed(2, 10)
+    assert rounds.ready(1, 0) == Failed("nan")
+
+
+def test_the_lowest_loss_of_a_round_is_reported_first() -> None:
+    rounds = started(1, 3, 3)
+    losses = {0: 2.0, 1: 0.5, 2: 2.0}
+    rounds.finish(0, {trial: reported(10, losses[trial]) for trial in batch(rounds)})
+    for trial in (1, 0, 2):
+        ready = [other for other in losses if rounds.ready(other, 0)]
+        assert ready == [trial]
+        rounds.processed(trial, 10)
 
 
 def test_a_thin_trial_that_restarts_gets_the_same_report_until_it_is_acted_on() -> None:

@@ -15,7 +15,7 @@ import torch
 from pyarrow import parquet
 
 from contracts.packs import TEN, apart, tiny_pack, trial
-from packing.simulator import Simulator, first
+from packing.simulator import Simulator, StandIn, first
 from perft.checkpoint import from_bytes, read_adapter
 from perft.config import SingleConfig
 from perft.errors import BaseModelError, ConfigError, StorageError
@@ -31,6 +31,7 @@ from perft.packing.messages import (
 from perft.packing.settings import GroupSettings, WorkSettings
 from perft.packing.worker import GroupWorker
 from perft.ranks import Ranks
+from perft.search.agenda import Trial
 from perft.search_folder import trial_file
 from perft.storage import Storage
 from perft.tasks import TaskSource
@@ -364,13 +365,20 @@ class Mortal(GroupWorker):
         super()._keep(trial)
 
 
+class Configured(StandIn):
+    """Draws trials that can be trained."""
+
+    def draw(self) -> Trial:
+        return self.given(configured(self._count), {}, None)
+
+
 class Trained(Simulator):
     """A search in miniature whose groups really train; a kill loses all that was in memory."""
 
     folder: Path
 
-    def proposal(self, number: int) -> TrialConfig:
-        return configured(number)
+    def new_study(self) -> StandIn:
+        return Configured(RUNGS[-1])
 
     def _worker(self, group: int) -> Mortal:
         workers = self.__dict__.setdefault("workers", {})
@@ -389,13 +397,14 @@ class Trained(Simulator):
 
 
 def trained(folder: Path, shape: tuple[int, int], choose: Any, kills: int) -> list[Any]:
-    search = Trained(*shape, 6, choose, kills=kills, restarts=kills, rungs=RUNGS)
+    search = Trained(*shape, 6, choose, kills=kills, restarts=kills, rungs=RUNGS, second_chances=1)
     search.folder = folder
     return search.run().log
 
 
 def test_workers_that_are_killed_change_no_result(tmp_path: Path) -> None:
     calm = trained(tmp_path / "calm", (1, 4), first, kills=0)
+    assert {trial for trial, *_ in calm} == set(range(7)), "one was continued"
     for seed, shape in enumerate([(1, 4), (2, 2)]):
         killed = trained(tmp_path / f"{seed}", shape, Random(seed).randrange, kills=4)
         assert len(killed) == len(calm)

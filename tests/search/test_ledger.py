@@ -25,7 +25,7 @@ class Recorder:
         self.finished: dict[int, tuple[TrialResult, str]] = {}
         self.is_away = False
 
-    def start_trial(self, number: int, config: TrialConfig) -> None:
+    def start_trial(self, number: int, config: TrialConfig, *_about: object) -> None:
         assert number not in self.runs
         self.runs[number] = f"run-{number}"
 

@@ -1,20 +1,21 @@
-"""Optuna is told the truth, and what it proposes follows from the seed alone."""
+"""Optuna is told the truth, and what a search proposes follows from its seed alone."""
 
 import math
-from collections.abc import Mapping
 from random import Random
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
-from ray.tune.search import ConcurrencyLimiter
+from ray.tune.utils import flatten_dict
 
-from packing.simulator import RUNGS, Simulator, first
+from packing.simulator import RUNGS, Simulator, first, reported
+from perft.search.agenda import Agenda
 from perft.search.proposer import Proposer
 from perft.search.space import Draw
-from perft.search.tune_dicts import Proposal
-from perft.trial import TrialConfig
+from perft.search.study import OptunaStudy
+from perft.search.tune_dicts import Proposal, to_result
+from perft.trial import Origin
 from search.spaces import SMALL
 
 MAX_STEPS = RUNGS[-1]
@@ -22,134 +23,118 @@ MAX_STEPS = RUNGS[-1]
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
-def proposer(seed: int = 0) -> Proposer:
+def study(seed: int = 0) -> OptunaStudy:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return Proposer(
-        Draw(SMALL, True, seed, MAX_STEPS),
-        "here",
-        "there",
-        lambda: None,
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=3),
-        storage=None,
-        study_name="test",
-    )
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=3)
+    return OptunaStudy(Draw(SMALL, True, seed, MAX_STEPS), sampler, None, "test")
 
 
-def result(step: int, loss: float) -> dict[str, Any]:
-    """What Tune passes on from a thin trial."""
-    return {"val_loss": loss, "step": step, "full_length": step == MAX_STEPS}
+def proposer(num_trials: int = 3) -> Proposer:
+    agenda = Agenda(study(), num_trials=num_trials)
+    return Proposer(agenda, "here", "there", lambda: None)
 
 
-def trials(searcher: Proposer) -> list[FrozenTrial]:
-    return searcher._ot_study.get_trials(deepcopy=False)
+def trials(of: OptunaStudy) -> list[FrozenTrial]:
+    return of.study.get_trials(deepcopy=False)
 
 
 def test_a_proposal_is_a_tune_configuration_with_optunas_number() -> None:
     searcher = proposer()
     for number in range(3):
         config = searcher.suggest(f"tune-{number}")
-        assert config is not None
-        assert config["number"] == number
-        assert config["coordinator"] == "here"
-        assert TrialConfig.from_flat(config["trial"]).training.max_steps == MAX_STEPS
-        assert trials(searcher)[number].state == TrialState.RUNNING
+        assert isinstance(config, dict)
+        proposal = Proposal.from_tune(config)
+        assert proposal.number == number
+        assert proposal.coordinator == "here"
+        assert proposal.params["lr"] == proposal.trial.training.lr
+        assert proposal.trial.training.max_steps == MAX_STEPS
+
+
+def test_a_searcher_waits_and_then_is_finished() -> None:
+    searcher = proposer(num_trials=1)
+    config = Proposal.from_tune(searcher.suggest("a"))  # type: ignore[arg-type]
+    assert searcher.suggest("b") is None
+    result = to_result(reported(MAX_STEPS), config.trial)
+    searcher.on_trial_complete("a", flatten_dict(result))
+    assert searcher.suggest("b") == Proposer.FINISHED
 
 
 def test_a_full_length_trial_is_complete_with_its_last_value() -> None:
-    searcher = proposer()
-    searcher.suggest("a")
-    searcher.on_trial_result("a", result(10, 3.0))
-    searcher.on_trial_result("a", result(20, 2.0))
-    searcher.on_trial_complete("a", result(40, 1.0))
-    (trial,) = trials(searcher)
+    of = study()
+    of.draw()
+    of.reported(0, reported(10, 3.0))
+    of.reported(0, reported(20, 2.0))
+    of.ended(0, "complete", reported(40, 1.0))
+    (trial,) = trials(of)
     assert trial.state == TrialState.COMPLETE
     assert trial.value == 1.0
     assert trial.intermediate_values == {10: 3.0, 20: 2.0, 40: 1.0}
 
 
 def test_a_trial_stopped_at_a_rung_is_pruned_with_its_last_value() -> None:
-    searcher = proposer()
-    searcher.suggest("a")
-    searcher.on_trial_result("a", result(10, 3.0))
-    searcher.on_trial_complete("a", result(20, 2.5))
-    (trial,) = trials(searcher)
+    of = study()
+    of.draw()
+    of.reported(0, reported(10, 3.0))
+    of.ended(0, "pruned", reported(20, 2.5))
+    (trial,) = trials(of)
     assert trial.state == TrialState.PRUNED
     assert trial.value == 2.5
     assert trial.intermediate_values == {10: 3.0, 20: 2.5}
 
 
-def test_a_trial_stopped_at_its_first_rung_is_pruned() -> None:
-    searcher = proposer()
-    searcher.suggest("a")
-    searcher.on_trial_complete("a", result(10, 3.0))
-    (trial,) = trials(searcher)
-    assert trial.state == TrialState.PRUNED
-    assert trial.value == 3.0
+@pytest.mark.parametrize("last", [None, reported(10, 3.0)])
+def test_an_error_is_a_failure(last: Any) -> None:
+    of = study()
+    of.draw()
+    of.ended(0, "failed", last)
+    assert trials(of)[0].state == TrialState.FAIL
+    assert of.draw().number == 1
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("step", RUNGS)
 def test_a_value_that_is_not_finite_is_a_failure(loss: float, step: int) -> None:
     searcher = proposer()
-    searcher.suggest("a")
-    searcher.on_trial_complete("a", result(step, loss))
-    assert trials(searcher)[0].state == TrialState.FAIL
-    assert searcher.suggest("b") is not None
-
-
-@pytest.mark.parametrize("last", [None, result(10, 3.0)])
-def test_an_error_is_a_failure(last: dict[str, Any] | None) -> None:
-    searcher = proposer()
-    searcher.suggest("a")
-    searcher.on_trial_complete("a", last, error=True)
-    assert trials(searcher)[0].state == TrialState.FAIL
+    config = Proposal.from_tune(searcher.suggest("a"))  # type: ignore[arg-type]
+    result = to_result(reported(step), config.trial)
+    searcher.on_trial_complete("a", flatten_dict({**result, "val_loss": loss}))
+    assert searcher._agenda._results[0].outcome == "failed"
 
 
 def test_an_end_is_told_once() -> None:
     searcher = proposer()
-    searcher.suggest("a")
-    searcher.on_trial_complete("a", result(40, 1.0))
-    searcher.on_trial_complete("a", result(40, 1.0))
+    config = Proposal.from_tune(searcher.suggest("a"))  # type: ignore[arg-type]
+    result = flatten_dict(to_result(reported(40, 1.0), config.trial))
+    searcher.on_trial_complete("a", result)
+    searcher.on_trial_complete("a", result)
     searcher.on_trial_complete("a", error=True)
-    assert trials(searcher)[0].state == TrialState.COMPLETE
+    assert searcher._agenda._results[0].outcome == "complete"
 
 
-def test_every_proposal_is_made_known() -> None:
-    seen: list[str] = []
-    searcher = proposer()
-    searcher._on_proposed = lambda: seen.append("proposed")
-    searcher.suggest("a")
-    searcher.suggest("b")
-    assert seen == ["proposed", "proposed"]
+def test_a_trial_that_was_not_drawn_has_the_next_number() -> None:
+    of = study()
+    drawn = of.draw()
+    added = of.given(drawn.config, {}, Origin(kind="add"))
+    assert (added.number, of.draw().number) == (1, 2)
+    of.ended(1, "pruned", reported(10))
+    of.ended(2, "complete", reported(40))
+    assert [trial.state.name for trial in trials(of)] == ["RUNNING", "FAIL", "COMPLETE"]
 
 
 class Search(Simulator):
-    """A search in miniature whose trials are Optuna's, told of them as Tune tells."""
+    """A search in miniature whose trials are Optuna's."""
 
     seed = 0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        concurrent = min(self.groups * self.slots, self.num_trials)
-        self.proposer = proposer(self.seed)
-        self.searcher = ConcurrencyLimiter(self.proposer, concurrent)
-
-    def proposal(self, number: int) -> TrialConfig:
-        config = self.searcher.suggest(f"tune-{number}")
-        assert config is not None
-        return Proposal.from_tune(config).trial
-
-    def tell(self, number: int, result: Mapping[str, Any], ended: bool) -> None:
-        act = self.searcher.on_trial_complete if ended else self.searcher.on_trial_result
-        act(f"tune-{number}", result)
-
-    def tell_failed(self, number: int) -> None:
-        self.searcher.on_trial_complete(f"tune-{number}", error=True)
+    def new_study(self) -> OptunaStudy:
+        return study(self.seed)
 
     def study(self) -> list[tuple[Any, ...]]:
+        found = self.agenda._study
+        assert isinstance(found, OptunaStudy)
         return [
             (trial.number, trial.params, trial.state, trial.value, trial.intermediate_values)
-            for trial in trials(self.proposer)
+            for trial in found.study.get_trials(deepcopy=False)
         ]
 
 

@@ -58,12 +58,12 @@ def played(pruner: Pruner, curves: Sequence[Sequence[float]] = CURVES) -> list[t
 
 @pytest.mark.parametrize("name", PRUNERS)
 def test_answers_follow_from_what_was_told(name: str) -> None:
-    assert played(PRUNERS[name](RUNGS)) == played(PRUNERS[name](RUNGS))
+    assert played(PRUNERS[name](RUNGS, "loss")) == played(PRUNERS[name](RUNGS, "loss"))
 
 
 @pytest.mark.parametrize("name", PRUNERS)
 def test_who_is_alone_or_the_best_so_far_goes_on(name: str) -> None:
-    pruner = PRUNERS[name](RUNGS)
+    pruner = PRUNERS[name](RUNGS, "loss")
     for number, loss in enumerate([2.0, 1.9, 1.5, 1.1, 0.3]):
         assert not pruner.stops(report(number, 10, loss))
 
@@ -78,7 +78,7 @@ def test_who_is_worse_than_one_that_is_stopped_is_stopped(
 ) -> None:
     answers = []
     for loss in sorted(losses):
-        pruner = PRUNERS[name](RUNGS)
+        pruner = PRUNERS[name](RUNGS, "loss")
         for number, other in enumerate(before):
             pruner.stops(report(number, 10, other))
         answers.append(pruner.stops(report(99, 10, loss)))
@@ -86,9 +86,9 @@ def test_who_is_worse_than_one_that_is_stopped_is_stopped(
 
 
 def test_none_stops_nobody_and_asha_the_worse_half() -> None:
-    assert played(PRUNERS["none"](RUNGS)) == []
+    assert played(PRUNERS["none"](RUNGS, "loss")) == []
     # By hand: a loss above the median of those that came before it at its rung.
-    assert played(PRUNERS["asha"](RUNGS)) == [(1, 20), (4, 10), (7, 10), (8, 20)]
+    assert played(PRUNERS["asha"](RUNGS, "loss")) == [(1, 20), (4, 10), (7, 10), (8, 20)]
 
 
 @given(order=ORDERS, rungs=RUNG_STEPS)
@@ -100,7 +100,7 @@ def test_asha_decides_as_tunes_scheduler_does_inside_tune(
         time_attr="step", metric="val_loss", mode="min", max_t=rungs[-1], grace_period=rungs[0],
         reduction_factor=REDUCTION_FACTOR,
     )  # fmt: skip
-    ours = PRUNERS["asha"](rungs)
+    ours = PRUNERS["asha"](rungs, "loss")
     next_rung: dict[int, int] = {}
     for number, loss in order:
         trial, index = SimpleNamespace(trial_id=str(number)), next_rung.get(number, 0)

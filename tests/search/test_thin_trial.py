@@ -1,6 +1,7 @@
 """A thin trial asks, hands on, remembers how far it is, and can become another trial."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -76,7 +77,10 @@ def test_reports_become_tune_results(no_ray: dict[str, Meeting]) -> None:
     assert last["done"]
     assert last["val_loss"] == 0.25
     asked = trial_config(7)
-    assert coordinator.calls == [("next_report", 7, asked, 0), ("next_report", 7, asked, 10)]
+    assert coordinator.calls == [
+        ("next_report", 7, asked, 0, None),
+        ("next_report", 7, asked, 10, None),
+    ]
 
 
 def test_a_process_that_becomes_another_trial_starts_anew(no_ray: dict[str, Meeting]) -> None:
@@ -85,7 +89,7 @@ def test_a_process_that_becomes_another_trial_starts_anew(no_ray: dict[str, Meet
     trial.step()
     assert trial.reset_config(config(8))
     trial.step()
-    assert coordinator.calls[-1] == ("next_report", 8, trial_config(8), 0)
+    assert coordinator.calls[-1] == ("next_report", 8, trial_config(8), 0, None)
 
 
 @pytest.mark.parametrize("said", [SearchOver("no base"), Failed("no base")])
@@ -95,6 +99,13 @@ def test_failures_are_raised_with_their_reason(
     trial = made(Meeting(next_report=[said]), no_ray)
     with pytest.raises(SearchError, match="no base"):
         trial.step()
+
+
+@dataclass
+class Trials:
+    """Stands for the agenda: the number of the search's trials."""
+
+    num_trials: int
 
 
 class Book:
@@ -110,14 +121,14 @@ class Book:
 def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
     coordinator = Meeting(failure_of="the loss is nan", status=GroupStatus())
     ledger, view = Book(), Book()
-    callback = TuneCallback(ledger, view, coordinator, 1)  # type: ignore[arg-type]
+    callback = TuneCallback(ledger, view, coordinator, Trials(1))  # type: ignore[arg-type]
     callback.proposed()
     trial = SimpleNamespace(config=config(7))
     callback.on_trial_start(0, [], trial)
     callback.on_trial_result(0, [], trial, result(7, 10, done=False))
     callback.on_trial_complete(0, [], trial)
     callback.on_trial_error(0, [], trial)
-    started = ("start", 7, trial_config(7))
+    started = ("start", 7, trial_config(7), {}, None)
     assert ledger.calls == [
         started,
         ("report", 7, reported(10)),
@@ -138,14 +149,14 @@ def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
 def test_a_trial_whose_process_died_has_a_reason_too() -> None:
     ledger = Book()
     coordinator = Meeting(failure_of="", status=GroupStatus())
-    callback = TuneCallback(ledger, Book(), coordinator, 1)  # type: ignore[arg-type]
+    callback = TuneCallback(ledger, Book(), coordinator, Trials(1))  # type: ignore[arg-type]
     callback.on_trial_error(0, [], SimpleNamespace(config=config(7)))
     assert ledger.calls[-1] == ("end", 7, "the trial's process died")
 
 
 def test_when_no_group_can_work_the_search_ends_and_no_trial_has_failed() -> None:
     ledger, coordinator = Book(), Meeting(status=GroupStatus(fatal="the disk is full"))
-    callback = TuneCallback(ledger, Book(), coordinator, 1)  # type: ignore[arg-type]
+    callback = TuneCallback(ledger, Book(), coordinator, Trials(1))  # type: ignore[arg-type]
     callback.on_trial_error(0, [], SimpleNamespace(config=config(7)))
     assert str(callback.failure) == "the disk is full"
     assert callback.is_over()
@@ -157,7 +168,7 @@ def test_that_no_group_can_work_is_noticed_while_all_trials_wait(
 ) -> None:
     monkeypatch.setattr(tune_callback, "LOOK_SECONDS", 0.0)
     coordinator = Meeting(status=[GroupStatus(), GroupStatus(fatal="the disk is full")])
-    callback = TuneCallback(Book(), Book(), coordinator, 1)  # type: ignore[arg-type]
+    callback = TuneCallback(Book(), Book(), coordinator, Trials(1))  # type: ignore[arg-type]
     assert not callback.is_over()
     assert callback.is_over()
 
@@ -168,7 +179,7 @@ def test_a_book_that_cannot_be_written_ends_the_search() -> None:
             raise StorageError("the disk is full")
 
     coordinator = Meeting()
-    callback = TuneCallback(Full(), Book(), coordinator, 1)  # type: ignore[arg-type]
+    callback = TuneCallback(Full(), Book(), coordinator, Trials(1))  # type: ignore[arg-type]
     callback.on_trial_complete(0, [], SimpleNamespace(config=config(7)))
     assert str(callback.failure) == "the disk is full"
     assert callback.is_over()
@@ -177,7 +188,7 @@ def test_a_book_that_cannot_be_written_ends_the_search() -> None:
 
 def test_of_an_end_the_meeting_hears_when_the_next_trial_is_proposed() -> None:
     coordinator = Meeting()
-    callback = TuneCallback(Book(), Book(), coordinator, 4)  # type: ignore[arg-type]
+    callback = TuneCallback(Book(), Book(), coordinator, Trials(4))  # type: ignore[arg-type]
     trials = [SimpleNamespace(config=config(number)) for number in range(4)]
     callback.proposed()
     callback.proposed()
@@ -191,3 +202,12 @@ def test_of_an_end_the_meeting_hears_when_the_next_trial_is_proposed() -> None:
     assert coordinator.calls == [("ended", 0), ("ended", 1)]
     callback.on_trial_complete(0, [], trials[2])
     assert coordinator.calls[-1] == ("ended", 2), "nothing comes in its place"
+
+
+def test_the_meeting_hears_of_more_trials_before_the_report_is_acted_on() -> None:
+    coordinator, trials = Meeting(), Trials(1)
+    callback = TuneCallback(Book(), Book(), coordinator, trials)  # type: ignore[arg-type]
+    callback.proposed()
+    trials.num_trials = 2
+    callback.on_trial_result(0, [], SimpleNamespace(config=config(7)), result(7, 10, done=False))
+    assert coordinator.calls == [("expect", 2), ("processed", 7, 10)]

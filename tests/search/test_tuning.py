@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from ray import tune
 
+from packing.simulator import StandIn
 from perft.errors import SearchError
 from perft.search import tuning
+from perft.search.agenda import Agenda
 from perft.search.prepare import SearchPlan, SearchRequest, prepare
 
 
@@ -24,13 +26,12 @@ def test_the_last_line_of_an_error_is_told(tmp_path: Path, monkeypatch: pytest.M
     plan = prepare(search_request)
     plan.settings.write(plan.search)
     monkeypatch.setattr(tune.Tuner, "fit", fit)
-    monkeypatch.setattr(tuning, "_proposer", lambda *_: None)
-    groups: Any = SimpleNamespace(shape=SimpleNamespace(trials_at_once=1))
+    groups: Any = SimpleNamespace(shape=SimpleNamespace(trials_at_once=1), name="", namespace="")
     callback: Any = tune.Callback()
-    callback.failure = None
+    callback.failure, callback.proposed = None, lambda: None
     message = r"broke off search 'first' \(TuneError: OSError: disk full\); resume it by: .* --res"
     with pytest.raises(SearchError, match=message):
-        tuning.tune_trials(plan, groups, callback)
+        tuning.tune_trials(plan, groups, Agenda(StandIn(1), num_trials=1), callback)
 
 
 def stopped(plan: SearchPlan, monkeypatch: pytest.MonkeyPatch, error: Exception) -> str:
@@ -40,12 +41,11 @@ def stopped(plan: SearchPlan, monkeypatch: pytest.MonkeyPatch, error: Exception)
         raise error
 
     monkeypatch.setattr(tune.Tuner, "fit", fit)
-    monkeypatch.setattr(tuning, "_proposer", lambda *_: None)
-    groups: Any = SimpleNamespace(shape=SimpleNamespace(trials_at_once=1))
+    groups: Any = SimpleNamespace(shape=SimpleNamespace(trials_at_once=1), name="", namespace="")
     callback: Any = tune.Callback()
-    callback.failure = None
+    callback.failure, callback.proposed = None, lambda: None
     with pytest.raises(SearchError) as caught:
-        tuning.tune_trials(plan, groups, callback)
+        tuning.tune_trials(plan, groups, Agenda(StandIn(1), num_trials=1), callback)
     return str(caught.value)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import re
 from collections.abc import Mapping
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -20,7 +21,10 @@ def entry(number: int, outcome: str | None, *corrects: int, error: str = "") -> 
         pretend.report(step, correct)
         for step, correct in zip((50, 100, 200), corrects, strict=False)
     ]
-    return Entry(number, trial.config, f"run-{number}", reports, trial.size, outcome, error)  # type: ignore[arg-type]
+    return Entry(
+        number, trial.config, run_id=f"run-{number}", reports=reports, size=trial.size,
+        outcome=outcome, error=error,  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 ENTRIES = {
@@ -37,7 +41,9 @@ def view(
 ) -> tuple[View, io.StringIO]:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=150, color_system=None)
-    return View(Stages(console), 16, 200, entries, lambda: steps or {}), stream
+    return View(
+        Stages(console), SimpleNamespace(num_trials=16), 200, entries, lambda: steps or {}
+    ), stream  # type: ignore[arg-type]
 
 
 def shown(watching: View) -> list[str]:
@@ -155,7 +161,7 @@ def test_brackets_in_an_error_are_no_markup(terminal: bool) -> None:
 def test_a_note_stays_on_screen(terminal: bool) -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=terminal, width=100)
-    view = View(Stages(console), 1, 10, {}, dict)
+    view = View(Stages(console), SimpleNamespace(num_trials=1), 10, {}, dict)
     with view.running():
         view.note("experts run [uncompiled]")
     assert "experts run [uncompiled]" in output.getvalue()
