@@ -3,10 +3,11 @@
 A search runs in rounds, and its clock counts optimiser steps. A round starts when every trial that
 can run has asked for its next report; the trials are spread over the worker groups, and each group
 trains its own as one pack, all by the same number of steps: until the first of them is due at a
-rung. The reports of due trials are returned one by one, the lowest loss first, each after the search
-has acted on the one before; the other trials train on in the next round, beside the new trials that
-replace those that ended. So no trial waits for one with more steps to go, and the decisions of a
-search depend on its seed alone: not on timing, the number of groups, or workers that died.
+rung. The reports of due trials are returned one by one, the lowest loss first, each after the
+search has acted on the one before; the other trials train on in the next round, beside the new
+trials that replace those that ended. So no trial waits for one with more steps to go, and the
+decisions of a search depend on its seed alone: not on timing, the number of groups, or workers that
+died.
 """
 
 import math

@@ -345,10 +345,11 @@ def test_two_trials_that_kill_every_worker_do_not_end_the_search() -> None:
             if len(work.assignments) > len(trained):
                 trained = set()  # 0 or 1 has killed the worker
         await point.next_work(0, {2: reported(10)})
+        assert await asked[2] == reported(10)
+        await point.processed(2, 10)
         for trial in (0, 1):
             assert "crashed its worker" in failure(await asked[trial])
             await point.ended(trial)
-        assert await asked[2] == reported(10)
 
     run(play, slots=3, trials=3)
 
