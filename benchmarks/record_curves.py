@@ -99,9 +99,7 @@ def _at(kind: FloatDistribution, share: float) -> float:
     return kind.low + share * (kind.high - kind.low)
 
 
-def _trained(
-    pack: Pack, configs: Mapping[int, TrialConfig], steps: list[int]
-) -> list[TrialResult]:
+def _trained(pack: Pack, configs: Mapping[int, TrialConfig], steps: list[int]) -> list[TrialResult]:
     """The trials, trained together to their full length."""
     names = {number: str(number) for number in configs}
     for number, config in configs.items():
