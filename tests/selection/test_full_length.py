@@ -1,0 +1,62 @@
+"""What stopped trials would have reached, from those that went on."""
+
+import math
+
+import pytest
+
+from perft.selection.full_length import FullLength
+from perft.trial import Report
+
+
+def report(step, loss, correct=0, scored=0):
+    return Report(
+        step=step,
+        train_loss=loss,
+        val_loss=loss,
+        correct=correct,
+        scored=scored,
+        lr=1e-3,
+        tokens_per_second=1.0,
+    )
+
+
+def curve(start, correct=None):
+    """A loss that halves from step 50 to 100, scored at the end if `correct` is given."""
+    end = report(100, start / 2) if correct is None else report(100, start / 2, correct, 100)
+    return [report(50, start), end]
+
+
+def test_losses_fall_by_the_median_factor():
+    unusual = [report(50, 0.5), report(100, 5.0)]
+    curves = [curve(1.0), curve(0.8), curve(0.6), unusual]
+    assert FullLength(curves, 100).predict(report(50, 0.7))[0] == pytest.approx(-0.35)
+
+
+def test_the_accuracy_follows_from_the_predicted_loss():
+    curves = [curve(2 * math.e**-power, 10 * power) for power in range(5)]
+    value, spread = FullLength(curves, 100).predict(report(50, 2 * math.e**-3.5))
+    assert value == pytest.approx(0.35)
+    assert spread == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_accuracy_stays_within_its_bounds():
+    predicted = FullLength([curve(2.0, 5), curve(0.02, 95)], 100)
+    assert predicted.predict(report(50, 1e4))[0] == 0.0
+    assert predicted.predict(report(50, 0.0))[0] == 1.0
+
+
+def test_a_stopped_trial_is_no_evidence_of_what_follows():
+    alone = FullLength([curve(1.0)], 100)
+    among = FullLength([curve(1.0), [report(50, 9.0)], []], 100)
+    assert among.predict(report(50, 0.7)) == alone.predict(report(50, 0.7))
+
+
+def test_before_any_trial_has_ended_the_loss_counts_as_it_is():
+    assert FullLength([[report(50, 0.7)]], 100).predict(report(50, 0.7))[0] == pytest.approx(-0.7)
+
+
+def test_the_spread_is_that_of_the_trials_that_went_on():
+    alike = FullLength([curve(1.0)] * 4, 100).predict(report(50, 1.0))[1]
+    falls = [[report(50, 1.0), report(100, 0.5 * math.exp(d))] for d in (-0.4, -0.1, 0.1, 0.4)]
+    assert alike == pytest.approx(0.0)
+    assert FullLength(falls, 100).predict(report(50, 1.0))[1] > 0.05
