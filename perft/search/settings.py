@@ -18,6 +18,7 @@ from perft.checks import (
 from perft.config.typed import read_fields, typed
 from perft.errors import ConfigError, SearchError
 from perft.files import Json
+from perft.search.budget import Budget
 from perft.search.pruners import DEFAULT_PRUNER, PRUNERS
 from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
 from perft.search_folder import SEARCH_FILE
@@ -100,6 +101,7 @@ class SearchSettings:
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
         sampler: what proposes trials, a name of `SAMPLERS`.
         pruner: what stops trials at rungs, a name of `PRUNERS`.
+        budget: what the search may use in all, beside its number of trials.
         versions: of the packages that affect results.
         tracker: name of the tracker.
         space_code: hashes of the space's code, from `space_code`; empty if not recorded.
@@ -131,6 +133,7 @@ class SearchSettings:
     pruner: str = DEFAULT_PRUNER
     gpus_per_worker: float | None = None
     tracker: str = TRACKER
+    budget: Budget = field(default_factory=Budget)
     versions: Mapping[str, str] = field(default_factory=installed_versions)
     space_code: Mapping[str, str] = field(default_factory=dict)
 
@@ -148,6 +151,7 @@ class SearchSettings:
             )
         require_choice("sampler", self.sampler, SAMPLERS)
         require_choice("pruner", self.pruner, PRUNERS)
+        self.budget.require_length(self.max_steps)
         _require_gpus(self.gpus_per_worker, self.workers_per_group)
         tracker_of(self.tracker)
 
