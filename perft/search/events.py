@@ -12,11 +12,9 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from perft.checks import require_choice, require_name, require_positive, require_whole
 from perft.config.typed import read_fields, typed
 from perft.files import Json
+from perft.options import MAX_TRIALS
 from perft.search.budget import Budget
 from perft.trial import TrialConfig
-
-MAX_TRIALS = 100_000
-"""Most trials of a search."""
 
 
 class Moment(NamedTuple):
