@@ -23,16 +23,23 @@ Settings = dict[str, Any]
 """The adapter options that the user gave, by parameter."""
 
 
-def with_adapter_options(command: Callable[..., None]) -> Callable[..., None]:
+def with_adapter_options(
+    *, required: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replaces a command's parameter `settings` by the options of an adapter.
 
-    Args:
-        command: has the keyword `settings`, which gets the options that the user gave.
+    The command gets as `settings` the options that the user gave, and those that every variant has
+    with their defaults; for `perft.cli.run` it is a function with a parameter for each option.
 
-    Returns:
-        A function with a parameter for each option, for `perft.cli.run`.
+    Args:
+        required: whether an adapter must be given; otherwise only what the user gave is passed on.
     """
-    options = list(_parameters())
+    return functools.partial(_with_options, list(_parameters(required=required)))
+
+
+def _with_options(
+    options: list[inspect.Parameter], command: Callable[..., None]
+) -> Callable[..., None]:
     names = [parameter.name for parameter in options]
 
     @functools.wraps(command)
@@ -96,10 +103,14 @@ class _Setting:
     is_common: bool
 
 
-def _parameters() -> Iterator[inspect.Parameter]:
-    yield _parameter("variant", Annotated[str, typer.Option(help=f"{listed(VARIANTS)}.")])
+def _parameters(*, required: bool) -> Iterator[inspect.Parameter]:
+    variant = typer.Option(help=f"{listed(VARIANTS)}.", show_default=False)
+    if required:
+        yield _parameter("variant", Annotated[str, variant])
+    else:
+        yield _parameter("variant", Annotated[str | None, variant], default=None)
     for setting in _settings():
-        yield _as_parameter(setting)
+        yield _as_parameter(setting, required=required)
 
 
 def _settings() -> Iterator[_Setting]:
@@ -120,13 +131,16 @@ def _owners(name: str) -> Iterator[str]:
             yield variant.name
 
 
-def _as_parameter(setting: _Setting) -> inspect.Parameter:
+def _as_parameter(setting: _Setting, *, required: bool) -> inspect.Parameter:
     option, default = setting.option, setting.field.default
     only = f" ({', '.join(setting.only)})" if setting.only else ""
     limits = {"min": option.at_least, "max": option.at_most}
     asked: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
     kind = str if get_origin(setting.kind) is Literal else setting.kind
-    if default is MISSING and setting.is_common:
+    if not required:
+        asked["show_default"] = False
+        kind, default = kind | None, None
+    elif default is MISSING and setting.is_common:
         default = inspect.Parameter.empty
     elif default is None or not setting.is_common:  # the variant has the default
         asked["show_default"] = option.default or (default is not MISSING and str(default))

@@ -8,6 +8,8 @@ LARGEST_SEED = 2**32 - 1
 """The largest seed that NumPy, and so Optuna, takes."""
 
 MAX_STEPS = 10_000_000
+MAX_TRIALS = 100_000
+"""Most trials of a search."""
 MAX_SLOTS = 1000
 """Most trials of one group at a time."""
 

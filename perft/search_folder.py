@@ -9,6 +9,10 @@
       trials/0007.failed.json       a worker: why trial 7 cannot be trained further
       adapters/0007/                a worker, at full length: the adapter (`perft.adapter_folder`)
       results.json                  the driver, whenever a trial ends: all that have ended
+      commands/<id>.json            `perft control`: a command, until the driver has taken it
+      events.jsonl                  the driver, before it acts on them: the commands that it has
+                                    taken, and what its clock has decided
+      time.json                     the driver, as the search runs: the hours it has used
       predictions/0007/             the workers, once the trials to score are chosen: their
                                     predictions, rank-0.parquet of each rank
       environment.txt               the driver, when the search ends: the installed packages
@@ -36,6 +40,8 @@ import re
 SEARCH_FILE = "search.json"
 RESULTS_FILE = "results.json"
 SCORES_FILE = "scores.json"
+EVENTS_FILE = "events.jsonl"
+TIME_FILE = "time.json"
 ENVIRONMENT_FILE = "environment.txt"
 SPACE_FILE = "space.py"
 OPTUNA_FILE = "optuna.journal"
@@ -43,6 +49,7 @@ TABLE_PARQUET, TABLE_CSV = "trials.parquet", "trials.csv"
 PLOT_HTML, PLOT_PNG = "pareto.html", "pareto.png"
 
 LOCK = "lock"
+COMMANDS = "commands"
 STATES = "trials"
 ADAPTERS = "adapters"
 PREDICTIONS = "predictions"
@@ -67,6 +74,11 @@ def trial_folder(trial: int) -> str:
 def claim_file(claim: str) -> str:
     """Path of the claim of a process on the search."""
     return f"{LOCK}/{claim}.json"
+
+
+def command_file(command: str) -> str:
+    """Path of a command that waits for the search."""
+    return f"{COMMANDS}/{command}.json"
 
 
 def trial_file(trial: int, turn: int = 0) -> str:

@@ -66,6 +66,7 @@ def test_no_name_of_a_searchs_folder_is_spelt_elsewhere() -> None:
     assert {"search.json", "scores.json", "optuna.journal", "pareto.png"} < FILES
     assert {
         "lock",
+        "commands",
         "trials",
         "adapters",
         "predictions",

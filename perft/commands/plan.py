@@ -4,7 +4,7 @@ Only the base's configuration is read: no weights, no data, no Ray.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +15,21 @@ from rich.table import Table
 
 from perft.cli import explicit_options, option_name
 from perft.errors import BaseModelError, ConfigError
-from perft.options import BaseOption, CheckpointingOption, WorkersOption
+from perft.options import (
+    MAX_SLOTS,
+    MAX_STEPS,
+    MAX_TRIALS,
+    BaseOption,
+    CheckpointingOption,
+    StorageOption,
+    WorkersOption,
+)
 from perft.screen import print_table, screen
+from perft.search.extent import extent_of
+from perft.search.forecast import SearchTime, Setup, time_like, time_of
 from perft.search.size_extremes import SizeExtreme, extreme_adapters
-from perft.search.space import find_space
+from perft.search.space import Draw, find_space
+from perft.searches import find_search
 from perft.selection.table import describe_adapter
 
 if TYPE_CHECKING:
@@ -43,24 +54,80 @@ def main(
     ] = None,
     workers_per_group: WorkersOption = 1,
     checkpointing: CheckpointingOption = False,
+    seconds_per_step: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-6,
+            max=1e6,
+            help="Seconds in which a group trains all its slots by a step; says how long a search "
+            "takes.",
+            show_default="do not say",
+        ),
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            help="The same as measured in the search of this name, with its steps, groups and "
+            "slots.",
+            show_default=False,
+        ),
+    ] = None,
+    storage: StorageOption = None,
+    num_trials: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_TRIALS, help="Trials in all.", show_default="the space's"),
+    ] = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=MAX_STEPS, help="Steps of a full-length trial.", show_default="the space's"
+        ),
+    ] = None,
+    groups: Annotated[int, typer.Option(min=1, max=10_000, help="Worker groups.")] = 1,
+    slots: Annotated[
+        int, typer.Option(min=1, max=MAX_SLOTS, help="Trials a group trains together.")
+    ] = 4,
+    gpus_per_worker: Annotated[
+        float, typer.Option(min=0, max=1, help="GPUs of each worker, 0 for CPUs.")
+    ] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Print the smallest and the largest adapter of every variant that a space can draw.
 
     With --device-memory also what one trial with the largest costs beside a bf16 base on a GPU, and
-    how many such trials fit (--slots of a search).
+    how many such trials fit (--slots of a search). With --seconds-per-step or --like also how long
+    a search takes.
 
     Works without weights: --base-model may be a directory with only a config.json, and of a hub
     id nothing else is fetched.
     """
-    for name in ("workers_per_group", "checkpointing"):
-        if device_memory is None and name in explicit_options(context):
-            raise ConfigError(f"{option_name(name)} goes with --device-memory; leave it out")
+    asked = {
+        "device_memory": device_memory is not None,
+        "seconds_per_step": seconds_per_step is not None,
+        "like": like is not None,
+    }
+    _require_used(explicit_options(context), [name for name, given in asked.items() if given])
     found = find_space(space)
     configs = extreme_adapters(found, builtin=base_model is None)
     # Imported late: a mistake in the options shows at once, before torch is loaded.
     from perft.search.capacity import count, step_workload  # noqa: PLC0415
 
+    time: SearchTime | None = None
+    trials = found.num_trials if num_trials is None else num_trials
+    if like is not None:
+        time = time_like(find_search(like, storage), trials)
+    elif seconds_per_step is not None:
+        steps = extent_of(Draw(found, base_model is None, 0, max_steps)).max_steps
+        time = time_of(
+            Setup(
+                num_trials=trials,
+                rungs=found.steps_of_rungs(steps),
+                groups=groups,
+                slots=slots,
+                gpus=groups * workers_per_group * gpus_per_worker,
+                seconds_per_step=seconds_per_step,
+            )
+        )
     plan = count(configs, base_model)
     memory = None
     if device_memory is not None:
@@ -70,7 +137,9 @@ def main(
         memory = _memory(plan, load, int(device_memory * GIGABYTE))
     if as_json:
         answer = {"space": space, "base": base_model, **_to_json(plan)}
-        print(json.dumps({**answer, **(memory.to_json() if memory else {})}, indent=1))
+        answer |= memory.to_json() if memory else {}
+        answer |= {"time": time.to_json()} if time else {}
+        print(json.dumps(answer, indent=1))
         return
     console = screen()
     console.print(
@@ -85,8 +154,34 @@ def main(
             console.print(memory.unknown, soft_wrap=True)
         else:
             print_table(console, memory.table())
+    if time is not None:
+        console.print(str(time), soft_wrap=True)
     for variant, reason in plan.refused.items():
         console.print(f"{variant}: {reason}", highlight=False, soft_wrap=True)
+
+
+_GOES_WITH = {
+    "workers_per_group": ("device_memory", "seconds_per_step"),
+    "checkpointing": ("device_memory",),
+    "num_trials": ("seconds_per_step", "like"),
+    "max_steps": ("seconds_per_step",),
+    "groups": ("seconds_per_step",),
+    "slots": ("seconds_per_step",),
+    "gpus_per_worker": ("seconds_per_step",),
+    "storage": ("like",),
+}
+"""By option, those that use it."""
+
+
+def _require_used(given: Mapping[str, object], asked: Sequence[str]) -> None:
+    """Refuses options that would change nothing."""
+    if {"seconds_per_step", "like"} <= set(asked):
+        raise ConfigError("a step's seconds are given twice; leave out --like or the seconds")
+    for name in given:
+        users = _GOES_WITH.get(name, ())
+        if users and not set(users) & set(asked):
+            others = " or ".join(map(option_name, users))
+            raise ConfigError(f"{option_name(name)} goes with {others}; leave it out")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from perft.trial import Report, TrialConfig
 NAME = "trial"
 
 
-@with_adapter_options
+@with_adapter_options()
 def main(
     *,
     space: Annotated[str, typer.Option(help="Search space that gives task and defaults.")],

@@ -72,6 +72,16 @@ def unlock(search: Storage) -> None:
             search.delete(f"{LOCK}/{name}")
 
 
+def is_locked(search: Storage) -> bool:
+    """Whether a process runs the search, as far as this machine can see.
+
+    Raises:
+        StorageError: if the folder cannot be read.
+    """
+    owners = (_read(search, f"{LOCK}/{name}") for name in search.names(LOCK))
+    return any(owner is not None and _may_live(owner) for owner in owners)
+
+
 def _take(search: Storage, name: str, claim: str) -> None:
     for left in reversed(range(TRIES)):
         try:

@@ -18,6 +18,7 @@ from perft.checks import (
 from perft.config.typed import read_fields, typed
 from perft.errors import ConfigError, SearchError
 from perft.files import Json
+from perft.search.budget import Budget
 from perft.search.objectives import LOSS, OBJECTIVES
 from perft.search.pruners import PRUNERS
 from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
@@ -104,6 +105,7 @@ class SearchSettings:
         objective: what both aim at, a name of `OBJECTIVES`; earlier searches aimed at the loss.
         second_chances: stopped trials that are continued once no new ones are drawn.
         confirmations: trainings with other seeds of each trial on the front.
+        budget: what the search may use in all, beside its number of trials.
         versions: of the packages that affect results.
         tracker: name of the tracker.
         space_code: hashes of the space's code, from `space_code`; empty if not recorded.
@@ -138,6 +140,7 @@ class SearchSettings:
     confirmations: int = 0
     gpus_per_worker: float | None = None
     tracker: str = TRACKER
+    budget: Budget = field(default_factory=Budget)
     versions: Mapping[str, str] = field(default_factory=installed_versions)
     space_code: Mapping[str, str] = field(default_factory=dict)
 
@@ -158,6 +161,7 @@ class SearchSettings:
         require_choice("objective", self.objective, OBJECTIVES)
         require_whole("second_chances", self.second_chances, 0)
         require_whole("confirmations", self.confirmations, 0)
+        self.budget.require_length(self.max_steps)
         _require_gpus(self.gpus_per_worker, self.workers_per_group)
         tracker_of(self.tracker)
 

@@ -46,7 +46,7 @@ def test_a_variant_brings_its_option_with_it(
     options = ["--variant", "pierced", "--rank", "2"]
     for more in ([], ["--holes", "5"], ["--holes", "10"], ["--help"]):
         with pytest.raises(SystemExit):
-            run(with_adapter_options(command), [*options, *more])
+            run(with_adapter_options()(command), [*options, *more])
     assert seen == [Pierced(rank=2), Pierced(rank=2, holes=5)]
     said = capsys.readouterr()
     assert "--holes" in said.err

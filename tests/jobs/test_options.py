@@ -14,6 +14,7 @@ from perft.cli import run
 
 NEEDED = {
     "search": "--space arithmetic",
+    "control": "first list",
     "train": "--space arithmetic --variant perft-s --rank 2",
     "plan": "--space arithmetic",
     "evaluate": "--adapter somewhere",
@@ -36,7 +37,7 @@ def options() -> Iterator[tuple[str, str, type]]:
         app = typer.Typer()
         app.command()(importlib.import_module(f"perft.commands.{name}").main)
         for parameter in typer.main.get_command(app).params:
-            if not getattr(parameter, "is_flag", False):
+            if parameter.param_type_name == "option" and not getattr(parameter, "is_flag", False):
                 yield name, parameter.opts[0], _kind(name, str(parameter.name))
 
 

@@ -140,3 +140,35 @@ def test_dense_base_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     refusal = call("plan", "--space", "arithmetic", "--base-model", str(tmp_path)).refusal
     assert "is of type 'llama', which is not a supported MoE family" in refusal
+
+
+def test_it_says_how_long_a_search_takes() -> None:
+    found = plan("--seconds-per-step", "0.5", "--num-trials", "8", "--slots", "2")["time"]
+    assert found["trials_at_once"] == 2
+    assert found["max_steps"] == 200
+    assert found["hours"] == [
+        pytest.approx(8 * 100 / 2 * 0.5 / 3600),
+        pytest.approx(8 * 200 / 14400),
+    ]
+    assert found["gpu_hours"] == found["hours"], "one GPU, unless told otherwise"
+    done = call(
+        "plan", "--space", "arithmetic", "--seconds-per-step", "2", "--gpus-per-worker", "0"
+    )
+    assert "16 trials of 200 steps, 4 at a time, 2 s per step: 1,600 to 3,200 steps" in done.output
+    assert "GPU hours" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--slots", "3"], "--slots goes with --seconds-per-step; leave it out"),
+        (["--num-trials", "3"], "--num-trials goes with --seconds-per-step or --like"),
+        (["--seconds-per-step", "1", "--like", "first"], "a step's seconds are given twice"),
+        (["--like", "nowhere"], "there is no search 'nowhere'"),
+    ],
+)
+def test_options_of_time_that_cannot_be(
+    options: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFT_HOME", str(tmp_path))
+    assert reason in call("plan", "--space", "arithmetic", *options).refusal
