@@ -22,7 +22,6 @@ from perft.options import (
     DataOption,
     DtypeOption,
     ExpertsOption,
-    RungAccuracyOption,
     ValidationSizeOption,
     WorkersOption,
 )
@@ -107,7 +106,14 @@ def main(
     experts: ExpertsOption = "auto",
     checkpointing: CheckpointingOption = False,
     compile: CompileOption = None,
-    rung_accuracy: RungAccuracyOption = None,
+    rung_accuracy: Annotated[
+        bool | None,
+        typer.Option(
+            "--rung-accuracy/--no-rung-accuracy",
+            help="Generate answers at every rung, not only at full length.",
+            show_default="with --objective accuracy, on the built-in base",
+        ),
+    ] = None,
     sampler: Annotated[
         str, typer.Option(help=f"Sampler, which proposes trials: {' or '.join(SAMPLERS)}.")
     ] = DEFAULT_SAMPLER,

@@ -131,6 +131,8 @@ def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
     # Tune gets a trial's error; Ray would print it again when its last reference is dropped.
     os.environ.setdefault(QUIET_VARIABLE, "1")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C stops the whole search
+    # `tune_trials` names the loggers: the one for TensorBoard would import torch into the driver.
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     never_connect_unasked()  # a late thread must not start another Ray after the search
     if cluster.is_up:
         os.environ.update(WORKER_ENVIRONMENT)  # Ray Train passes its environment to its processes

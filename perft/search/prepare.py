@@ -10,11 +10,11 @@ from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint, layer_count
 from perft.search.base import require_base, require_experts
 from perft.search.extent import extent_of
-from perft.search.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
+from perft.search.objectives import ACCURACY, DEFAULT_OBJECTIVE, OBJECTIVES
 from perft.search.pruners import DEFAULT_PRUNERS, PRUNERS
 from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
 from perft.search.settings import SearchSettings
-from perft.search.space import Draw, find_space, has_rung_accuracy, space_module
+from perft.search.space import Draw, find_space, space_module
 from perft.search.space_code import space_code
 from perft.search.stages import During, quietly
 from perft.search.trust import remember
@@ -152,7 +152,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         experts=request.experts,
         checkpointing=request.checkpointing,
         compile=request.compile,
-        rung_accuracy=has_rung_accuracy(base_model, request.rung_accuracy),
+        rung_accuracy=_rung_accuracy(request),
         sampler=request.sampler,
         pruner=request.pruner or DEFAULT_PRUNERS[request.objective],
         objective=request.objective,
@@ -166,6 +166,17 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
     search = root.child(name).prepare()
     remember_search(name, root.uri)
     return SearchPlan(settings, draw, source, search, root.uri, tracking_uri, resume=False)
+
+
+def _rung_accuracy(request: SearchRequest) -> bool:
+    """Whether trials generate answers at every rung.
+
+    By default only where rungs compare accuracies, and on the built-in base alone: even there
+    answers take as long as six training steps, and on a real base longer than a whole rung.
+    """
+    if request.rung_accuracy is not None:
+        return request.rung_accuracy
+    return request.objective == ACCURACY and request.base_model is None
 
 
 def remember_paths(settings: SearchSettings, source: TaskSource) -> None:

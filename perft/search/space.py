@@ -48,7 +48,7 @@ class SearchSpace:
     training: Callable[[bool], TrainingConfig]
     suggest: Callable[[optuna.Trial, bool], TrialConfig]
     num_trials: int = 16
-    rungs: int = 2
+    rungs: int = 3
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, OwnTask):
@@ -151,10 +151,9 @@ def of_length(training: TrainingConfig, seed: int, max_steps: int | None) -> Tra
 
 
 def has_rung_accuracy(base_model: str | None, wanted: bool | None) -> bool:
-    """Whether trials generate answers at every rung; by default only on the built-in base.
+    """Whether a trial alone generates answers at every rung; by default on the built-in base.
 
-    A rung compares losses only. On a real base, generating answers takes longer than the training
-    between two rungs.
+    On a real base that takes longer than the training between two rungs.
     """
     return base_model is None if wanted is None else wanted
 

@@ -9,6 +9,7 @@ import ray
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray import tune
+from ray.tune.logger import JsonLoggerCallback
 
 from perft.compat.ray_tune import kept_from_trials
 from perft.errors import SearchError, StorageError
@@ -61,7 +62,7 @@ def tune_trials(
             name=TUNE_FOLDER,
             storage_path=str(ray_folder(plan.search)),
             failure_config=tune.FailureConfig(max_failures=THIN_TRIAL_FAILURES),
-            callbacks=[callback],
+            callbacks=[callback, JsonLoggerCallback()],
             stop=_Ending(callback),
             verbose=0,
         ),

@@ -22,12 +22,12 @@ DOCUMENTED = {
     "transformers": ("transformers", "transformers.utils"),
     "ray": (
         "ray", "ray.actor", "ray.exceptions", "ray.train", "ray.train.torch", "ray.tune",
-        "ray.tune.experiment", "ray.tune.schedulers", "ray.tune.search", "ray.util.placement_group",
-        "ray.util.scheduling_strategies",
+        "ray.tune.experiment", "ray.tune.logger", "ray.tune.schedulers", "ray.tune.search",
+        "ray.util.placement_group", "ray.util.scheduling_strategies",
     ),
     "peft": ("peft",),
     "optuna": (
-        "optuna", "optuna.distributions", "optuna.samplers", "optuna.storages",
+        "optuna", "optuna.distributions", "optuna.importance", "optuna.samplers", "optuna.storages",
         "optuna.storages.journal", "optuna.trial",
     ),
     "mlflow": ("mlflow", "mlflow.entities", "mlflow.exceptions"),

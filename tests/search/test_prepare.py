@@ -72,7 +72,7 @@ def test_a_good_wish_is_ready_to_run(search_request: SearchRequest, tmp_path: Pa
     plan = prepare(search_request)
     settings = plan.settings
     assert not plan.resume
-    assert settings.rungs == (2, 4, 8)
+    assert settings.rungs == (1, 2, 4, 8)
     assert settings.max_steps == 8
     assert settings.num_trials == plan.draw.space.num_trials
     assert settings.base_model is None
@@ -84,13 +84,23 @@ def test_a_good_wish_is_ready_to_run(search_request: SearchRequest, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("wanted", "builtin", "real"),
-    [(None, True, False), (True, True, True), (False, False, False)],
+    ("wanted", "objective", "builtin", "real"),
+    [
+        (None, "front", False, False),
+        (None, "accuracy", True, False),
+        (True, "front", True, True),
+        (False, "accuracy", False, False),
+    ],
 )
-def test_accuracy_at_rungs_is_for_the_builtin_base_unless_asked_for(
-    wanted: bool | None, builtin: bool, real: bool, search_request: SearchRequest, base: Path
+def test_accuracy_at_rungs_is_for_a_search_that_compares_it_unless_asked_for(
+    wanted: bool | None,
+    objective: str,
+    builtin: bool,
+    real: bool,
+    search_request: SearchRequest,
+    base: Path,
 ) -> None:
-    search_request = replace(search_request, rung_accuracy=wanted)
+    search_request = replace(search_request, rung_accuracy=wanted, objective=objective)
     found = [
         prepare(replace(search_request, base_model=where)).settings.rung_accuracy
         for where in (None, str(base))

@@ -127,10 +127,10 @@ def test_a_draw_follows_from_the_optuna_trial_and_the_seed() -> None:
 
 
 def test_the_length_can_be_set_and_warm_up_shrinks_with_it() -> None:
-    assert rungs(Draw(SMALL, True, 0)) == (10, 20, 40)
-    assert rungs(Draw(SMALL, False, 0)) == (20, 40, 80)
+    assert rungs(Draw(SMALL, True, 0)) == (5, 10, 20, 40)
+    assert rungs(Draw(SMALL, False, 0)) == (10, 20, 40, 80)
     short = Draw(SMALL, True, 0, max_steps=20)
-    assert rungs(short) == (5, 10, 20)
+    assert rungs(short) == (2, 5, 10, 20)
     assert short(asked()).training.warmup_steps == 2
     assert rungs(Draw(SMALL, True, 0, max_steps=1)) == (1,)
     assert of_length(training(True), 9, 400).warmup_steps == 8
