@@ -60,12 +60,19 @@ def _asha(rungs: tuple[int, ...], objective: str) -> Pruner:
     return Asha(rungs, by_accuracy=objective == ACCURACY)
 
 
+def _front(_rungs: tuple[int, ...], _objective: str) -> Pruner:
+    from perft.search.front_pruner import FrontPruner  # noqa: PLC0415 - it imports this module
+
+    return FrontPruner()
+
+
 PRUNERS: Mapping[str, Callable[[tuple[int, ...], str], Pruner]] = {
+    "front": _front,
     "asha": _asha,
     "none": lambda _rungs, _objective: NoPruner(),
 }
 """By name, makes a pruner from the steps of the rungs, ascending, the last being the full length;
 and from what the search aims at, a name of `OBJECTIVES`."""
 
-DEFAULT_PRUNERS: Mapping[str, str] = {FRONT: "asha", ACCURACY: "asha", LOSS: "asha"}
+DEFAULT_PRUNERS: Mapping[str, str] = {FRONT: "front", ACCURACY: "asha", LOSS: "asha"}
 """By what the search aims at, the pruner if the user names none."""

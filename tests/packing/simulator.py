@@ -223,8 +223,9 @@ class Simulator:
         self.killed: set[tuple[int, int]] = set()
         self.lost: set[int] = set()
         self.ledger = Ledger(_Silent(), _Silent())  # type: ignore[arg-type]
+        self.studied = self.new_study()
         self.agenda = Agenda(
-            self.new_study(),
+            self.studied,
             num_trials=self.num_trials,
             second_chances=self.second_chances,
             confirmations=self.confirmations,

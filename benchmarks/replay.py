@@ -1,0 +1,146 @@
+"""How close to the front a search comes, by sampler and rung rule: replays of recorded trials.
+
+`python benchmarks/replay.py`. Prints the regret (the share of the hypervolume of the front of all
+recorded trials that the front of the search's own full-length trials lacks) after so many optimiser
+steps, evaluations not counted: the mean over seeds, with its 95% interval. Accuracy goes from 0 to
+1, the logarithm of the activated parameters from 600 to 40,000. Real parts of a search decide:
+agenda, sampler, pruner, rounds; `record_curves.py` has recorded the reports.
+
+The sampler "shuffled" takes the recorded trials themselves in random order, none twice: what a rung
+rule alone is worth. Every other proposes from the space, and the nearest recorded trial answers.
+"""
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from statistics import mean, stdev
+from typing import Annotated
+
+import optuna
+import typer
+
+from perft.files import Json
+from perft.packing.messages import Reported
+from perft.search.agenda import Agenda, Trial
+from perft.search.curves import read_curves
+from perft.search.objectives import DEFAULT_OBJECTIVE
+from perft.search.pruners import PRUNERS
+from perft.search.recording import Recording
+from perft.search.replay import Ended
+from perft.search.samplers import SAMPLERS
+from perft.search.simulation import Scenario, Target, replay_of, simulate
+from perft.search.space import Draw, find_space
+from perft.selection.hypervolume import BUILTIN
+from perft.trial import Origin, Outcome, TrialConfig
+
+CURVES = Path(__file__).parent / "curves"
+SHUFFLED = "shuffled"
+LENGTHS = (4, 8, 16, 32, 64)
+"""Optimiser steps after which the regret is printed, in full lengths of a trial."""
+
+
+class Shuffled:
+    """A study that draws the recorded trials in random order.
+
+    Args:
+        recording: the trials.
+        seed: of the order.
+    """
+
+    def __init__(self, recording: Recording, seed: int) -> None:
+        self._left = [trial.config for trial in recording.trials]
+        Random(seed).shuffle(self._left)
+        self._count = 0
+
+    def draw(self) -> Trial:
+        """The next recorded trial."""
+        return self.given(self._left.pop(), {}, None)
+
+    def given(
+        self, config: TrialConfig, params: Mapping[str, Json], origin: Origin | None
+    ) -> Trial:
+        """A trial that was not drawn."""
+        self._count += 1
+        return Trial(number=self._count - 1, config=config, params=params, origin=origin)
+
+    def reported(self, number: int, reported: Reported) -> None:
+        """Learns nothing."""
+
+    def ended(self, number: int, outcome: Outcome, last: Reported | None) -> None:
+        """Learns nothing."""
+
+
+def main(
+    *,
+    curves: Annotated[
+        list[Path] | None,
+        typer.Option(help="Recorded trials, SPACE-SEED.parquet.", show_default="curves/*.parquet"),
+    ] = None,
+    sampler: Annotated[list[str] | None, typer.Option(help="Samplers.", show_default="all")] = None,
+    pruner: Annotated[list[str] | None, typer.Option(help="Pruners.", show_default="all")] = None,
+    rungs: Annotated[
+        int | None,
+        typer.Option(min=0, help="Rungs before the full length.", show_default="the space's"),
+    ] = None,
+    slots: Annotated[int, typer.Option(min=1, help="Trials that are trained together.")] = 1,
+    second_chances: Annotated[int, typer.Option(min=0, help="Stopped trials to continue.")] = 0,
+    num_trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials of a search.", show_default="all recorded")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=2, help="Searches of each kind.")] = 100,
+) -> None:
+    """Print the regret of every sampler with every rung rule."""
+    for file in curves or sorted(CURVES.glob("*.parquet")):
+        space = find_space(file.stem.rpartition("-")[0])
+        if rungs is not None:
+            space = replace(space, rungs=rungs)
+        recording = Recording(read_curves(file))
+        draw = Draw(space, True, 0)
+        steps = space.steps_of_rungs(recording.trials[0].config.training.max_steps)
+        target = Target.of(recording.trials, BUILTIN)
+        budgets = [steps[-1] * lengths for lengths in LENGTHS]
+        print(
+            f"\n{file.stem}: {len(recording.trials)} recorded trials, hypervolume of their front "
+            f"{target.volume:.3f}; rungs at {', '.join(map(str, steps[:-1]))} of {steps[-1]} "
+            f"steps, {slots} at once, {second_chances} second chances, {repeats} searches each\n"
+            f"{'regret after':16}" + "".join(f"{f'{each:,} steps':>17}" for each in budgets)
+        )
+        for one, rule in itertools.product(sampler or [SHUFFLED, *SAMPLERS], pruner or PRUNERS):
+            scenario = Scenario(
+                rungs=steps, num_trials=num_trials or len(recording.trials), groups=1,
+                slots=slots, sampler=one, pruner=rule, objective=DEFAULT_OBJECTIVE,
+                second_chances=second_chances,
+            )  # fmt: skip
+            start = time.perf_counter()
+            found = [
+                [target.regret(ended, budget) for budget in budgets]
+                for ended in (_search(scenario, draw, recording, seed) for seed in range(repeats))
+            ]
+            took = (time.perf_counter() - start) / repeats
+            columns = "".join(_shown(each) for each in zip(*found, strict=True))
+            print(f"{one:9} {rule:6}{columns}   {took:.2f} s a search")
+
+
+def _search(scenario: Scenario, draw: Draw, recording: Recording, seed: int) -> list[Ended]:
+    if scenario.sampler != SHUFFLED:
+        return simulate(scenario, draw, recording, seed)
+    agenda = Agenda(
+        Shuffled(recording, seed),
+        num_trials=scenario.num_trials,
+        second_chances=scenario.second_chances,
+    )
+    return list(replay_of(scenario, agenda, recording).run())
+
+
+def _shown(regrets: Sequence[float]) -> str:
+    """Mean, and half the width of its 95% interval."""
+    margin = 1.96 * stdev(regrets) / len(regrets) ** 0.5
+    return f"  {mean(regrets):.3f} +- {margin:.3f}"
+
+
+if __name__ == "__main__":
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    typer.run(main)

@@ -1,0 +1,104 @@
+"""What a search with other settings would have found, and what it would have taken, by replays."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import optuna
+
+from perft.errors import SearchError
+from perft.search.agenda import Agenda
+from perft.search.pruners import PRUNERS
+from perft.search.recording import Recording
+from perft.search.replay import Ended, Replay
+from perft.search.samplers import SAMPLERS
+from perft.search.space import Draw
+from perft.search.study import OptunaStudy
+from perft.selection import objective
+from perft.selection.hypervolume import Reference, hypervolume, hypervolume_of, reference_of
+from perft.trial import TrialResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A search that could have been: the settings on which it depends, as of `SearchSettings`."""
+
+    rungs: tuple[int, ...]
+    num_trials: int
+    groups: int
+    slots: int
+    sampler: str
+    pruner: str
+    objective: str
+    second_chances: int = 0
+
+
+def simulate(scenario: Scenario, draw: Draw, recording: Recording, seed: int) -> list[Ended]:
+    """The trials of one search, in the order in which they end.
+
+    Args:
+        scenario: its settings.
+        draw: draws its trials.
+        recording: what they report.
+        seed: of the search.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = OptunaStudy(draw, SAMPLERS[scenario.sampler](seed), None, f"replay-{seed}")
+    agenda = Agenda(study, num_trials=scenario.num_trials, second_chances=scenario.second_chances)
+    return list(replay_of(scenario, agenda, recording).run())
+
+
+def replay_of(scenario: Scenario, agenda: Agenda, recording: Recording) -> Replay:
+    """The replay of a search whose trials an agenda proposes."""
+    pruner = PRUNERS[scenario.pruner](scenario.rungs, scenario.objective)
+    return Replay(
+        agenda, pruner, recording, scenario.rungs, groups=scenario.groups, slots=scenario.slots
+    )
+
+
+@dataclass(frozen=True)
+class Target:
+    """The front of all recorded trials, which a search could find at best.
+
+    Attributes:
+        reference: where hypervolumes are measured.
+        volume: the hypervolume of that front.
+    """
+
+    reference: Reference
+    volume: float
+
+    @classmethod
+    def of(cls, trials: Sequence[TrialResult], reference: Reference | None = None) -> "Target":
+        """The target of some recorded trials.
+
+        Args:
+            trials: those recorded.
+            reference: None for one that encloses them.
+
+        Raises:
+            SearchError: if they have no front with a hypervolume.
+        """
+        reference = reference or reference_of(trials)
+        volume = hypervolume_of(trials, reference) if reference else 0.0
+        if reference is None or not volume:
+            raise SearchError(
+                "the recorded trials have no front to compare with: at least one must have run to "
+                "its full length and answered something, and they must differ in size"
+            )
+        return cls(reference, volume)
+
+    def regret(self, ended: Iterable[Ended], max_steps: int | None = None) -> float:
+        """The share of the hypervolume that the front of a replayed search lacks, in [0, 1].
+
+        Args:
+            ended: the trials of the search.
+            max_steps: counts only those that ended by so many optimiser steps in all.
+        """
+        found = [
+            each.last
+            for each in ended
+            if each.outcome == "complete" and (max_steps is None or each.steps <= max_steps)
+        ]
+        points = [(each.size.activated, objective(each.report)) for each in found if each]
+        sizes, values = zip(*points, strict=True) if points else ((), ())
+        return 1 - hypervolume(sizes, values, self.reference) / self.volume
