@@ -22,10 +22,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from perft.base_score import BaseScore
 from perft.packing.coordinator import Coordinator
 from perft.packing.groups import calls_at_once
 from perft.packing.handle import CoordinatorHandle
-from perft.packing.messages import Assignment, BatchResult, NotDue, Reported
+from perft.packing.messages import Assignment, BatchResult, NotDue, Reported, Scored
 from perft.packing.settings import WorkSettings
 from perft.packing.shape import GroupShape
 from perft.search import run, trials
@@ -37,6 +38,7 @@ from perft.trial import AdapterSize, AnswerCount, Report
 PARTS = 4
 """The search's trials are timed in so many equal parts."""
 
+BASE = BaseScore(objective="sft", val_loss=1.0)
 SIZE = AdapterSize(trainable=1000, activated=500, base_activated=100_000)
 
 
@@ -78,7 +80,10 @@ class StubGroups:
         while not (work := self.coordinator.next_work(group, results)).stop:
             results = {each.trial: _answer(each) for each in work.assignments} or None
             if work.to_score:
-                self.coordinator.scored({n: {"test": AnswerCount(1, 2)} for n in work.to_score})
+                scores = {n: {"test": AnswerCount(1, 2)} for n in work.to_score.trials}
+                self.coordinator.scored(
+                    Scored(trials=scores, base=BASE if work.to_score.base else None)
+                )
 
 
 def _answer(assignment: Assignment) -> BatchResult:

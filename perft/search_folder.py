@@ -15,10 +15,12 @@
       time.json                     the driver, as the search runs: the hours it has used
       predictions/0007/             the workers, once the trials to score are chosen: their
                                     predictions, rank-0.parquet of each rank
+      predictions/base/             likewise: those of the base alone
       environment.txt               the driver, when the search ends: the installed packages
       space.py                      likewise: the search space as it was
       trials.parquet .csv           likewise: the table of all trials, if one is full-length
       pareto.html .png              likewise: the plot of the front
+      base.json                     the driver, before the last: the score of the base alone
       scores.json                   the driver, last of all: the test scores. A search that has it
                                     is finished
       records/search.json           the driver, as the search runs: its record for the tracker, and
@@ -40,6 +42,7 @@ import re
 SEARCH_FILE = "search.json"
 RESULTS_FILE = "results.json"
 SCORES_FILE = "scores.json"
+BASE_FILE = "base.json"
 EVENTS_FILE = "events.jsonl"
 TIME_FILE = "time.json"
 ENVIRONMENT_FILE = "environment.txt"
@@ -102,12 +105,17 @@ def adapter_folder(trial: int) -> str:
     return f"{ADAPTERS}/{trial_folder(trial)}"
 
 
-def predictions_folder(trial: int) -> str:
-    """Path of the predictions of a trial's adapter on the test splits."""
-    return f"{PREDICTIONS}/{trial_folder(trial)}"
+def adapter_name(trial: int | None) -> str:
+    """Name of a trial's adapter in predictions, such as "0007"; "base" for the base alone, None."""
+    return "base" if trial is None else trial_folder(trial)
 
 
-def predictions_file(trial: int, rank: int) -> str:
+def predictions_folder(trial: int | None) -> str:
+    """Path of the predictions of a trial's adapter, or of the base alone, None."""
+    return f"{PREDICTIONS}/{adapter_name(trial)}"
+
+
+def predictions_file(trial: int | None, rank: int) -> str:
     """Path of the part of `predictions_folder` that one rank of the worker group writes."""
     return f"{predictions_folder(trial)}/rank-{rank}.parquet"
 

@@ -14,9 +14,11 @@ from perft.search.settings import SearchSettings
 from perft.searches import find_search
 from perft.selection import (
     ActivatedLimit,
+    confirmed,
     describe,
     format_score,
     pick,
+    read_base,
     read_results,
     read_scores,
     remarks,
@@ -63,7 +65,14 @@ def main(
             typer.echo(remark, err=True)
     settings = SearchSettings.read(search)
     folder = export_adapter(
-        search, trial, settings.to_json(), out, scores=scores_of(search, trial), force=force
+        search,
+        trial,
+        settings.to_json(),
+        out,
+        scores=scores_of(search, trial),
+        base_score=read_base(search),
+        again=confirmed(results).get(trial.number),
+        force=force,
     )
     assert trial.last is not None, "a full-length trial has a report"
     print(

@@ -33,8 +33,12 @@ from perft.search.stages import Stages
 from perft.search_folder import PLOT_HTML
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from perft.packing.messages import Scored
     from perft.search.prepare import SearchPlan
     from perft.search.run import Finished
+    from perft.trial import SplitScores
 
 MAY_CHANGE = ("resume", "space", "storage", "num_trials", "gpus_per_worker", "trust_code")
 """Options that may be given with `--resume`."""
@@ -266,6 +270,14 @@ def _gpus_of(text: str) -> float | None:
     raise typer.BadParameter(message, param_hint="'--gpus-per-worker'")
 
 
+def _tested(scored: "Scored") -> "Iterator[tuple[str, SplitScores]]":
+    """Who was scored on test splits, and how."""
+    if scored.base is not None:
+        yield "the base alone", scored.base.tests
+    for number, scores in sorted(scored.trials.items()):
+        yield f"trial {number}", scores
+
+
 def show(plan: "SearchPlan", finished: "Finished", console: Console) -> None:
     """Prints the front, and the commands and pages to look at next.
 
@@ -286,17 +298,16 @@ def show(plan: "SearchPlan", finished: "Finished", console: Console) -> None:
     results = finished.results
     if not pareto_front(results):
         raise SearchError(why_no_front(results))
-    print_table(console, front_table(results))
+    print_table(console, front_table(results, finished.scored.base))
     for remark in remarks(results):
         console.print(remark, soft_wrap=True)
     outcomes = [result.outcome for result in results]
     counts = ", ".join(f"{outcomes.count(o)} {o}" for o in ("complete", "pruned", "failed"))
     console.print(f"{len(results)} trials: {counts}", highlight=False)
-    for number, scores in sorted(finished.scores.items()):
+    for who, scores in _tested(finished.scored):
         for split, (correct, scored) in scores.items():
             console.print(
-                f"trial {number} on test split {split}: {correct}/{scored}, "
-                f"{format_share(correct, scored)}",
+                f"{who} on test split {split}: {correct}/{scored}, {format_share(correct, scored)}",
                 soft_wrap=True,
             )
     named = name_options("--name", name, plan.root)

@@ -2,7 +2,7 @@
 
 from perft.evaluation.decoding import Opening
 from perft.evaluation.generate import generate
-from perft.evaluation.loss import ShapedMicroBatch, Validated, validate
+from perft.evaluation.loss import ShapedMicroBatch, Validated, validate, validate_base
 from perft.evaluation.preference import compare, preferred
 from perft.evaluation.score import Prediction, count_correct, predict, prompt_rows
 
@@ -18,4 +18,5 @@ __all__ = [
     "preferred",
     "prompt_rows",
     "validate",
+    "validate_base",
 ]

@@ -19,10 +19,12 @@ from perft.forward import (
     AdapterLosses,
     BatchShape,
     TokenizedExample,
+    base_loss,
     pack_choices,
     target_count,
 )
 from perft.injection import AdapterHost
+from perft.models.compiling import uncompiled
 from perft.ranks import Ranks
 
 TOKENS_PER_FORWARD = 16_384
@@ -112,6 +114,31 @@ def validate(
     return Validated(
         {name: float(total) / targets for name, total in on_device.items()}, known_prefix
     )
+
+
+@torch.no_grad()
+def validate_base(
+    host: AdapterHost, rows: Sequence[TokenizedExample], pad: int, ranks: Ranks
+) -> float:
+    """Runs the base alone over all rows, once in a search: too seldom to compile for their shapes.
+
+    Args:
+        host: the base.
+        rows: token rows, at least one per rank.
+        pad: token id of padding.
+        ranks: the rows are shared among them.
+
+    Returns:
+        The mean cross-entropy, nats per predicted token, over the rows of all ranks.
+    """
+    total = torch.zeros((), dtype=torch.float64, device="cpu")
+    with uncompiled(host.model):
+        for chunk in chunks_by_length([len(ids) for ids, _ in rows], 1, ranks):
+            mine = chunk[ranks.local_slice(len(chunk))]
+            total += base_loss(host, pad, [rows[i] for i in mine]).double().cpu()
+    on_device = total.to(ranks.device)
+    ranks.all_reduce_([on_device])
+    return float(on_device) / sum(map(target_count, rows))
 
 
 def passes_over(

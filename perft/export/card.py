@@ -11,9 +11,11 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from perft.base_score import BaseScore
 from perft.errors import printable
 from perft.export.markdown import code, text
 from perft.export.score import Score
+from perft.selection import Confirmed, format_confirmed, format_share
 from perft.tasks import TASKS
 from perft.trial import TrialResult
 
@@ -29,13 +31,21 @@ _TESTED = "test splits were scored once."
 _UNTESTED = "no test split was scored."
 
 
-def model_card(picked: TrialResult, settings: Mapping[str, Any], scores: Sequence[Score]) -> str:
+def model_card(
+    picked: TrialResult,
+    settings: Mapping[str, Any],
+    scores: Sequence[Score],
+    base_score: BaseScore | None = None,
+    again: Confirmed | None = None,
+) -> str:
     """The card as Markdown with YAML front matter.
 
     Args:
         picked: the exported trial, full-length.
         settings: what its search was started with.
         scores: its accuracies, the validation split's first.
+        base_score: the score of the base alone; None if it was not scored.
+        again: the trial's trainings with other seeds; None if there are none.
     """
     variant = picked.config.adapter.variant
     base = settings.get("base_model")
@@ -50,7 +60,7 @@ search {code(settings["name"])}. It holds the adapter alone: the base stays as i
 
 ## Scores
 
-{_scores(scores) if scores else _loss(picked)}
+{_scores(scores) if scores else _loss(picked)}{_base_alone(base_score)}{_confirmed(again)}
 
 ## Size
 
@@ -117,6 +127,38 @@ def _loss(picked: TrialResult) -> str:
     return (
         f"Validation loss {picked.last.val_loss:.4f} nats per token; the task scores no answers.\n"
         "The same split chose this adapter among the trials of the search."
+    )
+
+
+def _base_alone(base: BaseScore | None) -> str:
+    """A paragraph on the base alone; empty if it was not scored."""
+    if base is None:
+        return ""
+    splits = {"validation": base.validation, **base.tests}
+    shares = [
+        f"{format_share(*count)} of {text(split)}"
+        for split, count in splits.items()
+        if count.scored
+    ]
+    if base.is_tie:
+        found = (
+            f"{base.accuracy:.0%} by definition, since an adapter prefers the answer that it makes "
+            "likelier than the base alone does"
+        )
+    else:
+        found = " and ".join(shares) or f"validation loss {base.val_loss:.4f}"
+    return f"\n\nThe base alone, without the adapter: {found}."
+
+
+def _confirmed(again: Confirmed | None) -> str:
+    """A paragraph on the trainings with other seeds; empty if there are none."""
+    if again is None or not again.values:
+        return ""
+    count, what = len(again.values), "accuracy" if again.scored else "loss"
+    seeds = "another seed" if count == 1 else f"{count} other seeds"
+    return (
+        f"\n\nTrained with {seeds}, this configuration reaches {format_confirmed(again)}: mean and "
+        f"standard deviation of the validation {what}, of trainings that chose nothing."
     )
 
 

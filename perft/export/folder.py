@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from perft.adapter_folder import BLOCK, CARD, CONFIG, TRIAL, WEIGHTS
+from perft.base_score import BaseScore
 from perft.errors import DamagedError, StorageError
 from perft.export.card import model_card
 from perft.export.score import Score
 from perft.files import resolved
 from perft.search_folder import adapter_folder
+from perft.selection import Confirmed
 from perft.storage import Storage, read_folder
 from perft.trial import TrialResult
 
@@ -29,6 +31,8 @@ def export_adapter(
     out: Path,
     *,
     scores: Sequence[Score],
+    base_score: BaseScore | None = None,
+    again: Confirmed | None = None,
     force: bool = False,
 ) -> Path:
     """Writes the adapter of a full-length trial, its model card and its record to `out`.
@@ -39,6 +43,8 @@ def export_adapter(
         settings: what the search was started with (`search.json`).
         out: the folder to make; missing or empty, or with `force` an earlier export.
         scores: the trial's accuracies, for the card, the validation split's first.
+        base_score: the score of the base alone, likewise; None if it was not scored.
+        again: the trial's trainings with other seeds, likewise; None if there are none.
         force: replace an earlier export.
 
     Returns:
@@ -56,7 +62,7 @@ def export_adapter(
     record = {"search": public, "trial": picked.to_json()}
     files = {
         **_adapter(search, picked.number),
-        CARD: model_card(picked, public, scores).encode(),
+        CARD: model_card(picked, public, scores, base_score, again).encode(),
         TRIAL: json.dumps(record, indent=1).encode(),
     }
     try:

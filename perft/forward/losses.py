@@ -191,6 +191,14 @@ def row_losses(host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch]) -
     }
 
 
+def base_loss(host: AdapterHost, pad: int, rows: Sequence[TokenizedExample]) -> Tensor:
+    """The sum of the cross-entropies of rows in the base alone, nats; a scalar of fp32 or wider."""
+    batch = collate([rows], pad, host.model.device)
+    made = PackBatch((), batch, rows_of({None: len(rows)}, batch.mask_BS), {})
+    loss_N, _ = _run(host, made, token_losses)
+    return batch.totals(loss_N)[0]
+
+
 def pack_choices(
     host: AdapterHost, pad: int, parts: Mapping[str, AdapterBatch], shape: BatchShape | None = None
 ) -> tuple[PackLosses, dict[str, tuple[Tensor, ...]]]:

@@ -16,13 +16,15 @@ from perft.packing.messages import (
     Failed,
     GroupStatus,
     NextReport,
-    Scores,
+    Scored,
     SearchOver,
+    ToScore,
     Work,
     received,
 )
 from perft.packing.rounds import Rounds
-from perft.trial import Origin, SplitScores, TrialConfig
+from perft.packing.scoring import Scoring
+from perft.trial import Origin, TrialConfig
 
 POLL_SECONDS = 10.0
 """How long `next_work` waits before it returns empty; shorter than process groups' timeouts."""
@@ -36,7 +38,7 @@ MAX_STARTS_WITHOUT_WORK = 12
 Two trials that kill every worker, both first in the queue, take nine.
 """
 
-Message = TypeVar("Message", TrialConfig, BatchResults, Scores)
+Message = TypeVar("Message", TrialConfig, BatchResults, Scored)
 
 
 class Coordinator:
@@ -75,8 +77,7 @@ class Coordinator:
         self._steps: dict[int, int] = {}
         self._notes: list[str] = []
         self._failures: dict[int, str] = {}
-        self._to_score: dict[int, list[int]] = {}
-        self._scores: dict[int, SplitScores] = {}
+        self._scoring = Scoring(groups)
 
     async def expect(self, num_trials: int) -> None:
         """Notes how many trials the whole search has, as far as known now."""
@@ -181,7 +182,7 @@ class Coordinator:
             self._changed.notify_all()  # taking over a dead group's batch may have failed a trial
             return Work(
                 assignments=assignments,
-                to_score=tuple(self._share(group, absent)),
+                to_score=self._scoring.share(group, absent),
                 stop=self._stopping or bool(self._fatal),
             )
 
@@ -223,28 +224,24 @@ class Coordinator:
         """Why a trial failed; empty if unknown."""
         return self._failures.get(trial, "") or self._fatal
 
-    async def score(self, trials: Sequence[int]) -> Scores:
-        """Has the groups score trials on the test splits, each its share, and waits for the scores.
+    async def score(self, wanted: ToScore) -> Scored:
+        """Has the groups score trials and the base, each its share, and waits for the scores.
 
         Returns:
-            The scores of all these trials; empty if the search has failed.
+            All scores; empty if the search has failed.
         """
         async with self._changed:
-            self._scores = {}
-            self._to_score = {g: list(trials[g :: self._groups]) for g in range(self._groups)}
+            self._scoring.ask(wanted)
             self._changed.notify_all()
-            await self._changed.wait_for(
-                lambda: self._scores.keys() >= set(trials) or bool(self._fatal)
-            )
-            return self._scores if not self._fatal else {}
+            await self._changed.wait_for(lambda: self._scoring.is_done or bool(self._fatal))
+            return self._scoring.scored if not self._fatal else Scored()
 
-    async def scored(self, scores: Scores) -> None:
+    async def scored(self, scored: Scored) -> None:
         """Takes scores that a group was asked for."""
         async with self._changed:
-            sound = self._received(Scores, scores, "scores") or {}
-            self._scores |= sound
-            for left in self._to_score.values():
-                left[:] = [trial for trial in left if trial not in sound]
+            sound = self._received(Scored, scored, "scored")
+            if sound is not None:
+                self._scoring.take(sound)
             self._changed.notify_all()
 
     async def give_up(self, reason: str) -> None:
@@ -275,12 +272,7 @@ class Coordinator:
         if self._stopping or self._fatal:
             return True
         absent = self._absent(group)
-        return self._rounds.has_work(group, absent) or bool(self._share(group, absent))
-
-    def _share(self, group: int, absent: Sequence[int]) -> list[int]:
-        """Trials that a group is to score: its own share, or else that of an absent group."""
-        shares = (self._to_score.get(each) for each in (group, *absent))
-        return next(filter(None, shares), [])
+        return self._rounds.has_work(group, absent) or bool(self._scoring.share(group, absent))
 
     def _absent(self, group: int) -> list[int]:
         """Other groups that have sent no heartbeat within `ABSENT_SECONDS`."""

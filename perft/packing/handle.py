@@ -3,7 +3,7 @@
 Tests replace the class, or give it an actor of their own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import ray
@@ -12,7 +12,8 @@ from perft.packing.messages import (
     BatchResults,
     GroupStatus,
     NextReport,
-    Scores,
+    Scored,
+    ToScore,
     Work,
     received,
 )
@@ -102,10 +103,10 @@ class CoordinatorHandle:
         notes: tuple[str, ...] = received(tuple[str, ...], answer, "notes_after")
         return notes
 
-    def score(self, trials: Sequence[int]) -> Scores:
-        """Waits for the groups' scores of trials on the test splits; empty if the search failed."""
-        scores: Scores = received(Scores, ray.get(self._actor.score.remote(trials)), "score")
-        return scores
+    def score(self, wanted: ToScore) -> Scored:
+        """Waits for the groups' scores of trials and of the base; empty if the search failed."""
+        scored: Scored = received(Scored, ray.get(self._actor.score.remote(wanted)), "score")
+        return scored
 
     def stop(self) -> None:
         """Tells the worker groups to end cleanly, and waits until the coordinator knows."""
@@ -150,9 +151,9 @@ class CoordinatorHandle:
         work: Work = received(Work, answer, "next_work")
         return work
 
-    def scored(self, scores: Scores) -> None:
+    def scored(self, scored: Scored) -> None:
         """Hands in scores that the group was asked for; waits until the coordinator has them."""
-        ray.get(self._actor.scored.remote(scores))
+        ray.get(self._actor.scored.remote(scored))
 
     def note(self, text: str) -> None:
         """Sends a note for the user."""

@@ -26,8 +26,8 @@ of a group train. One report takes this path:
  9. coordinator: when the search has acted on the last report, the round is over, and 3 follows.
 
 So the searcher and the scheduler get one report after the other, in the order of their losses,
-whatever the processes' timing. Workers also send their progress (`stage`, `note`,
-`note_steps`, `beat`), and at the end the driver has chosen trials scored (`score`, `scored`).
+whatever the processes' timing. Workers also send their progress (`stage`, `note`, `note_steps`,
+`beat`), and at the end the driver has chosen trials and the base scored (`score`, `scored`).
 
 Constructors validate messages, but Ray pickles them, and unpickling calls no constructor. So the
 coordinator checks every message that arrives, and `CoordinatorHandle` every answer, with
@@ -38,7 +38,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from perft.base_score import BaseScore
 from perft.checks import require_whole
+from perft.config import TrainingConfig
 from perft.config.typed import typed
 from perft.errors import ConfigError, SearchError
 from perft.trial import AdapterSize, Origin, Report, SplitScores, TrialConfig
@@ -71,17 +73,35 @@ class Assignment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToScore:
+    """What is to be scored at the end.
+
+    Attributes:
+        trials: on the test splits.
+        base: how the loss of the base alone is computed, if it is to be scored, too: by this
+            objective, on rows cut to this `max_length`.
+    """
+
+    trials: tuple[int, ...] = ()
+    base: TrainingConfig | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to score."""
+        return bool(self.trials) or self.base is not None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """What a group does next; if all fields are empty, it asks again.
 
     Attributes:
         assignments: trials to train, together.
-        to_score: trials to score on the test splits.
+        to_score: what to score.
         stop: whether to end instead.
     """
 
     assignments: tuple[Assignment, ...] = ()
-    to_score: tuple[int, ...] = ()
+    to_score: ToScore = ToScore()
     stop: bool = False
 
 
@@ -139,8 +159,18 @@ BatchResults = Mapping[int, BatchResult]
 NextReport = Reported | Failed | SearchOver
 """The answer to a thin trial that asked for its next report."""
 
-Scores = Mapping[int, SplitScores]
-"""Scores on the test splits, by trial."""
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """Scores of what was `ToScore`.
+
+    Attributes:
+        trials: scores on the test splits, by trial.
+        base: that of the base alone; None if it was not asked for.
+    """
+
+    trials: Mapping[int, SplitScores] = field(default_factory=dict)
+    base: BaseScore | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,20 +15,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import ray.train.torch
 import torch
 
-from perft.checkpoint import from_bytes
 from perft.errors import ConfigError, PerftError, SearchError, StorageError
-from perft.evaluation import Prediction
-from perft.evaluation.splits import predictions_parquet
 from perft.models.load import load_base
 from perft.packing.beginning import Beginning
 from perft.packing.deaths import DEATHS
 from perft.packing.handle import CoordinatorHandle
 from perft.packing.keeping import Keeper
-from perft.packing.messages import Assignment, BatchResult, Failed, NotDue, Reported, Work
+from perft.packing.messages import Assignment, BatchResult, Failed, NotDue, Reported, ToScore, Work
+from perft.packing.scorer import Scorer
 from perft.packing.settings import GroupSettings, WorkSettings
 from perft.packing.states import SavedStates
 from perft.ranks import Ranks
-from perft.search_folder import SEARCH_FILE, predictions_file, predictions_folder, trial_folder
+from perft.search_folder import SEARCH_FILE, trial_folder
 from perft.storage import Storage
 from perft.tasks import load_task
 from perft.training.microbatches import is_out_of_memory
@@ -117,6 +115,7 @@ class GroupWorker:
         self._states = SavedStates(self._storage, self._say)
         self._beginning = Beginning(pack, ranks, self._states)
         self._keeper = Keeper(pack, ranks, self._states, self._beginning, settings.work.task)
+        self._scorer = Scorer(pack, ranks, self._states, self._give_up)
         self._noted = 0.0
 
     def run(self) -> None:
@@ -229,41 +228,10 @@ class GroupWorker:
             return Failed(advanced)
         return Reported(advanced, self._pack.size(name))
 
-    def _score(self, trials: Sequence[int]) -> None:
-        for trial in trials:
-            state = self._ranks.on_first(functools.partial(self._state_to_score, trial))
-            self._pack.release(trial_folder(trial))
-            self._pack.admit(trial_folder(trial), from_bytes(state).config, state)
-        predictions = self._pack.predict_tests([trial_folder(trial) for trial in trials])
-        self._write_predictions({trial: predictions[trial_folder(trial)] for trial in trials})
-        counts = self._pack.count_tests(predictions)  # of all ranks, so all have written by then
+    def _score(self, wanted: ToScore) -> None:
+        scored = self._scorer.score(wanted)
         if self._ranks.rank == 0:
-            self._coordinator.scored({trial: counts[trial_folder(trial)] for trial in trials})
-
-    def _state_to_score(self, trial: int) -> bytes:
-        # An earlier attempt may have been of more ranks.
-        self._storage.delete(predictions_folder(trial))
-        return self._states.last(trial)
-
-    def _write_predictions(
-        self, predictions: Mapping[int, Mapping[str, Sequence[Prediction]]]
-    ) -> None:
-        """Writes this rank's predictions; if one rank cannot, all ranks stop.
-
-        Raises:
-            StorageError: on every rank.
-        """
-        failed = False
-        try:
-            for trial, by_split in predictions.items():
-                named = {trial_folder(trial): by_split}
-                rows = predictions_parquet(named, self._pack.scored_tests)
-                self._storage.write(predictions_file(trial, self._ranks.rank), rows)
-        except StorageError as error:
-            failed = True
-            self._give_up(error)
-        if self._ranks.max(int(failed)):
-            raise StorageError("the predictions of the test splits cannot be written")
+            self._coordinator.scored(scored)
 
     def _give_up(self, error: PerftError) -> None:
         """Ends the search; the user sees the first error."""

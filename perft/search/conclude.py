@@ -4,13 +4,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from perft.packing.messages import Scores
+from perft.base_score import BaseScore
+from perft.packing.messages import Scored
 from perft.search.drawing import draw
 from perft.search.ledger import Ledger
 from perft.search.prepare import SearchPlan
 from perft.search.space import space_module
 from perft.search_folder import ENVIRONMENT_FILE, SPACE_FILE, predictions_folder
-from perft.selection import pareto_front, write_scores
+from perft.selection import pareto_front, write_base, write_scores
 from perft.storage import read_folder, seal_folder
 from perft.tracking import PATIENCE_SECONDS, Recorder, environment
 from perft.trial import TrialResult
@@ -23,7 +24,7 @@ def conclude(
     plan: SearchPlan,
     ledger: Ledger,
     recorder: Recorder,
-    scores: Scores,
+    scored: Scored,
     end_ray: Callable[[], None],
 ) -> None:
     """Ends Ray, writes the test scores, the table and the plots, and ends the runs.
@@ -32,29 +33,35 @@ def conclude(
         plan: the search.
         ledger: its trials.
         recorder: of its records.
-        scores: test scores of the chosen trials.
+        scored: test scores of the chosen trials, and the score of the base.
         end_ray: ends the search's connection to Ray.
 
     Raises:
         StorageError: if the search's folder cannot be written.
     """
     with ThreadPoolExecutor() as pool:  # ending Ray takes as long, and only waits
-        files = pool.submit(_write_files, plan, ledger, recorder)
+        files = pool.submit(_write_files, plan, ledger, recorder, scored.base)
         end_ray()
         names = files.result()
-    predictions = {number: predictions_folder(number) for number in scores}
-    for folder in predictions.values():
+    predictions = {number: predictions_folder(number) for number in scored.trials}
+    base_folder = (
+        [predictions_folder(None)] if scored.base and scored.base.validation.scored else []
+    )
+    for folder in (*predictions.values(), *base_folder):
         seal_folder(plan.search, folder, read_folder(plan.search, folder))
     front = front_of(ledger.results())
     recorder.finish(
         "FINISHED" if front else "FAILED",
         front=front,
         files=names,
-        scores=scores,
+        scores=scored.trials,
         predictions=predictions,
+        base=scored.base,
     )
+    if scored.base is not None:
+        write_base(plan.search, scored.base)
     if front:  # last: a search that has them is finished
-        write_scores(plan.search, scores)
+        write_scores(plan.search, scored.trials)
 
 
 def conclude_failed(
@@ -77,7 +84,7 @@ def conclude_failed(
         # First: `ray job stop` kills a job some seconds later.
         recorder.finish("KILLED" if is_stopped else "FAILED")
         if not is_stopped:
-            front, files = front_of(ledger.results()), _write_files(plan, ledger, recorder)
+            front, files = front_of(ledger.results()), _write_files(plan, ledger, recorder, None)
             recorder.finish("FAILED", front=front or None, files=files)
     finally:
         recorder.close(patience)
@@ -88,7 +95,9 @@ def front_of(results: list[TrialResult]) -> set[int]:
     return {trial.number for trial in pareto_front(results)}
 
 
-def _write_files(plan: SearchPlan, ledger: Ledger, recorder: Recorder) -> list[str]:
+def _write_files(
+    plan: SearchPlan, ledger: Ledger, recorder: Recorder, base: BaseScore | None
+) -> list[str]:
     """Writes environment, space, table and plots into the search's folder; returns their names."""
     recorder.wait()
     ledger.complete_runs()
@@ -98,4 +107,4 @@ def _write_files(plan: SearchPlan, ledger: Ledger, recorder: Recorder) -> list[s
         files[SPACE_FILE] = Path(space).read_bytes()
     for name, data in files.items():
         plan.search.write(name, data)
-    return [*files, *draw(plan.search, plan.settings, ledger.results())]
+    return [*files, *draw(plan.search, plan.settings, ledger.results(), base)]

@@ -1,7 +1,10 @@
-"""Whether a search is finished: `--resume` checks this first."""
+"""What an earlier run of a search has left: whether it is finished, and the score of its base."""
 
-from perft.search_folder import adapter_folder, predictions_folder
-from perft.selection import is_concluded, read_all_scores, read_results
+from perft.base_score import BaseScore
+from perft.config.training import ObjectiveName
+from perft.errors import DamagedError
+from perft.search_folder import BASE_FILE, adapter_folder, predictions_folder
+from perft.selection import is_concluded, read_all_scores, read_base, read_results
 from perft.storage import Storage, is_whole
 
 
@@ -23,4 +26,25 @@ def has_nothing_left(search: Storage, num_trials: int) -> bool:
         if result.outcome == "complete"
     ]
     predictions = [predictions_folder(number) for number in read_all_scores(search)]
-    return all(is_whole(search, folder) for folder in (*adapters, *predictions))
+    is_base_whole = _base(search) is not None or not search.exists(BASE_FILE)
+    return is_base_whole and all(is_whole(search, name) for name in (*adapters, *predictions))
+
+
+def known_base(search: Storage, objective: ObjectiveName) -> BaseScore | None:
+    """The score of the base alone, if it is known, with its predictions and for this objective.
+
+    Raises:
+        StorageError: when the storage cannot be read.
+    """
+    base = _base(search)
+    return base if base is not None and base.objective == objective else None
+
+
+def _base(search: Storage) -> BaseScore | None:
+    """The score of the base; None if it, or a prediction of the base, is missing or damaged."""
+    try:
+        base = read_base(search)
+    except DamagedError:
+        return None
+    has_predictions = base is not None and base.validation.scored
+    return None if has_predictions and not is_whole(search, predictions_folder(None)) else base

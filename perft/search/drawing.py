@@ -2,6 +2,7 @@
 
 import os
 
+from perft.base_score import BaseScore
 from perft.home import home
 from perft.search.settings import SearchSettings
 from perft.storage import Storage
@@ -20,13 +21,18 @@ def import_drawing() -> None:
     import perft.selection.files  # noqa: F401, PLC0415
 
 
-def draw(search: Storage, settings: SearchSettings, results: list[TrialResult]) -> list[str]:
+def draw(
+    search: Storage,
+    settings: SearchSettings,
+    results: list[TrialResult],
+    base: BaseScore | None,
+) -> list[str]:
     """Writes the table and the plots into the search's folder; returns their names."""
     from perft.selection.files import result_files  # noqa: PLC0415 - plotting is slow to import
 
     if not any(result.outcome == "complete" for result in results):
         return []
-    files = result_files(results, f"{settings.name}: {settings.task}")
+    files = result_files(results, f"{settings.name}: {settings.task}", base)
     for name, data in files.items():
         search.write(name, data)
     return list(files)

@@ -17,7 +17,7 @@ import optuna
 from perft.compat.ray import library_unchanged
 from perft.errors import PerftError
 from perft.packing.machines import require_compilers, require_shared
-from perft.packing.messages import Scores
+from perft.packing.messages import Scored
 from perft.process import unchanged
 from perft.search.cluster import Cluster, end_ray, find_cluster, start_ray
 from perft.search.conclude import conclude, conclude_failed
@@ -33,7 +33,7 @@ from perft.search.stages import Stages
 from perft.search.sync import sync, tracking_of
 from perft.search.trials import run_trials
 from perft.search_folder import SEARCH_FILE
-from perft.selection import read_all_scores, read_results
+from perft.selection import read_all_scores, read_base, read_results
 from perft.tracking import Recorder, is_sent, tracker_of
 from perft.trial import TrialResult
 
@@ -44,12 +44,12 @@ class Finished:
 
     Attributes:
         results: all trials, by number.
-        scores: test scores of the chosen trials.
+        scored: test scores of the chosen trials, and the score of the base alone.
         tracking_uri: where the tracker shows the runs.
     """
 
     results: list[TrialResult]
-    scores: Scores
+    scored: Scored
     tracking_uri: str
 
 
@@ -113,9 +113,9 @@ def _run(
         search = plan.search.anchored(SEARCH_FILE)
         plan = dataclasses.replace(plan, settings=settings, search=search)
         with restart.when_ray_dies(lambda: ledger.reports):
-            scores = run_trials(plan, shape, ledger, stages)
+            scored = run_trials(plan, shape, ledger, stages)
         with stages.during("ending Ray, and drawing the front"):
-            conclude(plan, ledger, recorder, scores, lambda: end_ray(cluster))
+            conclude(plan, ledger, recorder, scored, lambda: end_ray(cluster))
     except BaseException as error:
         with contextlib.suppress(PerftError):  # the user must see the first error
             conclude_failed(plan, ledger, recorder, error)
@@ -123,7 +123,7 @@ def _run(
     with stages.during(f"sending the last records to {tracker_of(settings.tracker).title}"):
         recorder.close()
     ledger.complete_runs()
-    return Finished(ledger.results(), scores, settings.tracking_uri)
+    return Finished(ledger.results(), scored, settings.tracking_uri)
 
 
 @contextlib.contextmanager
@@ -173,5 +173,5 @@ def _finished_before(plan: SearchPlan, stages: Stages) -> Finished:
                 sync(plan.search, settings, tracker, plan.tracking_uri, stages.say)
         except PerftError as error:  # the search is finished anyway
             stages.say(f"its runs in {tracker.title} are not complete: {error}")
-    results, scores = read_results(plan.search), read_all_scores(plan.search)
-    return Finished(results, scores, settings.tracking_uri)
+    scored = Scored(trials=read_all_scores(plan.search), base=read_base(plan.search))
+    return Finished(read_results(plan.search), scored, settings.tracking_uri)

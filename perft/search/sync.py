@@ -8,7 +8,7 @@ from perft.search.drawing import draw
 from perft.search.lock import locked
 from perft.search.settings import SearchSettings
 from perft.searches import name_options
-from perft.selection import read_results, result_line, write_results
+from perft.selection import read_base, read_results, result_line, write_results
 from perft.storage import Storage
 from perft.tracking import Recorder, Tracker, Tracking
 
@@ -78,5 +78,5 @@ def _name_runs(search: Storage, settings: SearchSettings, recorder: Recorder) ->
     ]
     if named != results:
         write_results(search, map(result_line, named))
-        draw(search, settings, named)
+        draw(search, settings, named, read_base(search))
         recorder.send_files()

@@ -1,6 +1,7 @@
 """Runs the trials of a search on its worker groups, then scores the chosen ones."""
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVarTuple
@@ -10,17 +11,18 @@ import ray
 from perft.errors import SearchError
 from perft.packing.deaths import DEATHS
 from perft.packing.groups import WorkerGroups
-from perft.packing.messages import Scores
+from perft.packing.messages import Scored, ToScore
 from perft.packing.settings import WorkSettings
 from perft.packing.shape import GroupShape
 from perft.search.announce import announce
+from perft.search.concluded import known_base
 from perft.search.ledger import Ledger
 from perft.search.prepare import SearchPlan
 from perft.search.stages import Stages
 from perft.search.tune_callback import TuneCallback
 from perft.search.tuning import agenda_of, tune_trials
 from perft.search.view import View
-from perft.selection import best, knee, pareto_front
+from perft.selection import picked_of
 
 TALKING_SECONDS = 0.5
 """Time for the threads that show the groups' status to end."""
@@ -31,7 +33,7 @@ COORDINATORS_WITHOUT_PROGRESS = 4
 About = TypeVarTuple("About")
 
 
-def run_trials(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
+def run_trials(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scored:
     """Runs all trials; starts again from the saved states when the coordinator has died."""
     most, left = 0, COORDINATORS_WITHOUT_PROGRESS
     while True:
@@ -50,7 +52,7 @@ class _CoordinatorLostError(SearchError):
     """The coordinator and its state are lost."""
 
 
-def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scores:
+def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scored:
     settings = plan.settings
     with contextlib.ExitStack() as talking, _worker_groups(plan, shape, stages) as groups:
         agenda = agenda_of(plan)
@@ -62,10 +64,10 @@ def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages)
             callback = TuneCallback(ledger, view, groups.coordinator, agenda)
             try:
                 tune_trials(plan, groups, agenda, callback)
-                scores = _scores(groups, ledger, view)
+                scored = _scored(plan, groups, ledger, view)
                 if fatal := groups.coordinator.status().fatal:
                     raise SearchError(fatal)
-                return scores
+                return scored
             except KeyboardInterrupt:
                 ledger.stopped()  # first: `ray job stop` kills a job some seconds later
                 raise
@@ -125,11 +127,17 @@ def _worker_groups(plan: SearchPlan, shape: GroupShape, stages: Stages) -> Itera
             groups.stop()
 
 
-def _scores(groups: WorkerGroups, ledger: Ledger, view: View) -> Scores:
-    """Scores the best trial and the knee on the test splits, once."""
-    front = pareto_front(ledger.results())
-    if not front:
-        return {}
-    view.stage("scoring the best trial and the knee of the front on the test splits")
-    chosen = sorted({best(front).number, knee(front).number})
-    return groups.coordinator.score(chosen)
+def _scored(plan: SearchPlan, groups: WorkerGroups, ledger: Ledger, view: View) -> Scored:
+    """Scores the best trial, the knee and, unless that is known, the base, once."""
+    picked = picked_of(ledger.results())
+    if picked is None:
+        return Scored()
+    view.stage("scoring the best trial and the knee of the front on the test splits, and the base")
+    training = picked.best.config.training
+    known = known_base(plan.search, training.objective)
+    wanted = ToScore(
+        trials=tuple(sorted({picked.best.number, picked.knee.number})),
+        base=training if known is None else None,
+    )
+    scored = groups.coordinator.score(wanted)
+    return dataclasses.replace(scored, base=scored.base or known)

@@ -3,17 +3,29 @@
 Everything here is a pure function of `TrialResult`s; only `results` touches a file.
 """
 
-from perft.selection.front import best, knee, objective, pareto_front, pick, picks, why_no_front
+from perft.selection.confirm import Confirmed, Gain, confirmed, format_confirmed, gains
+from perft.selection.front import (
+    best,
+    complete,
+    is_confirmation,
+    knee,
+    objective,
+    pareto_front,
+    why_no_front,
+)
 from perft.selection.interval import format_score, format_share, wilson
 from perft.selection.limit import ActivatedLimit
+from perft.selection.pick import pick, picked_of, picks
 from perft.selection.remarks import remarks
 from perft.selection.results import (
     is_concluded,
     read_all_scores,
+    read_base,
     read_record,
     read_results,
     read_scores,
     result_line,
+    write_base,
     write_results,
     write_scores,
 )
@@ -21,18 +33,27 @@ from perft.selection.table import describe, front_table, to_frame
 
 __all__ = [
     "ActivatedLimit",
+    "Confirmed",
+    "Gain",
     "best",
+    "complete",
+    "confirmed",
     "describe",
+    "format_confirmed",
     "format_score",
     "format_share",
     "front_table",
+    "gains",
     "is_concluded",
+    "is_confirmation",
     "knee",
     "objective",
     "pareto_front",
     "pick",
+    "picked_of",
     "picks",
     "read_all_scores",
+    "read_base",
     "read_record",
     "read_results",
     "read_scores",
@@ -41,6 +62,7 @@ __all__ = [
     "to_frame",
     "why_no_front",
     "wilson",
+    "write_base",
     "write_results",
     "write_scores",
 ]

@@ -6,20 +6,23 @@ All four files show the same trials.
 import io
 from collections.abc import Sequence
 
+from perft.base_score import BaseScore
 from perft.search_folder import PLOT_HTML, PLOT_PNG, TABLE_CSV, TABLE_PARQUET
 from perft.selection.plot import to_html, to_png
 from perft.selection.table import to_frame
 from perft.trial import TrialResult
 
 
-def result_files(results: Sequence[TrialResult], title: str) -> dict[str, bytes]:
+def result_files(
+    results: Sequence[TrialResult], title: str, base: BaseScore | None = None
+) -> dict[str, bytes]:
     """The table (Parquet and CSV) and the plot (interactive HTML and PNG), by file name."""
-    frame = to_frame(results)
+    frame = to_frame(results, base)
     parquet = io.BytesIO()
     frame.to_parquet(parquet, index=False)
     return {
         TABLE_PARQUET: parquet.getvalue(),
         TABLE_CSV: frame.to_csv(index=False).encode(),
-        PLOT_HTML: to_html(results, title).encode(),
-        PLOT_PNG: to_png(results, title),
+        PLOT_HTML: to_html(results, title, base).encode(),
+        PLOT_PNG: to_png(results, title, base),
     }

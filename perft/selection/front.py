@@ -1,30 +1,27 @@
 """The Pareto front of a search: accuracy up, activated PEFT parameters down.
 
-Only full-length trials count: a pruned or failed trial is never on the front and never picked.
+Only full-length trials count: a pruned or failed trial is never on the front and never picked. Nor
+is a confirmation, which only repeats a trial of the front with another seed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from perft.errors import SearchError, unknown
-from perft.selection.limit import ActivatedLimit
 from perft.trial import AdapterSize, Report, TrialResult
 
 _REASONS = 3  # errors to show for a search without a front
 
-# Shortest part of an MLflow run id that `pick` takes, and what tables show.
-RUN_ID_PREFIX = 8
+
+def is_confirmation(result: TrialResult) -> bool:
+    """Whether a trial only repeats another one, with another seed."""
+    return result.origin is not None and result.origin.is_confirmation
 
 
 def complete(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """The full-length trials, by number, without those that only repeat another one."""
-    found = [
-        result
-        for result in results
-        if result.outcome == "complete" and not (result.origin and result.origin.is_confirmation)
-    ]
+    """The full-length trials that may be on the front, by number."""
+    found = [each for each in results if each.outcome == "complete" and not is_confirmation(each)]
     return sorted(found, key=lambda result: result.number)
 
 
@@ -83,60 +80,27 @@ def best(front: Sequence[TrialResult]) -> TrialResult:
     return front[-1]
 
 
-def knee(front: Sequence[TrialResult]) -> TrialResult:
+def knee(front: Sequence[TrialResult], merits: Mapping[int, float] | None = None) -> TrialResult:
     """The trial of a front, not empty, after which more parameters gain less accuracy.
 
     It is the one farthest above the chord between the front's ends, with accuracy and the
     logarithm of the activated parameters both scaled to [0, 1]; of equal ones, the most accurate.
     A front without a bulge has no knee and gives its best trial.
+
+    Args:
+        front: along which activated parameters and accuracy rise strictly.
+        merits: by number, what counts in place of `objective`; None for that.
     """
     if len(front) == 1:
         return front[0]
     points = [size_and_report(trial) for trial in front]
+    values = merits or {t.number: objective(r) for t, (_, r) in zip(front, points, strict=True)}
     x = np.log([size.activated for size, _ in points])
-    y = np.array([objective(report) for _, report in points])
+    y = np.array([values[trial.number] for trial in front])
     above = (y - y[0]) / (y[-1] - y[0]) - (x - x[0]) / (x[-1] - x[0])
     # Both ends lie on the chord; rounding must not make one of them the winner.
     above[[0, -1]] = 0.0
     return front[int(np.flatnonzero(above == above.max())[-1])]
-
-
-def picks(front: Sequence[TrialResult]) -> dict[int, str]:
-    """By number of a trial of the front, what it is to be picked as: "best", "knee", both or ""."""
-    names = {trial.number: "" for trial in front}
-    for name, choose in (("best", best), ("knee", knee)) if front else ():
-        number = choose(front).number
-        names[number] = f"{names[number]} {name}".strip()
-    return names
-
-
-def pick(
-    results: Sequence[TrialResult], how: str = "best", limit: ActivatedLimit | None = None
-) -> TrialResult:
-    """The full-length trial that a user asks for.
-
-    Args:
-        results: all trials of a search.
-        how: "best", "knee", an MLflow run id (or its first 8 characters or more), or the number
-            of a trial.
-        limit: leaves out the trials that activate more.
-
-    Raises:
-        SearchError: when there is no such trial; says which there are.
-    """
-    trials = complete(results)
-    if not trials:
-        raise SearchError(why_no_front(results))
-    if how not in ("best", "knee"):
-        chosen = _named(results, how)
-        if limit and not limit.allows(size_and_report(chosen)[0]):
-            raise SearchError(_too_large([chosen], limit))
-        return chosen
-    allowed = [trial for trial in trials if not limit or limit.allows(size_and_report(trial)[0])]
-    if limit and not allowed:
-        raise SearchError(_too_large(trials, limit))
-    front = pareto_front(allowed)
-    return best(front) if how == "best" else knee(front)
 
 
 def why_no_front(results: Sequence[TrialResult]) -> str:
@@ -152,32 +116,3 @@ def why_no_front(results: Sequence[TrialResult]) -> str:
     reasons = sorted({result.error for result in results if result.error})
     more = f"; and {len(reasons) - _REASONS} reasons more" if len(reasons) > _REASONS else ""
     return f"{said}: {'; '.join(reasons[:_REASONS])}{more}"
-
-
-def _named(results: Sequence[TrialResult], name: str) -> TrialResult:
-    found = [
-        result
-        for result in results
-        if name in (str(result.number), result.run_id)
-        or (len(name) >= RUN_ID_PREFIX and result.run_id.startswith(name))
-    ]
-    if len(found) != 1:
-        known = [name for trial in complete(results) for name in (str(trial.number), trial.run_id)]
-        raise SearchError(unknown("trial or run id", name, ["best", "knee", *filter(None, known)]))
-    if found[0].outcome != "complete":
-        numbers = ", ".join(str(trial.number) for trial in complete(results))
-        raise SearchError(
-            f"trial {found[0].number} is {found[0].outcome}, and only full-length trials have an "
-            f"adapter to export; pick one of the trials {numbers}"
-        )
-    return found[0]
-
-
-def _too_large(trials: Sequence[TrialResult], limit: ActivatedLimit) -> str:
-    smallest = min(trials, key=lambda trial: size_and_report(trial)[0].activated)
-    size = size_and_report(smallest)[0]
-    which = "" if len(trials) == 1 else "the smallest full-length one, "
-    return (
-        f"no trial to pick activates at most {limit}: {which}trial {smallest.number}, activates "
-        f"{size.activated:,} parameters ({size.activated_percent:.3g}%); raise the limit"
-    )

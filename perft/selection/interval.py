@@ -3,6 +3,7 @@
 The interval always lies in [0, 1] and holds the proportion itself, also at 0 and 1.
 """
 
+from perft.base_score import BaseScore
 from perft.trial import Report
 
 CONFIDENCE = 0.95
@@ -35,6 +36,15 @@ def format_score(report: Report) -> str:
     if not report.scored:
         return f"loss {report.val_loss:.4f}"
     return format_share(report.correct, report.scored)
+
+
+def format_base(base: BaseScore) -> str:
+    """The score of the base alone as `format_score` writes a trial's; 1/2 on pairs of answers."""
+    if base.is_tie:
+        return f"{base.accuracy:.1%} (by definition)"
+    if not base.validation.scored:
+        return f"loss {base.val_loss:.4f}"
+    return format_share(*base.validation)
 
 
 def format_share(correct: int, scored: int) -> str:

@@ -1,7 +1,7 @@
 """The Pareto plot: an interactive page that works offline, and a picture.
 
-Both show the same points: every full-length trial with its 95% interval, the front as steps.
-Pruned and failed trials are not on it.
+Both show the same points: every full-length trial with its 95% interval, the front as steps, and
+the score of the base alone as a line. Pruned and failed trials are not on it.
 """
 
 import html
@@ -15,9 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from perft.base_score import BaseScore
 from perft.config import VARIANTS
 from perft.selection.front import complete, is_scored, pareto_front, size_and_report
-from perft.selection.interval import accuracy_interval, format_score
+from perft.selection.interval import accuracy_interval, format_base, format_score
 from perft.trial import TrialResult
 
 # Okabe and Ito's palette, then three of Tol's: told apart by colour-blind readers too.
@@ -27,6 +28,7 @@ _PALETTE = (
 )  # fmt: skip
 _COLOURS = dict(zip(VARIANTS, cycle(_PALETTE), strict=False))
 _FRONT = "#444444"
+_BASE = "#B22222"
 _X = "activated PEFT parameters per token (log scale)"
 _ACCURACY, _LOSS = "validation accuracy (%)", "validation loss (nats per token)"
 
@@ -44,7 +46,20 @@ class _Points:
     down: list[float]
 
 
-def to_html(results: Sequence[TrialResult], title: str) -> str:
+@dataclass(frozen=True)
+class _BaseLine:
+    """The base alone as a horizontal line.
+
+    Attributes:
+        y: where it is drawn.
+        label: its score, and that it is farther away, if that would squeeze the points.
+    """
+
+    y: float
+    label: str
+
+
+def to_html(results: Sequence[TrialResult], title: str, base: BaseScore | None = None) -> str:
     """One self-contained page; a point shows its configuration under the pointer."""
     figure = go.Figure()
     front = _points(pareto_front(results))
@@ -65,6 +80,11 @@ def to_html(results: Sequence[TrialResult], title: str) -> str:
         template="plotly_white", title=html.escape(title), xaxis_title=_X, yaxis_title=_y(results)
     )
     ticks, labels = _ticks(results)
+    if line := _base_line(results, base):
+        figure.add_scatter(
+            x=[ticks[0], ticks[-1]], y=[line.y, line.y], mode="lines", name=line.label,
+            hoverinfo="skip", line={"color": _BASE, "width": 1.2, "dash": "dash"},
+        )  # fmt: skip
     figure.update_xaxes(type="log", tickvals=ticks, ticktext=labels)
     page: str = figure.to_html(
         include_plotlyjs=True, config={"responsive": True}, default_height="95vh"
@@ -72,7 +92,7 @@ def to_html(results: Sequence[TrialResult], title: str) -> str:
     return page
 
 
-def to_png(results: Sequence[TrialResult], title: str) -> bytes:
+def to_png(results: Sequence[TrialResult], title: str, base: BaseScore | None = None) -> bytes:
     """The picture, 1200 by 750 pixels."""
     figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -88,6 +108,8 @@ def to_png(results: Sequence[TrialResult], title: str) -> bytes:
             points.x, points.y, yerr=(points.down, points.up), label=variant, fmt="o",
             color=_COLOURS[variant], markersize=6, elinewidth=1, capsize=2,
         )  # fmt: skip
+    if line := _base_line(results, base):
+        axes.axhline(line.y, color=_BASE, linewidth=1, linestyle="--", label=line.label)
     axes.set_title(title, parse_math=False)
     axes.set(xlabel=_X, ylabel=_y(results), xscale="log")
     axes.set_xticks(*_ticks(results))
@@ -127,6 +149,21 @@ def _points(trials: Sequence[TrialResult]) -> _Points:
         up=[max(0.0, 100 * (high - accuracy)) for accuracy, _, high in shares],
         down=[max(0.0, 100 * (accuracy - low)) for accuracy, low, _ in shares],
     )
+
+
+def _base_line(results: Sequence[TrialResult], base: BaseScore | None) -> _BaseLine | None:
+    """The line of the base, at most the points' own range away from them."""
+    if base is None or not complete(results):
+        return None
+    points = _points(complete(results))
+    low = min(y - down for y, down in zip(points.y, points.down, strict=True))
+    high = max(y + up for y, up in zip(points.y, points.up, strict=True))
+    label = f"base alone: {format_base(base)}"
+    y = base.val_loss if base.accuracy is None else 100 * base.accuracy
+    drawn = min(max(y, 2 * low - high), 2 * high - low)
+    if drawn == y:
+        return _BaseLine(y, label)
+    return _BaseLine(drawn, f"{label}, {'below' if y < drawn else 'above'}")
 
 
 def _ticks(results: Sequence[TrialResult]) -> tuple[list[int], list[str]]:

@@ -4,13 +4,19 @@ A table of percentages looks the same whether the trials learned something or no
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
+from perft.selection.confirm import Confirmed, confirmed
 from perft.selection.front import best, complete, is_scored, pareto_front, size_and_report
 from perft.trial import TrialResult
 
 
 def remarks(results: Sequence[TrialResult]) -> list[str]:
     """Notes on the front of a search, which is not empty, a line each; mostly none."""
+    return [*_of_scores(results), *_of_means(results)]
+
+
+def _of_scores(results: Sequence[TrialResult]) -> list[str]:
     trials, front = complete(results), pareto_front(results)
     if not is_scored(trials):
         return []
@@ -29,3 +35,18 @@ def remarks(results: Sequence[TrialResult]) -> list[str]:
             "every answer is the same; the front is the smallest of them"
         ]
     return []
+
+
+def _of_means(results: Sequence[TrialResult]) -> list[str]:
+    """Where the means over other seeds turn the front round."""
+    known = list(confirmed(results).values())
+    turned = [
+        f"trial {larger.trial} is no better than the smaller trial {smaller.trial}"
+        for smaller, larger in pairwise(known)
+        if _is_no_better(larger, smaller)
+    ]
+    return [f"note: on average over other seeds, {' and '.join(turned)}"] if turned else []
+
+
+def _is_no_better(larger: Confirmed, smaller: Confirmed) -> bool:
+    return bool(larger.values and smaller.values) and larger.mean <= smaller.mean

@@ -1,7 +1,8 @@
 """The files of a search that say how its trials ended.
 
 `results.json` holds every ended trial and is replaced as a whole, so a reader never sees a part of
-it; `scores.json` holds what the chosen adapters scored on the test splits.
+it; `scores.json` holds what the chosen adapters scored on the test splits, `base.json` what the
+base scored without any.
 """
 
 import json
@@ -9,11 +10,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
+from perft.base_score import BaseScore
 from perft.checks import LARGEST, require_name, shown
 from perft.config.typed import typed
 from perft.errors import ConfigError, DamagedError
 from perft.files import RECORD_BYTES, parse_json
-from perft.search_folder import RESULTS_FILE, SCORES_FILE
+from perft.search_folder import BASE_FILE, RESULTS_FILE, SCORES_FILE
 from perft.storage import Storage
 from perft.trial import AnswerCount, SplitScores, TrialResult
 
@@ -89,6 +91,22 @@ def write_scores(search: Storage, scores: Mapping[int, SplitScores]) -> None:
     search.write(SCORES_FILE, json.dumps(by_number, indent=1).encode())
 
 
+def read_base(search: Storage) -> BaseScore | None:
+    """The score of the base alone; None before the search's end, and of an earlier version.
+
+    Raises:
+        DamagedError: if the file is damaged.
+    """
+    if not search.exists(BASE_FILE):
+        return None
+    return read_record(search, BASE_FILE, _base)
+
+
+def write_base(search: Storage, base: BaseScore) -> None:
+    """Replaces the score of the base alone, atomically."""
+    search.write(BASE_FILE, json.dumps(base.to_json(), indent=1).encode())
+
+
 def read_record(search: Storage, name: str, check: Callable[[object], T]) -> T:
     """A JSON file of a search, checked.
 
@@ -118,6 +136,10 @@ def _results(value: object) -> dict[int, TrialResult]:
         if found.setdefault(result.number, result) is not result:
             raise ConfigError(f"trials[{index}]: number {result.number} is there twice")
     return found
+
+
+def _base(value: object) -> BaseScore:
+    return BaseScore.from_json(typed(Mapping[str, object], value, ""))
 
 
 def _scores(value: object) -> dict[int, SplitScores]:

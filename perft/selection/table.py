@@ -11,30 +11,36 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from perft.base_score import BaseScore
 from perft.config import AdapterConfig
 from perft.config.training import OBJECTIVE_SETTINGS
 from perft.errors import printable
-from perft.selection.front import (
-    RUN_ID_PREFIX,
-    is_scored,
-    pareto_front,
-    picks,
-    size_and_report,
+from perft.selection.confirm import Confirmed, Gain, confirmed, format_confirmed, format_gain, gains
+from perft.selection.front import is_scored, pareto_front, size_and_report
+from perft.selection.interval import accuracy_interval, format_base, format_score
+from perft.selection.pick import RUN_ID_PREFIX, picks
+from perft.trial import AdapterSize, Origin, Report, TrialConfig, TrialResult
+
+_HOW_CONFIRMED = (
+    "other seeds: mean and standard deviation of trainings that chose nothing; they decide best "
+    "and knee once all of the front has some. over smaller: gain in the mean over the row above, "
+    "by Welch's test that allows for the number of examples, too; noise where p is 0.05 or more"
 )
-from perft.selection.interval import accuracy_interval, format_score
-from perft.trial import AdapterSize, Report, TrialConfig, TrialResult
 
 
-def to_frame(results: Sequence[TrialResult]) -> pd.DataFrame:
+def to_frame(results: Sequence[TrialResult], base: BaseScore | None = None) -> pd.DataFrame:
     """One row per trial, by number.
 
     Columns: `number`, `outcome`, `on_front`; of the last report `step`, `train_loss`, `val_loss`,
     `correct`, `scored`, `accuracy` and its 95% interval `accuracy_low`, `accuracy_high` (all in
     [0, 1]); parameters `trainable`, `activated` and their percentage of the base's activated
-    ones; every setting of the configurations; `run_id`, `error`. Where nothing was scored, the
-    accuracy is missing.
+    ones; `confirmed_mean` and the others of `confirmed_columns`, if there are confirmations;
+    `origin` and `origin_trial`, if a trial was not drawn by the sampler; of the base alone, if that
+    was scored, `base_accuracy` and `base_val_loss`, the same in every row; every setting of the
+    configurations; `run_id`, `error`. Where nothing was scored, the accuracy is missing.
     """
     on_front = {trial.number for trial in pareto_front(results)}
+    again = confirmed(results)
     return frame_of(
         [
             {
@@ -42,6 +48,9 @@ def to_frame(results: Sequence[TrialResult]) -> pd.DataFrame:
                 "outcome": result.outcome,
                 "on_front": result.number in on_front,
                 **columns_of(result.config, result.last, result.size),
+                **confirmed_columns(again.get(result.number)),
+                **origin_columns(result.origin),
+                **base_columns(base),
                 "run_id": result.run_id,
                 "error": printable(result.error),
             }
@@ -57,18 +66,25 @@ def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return frame.sort_values("number", ignore_index=True) if rows else frame
 
 
-def front_table(results: Sequence[TrialResult]) -> Table:
-    """The Pareto front for a terminal, smallest adapter first."""
+def front_table(results: Sequence[TrialResult], base: BaseScore | None = None) -> Table:
+    """The Pareto front for a terminal, smallest adapter first, under the base alone."""
     front = pareto_front(results)
-    picked, scored = picks(front), is_scored(front)
+    picked, scored, again = picks(results), is_scored(front), confirmed(results)
+    over = gains(results)
     what = "validation accuracy (95% interval)" if scored else "validation loss"
     title = f"Pareto front: {what}, activated PEFT parameters"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    caption = _HOW_CONFIRMED if again else None
+    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("trial", "accuracy" if scored else "loss", "activated", "% base"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("other seeds", "over smaller") if again else ():
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("config", overflow="fold")
     table.add_column("run", no_wrap=True)
     table.add_column("pick", no_wrap=True)
+    if base is not None:
+        more = ("", "") if again else ()
+        table.add_row("base", format_base(base), "0", "0%", *more, "no adapter", "", "")
     for trial in front:
         size, report = size_and_report(trial)
         table.add_row(
@@ -76,6 +92,7 @@ def front_table(results: Sequence[TrialResult]) -> Table:
             format_score(report),
             f"{size.activated:,}",
             f"{size.activated_percent:.3g}%",
+            *(_confirmed_cells(again.get(trial.number), over.get(trial.number)) if again else ()),
             describe(trial.config),
             trial.run_id[:RUN_ID_PREFIX],
             picked[trial.number],
@@ -139,6 +156,46 @@ def columns_of(
             "activated_percent": size.activated_percent,
         }
     return row | config.to_flat()
+
+
+def _confirmed_cells(found: Confirmed | None, over: Gain | None) -> tuple[str, str]:
+    """Mean, spread and number of the trainings with other seeds; the gain over the smaller."""
+    if found is None:
+        return "", ""
+    return format_confirmed(found), format_gain(over, scored=bool(found.scored)) if over else ""
+
+
+def confirmed_columns(found: Confirmed | None) -> dict[str, Any]:
+    """What a row says of the trainings with other seeds of a trial that has some.
+
+    The mean, the standard deviation of one training and the 95% interval of the mean; of the
+    accuracy, or of the loss if answers are not scored.
+    """
+    if found is None or not found.values:
+        return {}
+    sign = 1 if found.scored else -1
+    low, high = found.interval or (None, None)
+    if low is not None and high is not None:
+        low, high = sorted((sign * low, sign * high))
+    return {
+        "confirmed_trainings": len(found.values),
+        "confirmed_mean": sign * found.mean,
+        "confirmed_spread": found.spread,
+        "confirmed_low": low,
+        "confirmed_high": high,
+    }
+
+
+def origin_columns(origin: Origin | None) -> dict[str, Any]:
+    """Where a trial comes from that the sampler did not draw."""
+    return {} if origin is None else {"origin": origin.kind, "origin_trial": origin.trial}
+
+
+def base_columns(base: BaseScore | None) -> dict[str, Any]:
+    """What every row says of the base alone, if that was scored."""
+    if base is None:
+        return {}
+    return {"base_accuracy": base.accuracy, "base_val_loss": base.val_loss}
 
 
 def _column(values: list[Any]) -> "pd.Series[Any]":

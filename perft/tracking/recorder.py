@@ -7,6 +7,7 @@ process at a time records a search.
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
+from perft.base_score import BaseScore
 from perft.errors import StorageError
 from perft.files import Json
 from perft.masking import masked
@@ -175,6 +176,7 @@ class Recorder:
         files: Collection[str] = (),
         scores: Mapping[int, SplitScores] | None = None,
         predictions: Mapping[int, str] | None = None,
+        base: BaseScore | None = None,
     ) -> None:
         """Records that the search has ended, with every trial that has not.
 
@@ -185,6 +187,7 @@ class Recorder:
             files: names of files in the search's folder to upload to its run.
             scores: correct and scored examples by trial and test split.
             predictions: by trial, the folder of the predictions that were scored.
+            base: the score of the base alone; None to leave what is known of it.
         """
         search = self._records.search
         self._records.keep_search(
@@ -196,6 +199,7 @@ class Recorder:
                 files=tuple(files),
                 scores=scores or {},
                 predictions=predictions or {},
+                base=base or search.base,
             )
         )
         self._send_all()

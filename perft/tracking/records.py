@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from perft.base_score import BaseScore
 from perft.errors import PerftError
 from perft.files import Json, parse_json
 from perft.search_folder import RECORDS, SEARCH_RECORD, is_record, trial_record
@@ -116,6 +117,7 @@ class SearchRecord:
         scores: by number of a chosen trial, correct and scored examples by test split.
         predictions: by number, the folder of the predictions that were scored.
         files: names of the files in the search's folder that its run also holds.
+        base: the score of the base alone; None before the end, and of an earlier version.
     """
 
     name: str
@@ -129,6 +131,7 @@ class SearchRecord:
     scores: Mapping[int, SplitScores] = field(default_factory=dict)
     predictions: Mapping[int, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    base: BaseScore | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The record as a dictionary of JSON values."""
@@ -148,6 +151,7 @@ class SearchRecord:
                 "scores": scores,
                 "predictions": {int(n): place for n, place in value["predictions"].items()},
                 "files": tuple(value["files"]),
+                "base": BaseScore.from_json(value["base"]) if value.get("base") else None,
             }
         )
 

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from perft.errors import printable
-from perft.selection import pareto_front, picks
-from perft.selection.table import columns_of, frame_of
+from perft.selection import picks
+from perft.selection.table import base_columns, columns_of, frame_of
 from perft.tracking.records import SearchRecord, TrialRecord
 from perft.trial import TrialResult
 
@@ -35,10 +35,10 @@ def table(trials: Sequence[TrialRecord], search: SearchRecord) -> pd.DataFrame:
 
     Args:
         trials: all that have started.
-        search: has the status of trials without an outcome, and the test scores.
+        search: has the status of trials without an outcome, the test scores and the base's.
     """
     results = [found for trial in trials if (found := _result(trial))]
-    picked = picks(pareto_front(results))
+    picked = picks(results)
     return frame_of([_row(trial, search, picked) for trial in trials])
 
 
@@ -80,6 +80,7 @@ def _row(trial: TrialRecord, search: SearchRecord, picked: dict[int, str]) -> di
         "started": _time(trial.started),
         "ended": _time(trial.ended or search.ended),
         **columns_of(trial.config, last, trial.size),
+        **base_columns(search.base),
         "error": printable(trial.error),
     }
     for split, (correct, scored) in search.scores.get(trial.number, {}).items():

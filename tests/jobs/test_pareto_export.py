@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from perft.cli import run
-from perft.selection import result_line, to_frame, write_results, write_scores
+from perft.selection import result_line, to_frame, write_base, write_results, write_scores
 from perft.storage import Storage
-from pretend import SETTINGS, search_of_six, store_adapters
+from pretend import BASE, SETTINGS, search_of_six, search_of_six_confirmed, store_adapters
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -34,6 +35,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if results:
             write_results(search, map(result_line, results))
             write_scores(search, {3: {"addsub": (12, 395)}})
+    scored = Storage(str(home)).child("searches/scored")
+    shutil.copytree(home / "searches/first", home / "searches/scored")
+    write_results(scored, map(result_line, search_of_six_confirmed()))
+    write_base(scored, BASE)
     return home
 
 
@@ -98,6 +103,31 @@ def test_pareto_as_json_holds_every_setting(job: Callable[..., Done], home: Path
     assert set(value["front"][0]) == set(to_frame(search_of_six()).columns)
 
 
+def test_pareto_shows_the_base_and_what_other_seeds_say(job: Callable[..., Done], home: Path):
+    done = job("pareto", "--name", "scored", home=home)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    (base,) = (line for line in lines if line[:1] == ["base"])
+    assert base[1:4] == ["10.0%", "(7.4-13.3)", "0"]
+    (best,) = (line for line in lines if line[:1] == ["1"])
+    assert best[-2:] == ["best", "knee"]
+    assert "75.5% ± 1.3% (3)" in " ".join(best)
+    assert "trial 3 is no better than the smaller trial 1" in done.stdout
+    value = json.loads(job("pareto", "--name", "scored", "--json", home=home).stdout)
+    assert value["base"]["accuracy"] == 0.1
+    assert value["front"][1]["confirmed_mean"] == pytest.approx(302 / 400)
+    assert {row["base_accuracy"] for row in value["front"]} == {0.1}
+
+
+def test_the_card_says_what_the_base_does_alone(job: Callable[..., Done], home: Path, tmp_path):
+    out = tmp_path / "out"
+    done = job("export", "--name", "scored", "--out", str(out), "--pick", "3", home=home)
+    assert done.returncode == 0, done.stderr
+    card = (out / "README.md").read_text()
+    assert "The base alone, without the adapter: 10.0% (7.4-13.3) of validation and 1.3% " in card
+    assert "Trained with 3 other seeds, this configuration reaches 74.5% ± 2.6% (3)" in card
+
+
 def test_export_takes_the_best(job: Callable[..., Done], home: Path, tmp_path: Path):
     out = tmp_path / "out"
     done = job("export", "--name", "first", "--out", str(out), home=home)
@@ -135,6 +165,7 @@ def test_export_takes_what_is_picked_within_the_limit(
         ("pareto --name new --json", "no trial of this search ran to its full length yet"),
         ("export --name poor --out {out}", "1 pruned, 1 failed"),
         ("export --name first --out {out} --pick 9", "unknown trial or run id '9'"),
+        ("export --name scored --out {out} --pick 9", "trial 9 only repeats trial 1 with another"),
         ("export --name first --out {out} --max-activated much", "cannot read 'much'"),
         ("export --name first --out {home}", "is not empty (it holds searches)"),
     ],

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from packing.simulator import config_of, reported
+from perft.base_score import BaseScore
+from perft.config import TrainingConfig
 from perft.packing import coordinator
 from perft.packing.coordinator import ABSENT_SECONDS, MAX_STARTS_WITHOUT_WORK, Coordinator
 from perft.packing.messages import (
@@ -15,11 +17,14 @@ from perft.packing.messages import (
     Failed,
     NextReport,
     Reported,
+    Scored,
     SearchOver,
+    ToScore,
     Work,
 )
 from perft.trial import AnswerCount
 
+BASE = BaseScore(objective="sft", val_loss=2.5, validation=AnswerCount(1, 9))
 RUNGS = (10, 20)
 Play = Callable[[Coordinator], Awaitable[None]]
 
@@ -57,7 +62,8 @@ async def group(point: Coordinator, number: int = 0) -> None:
             return
         results = {a.trial: reported(a.target) for a in work.assignments} or None
         if work.to_score:
-            await point.scored({n: {"test": AnswerCount(n, 9)} for n in work.to_score})
+            scores = {n: {"test": AnswerCount(n, 9)} for n in work.to_score.trials}
+            await point.scored(Scored(trials=scores, base=BASE if work.to_score.base else None))
 
 
 @pytest.fixture
@@ -135,7 +141,7 @@ def test_giving_up_tells_every_trial_and_group_why() -> None:
         await point.give_up("something later")
         assert await asked == SearchOver("no base")
         assert await ask(point, 1) == SearchOver("no base")
-        assert await point.score([0]) == {}
+        assert await point.score(ToScore(trials=(0,))) == Scored()
         assert await point.failure_of(0) == "no base"
         assert (await point.status()).fatal == "no base"
         await working
@@ -157,8 +163,11 @@ def test_stop_ends_every_group() -> None:
 def test_every_group_scores_its_share() -> None:
     async def play(point: Coordinator) -> None:
         working = [asyncio.create_task(group(point, number)) for number in range(2)]
-        assert await point.score([3, 5]) == {3: {"test": (3, 9)}, 5: {"test": (5, 9)}}
-        assert await point.score([4]) == {4: {"test": (4, 9)}}
+        assert (await point.score(ToScore(trials=(3, 5)))).trials == {
+            3: {"test": (3, 9)},
+            5: {"test": (5, 9)},
+        }
+        assert (await point.score(ToScore(trials=(4,)))).trials == {4: {"test": (4, 9)}}
         await point.stop()
         await asyncio.gather(*working)
 
@@ -167,14 +176,15 @@ def test_every_group_scores_its_share() -> None:
 
 def test_scores_are_there_when_every_share_is() -> None:
     async def play(point: Coordinator) -> None:
-        scores = asyncio.create_task(point.score([3, 5, 7]))
+        scores = asyncio.create_task(point.score(ToScore(trials=(3, 5, 7))))
         await asyncio.sleep(0)
-        assert (await point.next_work(1, None)).to_score == (5,)
-        assert (await point.next_work(0, None)).to_score == (3, 7)
-        await point.scored({5: {"test": AnswerCount(5, 9)}})
+        assert (await point.next_work(1, None)).to_score.trials == (5,)
+        assert (await point.next_work(0, None)).to_score.trials == (3, 7)
+        await point.scored(Scored(trials={5: {"test": AnswerCount(5, 9)}}))
         assert not scores.done()
-        await point.scored({3: {"test": AnswerCount(3, 9)}, 7: {"test": AnswerCount(7, 9)}})
-        assert set(await scores) == {3, 5, 7}
+        rest = {3: {"test": AnswerCount(3, 9)}, 7: {"test": AnswerCount(7, 9)}}
+        await point.scored(Scored(trials=rest))
+        assert set((await scores).trials) == {3, 5, 7}
 
     run(play, groups=2, slots=1)
 
@@ -183,12 +193,12 @@ def test_scores_are_there_when_every_share_is() -> None:
 def test_a_group_without_a_share_scores_nothing() -> None:
     async def play(point: Coordinator) -> None:
         await point.attach(0)
-        scores = asyncio.create_task(point.score([3]))
+        scores = asyncio.create_task(point.score(ToScore(trials=(3,))))
         await asyncio.sleep(0)
-        assert (await point.next_work(1, None)).to_score == ()
-        assert (await point.next_work(0, None)).to_score == (3,)
+        assert (await point.next_work(1, None)).to_score.trials == ()
+        assert (await point.next_work(0, None)).to_score.trials == (3,)
         await point.give_up("done")
-        assert await scores == {}
+        assert await scores == Scored()
 
     run(play, groups=2, slots=1)
 
@@ -196,11 +206,11 @@ def test_a_group_without_a_share_scores_nothing() -> None:
 def test_scores_are_asked_for_again_after_the_group_died() -> None:
     async def play(point: Coordinator) -> None:
         await point.attach(0)
-        scores = asyncio.create_task(point.score([0]))
+        scores = asyncio.create_task(point.score(ToScore(trials=(0,))))
         await asyncio.sleep(0)
-        assert (await point.next_work(0, None)).to_score == (0,)
+        assert (await point.next_work(0, None)).to_score.trials == (0,)
         working = asyncio.create_task(group(point))  # the same group, come back
-        assert await scores == {0: {"test": (0, 9)}}
+        assert (await scores).trials == {0: {"test": (0, 9)}}
         await point.stop()
         await working
 
@@ -309,11 +319,34 @@ def test_a_trial_fails_that_takes_one_group_after_another_with_it() -> None:
 def test_the_share_of_a_group_that_is_gone_is_scored_by_another() -> None:
     async def play(point: Coordinator) -> None:
         working = asyncio.create_task(group(point, 1))
-        assert (await point.score([3, 5])).keys() == {3, 5}
+        assert (await point.score(ToScore(trials=(3, 5)))).trials.keys() == {3, 5}
         await point.stop()
         await working
 
     run(play, groups=2, slots=1)
+
+
+@pytest.mark.usefixtures("short_poll")
+def test_the_base_is_scored_by_one_group_and_by_another_if_that_is_gone() -> None:
+    async def play(point: Coordinator) -> None:
+        await point.attach(0)
+        await point.attach(1)
+        scored = asyncio.create_task(
+            point.score(ToScore(trials=(3,), base=TrainingConfig(lr=1e-3)))
+        )
+        await asyncio.sleep(0)
+        assert (await point.next_work(0, None)).to_score == ToScore(trials=(3,))
+        assert (await point.next_work(1, None)).to_score == ToScore(base=TrainingConfig(lr=1e-3))
+        clock.now += coordinator.ABSENT_SECONDS + 1
+        await point.scored(Scored(trials={3: {"test": AnswerCount(3, 9)}}))
+        assert not scored.done()
+        working = asyncio.create_task(group(point))
+        assert (await scored).base == BASE
+        await point.stop()
+        await working
+
+    clock = Clock()
+    run(play, groups=2, slots=1, clock=clock)
 
 
 def test_a_group_that_only_ever_dies_ends_the_search() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from packing.simulator import SIZE, config_of, reported
+from perft.base_score import BaseScore
+from perft.config import TrainingConfig
 from perft.errors import ConfigError, SearchError
 from perft.packing.messages import (
     Assignment,
@@ -15,13 +17,15 @@ from perft.packing.messages import (
     NextReport,
     NotDue,
     Reported,
-    Scores,
+    Scored,
     SearchOver,
+    ToScore,
     Work,
     received,
 )
 from perft.trial import AnswerCount, TrialConfig
 
+COUNT = AnswerCount(3, 9)
 ASSIGNMENT = Assignment(trial=3, config=config_of(10), reached=0, target=10, due=True)
 
 
@@ -37,9 +41,11 @@ def arrived(message: Any) -> Any:
         (NextReport, Failed("the loss is nan")),
         (NextReport, SearchOver("no base")),
         (BatchResults, {0: reported(10), 1: Failed("the loss is nan"), 2: NotDue(10)}),
-        (Work, Work(assignments=(ASSIGNMENT,), to_score=(1, 2))),
+        (Work, Work(assignments=(ASSIGNMENT,), to_score=ToScore(trials=(1, 2)))),
         (Work, Work(stop=True)),
-        (Scores, {0: {"test": AnswerCount(3, 9)}}),
+        (Work, Work(to_score=ToScore(base=TrainingConfig(lr=1e-3)))),
+        (Scored, Scored(trials={0: {"test": AnswerCount(3, 9)}})),
+        (Scored, Scored(base=BaseScore(objective="sft", val_loss=2.5, tests={"test": COUNT}))),
         (GroupStatus, GroupStatus(started=(0,), stages={0: "importing"}, steps={7: 3})),
         (TrialConfig, config_of(10)),
         (int | None, None),
@@ -57,8 +63,17 @@ def test_messages_arrive_as_they_were_sent(kind: object, message: Any) -> None:
         (NextReport, None, "it must be an object, found None"),
         (BatchResults, {"0": NotDue(10)}, "a key of it must be a whole number"),
         (BatchResults, [NotDue(10)], "it must be an object"),
-        (Scores, {0: {"test": (3,)}}, "it.0.test must be a list of correct, scored"),
-        (Scores, {0: {"test": (3, "9")}}, "it.0.test.scored must be a whole number"),
+        (
+            Scored,
+            Scored(trials={0: {"test": (3,)}}),
+            "it.trials.0.test must be a list of correct, scored",
+        ),
+        (
+            Scored,
+            Scored(trials={0: {"test": (3, "9")}}),
+            "it.trials.0.test.scored must be a whole number",
+        ),
+        (Scored, {0: {"test": COUNT}}, "it: unknown field"),
         (TrialConfig, config_of(10).to_flat(), "it: unknown field"),
         (bool, 1, "it must be true or false"),
     ],

@@ -26,6 +26,7 @@ from perft.packing.messages import (
     Failed,
     NotDue,
     Reported,
+    ToScore,
     Work,
 )
 from perft.packing.settings import GroupSettings, WorkSettings
@@ -35,6 +36,7 @@ from perft.search.agenda import Trial
 from perft.search_folder import trial_file
 from perft.storage import Storage
 from perft.tasks import TaskSource
+from perft.training.base_alone import predict_base, score_base
 from perft.training.pack import Pack
 from perft.trial import TrialConfig
 
@@ -264,10 +266,11 @@ def test_a_trial_whose_loss_is_no_number_fails_and_leaves_no_state(tmp_path: Pat
 def test_chosen_trials_are_scored_from_their_saved_states(tmp_path: Path) -> None:
     run(tmp_path, order((0, 8), (1, 8)))
     pack = tiny_pack()
-    coordinator = Meeting(Work(to_score=(1, 0)))
+    coordinator = Meeting(Work(to_score=ToScore(trials=(1, 0))))
     new_worker(tmp_path, coordinator, pack).run()
-    (name, scores) = coordinator.calls[-1]
+    (name, scored) = coordinator.calls[-1]
     assert name == "scored"
+    scores = scored.trials
     predictions = pack.predict_tests(["0000", "0001"])
     expected = pack.count_tests(predictions)
     assert scores == {0: expected["0000"], 1: expected["0001"]}
@@ -277,6 +280,23 @@ def test_chosen_trials_are_scored_from_their_saved_states(tmp_path: Path) -> Non
     rows = parquet.read_table(folder).to_pylist()
     assert [row["output"] for row in rows] == [row.output for row in predictions["0001"]["test"]]
     assert sum(row["correct"] for row in rows) == scores[1]["test"][0]
+
+
+def test_the_base_is_scored_beside_trials_and_its_predictions_are_kept(tmp_path: Path) -> None:
+    run(tmp_path, order((0, 8)))
+    training = configured(0).training
+    coordinator = Meeting(Work(to_score=ToScore(trials=(0,), base=training)))
+    new_worker(tmp_path, coordinator).run()
+    (name, scored) = coordinator.calls[-1]
+    assert name == "scored"
+    alone = tiny_pack()
+    predictions = predict_base(alone)
+    assert scored.base == score_base(alone, training, predictions)
+    assert (scored.base.validation.scored, scored.base.tests["test"].scored) == (11, 7)
+    rows = parquet.read_table(tmp_path / "predictions" / "base").to_pylist()
+    assert {row["adapter"] for row in rows} == {"base"}
+    outputs = [row.output for split in ("validation", "test") for row in predictions[split]]
+    assert [row["output"] for row in rows] == outputs
 
 
 @pytest.fixture

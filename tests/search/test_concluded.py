@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from perft.search.concluded import has_nothing_left
-from perft.selection import result_line, write_results, write_scores
+from perft.search.concluded import has_nothing_left, known_base
+from perft.selection import result_line, write_base, write_results, write_scores
 from perft.storage import Storage, write_folder
-from pretend import SETTINGS, adapter_files, search_of_six
+from pretend import BASE, SETTINGS, adapter_files, search_of_six
 
 
 @pytest.fixture
@@ -40,6 +40,21 @@ def test_damage_is_to_be_mended(search: Storage, folder: str):
         search.write(f"{folder}/{first}/{name}", before)
     assert has_nothing_left(search, 6)
     search.delete(f"{folder}/{first}")
+    assert not has_nothing_left(search, 6)
+
+
+def test_the_base_is_scored_once(search: Storage):
+    assert known_base(search, "sft") is None
+    assert has_nothing_left(search, 6), "a search of an earlier version has no score of its base"
+    write_base(search, BASE)
+    assert known_base(search, "sft") is None, "its predictions are not there"
+    assert not has_nothing_left(search, 6)
+    write_folder(search, "predictions/base", {"rank-0.parquet": b"rows"})
+    assert known_base(search, "sft") == BASE
+    assert known_base(search, "dpo") is None, "its loss is of another objective"
+    assert has_nothing_left(search, 6)
+    search.write("base.json", b"{")
+    assert known_base(search, "sft") is None
     assert not has_nothing_left(search, 6)
 
 

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 import pretend
 from perft.errors import SearchError
 from perft.export import Score, export_adapter
-from perft.packing.messages import Reported
+from perft.packing.messages import Reported, Scored
 from perft.search.conclude import conclude
 from perft.search.ledger import Ledger
 from perft.search.prepare import SearchPlan, SearchRequest, prepare
@@ -87,7 +87,7 @@ def test_whatever_a_search_writes_holds_no_secret(plan: SearchPlan, tmp_path: Pa
     pretend.store_adapters(plan.search, [pretend.trial(0)])
     ledger.end(0)
     ledger.end(1, f"cannot write s3://KEY:{SECRET}@bucket/x?secret_key={SECRET}")
-    conclude(plan, ledger, tracker, {}, lambda: None)
+    conclude(plan, ledger, tracker, Scored(), lambda: None)
     assert tracker.close()
     ledger.complete_runs()
 

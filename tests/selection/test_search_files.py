@@ -5,18 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from perft.base_score import BaseScore
 from perft.errors import DamagedError, SearchError, StorageError
 from perft.searches import find_search
 from perft.selection import (
     is_concluded,
+    read_base,
     read_results,
     read_scores,
     result_line,
+    write_base,
     write_results,
     write_scores,
 )
 from perft.storage import Storage
-from pretend import SETTINGS, search_of_six, trial
+from pretend import BASE, SETTINGS, search_of_six, trial
 
 
 @pytest.fixture
@@ -39,6 +42,29 @@ def test_scores_come_back_as_written(search: Storage):
     write_scores(search, {3: {"addsub": (12, 395)}, 1: {}})
     assert read_scores(search, 3) == {"addsub": (12, 395)}
     assert read_scores(search, 0) == {}
+
+
+def test_the_score_of_the_base_comes_back_as_written(search: Storage):
+    assert read_base(search) is None, "a search of an earlier version"
+    for base in (BASE, BaseScore(objective="dpo", val_loss=0.7, is_tie=True)):
+        write_base(search, base)
+        assert read_base(search) == base
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "base.json is damaged"),
+        ('{"objective": "sft"}', "val_loss is missing"),
+        ('{"objective": "sft", "val_loss": NaN}', "val_loss"),
+        ('{"objective": "sft", "val_loss": 1, "validation": [2, 1]}', "validation must be"),
+        ('{"objective": "sft", "val_loss": 1, "tests": {"a": [1]}}', "tests.a must be"),
+    ],
+)
+def test_a_damaged_score_of_the_base_is_named(search: Storage, text: str, words: str):
+    search.write("base.json", text.encode())
+    with pytest.raises(DamagedError, match=words):
+        read_base(search)
 
 
 def test_a_search_is_concluded_when_all_that_it_makes_is_there(search: Storage):

@@ -5,18 +5,20 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
+from perft.base_score import BaseScore
 from perft.config import RoutedConfig, TrainingConfig
 from perft.selection import describe, front_table, to_frame, wilson
 from perft.selection.files import result_files
 from perft.selection.plot import to_html, to_png
 from perft.trial import TrialConfig, TrialResult
-from pretend import SCORED, search_of_six, trial
+from pretend import BASE, SCORED, search_of_six, trial
 
 
 def test_frame_has_a_row_per_trial_with_every_setting():
@@ -89,6 +91,54 @@ def test_front_table_shows_accuracy_with_its_interval():
     assert "perft-d" not in text, "a beaten trial is not on the front"
 
 
+def text_of(results: list[TrialResult], base: BaseScore) -> str:
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(front_table(results, base))
+    return console.export_text()
+
+
+def test_the_base_alone_is_a_row_a_column_and_a_line():
+    results = search_of_six()
+    rows = [line.split() for line in text_of(results, BASE).splitlines()]
+    assert ["base", "10.0%", "(7.4-13.3)", "0", "0%", "no", "adapter"] in rows
+    assert set(to_frame(results, BASE)["base_accuracy"]) == {0.1}
+    line = base_line(results, BASE)
+    assert line["y"] == [10.0, 10.0]
+    assert line["name"] == "base alone: 10.0% (7.4-13.3)"
+    assert to_png(results, "first", BASE) != to_png(results, "first")
+    assert result_files(results, "first") != result_files(results, "first", BASE)
+
+
+def test_a_far_base_does_not_squeeze_the_points():
+    results = [trial(0, correct=360), trial(1, correct=380, activated=2000)]
+    low, high = (100 * wilson(count, SCORED)[end] for count, end in ((360, 0), (380, 1)))
+    line = base_line(results, BASE)
+    assert line["y"][0] == pytest.approx(low - (high - low))
+    assert line["name"] == "base alone: 10.0% (7.4-13.3), below"
+    losses = [unscored(each) for each in results]
+    far = BaseScore(objective="sft", val_loss=9.0)
+    assert base_line(losses, far)["name"] == "base alone: loss 9.0000, above"
+
+
+def test_of_pairs_the_base_is_at_one_half_by_definition():
+    tie = BaseScore(objective="dpo", val_loss=0.6931, is_tie=True)
+    assert "50.0% (by definition)" in text_of(search_of_six(), tie)
+    assert base_line(search_of_six(), tie)["y"] == [50.0, 50.0]
+
+
+def unscored(result: TrialResult) -> TrialResult:
+    reports = [dataclasses.replace(each, correct=0, scored=0) for each in result.reports]
+    return dataclasses.replace(result, reports=tuple(reports))
+
+
+def traces(page: str) -> list[dict[str, Any]]:
+    return json.loads(re.search(r'Plotly\.newPlot\(\s*"[^"]+",\s*(\[.*?\]),\s*\{', page, re.S)[1])
+
+
+def base_line(results: list[TrialResult], base: BaseScore) -> dict[str, Any]:
+    return traces(to_html(results, "first", base))[-1]
+
+
 def test_front_table_fits_a_plain_terminal():
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(front_table(search_of_six()))
@@ -106,7 +156,7 @@ def test_describe_names_what_is_not_at_its_default():
 def test_page_works_offline_and_shows_full_length_trials_only():
     page = to_html(search_of_six(), "first")
     assert not re.search(r"<(script|link)[^>]+(src|href)=", page), "the page loads something"
-    data = json.loads(re.search(r'Plotly\.newPlot\(\s*"[^"]+",\s*(\[.*?\]),\s*\{', page, re.S)[1])
+    data = traces(page)
     names = {trace["name"] for trace in data}
     assert names == {"Pareto front", "perft-s", "perft-r", "perft-d", "lora-qv"}
     assert data[0]["x"] == [1000, 4000, 40000]

@@ -13,11 +13,13 @@ import torch
 
 from contracts.packs import TEN, advance, loaded_base, tiny_task
 from contracts.pairs import MIXED, pair_task
+from perft.base_score import BaseScore
 from perft.checkpoint import TrialState, from_bytes
 from perft.models import compiling
 from perft.models.compiling import compile_regions
 from perft.models.sharding import shard
 from perft.ranks import Ranks
+from perft.training.base_alone import predict_base, score_base
 from perft.training.pack import Pack
 from perft.trial import TrialConfig
 
@@ -48,8 +50,8 @@ def train(
     *,
     compiled: bool = False,
     on_pairs: bool = False,
-) -> tuple[dict[str, TrialState], dict[str, dict[str, tuple[int, int]]]]:
-    """States at the last rung and test scores: 5 validation rows, and a test split of one."""
+) -> tuple[dict[str, TrialState], dict[str, dict[str, tuple[int, int]]], BaseScore]:
+    """States at the last rung and scores: 5 validation rows, and a test split of one."""
     base = loaded_base(family, dtype)
     shard(base.model, ranks)
     compilation = compile_regions(base.model) if compiled else None
@@ -63,17 +65,19 @@ def train(
     if compilation is not None:  # the experts are a loop in float64
         assert compilation.active
         assert compilation.failures.keys() == {"OlmoeExperts"}
-    return {name: from_bytes(pack.state(name)) for name in trials}, pack.count_tests(
-        pack.predict_tests([*trials])
-    )
+    states = {name: from_bytes(pack.state(name)) for name in trials}
+    scores = pack.count_tests(pack.predict_tests([*trials]))
+    base_score = score_base(pack, trials["sft" if on_pairs else "r"].training, predict_base(pack))
+    return states, scores, base_score
 
 
 def _save(ranks: Ranks, folder: Path, family: str, dtype: torch.dtype, **options: bool) -> None:
-    states, scores = train(ranks, ranks.size, family, dtype, **options)
+    states, scores, base = train(ranks, ranks.size, family, dtype, **options)
     file = folder / f"{family}-{str(dtype).removeprefix('torch.')}-{ranks.rank}"
     torch.save({name: {**s.adapter, **s.moments} for name, s in states.items()}, f"{file}.pt")
     reports = {name: [r.to_json() for r in s.reports] for name, s in states.items()}
-    Path(f"{file}.json").write_text(json.dumps({"reports": reports, "scores": scores}))
+    found = {"reports": reports, "scores": scores, "base": base.to_json()}
+    Path(f"{file}.json").write_text(json.dumps(found))
 
 
 def pairs(ranks: Ranks, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Trials trained on a base sharded over 2 and 4 ranks equal those on one process."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 from contracts.packs import advance, apart, tiny_pack, tiny_task
 from contracts.ranks import run_ranks
+from perft.base_score import BaseScore
 from perft.checkpoint import from_bytes
 from perft.ranks import Ranks
 from training import ranked
@@ -21,13 +23,16 @@ BOUNDS = {torch.float64: 1e-9, torch.float32: 1e-5}
 def assert_as_one_process(
     folder: Path, size: int, family: str, dtype: torch.dtype, *, on_pairs: bool = False
 ) -> None:
-    states, scores = ranked.train(Ranks(), size, family, dtype, on_pairs=on_pairs)
+    states, scores, base = ranked.train(Ranks(), size, family, dtype, on_pairs=on_pairs)
     bound = BOUNDS[dtype]
     for rank in range(size):
         file = folder / f"{family}-{str(dtype).removeprefix('torch.')}-{rank}"
         tensors = torch.load(f"{file}.pt", weights_only=True)
         found = json.loads(Path(f"{file}.json").read_text())
         assert found["scores"] == json.loads(json.dumps(scores))
+        alone = BaseScore.from_json(found["base"])
+        assert alone.val_loss == pytest.approx(base.val_loss, abs=bound)
+        assert dataclasses.replace(alone, val_loss=base.val_loss) == base
         for name, state in states.items():
             assert apart(tensors[name], {**state.adapter, **state.moments}) <= bound, name
             for report, one in zip(found["reports"][name], state.reports, strict=True):

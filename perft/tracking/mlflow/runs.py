@@ -5,28 +5,35 @@ answer was lost. A run is looked up before it is created, and a metric has its r
 """
 
 import contextlib
-import math
 import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Param, Run, RunTag
 
-from perft.search_folder import SEARCH_FILE
+from perft.search_folder import SEARCH_FILE, predictions_folder
 from perft.storage import Storage, read_folder
 from perft.tracking.mlflow.client import connect
 from perft.tracking.mlflow.place import place_errors
+from perft.tracking.mlflow.values import (
+    BASE_LOSS,
+    LONGEST,
+    LOSS,
+    SCORED,
+    SIZE,
+    base_values,
+    metrics,
+    params,
+    report_values,
+    size_values,
+    test_values,
+)
 from perft.tracking.records import SearchRecord, Status, TrialRecord
-from perft.trial import AdapterSize, Report
 
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
 """MLflow's own tags: a run's parent, and the description on its page."""
 SEARCH, STORAGE, KEY, TRIAL = "perft.search", "perft.storage", "perft.key", "perft.trial"
 VARIANT, OUTCOME, ON_FRONT = "perft.variant", "perft.outcome", "perft.front"
-_SIZE = "activated_parameters"  # recorded once per trial: present if the sizes are recorded
-_LOSS = "val_loss"  # in every report, nearly always finite: has the recorded steps
-_SCORED = "test_scored/"  # prefix of a metric of every recorded test split
-_LONGEST = 5000  # characters of a tag or parameter; MLflow refuses more than 6000
 
 
 class _Child:
@@ -36,9 +43,9 @@ class _Child:
         self.run_id: str = run.info.run_id
         self.status: Status = run.info.status
         self.params = set(run.data.params)
-        self.sized = _SIZE in run.data.metrics
+        self.sized = SIZE in run.data.metrics
         self.scored = {
-            name.removeprefix(_SCORED) for name in run.data.metrics if name.startswith(_SCORED)
+            name.removeprefix(SCORED) for name in run.data.metrics if name.startswith(SCORED)
         }
         self.outcome: str | None = run.data.tags.get(OUTCOME)
         self.on_front: str | None = run.data.tags.get(ON_FRONT)
@@ -68,6 +75,7 @@ class MLflowRuns:
             self.run_id: str = run.info.run_id
             self._status: Status = run.info.status
             self._params = set(run.data.params)
+            self._has_base = BASE_LOSS in run.data.metrics
             query = f"tags.`{PARENT}` = '{self.run_id}'"
             self._children = {
                 int(child.data.tags[TRIAL]): _Child(child, None)
@@ -108,11 +116,12 @@ class MLflowRuns:
         """
         with place_errors(self._uri):
             new = {name: v for name, v in search.params.items() if name not in self._params}
-            self._client.log_batch(self.run_id, params=_params(new))
+            self._client.log_batch(self.run_id, params=params(new))
             self._params |= set(new)
             self._client.log_dict(self.run_id, dict(search.params), SEARCH_FILE)
             files = {n: self._folder.read(n) for n in search.files if self._folder.exists(n)}
             self._upload(self.run_id, files, None)
+            self._send_base(search)
             for number, child in self._children.items():
                 if number not in trials and child.status == "RUNNING" != search.status:
                     self._end(child.run_id, search.status, search.ended)
@@ -120,6 +129,15 @@ class MLflowRuns:
             if self._status != search.status:
                 self._end(self.run_id, search.status, search.ended)
                 self._status = search.status
+
+    def _send_base(self, search: SearchRecord) -> None:
+        if search.base is None or self._has_base:
+            return
+        if search.base.validation.scored:
+            self._upload(self.run_id, self._files(predictions_folder(None)), "predictions")
+        values = metrics(base_values(search.base), search.ended or 0, 0)
+        self._client.log_batch(self.run_id, metrics=values)
+        self._has_base = True
 
     def _prove_artifacts(self, search: SearchRecord, *, is_new: bool) -> None:
         """Stores an artifact before any work is done; a search that cannot does not start."""
@@ -133,21 +151,21 @@ class MLflowRuns:
 
     def _send_numbers(self, child: _Child, trial: TrialRecord) -> None:
         settings = {n: v for n, v in trial.config.to_flat().items() if n not in child.params}
-        self._client.log_batch(child.run_id, params=_params(settings))
+        self._client.log_batch(child.run_id, params=params(settings))
         child.params |= set(settings)
         if trial.size and not child.sized:
             at = trial.reports[0][0] if trial.reports else trial.started
             base = Param("base_activated_parameters", str(trial.size.base_activated))
-            metrics = _metrics(_size_values(trial.size), at, 0)
-            self._client.log_batch(child.run_id, metrics=metrics, params=[base])
+            sizes = metrics(size_values(trial.size), at, 0)
+            self._client.log_batch(child.run_id, metrics=sizes, params=[base])
             child.sized = True
         if child.steps is None:
-            history = self._client.get_metric_history(child.run_id, _LOSS)
+            history = self._client.get_metric_history(child.run_id, LOSS)
             child.steps = {metric.step for metric in history}
         for at, report in trial.reports:
             if report.step not in child.steps:
-                metrics = _metrics(_values(report), at, report.step)
-                self._client.log_batch(child.run_id, metrics=metrics)
+                values = metrics(report_values(report), at, report.step)
+                self._client.log_batch(child.run_id, metrics=values)
                 child.steps.add(report.step)
 
     def _send_scores(self, child: _Child, number: int, search: SearchRecord) -> None:
@@ -155,12 +173,10 @@ class MLflowRuns:
         if not new:
             return
         self._upload(child.run_id, self._files(search.predictions.get(number)), "predictions")
-        values = {}
-        for split, (correct, scored) in new.items():
-            values[f"test_accuracy/{split}"] = correct / scored if scored else 0.0
-            values[f"test_correct/{split}"] = correct
-            values[f"{_SCORED}{split}"] = scored
-        self._client.log_batch(child.run_id, metrics=_metrics(values, search.ended or 0, 0))
+        values: dict[str, float] = {}
+        for split, count in new.items():
+            values |= test_values(split, count)
+        self._client.log_batch(child.run_id, metrics=metrics(values, search.ended or 0, 0))
         child.scored |= set(new)
 
     def _send_end(self, child: _Child, trial: TrialRecord, search: SearchRecord) -> None:
@@ -175,7 +191,7 @@ class MLflowRuns:
             child.status = status
         if outcome:
             # Last, because the outcome marks the rest as recorded.
-            tags = {OUTCOME: outcome, NOTE: trial.error[-_LONGEST:]}
+            tags = {OUTCOME: outcome, NOTE: trial.error[-LONGEST:]}
             self._client.log_batch(child.run_id, tags=[RunTag(*tag) for tag in tags.items()])
             child.outcome = outcome
 
@@ -225,45 +241,3 @@ class MLflowRuns:
             for name, data in files.items():
                 (Path(place) / name).write_bytes(data)
             self._client.log_artifacts(run_id, place, folder)
-
-
-def _size_values(size: AdapterSize) -> dict[str, float]:
-    """The parameter counts as metrics, so that they can be an axis of a plot."""
-    return {
-        "trainable_parameters": size.trainable,
-        _SIZE: size.activated,
-        "trainable_percent": size.trainable_percent,
-        "activated_percent": size.activated_percent,
-    }
-
-
-def _values(report: Report) -> dict[str, float]:
-    values = {
-        "train_loss": report.train_loss,
-        _LOSS: report.val_loss,
-        "lr": report.lr,
-        "tokens_per_second": report.tokens_per_second,
-    }
-    values |= report.measures
-    if report.scored:
-        values["accuracy"] = report.accuracy
-    if report.router_entropy is not None:
-        values["router_entropy"] = report.router_entropy
-    if report.router_load:
-        values["router_load_max"] = max(report.router_load)
-        values["router_load_min"] = min(report.router_load)
-        values |= {f"router_load/{expert}": load for expert, load in enumerate(report.router_load)}
-    return values
-
-
-def _metrics(values: Mapping[str, float], at: int, step: int) -> list[Metric]:
-    """The finite values as metrics."""
-    return [
-        Metric(name, float(value), at, step)
-        for name, value in values.items()
-        if math.isfinite(value)
-    ]
-
-
-def _params(values: Mapping[str, object]) -> list[Param]:
-    return [Param(name, str(value)[:_LONGEST]) for name, value in values.items()]
