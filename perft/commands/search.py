@@ -132,11 +132,14 @@ def main(
         str, typer.Option(help=f"What the search aims at: {' or '.join(OBJECTIVES)}.")
     ] = DEFAULT_OBJECTIVE,
     second_chances: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=0, max=MAX_EXTRA, help="Stopped trials to continue once no new ones are drawn."
+            min=0,
+            max=MAX_EXTRA,
+            help="Stopped trials to continue once no new ones are drawn.",
+            show_default="one in eight trials",
         ),
-    ] = 0,
+    ] = None,
     confirm: Annotated[
         int,
         typer.Option(

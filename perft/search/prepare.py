@@ -30,6 +30,10 @@ from perft.tasks import TaskSource, load_task, root_of
 from perft.tracking import DEFAULT as TRACKER
 from perft.tracking import tracker_of
 
+TRIALS_PER_CHANCE = 8
+"""By default a search continues one stopped trial for so many that it draws. They run where the
+last trials leave room, and cost a twentieth of the time (`benchmarks/replay.py`)."""
+
 
 @dataclass(frozen=True)
 class SearchPlan:
@@ -79,7 +83,7 @@ class SearchRequest:
     sampler: str = DEFAULT_SAMPLER
     pruner: str | None = None
     objective: str = DEFAULT_OBJECTIVE
-    second_chances: int = 0
+    second_chances: int | None = None
     confirmations: int = 0
     tracker: str = TRACKER
 
@@ -128,6 +132,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         extent.require_layers(layers)
     tracking_uri = tracker.new_place()
     name = request.name or fresh_name(root, request.space)
+    num_trials = space.num_trials if request.num_trials is None else request.num_trials
     settings = SearchSettings(
         name=name,
         space=space_file or request.space,
@@ -140,7 +145,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         storage=root.shown,
         tracker=request.tracker,
         tracking_uri=masked(tracking_uri),
-        num_trials=space.num_trials if request.num_trials is None else request.num_trials,
+        num_trials=num_trials,
         max_steps=rungs[-1],
         rungs=rungs,
         groups=request.groups,
@@ -156,7 +161,11 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         sampler=request.sampler,
         pruner=request.pruner or DEFAULT_PRUNERS[request.objective],
         objective=request.objective,
-        second_chances=request.second_chances,
+        second_chances=(
+            num_trials // TRIALS_PER_CHANCE
+            if request.second_chances is None
+            else request.second_chances
+        ),
         confirmations=request.confirmations,
         space_code=space_code(space_module(request.space)),
     )
