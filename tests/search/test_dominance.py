@@ -3,13 +3,15 @@
 import math
 import time
 from collections.abc import Sequence
+from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perft.config import SingleConfig, TrainingConfig
 from perft.search.dominance import Dominance
-from perft.search.front_pruner import LENIENCY, FrontPruner
+from perft.search.front_pruner import LENIENCY, STRICT, FrontPruner, may_dominate
 from perft.search.pruners import RungReport
 from perft.trial import AdapterSize, Report, TrialConfig
 
@@ -54,9 +56,10 @@ def test_dominators_are_counted_as_defined(points: list[Point]) -> None:
 
 
 @given(POINTS)
-def test_the_pruner_keeps_whom_at_most_one_in_twenty_dominate(points: list[Point]) -> None:
+def test_the_pruner_keeps_whom_few_dominate(points: list[Point]) -> None:
     expected = [
-        sum(dominates(other, point) for other in points[:count]) <= count / LENIENCY
+        sum(dominates(other, point) for other in points[:count])
+        <= Fraction(count, LENIENCY) * min(Fraction(count, STRICT), 1)
         for count, point in enumerate(points)
     ]
     assert kept(points) == expected
@@ -88,10 +91,10 @@ def test_a_loss_that_is_no_number_dominates_nothing() -> None:
     assert seen.dominators(math.nan, 300) == 0
 
 
-def test_from_the_twenty_first_on_one_that_dominates_is_not_enough() -> None:
-    better, other, same_size = (0.5, 100), (0.9, 50), (0.6, 100)
-    assert not kept([better, *[other] * (LENIENCY - 2), same_size])[-1]
-    assert kept([better, *[other] * (LENIENCY - 1), same_size])[-1]
+@pytest.mark.parametrize(("seen", "allowed"), [(0, 0), (22, 0), (23, 1), (50, 5), (1000, 100)])
+def test_how_many_may_dominate_grows_with_those_seen(seen: int, allowed: int) -> None:
+    assert may_dominate(allowed, seen)
+    assert not may_dominate(allowed + 1, seen)
 
 
 def test_rungs_are_apart() -> None:
