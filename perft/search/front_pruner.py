@@ -11,8 +11,8 @@ LENIENCY = 10
 STRICT = 50
 """Trials at a rung over which the share of those that may dominate grows to one in `LENIENCY`.
 
-A loss at a rung tells only roughly which trial ends on the front. A short search finds more if it is
-strict and draws the more trials; a long one that stays strict never finds some of the front.
+A loss at a rung tells only roughly which trial ends on the front. A short search finds more if it
+is strict and draws the more trials; a long one that stays strict never finds some of the front.
 `benchmarks/replay.py` measures both.
 """
 
