@@ -20,6 +20,7 @@
       space.py                      likewise: the search space as it was
       trials.parquet .csv           likewise: the table of all trials, if one is full-length
       pareto.html .png              likewise: the plot of the front
+      importance.png                likewise: how much each parameter mattered, if that can be said
       base.json                     the driver, before the last: the score of the base alone
       scores.json                   the driver, last of all: the test scores. A search that has it
                                     is finished
@@ -50,6 +51,7 @@ SPACE_FILE = "space.py"
 OPTUNA_FILE = "optuna.journal"
 TABLE_PARQUET, TABLE_CSV = "trials.parquet", "trials.csv"
 PLOT_HTML, PLOT_PNG = "pareto.html", "pareto.png"
+IMPORTANCE_PNG = "importance.png"
 
 LOCK = "lock"
 COMMANDS = "commands"

@@ -1,9 +1,11 @@
-"""Prints the Pareto front of a search: what more activated parameters buy.
+"""Prints the Pareto front of a search: what more activated parameters buy, and what mattered.
 
 Only reads: it can be called while the search runs.
 """
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -11,8 +13,22 @@ import typer
 from perft.errors import SearchError
 from perft.options import StorageOption
 from perft.screen import print_table, screen
+from perft.search.settings import SearchSettings
 from perft.searches import find_search
-from perft.selection import front_table, read_base, read_results, remarks, to_frame, why_no_front
+from perft.selection import (
+    complete,
+    front_table,
+    read_base,
+    read_results,
+    remarks,
+    to_frame,
+    why_no_front,
+)
+from perft.selection.front import is_scored
+from perft.selection.hypervolume import BUILTIN, Reference, hypervolume_of, reference_of
+from perft.selection.importance import importance_table, importances
+from perft.storage import Storage
+from perft.trial import TrialResult
 
 
 def main(
@@ -27,7 +43,7 @@ def main(
 
     One row for every trial that no other one beats in both validation accuracy and activated
     PEFT parameters, smallest first, under the score of the base alone. Only full-length trials
-    count.
+    count. Then the front's hypervolume, and how much each parameter mattered.
     """
     search = find_search(name, storage)
     results, base = read_results(search), read_base(search)
@@ -38,7 +54,10 @@ def main(
         front = frame[frame["on_front"]].sort_values("activated")
         rows: list[dict[str, object]] = json.loads(front.to_json(orient="records"))
         alone = base.to_json() | {"accuracy": base.accuracy} if base is not None else None
-        print(json.dumps({"search": name, "base": alone, "front": rows}, indent=1))
+        found: dict[str, object] = {"search": name, "base": alone, "front": rows}
+        found |= _hypervolume(search, results)
+        found["importances"] = [dataclasses.asdict(each) for each in importances(results)]
+        print(json.dumps(found, indent=1))
         return
     console = screen()
     print_table(console, front_table(results, base))
@@ -48,3 +67,25 @@ def main(
         f"{count} {outcome}" for outcome, count in frame["outcome"].value_counts().items()
     )
     console.print(f"{len(results)} trials ended: {ended}")
+    if (reference := _reference(search, results)) is not None:
+        area = hypervolume_of(results, reference)
+        console.print(f"hypervolume {area:.4f}: {reference}", highlight=False, soft_wrap=True)
+    if mattered := importances(results):
+        print_table(console, importance_table(mattered))
+
+
+def _hypervolume(search: Storage, results: Sequence[TrialResult]) -> dict[str, object]:
+    """The hypervolume with its reference; both None where there is none."""
+    reference = _reference(search, results)
+    area = None if reference is None else hypervolume_of(results, reference)
+    return {
+        "hypervolume": area,
+        "reference": None if reference is None else dataclasses.asdict(reference),
+    }
+
+
+def _reference(search: Storage, results: Sequence[TrialResult]) -> Reference | None:
+    """The reference of the built-in base's spaces, or one that encloses this search's trials."""
+    if is_scored(complete(results)) and SearchSettings.read(search).base_model is None:
+        return BUILTIN
+    return reference_of(results)

@@ -15,7 +15,7 @@ from perft.base_score import BaseScore
 from perft.errors import printable
 from perft.export.markdown import code, text
 from perft.export.score import Score
-from perft.selection import Confirmed, format_confirmed, format_share
+from perft.selection import Confirmed, describe_origin, format_confirmed, format_share
 from perft.tasks import TASKS
 from perft.trial import TrialResult
 
@@ -204,7 +204,7 @@ def _provenance(picked: TrialResult, settings: Mapping[str, Any]) -> dict[str, A
     steps = picked.last.step if picked.last else 0
     return {
         "search": settings["name"],
-        "trial": picked.number,
+        "trial": f"{picked.number} {describe_origin(picked.origin)}".strip(),
         "MLflow run": picked.run_id,
         "steps": steps,
         "base": settings.get("base_model") or BUILTIN,

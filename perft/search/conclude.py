@@ -11,7 +11,7 @@ from perft.search.ledger import Ledger
 from perft.search.prepare import SearchPlan
 from perft.search.space import space_module
 from perft.search_folder import ENVIRONMENT_FILE, SPACE_FILE, predictions_folder
-from perft.selection import pareto_front, write_base, write_scores
+from perft.selection import confirmed, pareto_front, write_base, write_scores
 from perft.storage import read_folder, seal_folder
 from perft.tracking import PATIENCE_SECONDS, Recorder, environment
 from perft.trial import TrialResult
@@ -57,6 +57,7 @@ def conclude(
         scores=scored.trials,
         predictions=predictions,
         base=scored.base,
+        confirmed=confirmed(ledger.results()),
     )
     if scored.base is not None:
         write_base(plan.search, scored.base)

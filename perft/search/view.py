@@ -117,7 +117,11 @@ class View:
         entries = list(self._entries.values())  # the search may add one meanwhile
         done = sum(entry.outcome is not None for entry in entries)
         parts = [self._stages.clock, f"{done}/{self._agenda.num_trials} trials", self._stage]
-        complete = [entry for entry in entries if entry.outcome == "complete"]
+        complete = [
+            entry
+            for entry in entries
+            if entry.outcome == "complete" and not (entry.origin and entry.origin.is_confirmation)
+        ]
         if complete:
             best = max(complete, key=lambda entry: objective(entry.reports[-1]))
             parts.append(f"best {format_score(best.reports[-1])} trial {best.number}")

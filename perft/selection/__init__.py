@@ -3,7 +3,14 @@
 Everything here is a pure function of `TrialResult`s; only `results` touches a file.
 """
 
-from perft.selection.confirm import Confirmed, Gain, confirmed, format_confirmed, gains
+from perft.selection.confirm import (
+    Confirmed,
+    Gain,
+    confirmed,
+    confirmed_columns,
+    format_confirmed,
+    gains,
+)
 from perft.selection.front import (
     best,
     complete,
@@ -29,7 +36,7 @@ from perft.selection.results import (
     write_results,
     write_scores,
 )
-from perft.selection.table import describe, front_table, to_frame
+from perft.selection.table import describe, describe_origin, front_table, to_frame
 
 __all__ = [
     "ActivatedLimit",
@@ -38,7 +45,9 @@ __all__ = [
     "best",
     "complete",
     "confirmed",
+    "confirmed_columns",
     "describe",
+    "describe_origin",
     "format_confirmed",
     "format_score",
     "format_share",

@@ -139,6 +139,25 @@ def rising(front: Sequence[TrialResult], merits_of: Mapping[int, float]) -> list
     return kept
 
 
+def confirmed_columns(found: Confirmed | None) -> dict[str, float | None]:
+    """What a table says of the trainings with other seeds of a trial that has some.
+
+    The mean, the standard deviation of one training and the 95% interval of the mean; of the
+    accuracy, or of the loss if answers are not scored.
+    """
+    if found is None or not found.values:
+        return {}
+    sign = 1 if found.scored else -1
+    ends = sorted(sign * end for end in found.interval) if found.interval else (None, None)
+    return {
+        "confirmed_trainings": len(found.values),
+        "confirmed_mean": sign * found.mean,
+        "confirmed_spread": found.spread,
+        "confirmed_low": ends[0],
+        "confirmed_high": ends[1],
+    }
+
+
 def format_confirmed(found: Confirmed) -> str:
     """Mean and spread: "76.1% ± 1.2% (3)", of as many trainings, "(2 of 3)" if one failed."""
     ended = len(found.values)

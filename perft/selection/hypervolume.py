@@ -47,6 +47,17 @@ class Reference:
                 f"{self.worst:g} to {self.best:g}"
             )
 
+    def __str__(self) -> str:
+        values = (
+            f"accuracy {self.worst:g} to {self.best:g}"
+            if self.worst >= 0
+            else f"loss {-self.worst:.4f} to {-self.best:.4g}"
+        )
+        return (
+            f"{values}, {self.smallest:,.0f} to {self.largest:,.0f} activated parameters on a "
+            "logarithmic scale"
+        )
+
     def log_size(self, activated: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """The scaled logarithm of activated parameters, in [0, 1]; of the same shape."""
         log, low, high = np.log(activated), math.log(self.smallest), math.log(self.largest)

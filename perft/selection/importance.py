@@ -21,14 +21,18 @@ from optuna.distributions import (
 )
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 from perft.files import Json
-from perft.selection.front import objective
+from perft.selection.front import is_confirmation, objective
 from perft.selection.full_length import FullLength
 from perft.trial import TrialResult
 
 FEWEST = 8
 """Trials from which on importances say anything."""
+SHOWN = 10
+"""Parameters in a table and in a picture; what is left out mattered least."""
 _BEST = 5  # trials at least among the best, as Optuna recommends
 _SHARE = 0.1  # of all trials that are the best
 _DECADE = 10.0  # a range this wide is compared by its logarithm
@@ -56,8 +60,8 @@ def importances(results: Sequence[TrialResult]) -> list[Importance]:
     """The importance of each parameter that varied, greatest for the front first.
 
     A stopped trial counts with what it would have reached (`FullLength`): the survivors alone would
-    say little about what made the others stop. If answers are not scored, "accurate" means of a low
-    validation loss.
+    say little about what made the others stop. Confirmations, which only repeat a trial, do not
+    count. If answers are not scored, "accurate" means of a low validation loss.
 
     Args:
         results: all trials of a search.
@@ -65,7 +69,8 @@ def importances(results: Sequence[TrialResult]) -> list[Importance]:
     Returns:
         Empty for fewer than `FEWEST` trials with a report.
     """
-    trials = [each for each in results if each.last and each.size and _is_finite(each)]
+    drawn = [each for each in results if not is_confirmation(each)]
+    trials = [each for each in drawn if each.last and each.size and _is_finite(each)]
     if len(trials) < FEWEST:
         return []
     params = [_params(each) for each in trials]
@@ -87,6 +92,17 @@ def importances(results: Sequence[TrialResult]) -> list[Importance]:
         Importance(parameter=name, accuracy=accuracy[name], front=front[name]) for name in front
     ]
     return sorted(found, key=lambda each: (-each.front, -each.accuracy, each.parameter))
+
+
+def importance_table(found: Sequence[Importance]) -> Table:
+    """The parameters for a terminal, greatest importance for the front first."""
+    table = Table(title="Importance of parameters", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("parameter", no_wrap=True)
+    for heading in ("for the front", "for the accuracy"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in found[:SHOWN]:
+        table.add_row(each.parameter, f"{each.front:.0%}", f"{each.accuracy:.0%}")
+    return table
 
 
 def _is_finite(trial: TrialResult) -> bool:

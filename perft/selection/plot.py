@@ -19,6 +19,7 @@ from perft.base_score import BaseScore
 from perft.config import VARIANTS
 from perft.selection.front import complete, is_scored, pareto_front, size_and_report
 from perft.selection.interval import accuracy_interval, format_base, format_score
+from perft.selection.table import describe_origin
 from perft.trial import TrialResult
 
 # Okabe and Ito's palette, then three of Tol's: told apart by colour-blind readers too.
@@ -182,7 +183,7 @@ def _hover(trial: TrialResult) -> str:
     settings = [f"{name}: {value}" for name, value in trial.config.to_flat().items()]
     return "<br>".join(
         [
-            f"<b>trial {trial.number}</b>",
+            f"<b>trial {trial.number}</b> {describe_origin(trial.origin)}",
             *([f"accuracy {format_score(report)}"] if report.scored else []),
             f"validation loss {report.val_loss:.4f}",
             f"activated {size.activated:,} ({size.activated_percent:.3g}% of the base)",

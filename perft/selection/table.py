@@ -15,11 +15,19 @@ from perft.base_score import BaseScore
 from perft.config import AdapterConfig
 from perft.config.training import OBJECTIVE_SETTINGS
 from perft.errors import printable
-from perft.selection.confirm import Confirmed, Gain, confirmed, format_confirmed, format_gain, gains
+from perft.selection.confirm import (
+    Confirmed,
+    Gain,
+    confirmed,
+    confirmed_columns,
+    format_confirmed,
+    format_gain,
+    gains,
+)
 from perft.selection.front import is_scored, pareto_front, size_and_report
 from perft.selection.interval import accuracy_interval, format_base, format_score
 from perft.selection.pick import RUN_ID_PREFIX, picks
-from perft.trial import AdapterSize, Origin, Report, TrialConfig, TrialResult
+from perft.trial import AdapterSize, Origin, OriginKind, Report, TrialConfig, TrialResult
 
 _HOW_CONFIRMED = (
     "other seeds: mean and standard deviation of trainings that chose nothing; they decide best "
@@ -93,7 +101,7 @@ def front_table(results: Sequence[TrialResult], base: BaseScore | None = None) -
             f"{size.activated:,}",
             f"{size.activated_percent:.3g}%",
             *(_confirmed_cells(again.get(trial.number), over.get(trial.number)) if again else ()),
-            describe(trial.config),
+            " ".join(filter(None, (describe(trial.config), describe_origin(trial.origin)))),
             trial.run_id[:RUN_ID_PREFIX],
             picked[trial.number],
         )
@@ -107,6 +115,19 @@ def describe(config: TrialConfig) -> str:
         f"{name} {getattr(training, name):.2g}" for name in OBJECTIVE_SETTINGS[training.objective]
     ]
     return _describe(config.adapter, [f"lr {training.lr:.2g}", *own])
+
+
+_ORIGINS: Mapping[OriginKind, str] = {
+    "continue": "(continues {})",
+    "clone": "(clone of {})",
+    "confirm": "(repeats {})",
+    "add": "(added)",
+}
+
+
+def describe_origin(origin: Origin | None) -> str:
+    """Where a trial comes from that the sampler did not draw, in short; else empty."""
+    return "" if origin is None else _ORIGINS[origin.kind].format(origin.trial)
 
 
 def describe_adapter(adapter: AdapterConfig) -> str:
@@ -163,27 +184,6 @@ def _confirmed_cells(found: Confirmed | None, over: Gain | None) -> tuple[str, s
     if found is None:
         return "", ""
     return format_confirmed(found), format_gain(over, scored=bool(found.scored)) if over else ""
-
-
-def confirmed_columns(found: Confirmed | None) -> dict[str, Any]:
-    """What a row says of the trainings with other seeds of a trial that has some.
-
-    The mean, the standard deviation of one training and the 95% interval of the mean; of the
-    accuracy, or of the loss if answers are not scored.
-    """
-    if found is None or not found.values:
-        return {}
-    sign = 1 if found.scored else -1
-    low, high = found.interval or (None, None)
-    if low is not None and high is not None:
-        low, high = sorted((sign * low, sign * high))
-    return {
-        "confirmed_trainings": len(found.values),
-        "confirmed_mean": sign * found.mean,
-        "confirmed_spread": found.spread,
-        "confirmed_low": low,
-        "confirmed_high": high,
-    }
 
 
 def origin_columns(origin: Origin | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from perft.errors import StorageError
 from perft.files import Json
 from perft.masking import masked
 from perft.search_folder import RECORDS, SENT
+from perft.selection import Confirmed
 from perft.storage import Storage
 from perft.tracking.records import Records, SearchRecord, Status, TrialRecord, now
 from perft.tracking.sender import PATIENCE_SECONDS, Sender, reason
@@ -177,6 +178,7 @@ class Recorder:
         scores: Mapping[int, SplitScores] | None = None,
         predictions: Mapping[int, str] | None = None,
         base: BaseScore | None = None,
+        confirmed: Mapping[int, Confirmed] | None = None,
     ) -> None:
         """Records that the search has ended, with every trial that has not.
 
@@ -188,6 +190,7 @@ class Recorder:
             scores: correct and scored examples by trial and test split.
             predictions: by trial, the folder of the predictions that were scored.
             base: the score of the base alone; None to leave what is known of it.
+            confirmed: by trial of the front, its trainings with other seeds.
         """
         search = self._records.search
         self._records.keep_search(
@@ -200,6 +203,7 @@ class Recorder:
                 scores=scores or {},
                 predictions=predictions or {},
                 base=base or search.base,
+                confirmed=confirmed or {},
             )
         )
         self._send_all()

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from perft.base_score import BaseScore
+from perft.config.typed import read_fields
 from perft.errors import PerftError
 from perft.files import Json, parse_json
 from perft.search_folder import RECORDS, SEARCH_RECORD, is_record, trial_record
+from perft.selection import Confirmed
 from perft.storage import Storage
 from perft.trial import (
     AdapterSize,
@@ -118,6 +120,7 @@ class SearchRecord:
         predictions: by number, the folder of the predictions that were scored.
         files: names of the files in the search's folder that its run also holds.
         base: the score of the base alone; None before the end, and of an earlier version.
+        confirmed: by number of a trial of the front, its trainings with other seeds.
     """
 
     name: str
@@ -132,6 +135,7 @@ class SearchRecord:
     predictions: Mapping[int, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     base: BaseScore | None = None
+    confirmed: Mapping[int, Confirmed] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The record as a dictionary of JSON values."""
@@ -152,6 +156,10 @@ class SearchRecord:
                 "predictions": {int(n): place for n, place in value["predictions"].items()},
                 "files": tuple(value["files"]),
                 "base": BaseScore.from_json(value["base"]) if value.get("base") else None,
+                "confirmed": {
+                    int(number): read_fields(Confirmed, each)
+                    for number, each in value.get("confirmed", {}).items()
+                },
             }
         )
 

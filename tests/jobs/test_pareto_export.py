@@ -1,5 +1,6 @@
 """`jobs/pareto.py` and `jobs/export.py` as programs: output, errors, exit status."""
 
+import dataclasses
 import json
 import os
 import runpy
@@ -14,8 +15,9 @@ import pytest
 
 from perft.cli import run
 from perft.selection import result_line, to_frame, write_base, write_results, write_scores
+from perft.selection.hypervolume import BUILTIN, hypervolume_of
 from perft.storage import Storage
-from pretend import BASE, SETTINGS, search_of_six, search_of_six_confirmed, store_adapters
+from pretend import BASE, SETTINGS, search_of_six, search_of_six_confirmed, store_adapters, trial
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -117,6 +119,31 @@ def test_pareto_shows_the_base_and_what_other_seeds_say(job: Callable[..., Done]
     assert value["base"]["accuracy"] == 0.1
     assert value["front"][1]["confirmed_mean"] == pytest.approx(302 / 400)
     assert {row["base_accuracy"] for row in value["front"]} == {0.1}
+
+
+def test_pareto_says_how_good_the_front_is_and_what_mattered(job: Callable[..., Done], home: Path):
+    done = job("pareto", "--name", "scored", home=home)
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("hypervolume"))
+    area = hypervolume_of(search_of_six(), BUILTIN)
+    assert line == (
+        f"hypervolume {area:.4f}: accuracy 0 to 1, 600 to 40,000 activated parameters on a "
+        "logarithmic scale"
+    )
+    assert "Importance of parameters" not in done.stdout, "six trials say nothing of it"
+    value = json.loads(job("pareto", "--name", "scored", "--json", home=home).stdout)
+    assert value["hypervolume"] == pytest.approx(area)
+    assert value["reference"] == {"smallest": 600, "largest": 40_000, "worst": 0.0, "best": 1.0}
+    assert value["importances"] == []
+    many = [dataclasses.replace(trial(n, correct=100 + n), run_id="") for n in range(12)]
+    write_results(Storage(str(home)).child("searches/many").prepare(), map(result_line, many))
+    settings = json.dumps({**SETTINGS, "name": "many", "base_model": "/base"})
+    Storage(str(home)).child("searches/many").write("search.json", settings.encode())
+    shown = job("pareto", "--name", "many", home=home)
+    assert "Importance of parameters" in shown.stdout
+    assert "hypervolume" not in shown.stdout, "all have one size"
+    value = json.loads(job("pareto", "--name", "many", "--json", home=home).stdout)
+    assert {each["parameter"] for each in value["importances"]} >= {"variant", "rank"}
+    assert (value["hypervolume"], value["reference"]) == (None, None)
 
 
 def test_the_card_says_what_the_base_does_alone(job: Callable[..., Done], home: Path, tmp_path):

@@ -18,7 +18,15 @@ from contracts.packs import tiny_pack, trial
 from packing.test_worker import Meeting, settings, without_speed
 from perft.checkpoint import from_bytes
 from perft.config import LoraRouterConfig, RoutedConfig, SingleConfig
-from perft.packing.messages import Assignment, BatchResult, Failed, Reported, Work
+from perft.packing.messages import (
+    Assignment,
+    BatchResult,
+    Failed,
+    Reported,
+    Scored,
+    ToScore,
+    Work,
+)
 from perft.packing.worker import GroupWorker
 from perft.ranks import Ranks
 from perft.search_folder import trial_file
@@ -83,6 +91,7 @@ class Bench:
     def __init__(self, pack: Pack, patch: pytest.MonkeyPatch) -> None:
         self.steps: set[Step] = set()
         self.notes: list[str] = []
+        self.scored: list[Scored] = []
         self._pack = pack
         step = Pack._step
 
@@ -98,6 +107,7 @@ class Bench:
             self._pack.release(name)
         coordinator = Meeting(*given)
         GroupWorker(settings(folder), self._pack, Ranks(), coordinator).run()  # type: ignore[arg-type]
+        self.scored += [call[1] for call in coordinator.calls if call[0] == "scored"]
         self.notes += [str(call[1]) for call in coordinator.calls if call[0] == "note"]
         return [plain(outcomes) for outcomes in coordinator.handed_in[1:] if outcomes is not None]
 
@@ -170,6 +180,31 @@ def test_a_worker_may_die_at_any_write(
         done = 0 if write < 3 else 1 if write < 6 else 2
         assert bench.work(tmp_path, *orders(*ROUNDS[done:])) == calm.outcomes[done:]
     same(bench, tmp_path, calm)  # as `--resume` asks
+
+
+SCORING = Work(to_score=ToScore(trials=(0, 1), base=CONFIGS[0].training))
+
+
+@pytest.mark.parametrize("write", range(3))
+def test_a_worker_may_die_at_any_write_of_predictions(
+    write: int, bench: Bench, dies: Callable[[int], None], tmp_path: Path
+) -> None:
+    """Of two trials, and of the base alone."""
+    bench.work(tmp_path, *orders(*ROUNDS))
+    dies(write)
+    with pytest.raises(Killed):
+        bench.work(tmp_path, SCORING)
+    dies(-1)
+    bench.work(tmp_path, SCORING)
+    again = bench.scored[-1], predictions(tmp_path)
+    bench.work(tmp_path, SCORING)
+    assert (bench.scored[-1], predictions(tmp_path)) == again
+    assert len(bench.scored) == 2
+    assert [file.split("/")[-2] for file in again[1]] == ["0000", "0001", "base"]
+
+
+def predictions(folder: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in sorted(folder.glob("predictions/*/*"))}
 
 
 def cut(data: bytes) -> bytes:

@@ -4,8 +4,15 @@ import dataclasses
 import random
 
 from perft.config import DenseConfig, LoraQVConfig, SingleConfig, TrainingConfig
-from perft.selection.importance import FEWEST, importances
-from perft.trial import AdapterSize, Report, TrialConfig, TrialResult
+from perft.selection.importance import (
+    FEWEST,
+    SHOWN,
+    Importance,
+    importance_table,
+    importances,
+)
+from perft.selection.importance_plot import importance_png
+from perft.trial import AdapterSize, Origin, Report, TrialConfig, TrialResult
 
 TRAINING = TrainingConfig(lr=1e-3, max_steps=100, warmup_steps=10, max_length=64)
 
@@ -49,6 +56,24 @@ def of_rate(count, **options):
 
 def shares(results):
     return {each.parameter: each for each in importances(results)}
+
+
+def test_confirmations_do_not_count():
+    drawn = of_rate(32)
+    again = [
+        dataclasses.replace(each, number=32 + i, origin=Origin(kind="confirm", trial=each.number))
+        for i, each in enumerate(drawn[:8])
+    ]
+    assert importances([*drawn, *again]) == importances(drawn)
+
+
+def test_the_table_and_the_picture_show_the_most_important():
+    found = importances(of_rate(32))
+    assert importance_table(found).row_count == len(found)
+    assert importance_png(found, r"<b>x</b> $\frac$").startswith(b"\x89PNG")
+    many = [Importance(parameter=f"${i}", accuracy=0.05, front=0.05) for i in range(20)]
+    assert importance_table(many).row_count == SHOWN
+    assert importance_png(many, "many")
 
 
 def test_what_decides_the_accuracy_is_most_important():

@@ -15,12 +15,13 @@ from mlflow import MlflowClient
 
 from perft.errors import ConfigError
 from perft.search_folder import TRACKED_CURVES, TRACKED_RUN, TRACKED_TRIALS
-from perft.selection import to_frame
+from perft.selection import confirmed, to_frame
 from perft.storage import Storage
 from perft.tracking import TRACKERS, Recorder, Tracking, is_sent, tracker_of
 from perft.tracking.folder import SECONDS_BETWEEN
+from perft.tracking.records import Records
 from perft.trial import TrialResult
-from pretend import SETTINGS, adapter_files, search_of_six, trial
+from pretend import BASE, SETTINGS, adapter_files, search_of_six, search_of_six_confirmed, trial
 
 # MLflow 3.17 under SQLAlchemy 2.1; no code of ours is meant.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
@@ -136,7 +137,7 @@ def search(request: pytest.FixtureRequest, tmp_path: Path, uri: str) -> Search:
 
 
 def record(recorder: Recorder, folder: Storage, result: TrialResult) -> None:
-    recorder.start_trial(result.number, result.config)
+    recorder.start_trial(result.number, result.config, origin=result.origin)
     assert result.size is not None
     for one in result.reports:
         recorder.report(result.number, result.size, one)
@@ -257,6 +258,22 @@ def test_the_table_of_trials_has_what_the_searchs_own_has_and_more(tables: Stora
     assert found["pick"].tolist() == ["", "knee", "", "best", "", ""]
     assert (found["ended"] >= found["started"]).all()
     assert str(found["started"].dtype) == "datetime64[ms, UTC]"
+
+
+def test_the_tables_have_the_base_and_what_other_seeds_say(tmp_path: Path):
+    search = with_folder(Storage(str(tmp_path / "search")).prepare())
+    recorder, results = search.begin(Recorder.start), search_of_six_confirmed()
+    for result in results:
+        record(recorder, search.folder, result)
+    recorder.finish("FINISHED", front=FRONT, base=BASE, confirmed=confirmed(results))
+    assert recorder.close()
+    found, wanted = read(search.folder, TRACKED_TRIALS), to_frame(results, BASE)
+    same = [name for name in wanted if name != "run_id"]
+    assert {"confirmed_mean", "origin_trial", "base_accuracy"} <= set(same)
+    pd.testing.assert_frame_equal(found[same], wanted[same], check_dtype=False)
+    assert found["pick"].tolist()[:4] == ["", "best knee", "", ""]
+    again = Records.read(search.folder, None).search
+    assert (again.base, again.confirmed) == (BASE, confirmed(results))
 
 
 def test_the_curves_have_a_row_for_every_report(tables: Storage):

@@ -15,13 +15,22 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from perft.selection import confirmed
 from perft.selection.files import result_files
 from perft.storage import Storage
 from perft.tracking import Recorder, Tracking, environment, is_sent, sender, tracker_of
 from perft.tracking.mlflow import runs
 from perft.tracking.mlflow.client import connect
 from perft.trial import TrialResult
-from pretend import SETTINGS, adapter_files, report, search_of_six, trial
+from pretend import (
+    BASE,
+    SETTINGS,
+    adapter_files,
+    report,
+    search_of_six,
+    search_of_six_confirmed,
+    trial,
+)
 
 # MLflow 3.17 under SQLAlchemy 2.1; no code of ours is meant.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
@@ -83,7 +92,7 @@ def children_of(client: MlflowClient, name: str) -> dict[int, Run]:
 
 def record(tracker: Recorder, folder: Storage, result: TrialResult) -> None:
     """What a driver calls in the life of a trial."""
-    tracker.start_trial(result.number, result.config)
+    tracker.start_trial(result.number, result.config, origin=result.origin)
     assert result.size is not None
     for one in result.reports:
         tracker.report(result.number, result.size, one)
@@ -172,6 +181,39 @@ def test_sizes_and_test_scores_are_metrics(client: MlflowClient, finished: Stora
         "test_accuracy/addsub": 12 / 395, "test_correct/addsub": 12, "test_scored/addsub": 395,
     }  # fmt: skip
     assert run.data.metrics.items() >= expected.items()
+
+
+def test_the_base_and_other_seeds_are_metrics(client: MlflowClient, uri: str, tmp_path: Path):
+    """Of the search's run, and of the run of the trial that they repeat; sent twice, told once."""
+    folder = Storage(str(tmp_path)).prepare()
+    tracker = begin(Recorder.start, uri, folder, "honest")
+    results = search_of_six_confirmed()
+    for result in results:
+        record(tracker, folder, result)
+    folder.write("predictions/base/rank-0.parquet", b"rows")
+    tracker.finish("FINISHED", front=[0, 1, 3], base=BASE, confirmed=confirmed(results))
+    assert tracker.close()
+    assert begin(Recorder.catch_up, uri, folder, "honest").close()
+    parent, children = parent_of(client, "honest"), children_of(client, "honest")
+    expected = {
+        "base_val_loss": 2.5, "base_accuracy": 0.1, "base_test_accuracy/addsub": 5 / 395,
+        "base_test_correct/addsub": 5, "base_test_scored/addsub": 395,
+    }  # fmt: skip
+    assert parent.data.metrics == expected
+    (file,) = client.list_artifacts(parent.info.run_id, "predictions")
+    assert file.path == "predictions/rank-0.parquet"
+    found = confirmed(results)[1]
+    values = {
+        "confirmed_mean": found.mean, "confirmed_spread": found.spread, "confirmed_trainings": 3,
+        "confirmed_low": found.interval[0], "confirmed_high": found.interval[1],
+    }  # fmt: skip
+    assert children[1].data.metrics.items() >= values.items()
+    history = client.get_metric_history(children[1].info.run_id, "confirmed_mean")
+    assert len(history) == 1
+    assert "confirmed_mean" not in children[2].data.metrics
+    tags = children[9].data.tags
+    assert (tags["perft.origin"], tags["perft.origin_trial"]) == ("confirm", "1")
+    assert "perft.origin" not in children[0].data.tags
 
 
 def test_predictions_are_artifacts_of_their_trial(client: MlflowClient, finished: Storage):

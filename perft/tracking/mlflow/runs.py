@@ -17,11 +17,13 @@ from perft.tracking.mlflow.client import connect
 from perft.tracking.mlflow.place import place_errors
 from perft.tracking.mlflow.values import (
     BASE_LOSS,
+    CONFIRMED,
     LONGEST,
     LOSS,
     SCORED,
     SIZE,
     base_values,
+    confirmed_values,
     metrics,
     params,
     report_values,
@@ -34,6 +36,7 @@ PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
 """MLflow's own tags: a run's parent, and the description on its page."""
 SEARCH, STORAGE, KEY, TRIAL = "perft.search", "perft.storage", "perft.key", "perft.trial"
 VARIANT, OUTCOME, ON_FRONT = "perft.variant", "perft.outcome", "perft.front"
+ORIGIN, ORIGIN_TRIAL = "perft.origin", "perft.origin_trial"
 
 
 class _Child:
@@ -49,6 +52,7 @@ class _Child:
         }
         self.outcome: str | None = run.data.tags.get(OUTCOME)
         self.on_front: str | None = run.data.tags.get(ON_FRONT)
+        self.confirmed: float | None = run.data.metrics.get(CONFIRMED)
         self.steps = steps
 
 
@@ -99,6 +103,7 @@ class MLflowRuns:
                 self._send_numbers(child, trial)
             if trial.number in search.scores:
                 self._send_scores(child, trial.number, search)
+            self._send_confirmed(child, trial.number, search)
             if search.front is not None:
                 on_front = str(trial.number in search.front).lower()
                 if child.on_front != on_front:
@@ -179,6 +184,14 @@ class MLflowRuns:
         self._client.log_batch(child.run_id, metrics=metrics(values, search.ended or 0, 0))
         child.scored |= set(new)
 
+    def _send_confirmed(self, child: _Child, number: int, search: SearchRecord) -> None:
+        found = search.confirmed.get(number)
+        values = confirmed_values(found) if found else {}
+        if values and values[CONFIRMED] != child.confirmed:
+            sent = metrics(values, search.ended or 0, 0)
+            self._client.log_batch(child.run_id, metrics=sent)
+            child.confirmed = values[CONFIRMED]
+
     def _send_end(self, child: _Child, trial: TrialRecord, search: SearchRecord) -> None:
         outcome = None if trial.outcome == child.outcome else trial.outcome
         if outcome and trial.adapter:
@@ -212,6 +225,10 @@ class MLflowRuns:
     def _make_child(self, trial: TrialRecord) -> _Child:
         variant = trial.config.adapter.variant
         tags = {PARENT: self.run_id, TRIAL: str(trial.number), VARIANT: variant}
+        if trial.origin is not None:
+            tags[ORIGIN] = trial.origin.kind
+            if trial.origin.trial is not None:
+                tags[ORIGIN_TRIAL] = str(trial.origin.trial)
         run = self._client.create_run(
             self._experiment,
             start_time=trial.started,

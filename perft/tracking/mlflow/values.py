@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from mlflow.entities import Metric, Param
 
 from perft.base_score import BaseScore
+from perft.selection import Confirmed, confirmed_columns
 from perft.trial import AdapterSize, AnswerCount, Report
 
 SIZE = "activated_parameters"
@@ -16,6 +17,9 @@ LOSS = "val_loss"
 
 SCORED = "test_scored/"
 """Prefix of a metric of every recorded test split."""
+
+CONFIRMED = "confirmed_mean"
+"""On the run of a trial that has been trained with other seeds."""
 
 BASE_LOSS = "base_val_loss"
 """Of the search's run: present if the score of the base is recorded."""
@@ -62,6 +66,11 @@ def test_values(split: str, count: AnswerCount) -> dict[str, float]:
         f"test_correct/{split}": correct,
         f"{SCORED}{split}": scored,
     }
+
+
+def confirmed_values(found: Confirmed) -> dict[str, float]:
+    """The trainings with other seeds, on the run of the trial that they repeat."""
+    return {name: each for name, each in confirmed_columns(found).items() if each is not None}
 
 
 def base_values(base: BaseScore) -> dict[str, float]:
