@@ -130,6 +130,7 @@ def _search(scenario: Scenario, draw: Draw, recording: Recording, seed: int) -> 
     agenda = Agenda(
         Shuffled(recording, seed),
         num_trials=scenario.num_trials,
+        max_steps=scenario.rungs[-1],
         second_chances=scenario.second_chances,
     )
     return list(replay_of(scenario, agenda, recording).run())

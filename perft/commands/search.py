@@ -16,6 +16,7 @@ from perft.options import (
     LARGEST_SEED,
     MAX_SLOTS,
     MAX_STEPS,
+    MAX_TRIALS,
     BaseOption,
     CheckpointingOption,
     CompileOption,
@@ -26,6 +27,7 @@ from perft.options import (
     WorkersOption,
 )
 from perft.screen import print_table, screen
+from perft.search.budget import MAX_STEPS_TOTAL, Budget
 from perft.search.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from perft.search.pruners import PRUNERS
 from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
@@ -40,7 +42,17 @@ if TYPE_CHECKING:
     from perft.search.run import Finished
     from perft.trial import SplitScores
 
-MAY_CHANGE = ("resume", "space", "storage", "num_trials", "gpus_per_worker", "trust_code")
+MAY_CHANGE = (
+    "resume",
+    "space",
+    "storage",
+    "num_trials",
+    "gpus_per_worker",
+    "trust_code",
+    "max_hours",
+    "max_gpu_hours",
+    "max_steps_total",
+)
 """Options that may be given with `--resume`."""
 
 MAX_EXTRA = 1000
@@ -63,9 +75,28 @@ def main(
         int | None,
         typer.Option(
             min=1,
-            max=100_000,
+            max=MAX_TRIALS,
             help="Trials in all; with --resume, a larger number adds trials to the search.",
-            show_default="the space's",
+            show_default="the space's, or as many as the budget allows",
+        ),
+    ] = None,
+    max_hours: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, max=1e6, help="Hours that the search may run.", show_default="no bound"
+        ),
+    ] = None,
+    max_gpu_hours: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=1e9, help="The same, times its GPUs.", show_default="no bound"),
+    ] = None,
+    max_steps_total: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MAX_STEPS_TOTAL,
+            help="Optimiser steps of all trials together.",
+            show_default="no bound",
         ),
     ] = None,
     base_model: BaseOption = None,
@@ -172,6 +203,9 @@ def main(
     proposes trials, ASHA stops the weak ones early, a tracker (MLflow) shows all of them. Without
     --base-model and --data everything runs on the built-in tiny base and task.
     """
+    budget = Budget(
+        max_hours=max_hours, max_gpu_hours=max_gpu_hours, max_steps_total=max_steps_total
+    )
     slots_wanted, gpus_wanted = _number_of(slots), _gpus_of(gpus_per_worker)
     console = screen()
     stages = Stages(console)
@@ -186,6 +220,7 @@ def main(
             storage,
             space=space,
             num_trials=num_trials,
+            bounds={name: bound for name, bound in vars(budget).items() if bound is not None},
             trust_code=trust_code,
             unchangeable=[name for name in explicit_options(context) if name not in MAY_CHANGE],
             gpus_per_worker=gpus_wanted,
@@ -219,6 +254,7 @@ def main(
             objective=objective,
             second_chances=second_chances,
             confirmations=confirm,
+            budget=budget,
             tracker=tracker,
         )
         plan = prepare(request, stages.during)

@@ -47,6 +47,11 @@ class GroupShape:
         return self.groups * self.slots
 
     @property
+    def total_gpus(self) -> float:
+        """GPUs of all groups; 0 on CPUs."""
+        return self.groups * self.workers * self.gpus
+
+    @property
     def each(self) -> dict[str, float]:
         """Resources of one worker, as Ray names them."""
         return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})

@@ -3,22 +3,26 @@
 from perft.base_score import BaseScore
 from perft.config.training import ObjectiveName
 from perft.errors import DamagedError
+from perft.search.event_log import recorded, waiting
+from perft.search.events import SetBudget, SetNumTrials
+from perft.search.settings import SearchSettings
 from perft.search_folder import BASE_FILE, adapter_folder, predictions_folder
 from perft.selection import is_concluded, read_all_scores, read_base, read_results
 from perft.storage import Storage, is_whole
 
 
-def has_nothing_left(search: Storage, num_trials: int) -> bool:
-    """Whether all results of a search exist and are undamaged.
+def has_nothing_left(search: Storage, settings: SearchSettings) -> bool:
+    """Whether all results of a search exist and are undamaged, and no command waits for it.
 
     Args:
         search: its folder.
-        num_trials: trials in all.
+        settings: its settings.
 
     Raises:
         StorageError: when the storage cannot be read.
+        DamagedError: when the record of its events is damaged.
     """
-    if not is_concluded(search, num_trials):
+    if waiting(search) or not is_concluded(search, _least_trials(search, settings)):
         return False
     adapters = [
         adapter_folder(result.number)
@@ -48,3 +52,12 @@ def _base(search: Storage) -> BaseScore | None:
         return None
     has_predictions = base is not None and base.validation.scored
     return None if has_predictions and not is_whole(search, predictions_folder(None)) else base
+
+
+def _least_trials(search: Storage, settings: SearchSettings) -> int:
+    """Trials that the search has drawn if it has ended; 0 where a budget may have ended it."""
+    actions = [event.action for event in recorded(search)]
+    if settings.budget.is_bounded or any(isinstance(each, SetBudget) for each in actions):
+        return 0
+    counts = [each.count for each in actions if isinstance(each, SetNumTrials)]
+    return [settings.most_trials, *counts][-1]

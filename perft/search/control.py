@@ -138,7 +138,7 @@ def set_num_trials(search: Storage, count: int) -> None:
     send(search, SetNumTrials(count=count))
 
 
-def set_budget(search: Storage, **bounds: float | int | None) -> Budget:
+def set_budget(search: Storage, **bounds: float | None) -> Budget:
     """Changes bounds of the search's budget.
 
     Args:
@@ -152,18 +152,33 @@ def set_budget(search: Storage, **bounds: float | int | None) -> Budget:
         ConfigError: if a bound cannot be, or allows no full-length trial.
         StorageError: if the folder cannot be read or written.
     """
-    settings = SearchSettings.read(search)
-    changes: dict[str, Any] = bounds
-    budget = dataclasses.replace(budget_of(search, settings), **changes)
-    budget.require_length(settings.max_steps)
+    budget = changed_budget(search, SearchSettings.read(search), bounds)
     send(search, SetBudget(budget=budget))
     return budget
 
 
-def budget_of(search: Storage, settings: SearchSettings) -> Budget:
-    """The budget that a search has now, with the commands that wait."""
-    actions = [*(event.action for event in recorded(search)), *waiting(search).values()]
-    return [settings.budget, *(a.budget for a in actions if isinstance(a, SetBudget))][-1]
+def changed_budget(
+    search: Storage, settings: SearchSettings, bounds: Mapping[str, float | None]
+) -> Budget:
+    """The budget that a search would have with these bounds; errors as of `set_budget`."""
+    budgets = (each.budget for each in _commanded(search) if isinstance(each, SetBudget))
+    changes: dict[str, Any] = dict(bounds)
+    budget = dataclasses.replace([settings.budget, *budgets][-1], **changes)
+    budget.require_length(settings.max_steps)
+    if settings.gpus_per_worker is not None:
+        budget.require_gpus(settings.gpus_per_worker)
+    return budget
+
+
+def num_trials_of(search: Storage, settings: SearchSettings) -> int | None:
+    """Trials that a search draws in all, with the commands that wait."""
+    counts = (each.count for each in _commanded(search) if isinstance(each, SetNumTrials))
+    return [settings.num_trials, *counts][-1]
+
+
+def _commanded(search: Storage) -> list[object]:
+    """What was commanded so far, in its order."""
+    return [*(event.action for event in recorded(search)), *waiting(search).values()]
 
 
 def _require_trial(search: Storage, trial: int) -> TrialRecord:

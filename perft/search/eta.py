@@ -145,12 +145,14 @@ def verdict(
         return None
     if not left:
         return TimeIsUp(reason=f"{_bounds(budget)} used up: each trial stops at its next rung")
-    if seconds_of_trial is not None and seconds_of_trial > left:
-        return NoNewTrials(
-            reason=f"{duration(left)} of {_bounds(budget)} left, a full-length trial takes about "
-            f"{duration(seconds_of_trial)}: no more trials are proposed"
-        )
-    return None
+    if seconds_of_trial is None or seconds_of_trial <= left:
+        return None
+    takes = f"a full-length trial takes about {duration(seconds_of_trial)}"
+    if seconds_of_trial > (budget.seconds_left(Spent(), gpus) or 0.0):
+        return NoNewTrials(reason=f"{takes}, more than {_bounds(budget)} allows; raise it")
+    return NoNewTrials(
+        reason=f"{duration(left)} of {_bounds(budget)} left, {takes}: no more trials are proposed"
+    )
 
 
 def duration(seconds: float) -> str:

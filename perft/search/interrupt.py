@@ -57,7 +57,8 @@ def interrupted(search: Storage, settings: SearchSettings) -> InterruptedSearchE
     if not search.exists(SEARCH_FILE):
         return InterruptedSearchError(f"search {settings.name!r} was interrupted before it began")
     resume_by = resume_command(settings.name, settings.storage)
+    of = "" if settings.num_trials is None else f" of {settings.num_trials}"
     return InterruptedSearchError(
-        f"search {settings.name!r} was interrupted after {len(read_results(search))} of "
-        f"{settings.num_trials} trials; resume it by: {resume_by}"
+        f"search {settings.name!r} was interrupted after {len(read_results(search))}{of} trials; "
+        f"resume it by: {resume_by}"
     )

@@ -118,6 +118,11 @@ class Ledger:
         self._recorder.finish("KILLED")
 
     @property
+    def recorded_reports(self) -> int:
+        """Reports and failures of all trials that any process of the search has recorded."""
+        return self._recorder.reports
+
+    @property
     def reports(self) -> int:
         """Reports of all trials so far."""
         return sum(len(entry.reports) for entry in list(self.entries.values()))

@@ -1,6 +1,6 @@
 """Checks a new search before a worker starts, and makes its settings."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from perft.checks import require_choice
 from perft.errors import ConfigError, SearchError
@@ -9,12 +9,14 @@ from perft.home import default_storage, remember_place
 from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint, layer_count
 from perft.search.base import require_base, require_experts
+from perft.search.budget import Budget
+from perft.search.events import Command
 from perft.search.extent import extent_of
 from perft.search.objectives import ACCURACY, DEFAULT_OBJECTIVE, OBJECTIVES
 from perft.search.pruners import DEFAULT_PRUNERS, PRUNERS
 from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
 from perft.search.settings import SearchSettings
-from perft.search.space import Draw, find_space, space_module
+from perft.search.space import Draw, SearchSpace, find_space, space_module
 from perft.search.space_code import space_code
 from perft.search.stages import During, quietly
 from perft.search.trust import remember
@@ -47,6 +49,7 @@ class SearchPlan:
         root: the storage that holds the folder.
         tracking_uri: where its tracker shows it, login included.
         resume: whether it was started before.
+        commands: what the search is told when it resumes.
     """
 
     settings: SearchSettings
@@ -56,11 +59,12 @@ class SearchPlan:
     root: str
     tracking_uri: str
     resume: bool
+    commands: tuple[Command, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
-    """The user's options; None leaves a choice to the space or the default."""
+    """The user's options; None leaves a choice to the space, the budget or the default."""
 
     space: str
     name: str | None = None
@@ -86,6 +90,7 @@ class SearchRequest:
     second_chances: int | None = None
     confirmations: int = 0
     tracker: str = TRACKER
+    budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
         require_choice("objective", self.objective, OBJECTIVES)
@@ -132,7 +137,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         extent.require_layers(layers)
     tracking_uri = tracker.new_place()
     name = request.name or fresh_name(root, request.space)
-    num_trials = space.num_trials if request.num_trials is None else request.num_trials
+    num_trials = _num_trials(request, space)
     settings = SearchSettings(
         name=name,
         space=space_file or request.space,
@@ -167,6 +172,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
             else request.second_chances
         ),
         confirmations=request.confirmations,
+        budget=request.budget,
         space_code=space_code(space_module(request.space)),
     )
     if space_file:
@@ -193,6 +199,13 @@ def remember_paths(settings: SearchSettings, source: TaskSource) -> None:
     remember_place(settings.base_fingerprint, base_directory(settings.base_model))
     if root := root_of(source):
         remember_place(settings.data_fingerprint, root)
+
+
+def _num_trials(request: SearchRequest, space: SearchSpace) -> int | None:
+    """Trials to draw: those that the user asks for, or the space's if no budget bounds them."""
+    if request.num_trials is None and not request.budget.is_bounded:
+        return space.num_trials
+    return request.num_trials
 
 
 def _require_new(root: Storage, name: str) -> None:

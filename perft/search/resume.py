@@ -1,7 +1,7 @@
 """Prepares a resumed search: reads its settings, checks what may change, and whether it may run."""
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from perft.errors import ConfigError, SearchError
 from perft.files import resolved
@@ -9,6 +9,8 @@ from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.search.base import require_base, require_experts
 from perft.search.changes import other_versions, require_unchanged, started_trials
+from perft.search.control import changed_budget, num_trials_of
+from perft.search.events import Command, SetBudget, SetNumTrials
 from perft.search.prepare import SearchPlan, remember_paths
 from perft.search.settings import SearchSettings, installed_versions, tracking_uri_of
 from perft.search.space import Draw, find_space, space_module
@@ -26,6 +28,7 @@ def prepare_resume(
     *,
     space: str | None = None,
     num_trials: int | None = None,
+    bounds: Mapping[str, float | None] | None = None,
     trust_code: bool = False,
     unchangeable: Collection[str] = (),
     gpus_per_worker: float | None = None,
@@ -38,7 +41,8 @@ def prepare_resume(
         name: the search's.
         storage: the storage that holds it; None for the one that this machine knows.
         space: the file of its space, if the user names it again, for example after a move.
-        num_trials: trials in all; None for as many as it has.
+        num_trials: trials to draw in all; None for as many as it has.
+        bounds: of its budget that change, by field of `Budget`; the others stay.
         trust_code: whether the file that the search's folder names may be run unseen.
         unchangeable: other options that the user gave, all of which are refused.
         gpus_per_worker: the new number; None to keep it.
@@ -55,7 +59,7 @@ def prepare_resume(
     _refuse(settings, unchangeable)
     tracking_uri = tracking_uri_of(settings)
     settings = dataclasses.replace(settings, tracking_uri=masked(tracking_uri))
-    settings = _with_trials(settings, search, num_trials)
+    commands = _commands(settings, search, num_trials, bounds or {})
     settings = _with_space(settings, space, root.uri, trust_code=trust_code, tell=tell)
     if gpus_per_worker is not None:
         settings = dataclasses.replace(settings, gpus_per_worker=gpus_per_worker)
@@ -80,7 +84,9 @@ def prepare_resume(
     remember_paths(settings, source)
     remember_search(name, root.uri)
     draw = Draw(found, settings.base_model is None, settings.seed, settings.max_steps)
-    return SearchPlan(settings, draw, source, search, root.uri, tracking_uri, resume=True)
+    return SearchPlan(
+        settings, draw, source, search, root.uri, tracking_uri, resume=True, commands=commands
+    )
 
 
 def _refuse(settings: SearchSettings, unchangeable: Collection[str]) -> None:
@@ -95,19 +101,25 @@ def _refuse(settings: SearchSettings, unchangeable: Collection[str]) -> None:
         )
 
 
-def _with_trials(
-    settings: SearchSettings, search: Storage, num_trials: int | None
-) -> SearchSettings:
-    """The settings with a new number of trials, at least as many as have started."""
-    if num_trials is None:
-        return settings
-    started = started_trials(search)
-    if num_trials < started:
-        raise ConfigError(
-            f"{started} trials of search {settings.name!r} have begun, found --num-trials "
-            f"{num_trials}; ask for that many or more"
-        )
-    return dataclasses.replace(settings, num_trials=num_trials)
+def _commands(
+    settings: SearchSettings,
+    search: Storage,
+    num_trials: int | None,
+    bounds: Mapping[str, float | None],
+) -> tuple[Command, ...]:
+    """What the search is told: another number of trials, at least those begun; another budget."""
+    found: list[Command] = []
+    if num_trials is not None and num_trials != num_trials_of(search, settings):
+        started = started_trials(search)
+        if num_trials < started:
+            raise ConfigError(
+                f"{started} trials of search {settings.name!r} have begun, found --num-trials "
+                f"{num_trials}; ask for that many or more"
+            )
+        found.append(SetNumTrials(count=num_trials))
+    if bounds:
+        found.append(SetBudget(budget=changed_budget(search, settings, bounds)))
+    return tuple(found)
 
 
 def _with_space(

@@ -23,6 +23,7 @@ from perft.search.cluster import Cluster, end_ray, find_cluster, start_ray
 from perft.search.conclude import conclude, conclude_failed
 from perft.search.concluded import has_nothing_left
 from perft.search.drawing import import_drawing, keep_fonts_at_home
+from perft.search.event_log import send
 from perft.search.interrupt import interrupted
 from perft.search.ledger import Ledger
 from perft.search.lock import locked
@@ -32,7 +33,7 @@ from perft.search.shape import shape_on
 from perft.search.stages import Stages
 from perft.search.sync import sync, tracking_of
 from perft.search.trials import run_trials
-from perft.search_folder import SEARCH_FILE
+from perft.search_folder import SCORES_FILE, SEARCH_FILE
 from perft.selection import read_all_scores, read_base, read_results
 from perft.tracking import Recorder, is_sent, tracker_of
 from perft.trial import TrialResult
@@ -72,7 +73,7 @@ def run_search(plan: SearchPlan, stages: Stages, resume_command: Sequence[str] =
         StorageError: if storage or tracking cannot be written.
     """
     with library_unchanged(), unchanged():
-        if plan.resume and has_nothing_left(plan.search, plan.settings.num_trials):
+        if plan.resume and not plan.commands and has_nothing_left(plan.search, plan.settings):
             return _finished_before(plan, stages)
         restart = Restart(
             command=resume_command,
@@ -83,6 +84,8 @@ def run_search(plan: SearchPlan, stages: Stages, resume_command: Sequence[str] =
         )
         restart.clear()
         with locked(plan.search, plan.settings.name, stages.say):
+            for command in plan.commands:
+                send(plan.search, command)
             try:
                 with stages.during("looking for a Ray cluster"):
                     cluster = find_cluster()
@@ -100,6 +103,7 @@ def _run(
     ledger = _ledger(plan, recorder)
     try:
         shape, nodes = shape_on(plan, stages, joined=not cluster.is_own)
+        plan.settings.budget.require_gpus(shape.total_gpus)
         settings = dataclasses.replace(
             plan.settings, groups=shape.groups, slots=shape.slots, gpus_per_worker=shape.gpus
         )
@@ -110,6 +114,7 @@ def _run(
                 require_compilers(nodes, gpus=shape.use_gpu)
         recorder.log_params(settings.to_json())
         plan.search.sweep()
+        plan.search.delete(SCORES_FILE)  # a search that has it is finished
         search = plan.search.anchored(SEARCH_FILE)
         plan = dataclasses.replace(plan, settings=settings, search=search)
         with restart.when_ray_dies(lambda: ledger.reports):

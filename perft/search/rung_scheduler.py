@@ -1,6 +1,6 @@
 """Adapts a pruner to Ray Tune's scheduler interface."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -20,11 +20,12 @@ class RungScheduler(FIFOScheduler):  # type: ignore[misc]
 
     Args:
         pruner: decides.
+        must_stop: returns whether a trial, given by number, stops whatever the pruner decides.
     """
 
-    def __init__(self, pruner: Pruner) -> None:
+    def __init__(self, pruner: Pruner, must_stop: Callable[[int], bool]) -> None:
         super().__init__()
-        self._pruner = pruner
+        self._pruner, self._must_stop = pruner, must_stop
         self._stopped: dict[tuple[int, int], bool] = {}  # by trial and step
 
     def on_trial_result(
@@ -33,11 +34,10 @@ class RungScheduler(FIFOScheduler):  # type: ignore[misc]
         """STOP or CONTINUE."""
         at = rung_report(trial.config, result)
         origin = Proposal.from_tune(trial.config).origin
-        if origin and origin.is_confirmation:
-            return str(TrialScheduler.CONTINUE)
         key = at.number, at.report.step
         if key not in self._stopped:
-            self._stopped[key] = self._pruner.stops(at)
+            is_weak = not (origin and origin.is_confirmation) and self._pruner.stops(at)
+            self._stopped[key] = is_weak or self._must_stop(at.number)
         return str(TrialScheduler.STOP if self._stopped[key] else TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:

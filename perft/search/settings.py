@@ -18,6 +18,7 @@ from perft.checks import (
 from perft.config.typed import read_fields, typed
 from perft.errors import ConfigError, SearchError
 from perft.files import Json
+from perft.options import MAX_TRIALS
 from perft.search.budget import Budget
 from perft.search.objectives import LOSS, OBJECTIVES
 from perft.search.pruners import PRUNERS
@@ -86,7 +87,7 @@ class SearchSettings:
         storage: the storage that holds searches, without passwords and keys.
         tracking_uri: where its tracker shows the search, without passwords and keys; empty for a
             tracker that needs no place.
-        num_trials: trials in all.
+        num_trials: trials to draw; None for as many as the budget has room for.
         max_steps: optimiser steps of a full-length trial.
         rungs: steps after which a trial reports; the last is `max_steps`.
         groups: number of worker groups; None until the search has seen its cluster.
@@ -121,7 +122,7 @@ class SearchSettings:
     validation_size: int
     storage: str
     tracking_uri: str
-    num_trials: int
+    num_trials: int | None
     max_steps: int
     rungs: tuple[int, ...]
     groups: int | None
@@ -162,8 +163,15 @@ class SearchSettings:
         require_whole("second_chances", self.second_chances, 0)
         require_whole("confirmations", self.confirmations, 0)
         self.budget.require_length(self.max_steps)
+        if self.num_trials is None and not self.budget.is_bounded:
+            raise ConfigError("num_trials must be there where no budget bounds the search")
         _require_gpus(self.gpus_per_worker, self.workers_per_group)
         tracker_of(self.tracker)
+
+    @property
+    def most_trials(self) -> int:
+        """Trials that are drawn at most."""
+        return MAX_TRIALS if self.num_trials is None else self.num_trials
 
     def to_json(self) -> dict[str, Json]:
         """The settings as a dictionary of JSON values."""

@@ -159,7 +159,7 @@ def _fit(
             settings.workers_per_group,
             settings.slots,
             [node["Resources"] for node in nodes],
-            settings.num_trials,
+            settings.most_trials,
             gpus=gpus,
         )
 

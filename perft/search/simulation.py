@@ -43,7 +43,12 @@ def simulate(scenario: Scenario, draw: Draw, recording: Recording, seed: int) ->
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = OptunaStudy(draw, SAMPLERS[scenario.sampler](seed), None, f"replay-{seed}")
-    agenda = Agenda(study, num_trials=scenario.num_trials, second_chances=scenario.second_chances)
+    agenda = Agenda(
+        study,
+        num_trials=scenario.num_trials,
+        max_steps=scenario.rungs[-1],
+        second_chances=scenario.second_chances,
+    )
     return list(replay_of(scenario, agenda, recording).run())
 
 

@@ -35,6 +35,9 @@ class Stopwatch:
         gpus: GPUs of the worker groups.
         clock: returns steady seconds.
 
+    Attributes:
+        gpus: GPUs of the worker groups.
+
     Raises:
         StorageError: if the folder cannot be read.
     """
@@ -42,7 +45,8 @@ class Stopwatch:
     def __init__(
         self, search: Storage, gpus: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._search, self._gpus, self._clock = search, gpus, clock
+        self._search, self._clock = search, clock
+        self.gpus = gpus
         self._before = read_spent(search)
         self._started = self._kept = clock()
 
@@ -52,7 +56,7 @@ class Stopwatch:
         seconds = self._clock() - self._started
         return Spent(
             seconds=self._before.seconds + seconds,
-            gpu_seconds=self._before.gpu_seconds + seconds * self._gpus,
+            gpu_seconds=self._before.gpu_seconds + seconds * self.gpus,
         )
 
     def keep(self, *, now: bool = False) -> None:

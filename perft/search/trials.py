@@ -16,9 +16,14 @@ from perft.packing.settings import WorkSettings
 from perft.packing.shape import GroupShape
 from perft.search.announce import announce
 from perft.search.concluded import known_base
+from perft.search.eta import Pace
+from perft.search.event_log import EventLog
+from perft.search.interventions import Interventions
 from perft.search.ledger import Ledger
+from perft.search.outlook import Outlook
 from perft.search.prepare import SearchPlan
 from perft.search.stages import Stages
+from perft.search.stopwatch import Stopwatch
 from perft.search.tune_callback import TuneCallback
 from perft.search.tuning import agenda_of, tune_trials
 from perft.search.view import View
@@ -54,17 +59,47 @@ class _CoordinatorLostError(SearchError):
 
 def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scored:
     settings = plan.settings
-    with contextlib.ExitStack() as talking, _worker_groups(plan, shape, stages) as groups:
-        agenda = agenda_of(plan)
-        view = View(stages, agenda, settings.max_steps, ledger.entries, groups.steps)
+    agenda = agenda_of(plan)
+    with (
+        contextlib.ExitStack() as talking,
+        _worker_groups(plan, shape, agenda.num_trials, stages) as groups,
+    ):
+        stopwatch = Stopwatch(plan.search, shape.total_gpus)
+        outlook = Outlook(
+            settings.rungs,
+            agenda,
+            ledger.entries,
+            groups.steps,
+            stopwatch=stopwatch,
+            pace=Pace(shape.trials_at_once),
+            budget=settings.budget,
+        )
+        view = View(
+            stages,
+            agenda,
+            settings.max_steps,
+            ledger.entries,
+            steps=groups.steps,
+            outlook=outlook,
+        )
+        log = EventLog(plan.search, ledger.recorded_reports, view.note)
+        interventions = Interventions(log, agenda, outlook, view.note)
         with view.running():
             compiles = settings.compile or (settings.compile is None and shape.use_gpu)
             talking.enter_context(_in_thread(announce, groups, view, compiles))
             talking.enter_context(_in_thread(_relay_notes, groups, view))
-            callback = TuneCallback(ledger, view, groups.coordinator, agenda)
+            callback = TuneCallback(
+                ledger,
+                view,
+                groups.coordinator,
+                agenda,
+                interventions=interventions,
+                trials_at_once=shape.trials_at_once,
+            )
             try:
-                tune_trials(plan, groups, agenda, callback)
+                tune_trials(plan, groups, agenda, callback, interventions.stops)
                 scored = _scored(plan, groups, ledger, view)
+                stopwatch.keep(now=True)
                 if fatal := groups.coordinator.status().fatal:
                     raise SearchError(fatal)
                 return scored
@@ -102,11 +137,13 @@ def _relay_notes(groups: WorkerGroups, view: View) -> None:
 
 
 @contextlib.contextmanager
-def _worker_groups(plan: SearchPlan, shape: GroupShape, stages: Stages) -> Iterator[WorkerGroups]:
+def _worker_groups(
+    plan: SearchPlan, shape: GroupShape, num_trials: int, stages: Stages
+) -> Iterator[WorkerGroups]:
     settings = plan.settings
     groups = WorkerGroups(
         shape,
-        settings.num_trials,
+        num_trials,
         settings.rungs,
         WorkSettings(
             base_model=settings.base_model,

@@ -4,6 +4,8 @@ import contextlib
 import errno
 import logging
 import os
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import ray
 from optuna.storages import BaseStorage, JournalStorage
@@ -25,7 +27,7 @@ from perft.search.samplers import SAMPLERS
 from perft.search.study import OptunaStudy
 from perft.search.thin_trial import ThinTrial
 from perft.search.tune_callback import TuneCallback
-from perft.search.tune_dicts import NUMBER
+from perft.search.tune_dicts import NUMBER, STEP
 from perft.search_folder import OPTUNA_FILE, SEARCH_FILE, TUNE_FOLDER, tune_trial
 from perft.searches import resume_command
 from perft.storage import Storage, free_space_in
@@ -38,7 +40,11 @@ THIN_TRIAL_RESOURCES = {"cpu": 0, "memory": 1_000_000}
 
 
 def tune_trials(
-    plan: SearchPlan, groups: WorkerGroups, agenda: Agenda, callback: TuneCallback
+    plan: SearchPlan,
+    groups: WorkerGroups,
+    agenda: Agenda,
+    callback: TuneCallback,
+    must_stop: Callable[[int], bool],
 ) -> None:
     """Runs all trials of a search, from its first; returns when the last has ended.
 
@@ -46,12 +52,13 @@ def tune_trials(
         SearchError: if Ray or the search fails, or the trials' records cannot be written.
     """
     settings = plan.settings
+    pruner = PRUNERS[settings.pruner](settings.rungs, settings.objective)
     plan.search.delete(TUNE_FOLDER)
     tuner = tune.Tuner(
         tune.with_resources(ThinTrial, THIN_TRIAL_RESOURCES),
         tune_config=tune.TuneConfig(
             search_alg=Proposer(agenda, groups.name, groups.namespace, callback.proposed),
-            scheduler=RungScheduler(PRUNERS[settings.pruner](settings.rungs, settings.objective)),
+            scheduler=RungScheduler(pruner, must_stop),
             num_samples=-1,  # the agenda says when it is over
             max_concurrent_trials=groups.shape.trials_at_once,
             reuse_actors=True,
@@ -90,8 +97,9 @@ class _Ending(tune.Stopper):  # type: ignore[misc]
     def __init__(self, callback: TuneCallback) -> None:
         self._callback = callback
 
-    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
-        """False: only the pruner stops single trials."""
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """False: the scheduler stops single trials. Tune calls this first with every result."""
+        self._callback.before_result(trial_id, result[STEP])
         return False
 
     def stop_all(self) -> bool:
@@ -123,7 +131,9 @@ def agenda_of(plan: SearchPlan) -> Agenda:
     study = OptunaStudy(plan.draw, sampler, _optuna_storage(plan.search), settings.name)
     return Agenda(
         study,
-        num_trials=settings.num_trials,
+        num_trials=settings.most_trials,
+        max_steps=settings.max_steps,
+        max_steps_total=settings.budget.max_steps_total,
         second_chances=settings.second_chances,
         confirmations=settings.confirmations,
     )

@@ -1,6 +1,7 @@
 """The live view of a running search: one table, or plain lines in a job's log."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Group, RenderableType
@@ -8,14 +9,19 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from perft.options import MAX_TRIALS
 from perft.search.agenda import Agenda
 from perft.search.ledger import Entry
+from perft.search.outlook import Outlook
 from perft.search.stages import Stages
 from perft.selection import describe, format_score, objective
 from perft.trial import Report
 
 _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red"}
 _ROWS = 20
+
+LEFT_SECONDS = 60.0
+"""Time between two lines of a log that say what is left."""
 
 
 class View:
@@ -27,6 +33,7 @@ class View:
         max_steps: a full-length trial's steps.
         entries: the ledger's trials, by number; read, never changed.
         steps: returns, by running trial, the steps it has done between rungs.
+        outlook: knows what is left.
     """
 
     def __init__(
@@ -35,7 +42,9 @@ class View:
         agenda: Agenda,
         max_steps: int,
         entries: Mapping[int, Entry],
+        *,
         steps: Callable[[], Mapping[int, int]],
+        outlook: Outlook,
     ) -> None:
         self._stages = stages
         self._console = stages.console
@@ -43,6 +52,8 @@ class View:
         self._max_steps = max_steps
         self._entries = entries
         self._steps = steps
+        self._outlook = outlook
+        self._told = time.monotonic()  # what is left, in a log
         self._stage = ""
         self._live: Live | None = None
 
@@ -82,10 +93,11 @@ class View:
 
     def ended(self, entry: Entry) -> None:
         """Shows that a trial ended."""
-        done = sum(other.outcome is not None for other in self._entries.values())
         reason = f": {entry.error}" if entry.error else ""
-        trials = f"({done}/{self._agenda.num_trials} trials)"
-        self._line(f"trial {entry.number:>3}  {entry.outcome}{reason}  {trials}")
+        left = ""
+        if time.monotonic() - self._told > LEFT_SECONDS and (text := str(self._outlook)):
+            self._told, left = time.monotonic(), f"  {text}"
+        self._line(f"trial {entry.number:>3}  {entry.outcome}{reason}  ({self._count()}){left}")
 
     def render(self) -> RenderableType:
         """The table of trials under a line with the elapsed time and the best trial so far."""
@@ -115,8 +127,7 @@ class View:
 
     def _headline(self) -> str:
         entries = list(self._entries.values())  # the search may add one meanwhile
-        done = sum(entry.outcome is not None for entry in entries)
-        parts = [self._stages.clock, f"{done}/{self._agenda.num_trials} trials", self._stage]
+        parts = [self._stages.clock, self._count(), str(self._outlook), self._stage]
         complete = [
             entry
             for entry in entries
@@ -126,6 +137,12 @@ class View:
             best = max(complete, key=lambda entry: objective(entry.reports[-1]))
             parts.append(f"best {format_score(best.reports[-1])} trial {best.number}")
         return "  ·  ".join(part for part in parts if part)
+
+    def _count(self) -> str:
+        """Trials that have ended, of how many; of a search with a budget alone, nobody knows."""
+        entries = list(self._entries.values())
+        done, total = sum(each.outcome is not None for each in entries), self._agenda.num_trials
+        return f"{done}/{total} trials" if total < MAX_TRIALS else f"{done} trials"
 
     def _line(self, text: str) -> None:
         if self._live is None:

@@ -120,6 +120,12 @@ class Recorder:
         recorder._send_all()
         return recorder
 
+    @property
+    def reports(self) -> int:
+        """Reports that are recorded, also by earlier processes, and trials that have failed."""
+        trials = self._records.trials.values()
+        return sum(len(trial.reports) + (trial.outcome == "failed") for trial in trials)
+
     def run_id(self, number: int) -> str:
         """The tracker's id of the trial's run; empty if there is none yet."""
         return self._sender.run_ids.get(number, "")

@@ -28,15 +28,22 @@ from perft.errors import SearchError
 from perft.packing.coordinator import ABSENT_SECONDS, Coordinator
 from perft.packing.messages import Assignment, BatchResult, Failed, NotDue, Reported
 from perft.search.agenda import Agenda, Study, Trial
+from perft.search.budget import Budget
+from perft.search.eta import Pace
+from perft.search.event_log import EventLog
+from perft.search.interventions import Interventions
 from perft.search.ledger import Ledger
+from perft.search.outlook import Outlook
 from perft.search.proposer import Proposer
 from perft.search.pruners import RungReport
 from perft.search.rung_scheduler import RungScheduler
+from perft.search.stopwatch import Stopwatch
 from perft.search.tune_callback import TuneCallback
 from perft.search.tune_dicts import DONE, FULL_LENGTH, Proposal, to_result
 from perft.trial import AdapterSize, Origin, Outcome, Report, TrialConfig
 
 RUNGS = (10, 20, 40)
+SECONDS_PER_REPORT = 2.0
 SIZE = AdapterSize(trainable=2, activated=1, base_activated=9)
 Choose = Callable[[int], int]
 """Picks one of n possible next events."""
@@ -126,6 +133,31 @@ class Median:
         return worse * 2 > len(losses) - 1
 
 
+class Folder:
+    """Stands for a search's folder: files in memory."""
+
+    shown = "memory"
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def write(self, name: str, data: bytes) -> None:
+        self.files[name] = data
+
+    def read(self, name: str, at_most: int | None = None) -> bytes:
+        return self.files[name]
+
+    def exists(self, name: str) -> bool:
+        return name in self.files
+
+    def delete(self, name: str) -> None:
+        self.files.pop(name, None)
+
+    def names(self, folder: str) -> list[str]:
+        found = (name.removeprefix(f"{folder}/") for name in self.files if name.startswith(folder))
+        return sorted(found)
+
+
 class _Silent:
     """Stands for whatever is only told something."""
 
@@ -197,6 +229,11 @@ class Simulator:
         restarts: how often a thin trial's process dies.
         second_chances: stopped trials that are continued.
         confirmations: trainings with other seeds of each trial on the front.
+        budget: of the search.
+        folder: the search's, with commands and what earlier processes have left.
+        reports: reports that earlier processes have acted on.
+        command: called before the search acts on a report, with how many came before: a user's.
+        dies_at: of this report the driver dies before it acts on it.
     """
 
     groups: int
@@ -211,6 +248,11 @@ class Simulator:
     restarts: int = 0
     second_chances: int = 0
     confirmations: int = 0
+    budget: Budget = field(default_factory=Budget)
+    folder: Folder = field(default_factory=Folder)
+    reports: int = 0
+    command: Callable[[int], None] = lambda _reports: None
+    dies_at: int | None = None
     rungs: tuple[int, ...] = RUNGS
     log: list[tuple[Any, ...]] = field(default_factory=list)
     packs: set[tuple[tuple[int, int], ...]] = field(default_factory=set)
@@ -227,17 +269,44 @@ class Simulator:
         self.agenda = Agenda(
             self.studied,
             num_trials=self.num_trials,
+            max_steps=self.rungs[-1],
+            max_steps_total=self.budget.max_steps_total,
             second_chances=self.second_chances,
             confirmations=self.confirmations,
         )
         self.proposer = Proposer(self.agenda, "m", "n", lambda: self.callback.proposed())
         self.searcher = ConcurrencyLimiter(self.proposer, self.groups * self.slots)
-        self.scheduler = RungScheduler(Median())
-        self.callback = TuneCallback(self.ledger, _Silent(), _Driver(self), self.agenda)  # type: ignore[arg-type]
+        self.notes: list[str] = []
+        search: Any = self.folder
+        outlook = Outlook(
+            self.rungs,
+            self.agenda,
+            self.ledger.entries,
+            dict,
+            stopwatch=Stopwatch(search, 0.0, self.clock),
+            pace=Pace(self.groups * self.slots),
+            budget=self.budget,
+            clock=self.clock,
+        )
+        log = EventLog(search, self.reports, self.notes.append, self.clock)
+        self.interventions = Interventions(log, self.agenda, outlook, self.notes.append)
+        self.scheduler = RungScheduler(Median(), self.interventions.stops)
+        self.callback = TuneCallback(
+            self.ledger,
+            _Silent(),  # type: ignore[arg-type]
+            _Driver(self),  # type: ignore[arg-type]
+            self.agenda,
+            interventions=self.interventions,
+            trials_at_once=self.groups * self.slots,
+        )
 
     def new_study(self) -> Study:
         """What draws the trials."""
         return StandIn(self.rungs[-1])
+
+    def clock(self) -> float:
+        """Seconds: so many pass between two reports."""
+        return SECONDS_PER_REPORT * len(self.log)
 
     @property
     def ended(self) -> set[int]:
@@ -261,7 +330,11 @@ class Simulator:
     async def _search(self) -> None:
         self.over = asyncio.Event()
         self.point = Coordinator(
-            self.groups, self.slots, self.num_trials, self.rungs, clock=lambda: self.loop.now
+            self.groups,
+            self.slots,
+            self.agenda.num_trials,
+            self.rungs,
+            clock=lambda: self.loop.now,
         )
         for group in range(self.groups):
             self._start(group)
@@ -354,10 +427,16 @@ class Simulator:
         result = to_result(answer, thin.config)
         thin.steps.append(step)
         flat = flatten_dict(result)
+        acted = len(self.log)
+        self.command(acted)
+        if acted == self.dies_at:
+            self.over.set()
+            return
+        self.callback.before_result(f"tune-{number}", step)
         stop = False
         if not result[DONE]:
-            acted = self.scheduler.on_trial_result(None, thin.tune, flat)
-            stop = acted == TrialScheduler.STOP
+            decision = self.scheduler.on_trial_result(None, thin.tune, flat)
+            stop = decision == TrialScheduler.STOP
         self.log.append((number, thin.config, step, loss, stop))
         result[DONE] = stop or result[FULL_LENGTH]
         if not result[DONE]:

@@ -13,7 +13,7 @@ FULL = RUNGS[-1]
 
 
 def agenda(**settings: Any) -> Agenda:
-    return Agenda(StandIn(FULL), **{"num_trials": 3, **settings})
+    return Agenda(StandIn(FULL), **{"num_trials": 3, "max_steps": FULL, **settings})
 
 
 def test_the_draws_come_first_and_then_it_is_over() -> None:

@@ -196,6 +196,11 @@ def test_the_clock_decides() -> None:
     assert late.reason.startswith(
         "30 min of --max-hours 1 left, a full-length trial takes about 33"
     )
+    never = verdict(hour, half, 0, 3700)
+    assert isinstance(never, NoNewTrials)
+    assert never.reason == (
+        "a full-length trial takes about 1.0 h, more than --max-hours 1 allows; raise it"
+    )
     over = verdict(hour, Spent(seconds=3601, gpu_seconds=0), 0, 10)
     assert isinstance(over, TimeIsUp)
     assert "--max-hours 1 used up" in over.reason

@@ -1,5 +1,6 @@
 """What cannot work is refused before anything is written; what can is ready to run."""
 
+import functools
 import json
 import re
 import shutil
@@ -19,6 +20,8 @@ from perft.errors import (
     SearchError,
     StorageError,
 )
+from perft.search.budget import Budget
+from perft.search.events import SetBudget, SetNumTrials
 from perft.search.extent import extent_of
 from perft.search.prepare import SearchRequest, prepare
 from perft.search.resume import prepare_resume
@@ -294,12 +297,36 @@ def test_a_search_goes_on_with_more_trials_and_never_with_fewer_than_have_begun(
     search = Storage(search_request.storage or "").child("first")
     search.write("trials/0002.safetensors", b"")
     search.write("results.json", b'{"trials": []}')
-    for wanted in (3, 6, 12):
+    for wanted in (3, 12):
         plan = prepare_resume("first", search_request.storage, num_trials=wanted)
-        assert plan.settings.num_trials == wanted
-    assert prepare_resume("first", search_request.storage).settings.num_trials == 6
+        assert plan.commands == (SetNumTrials(count=wanted),)
+        assert plan.settings.num_trials == 6, "that with which it was started"
+    assert prepare_resume("first", search_request.storage, num_trials=6).commands == ()
+    assert prepare_resume("first", search_request.storage).commands == ()
     with pytest.raises(ConfigError, match="3 trials of search 'first' have begun, found --num-tr"):
         prepare_resume("first", search_request.storage, num_trials=2)
+
+
+def test_a_search_goes_on_with_another_budget(search_request: SearchRequest) -> None:
+    started(search_request, num_trials=6, budget=Budget(max_hours=2, max_steps_total=800))
+    resumed = functools.partial(prepare_resume, "first", search_request.storage)
+    assert resumed().commands == ()
+    more = Budget(max_hours=5, max_steps_total=800)
+    assert resumed(bounds={"max_hours": 5.0}).commands == (SetBudget(budget=more),)
+    with pytest.raises(ConfigError, match="--max-steps-total is 3, and one full-length trial"):
+        resumed(bounds={"max_steps_total": 3})
+
+
+def test_with_a_budget_a_search_draws_as_many_trials_as_fit(search_request: SearchRequest) -> None:
+    budget = Budget(max_steps_total=800)
+    assert started(search_request, budget=budget).num_trials is None
+    search = Storage(search_request.storage or "").child("first")
+    assert SearchSettings.read(search).budget == budget
+
+
+def test_a_budget_of_no_full_length_trial_is_refused(search_request: SearchRequest) -> None:
+    with pytest.raises(ConfigError, match="--max-steps-total is 7, and one full-length trial"):
+        started(search_request, budget=Budget(max_steps_total=7))
 
 
 def test_other_versions_of_packages_are_noted(search_request: SearchRequest) -> None:

@@ -30,7 +30,7 @@ def study(seed: int = 0) -> OptunaStudy:
 
 
 def proposer(num_trials: int = 3) -> Proposer:
-    agenda = Agenda(study(), num_trials=num_trials)
+    agenda = Agenda(study(), num_trials=num_trials, max_steps=40)
     return Proposer(agenda, "here", "there", lambda: None)
 
 

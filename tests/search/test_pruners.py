@@ -133,7 +133,7 @@ class Recording:
 
 def test_a_pruner_hears_configuration_size_and_report_of_what_tune_hands_on() -> None:
     pruner = Recording()
-    scheduler = RungScheduler(pruner)
+    scheduler = RungScheduler(pruner, lambda _trial: False)
     for number in (0, 1, 0):  # the process of trial 0 has died, and it reports again
         at = report(number, 10, 2.0)
         result: dict[str, Any] = {
@@ -145,6 +145,22 @@ def test_a_pruner_hears_configuration_size_and_report_of_what_tune_hands_on() ->
         )
         assert decision == ("STOP" if number == 1 else "CONTINUE")
     assert pruner.told == [report(0, 10, 2.0), report(1, 10, 2.0)]
+
+
+def test_a_trial_that_must_stop_is_stopped_and_the_pruner_hears_of_it() -> None:
+    pruner = Recording()
+    scheduler = RungScheduler(pruner, {2}.__contains__)
+    decisions = []
+    for number in (0, 2):
+        at = report(number, 10, 2.0)
+        result: dict[str, Any] = {
+            "step": 10, "val_loss": 2.0, "report": at.report.to_json(), "size": vars(SIZE)
+        }  # fmt: skip
+        proposal = Proposal(number=number, trial=CONFIG, coordinator="c", namespace="n")
+        trial = SimpleNamespace(config=proposal.to_tune())
+        decisions.append(scheduler.on_trial_result(None, trial, flatten_dict(result)))
+    assert decisions == ["CONTINUE", "STOP"]
+    assert [at.number for at in pruner.told] == [0, 2]
 
 
 def test_the_pruner_that_the_documentation_shows_is_one() -> None:

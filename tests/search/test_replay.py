@@ -54,7 +54,11 @@ def test_decides_as_coordinator_callback_scheduler_and_searcher_do(
     ).run()
     study = StandIn(RUNGS[-1])
     agenda = Agenda(
-        study, num_trials=trials, second_chances=second_chances, confirmations=confirmations
+        study,
+        num_trials=trials,
+        max_steps=RUNGS[-1],
+        second_chances=second_chances,
+        confirmations=confirmations,
     )
     groups, slots = shape
     replay = Replay(agenda, Median(), OfSimulator(), RUNGS, groups=groups, slots=slots)
@@ -70,7 +74,7 @@ def test_decides_as_coordinator_callback_scheduler_and_searcher_do(
 def replayed(
     recording: Recording, groups: int, slots: int, trials: int, pruner: Pruner | None = None
 ) -> list[Ended]:
-    agenda = Agenda(StandIn(RUNGS[-1]), num_trials=trials)
+    agenda = Agenda(StandIn(RUNGS[-1]), num_trials=trials, max_steps=RUNGS[-1])
     pruner = pruner or NoPruner()
     return list(Replay(agenda, pruner, recording, RUNGS, groups=groups, slots=slots).run())
 

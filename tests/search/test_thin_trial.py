@@ -103,9 +103,24 @@ def test_failures_are_raised_with_their_reason(
 
 @dataclass
 class Trials:
-    """Stands for the agenda: the number of the search's trials."""
+    """Stands for the agenda: trials of the search, those that were proposed, and that run."""
 
     num_trials: int
+    proposed: int = 0
+    running: int = 0
+    is_over: bool = False
+
+    def propose(self, callback: TuneCallback) -> None:
+        self.proposed, self.running = self.proposed + 1, self.running + 1
+        callback.proposed()
+
+
+def calling_back(
+    ledger: Any, view: Any, coordinator: Any, trials: Any, interventions: Any = None
+) -> TuneCallback:
+    """The callback of a search that trains two trials at a time."""
+    given = Book() if interventions is None else interventions
+    return TuneCallback(ledger, view, coordinator, trials, interventions=given, trials_at_once=2)
 
 
 class Book:
@@ -121,8 +136,9 @@ class Book:
 def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
     coordinator = Meeting(failure_of="the loss is nan", status=GroupStatus())
     ledger, view = Book(), Book()
-    callback = TuneCallback(ledger, view, coordinator, Trials(1))  # type: ignore[arg-type]
-    callback.proposed()
+    trials = Trials(1)
+    callback = calling_back(ledger, view, coordinator, trials)
+    trials.propose(callback)
     trial = SimpleNamespace(config=config(7))
     callback.on_trial_start(0, [], trial)
     callback.on_trial_result(0, [], trial, result(7, 10, done=False))
@@ -149,14 +165,14 @@ def test_what_tune_says_goes_to_the_meeting_and_the_ledger() -> None:
 def test_a_trial_whose_process_died_has_a_reason_too() -> None:
     ledger = Book()
     coordinator = Meeting(failure_of="", status=GroupStatus())
-    callback = TuneCallback(ledger, Book(), coordinator, Trials(1))  # type: ignore[arg-type]
+    callback = calling_back(ledger, Book(), coordinator, Trials(1))
     callback.on_trial_error(0, [], SimpleNamespace(config=config(7)))
     assert ledger.calls[-1] == ("end", 7, "the trial's process died")
 
 
 def test_when_no_group_can_work_the_search_ends_and_no_trial_has_failed() -> None:
     ledger, coordinator = Book(), Meeting(status=GroupStatus(fatal="the disk is full"))
-    callback = TuneCallback(ledger, Book(), coordinator, Trials(1))  # type: ignore[arg-type]
+    callback = calling_back(ledger, Book(), coordinator, Trials(1))
     callback.on_trial_error(0, [], SimpleNamespace(config=config(7)))
     assert str(callback.failure) == "the disk is full"
     assert callback.is_over()
@@ -168,7 +184,7 @@ def test_that_no_group_can_work_is_noticed_while_all_trials_wait(
 ) -> None:
     monkeypatch.setattr(tune_callback, "LOOK_SECONDS", 0.0)
     coordinator = Meeting(status=[GroupStatus(), GroupStatus(fatal="the disk is full")])
-    callback = TuneCallback(Book(), Book(), coordinator, Trials(1))  # type: ignore[arg-type]
+    callback = calling_back(Book(), Book(), coordinator, Trials(1))
     assert not callback.is_over()
     assert callback.is_over()
 
@@ -179,7 +195,7 @@ def test_a_book_that_cannot_be_written_ends_the_search() -> None:
             raise StorageError("the disk is full")
 
     coordinator = Meeting()
-    callback = TuneCallback(Full(), Book(), coordinator, Trials(1))  # type: ignore[arg-type]
+    callback = calling_back(Full(), Book(), coordinator, Trials(1))
     callback.on_trial_complete(0, [], SimpleNamespace(config=config(7)))
     assert str(callback.failure) == "the disk is full"
     assert callback.is_over()
@@ -187,27 +203,65 @@ def test_a_book_that_cannot_be_written_ends_the_search() -> None:
 
 
 def test_of_an_end_the_meeting_hears_when_the_next_trial_is_proposed() -> None:
-    coordinator = Meeting()
-    callback = TuneCallback(Book(), Book(), coordinator, Trials(4))  # type: ignore[arg-type]
+    coordinator, agenda = Meeting(), Trials(4)
+    callback = calling_back(Book(), Book(), coordinator, agenda)
     trials = [SimpleNamespace(config=config(number)) for number in range(4)]
-    callback.proposed()
-    callback.proposed()
+    agenda.propose(callback)
+    agenda.propose(callback)
     callback.on_trial_result(0, [], trials[0], result(0, FULL, done=True))
+    agenda.running -= 1
     callback.on_trial_complete(0, [], trials[0])
-    callback.on_trial_complete(0, [], trials[1])
     assert coordinator.calls == []
-    callback.proposed()
+    agenda.propose(callback)
     assert coordinator.calls == [("ended", 0)]
-    callback.proposed()
+    agenda.running -= 1
+    callback.on_trial_complete(0, [], trials[1])
+    assert coordinator.calls == [("ended", 0)]
+    agenda.propose(callback)
     assert coordinator.calls == [("ended", 0), ("ended", 1)]
+    agenda.running -= 1
     callback.on_trial_complete(0, [], trials[2])
     assert coordinator.calls[-1] == ("ended", 2), "nothing comes in its place"
 
 
+def test_of_a_report_the_meeting_hears_when_all_that_can_be_are_proposed() -> None:
+    coordinator, agenda = Meeting(), Trials(1)
+    callback = calling_back(Book(), Book(), coordinator, agenda)
+    agenda.propose(callback)
+    agenda.num_trials = 3  # the user has added two, and one has room
+    callback.on_trial_result(0, [], SimpleNamespace(config=config(0)), result(0, 10, done=False))
+    assert coordinator.calls == [("expect", 3)]
+    agenda.propose(callback)
+    assert coordinator.calls == [("expect", 3), ("processed", 0, 10)]
+
+
+def test_commands_come_before_a_report_and_when_all_have_ended() -> None:
+    told, agenda = Book(), Trials(1)
+    callback = calling_back(Book(), Book(), Meeting(), agenda, told)
+    agenda.propose(callback)
+    callback.before_result("abc", 10)
+    assert told.calls == [("before_report", "abc", 10)]
+    agenda.running, agenda.is_over = 0, True
+    callback.on_trial_complete(0, [], SimpleNamespace(config=config(0)))
+    assert told.calls[1:] == [("before_end",)]
+
+
+def test_a_record_that_cannot_be_written_ends_the_search() -> None:
+    class Full(Book):
+        def before_report(self, trial_id: str, step: int) -> None:
+            raise StorageError("the disk is full")
+
+    callback = calling_back(Book(), Book(), Meeting(), Trials(1), Full())
+    callback.before_result("abc", 10)
+    assert str(callback.failure) == "the disk is full"
+    assert callback.is_over()
+
+
 def test_the_meeting_hears_of_more_trials_before_the_report_is_acted_on() -> None:
     coordinator, trials = Meeting(), Trials(1)
-    callback = TuneCallback(Book(), Book(), coordinator, trials)  # type: ignore[arg-type]
-    callback.proposed()
-    trials.num_trials = 2
+    callback = calling_back(Book(), Book(), coordinator, trials)
+    trials.propose(callback)
+    trials.propose(callback)
+    trials.num_trials = 3
     callback.on_trial_result(0, [], SimpleNamespace(config=config(7)), result(7, 10, done=False))
-    assert coordinator.calls == [("expect", 2), ("processed", 7, 10)]
+    assert coordinator.calls == [("expect", 3), ("processed", 7, 10)]

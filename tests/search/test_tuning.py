@@ -13,6 +13,8 @@ from perft.search import tuning
 from perft.search.agenda import Agenda
 from perft.search.prepare import SearchPlan, SearchRequest, prepare
 
+AGENDA = Agenda(StandIn(1), num_trials=1, max_steps=1)
+
 
 def test_the_last_line_of_an_error_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fit(_tuner: tune.Tuner) -> None:
@@ -31,7 +33,7 @@ def test_the_last_line_of_an_error_is_told(tmp_path: Path, monkeypatch: pytest.M
     callback.failure, callback.proposed = None, lambda: None
     message = r"broke off search 'first' \(TuneError: OSError: disk full\); resume it by: .* --res"
     with pytest.raises(SearchError, match=message):
-        tuning.tune_trials(plan, groups, Agenda(StandIn(1), num_trials=1), callback)
+        tuning.tune_trials(plan, groups, AGENDA, callback, bool)
 
 
 def stopped(plan: SearchPlan, monkeypatch: pytest.MonkeyPatch, error: Exception) -> str:
@@ -45,7 +47,7 @@ def stopped(plan: SearchPlan, monkeypatch: pytest.MonkeyPatch, error: Exception)
     callback: Any = tune.Callback()
     callback.failure, callback.proposed = None, lambda: None
     with pytest.raises(SearchError) as caught:
-        tuning.tune_trials(plan, groups, Agenda(StandIn(1), num_trials=1), callback)
+        tuning.tune_trials(plan, groups, AGENDA, callback, bool)
     return str(caught.value)
 
 

@@ -5,14 +5,16 @@ import io
 import re
 from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 import pretend
+from perft.options import MAX_TRIALS
 from perft.search.ledger import Entry
 from perft.search.stages import Stages
-from perft.search.view import View
+from perft.search.view import LEFT_SECONDS, View
 
 
 def entry(number: int, outcome: str | None, *corrects: int, error: str = "") -> Entry:
@@ -37,13 +39,19 @@ ENTRIES = {
 
 
 def view(
-    terminal: bool, entries: Mapping[int, Entry] = ENTRIES, steps: Mapping[int, int] | None = None
+    terminal: bool,
+    entries: Mapping[int, Entry] = ENTRIES,
+    steps: Mapping[int, int] | None = None,
+    *,
+    left: str = "",
+    num_trials: int = 16,
 ) -> tuple[View, io.StringIO]:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=150, color_system=None)
-    return View(
-        Stages(console), SimpleNamespace(num_trials=16), 200, entries, lambda: steps or {}
-    ), stream  # type: ignore[arg-type]
+    agenda: Any = SimpleNamespace(num_trials=num_trials)
+    outlook: Any = left
+    made = View(Stages(console), agenda, 200, entries, steps=lambda: steps or {}, outlook=outlook)
+    return made, stream
 
 
 def shown(watching: View) -> list[str]:
@@ -70,6 +78,29 @@ def test_the_table_shows_every_trial_and_the_best_so_far() -> None:
     assert "21/200" in rows[4]
     assert rows[4].rstrip().endswith("running")
     assert "PERFT-R" in rows[1].upper()
+
+
+def test_the_headline_says_what_is_left() -> None:
+    watching, _ = view(terminal=True, left="about 12 min left  ·  budget 2.0 h")
+    assert "3/16 trials  ·  about 12 min left  ·  budget 2.0 h  ·  best" in shown(watching)[0]
+
+
+def test_a_log_says_now_and_then_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("perft.search.view.time.monotonic", lambda: now)
+    watching, stream = view(terminal=False, left="about 12 min left")
+    for _ in range(10):
+        watching.ended(ENTRIES[1])
+        now += LEFT_SECONDS / 4
+    lines = stream.getvalue().splitlines()
+    assert [line.endswith("(3/16 trials)  about 12 min left") for line in lines] == [
+        *[False] * 5, True, *[False] * 4
+    ]  # fmt: skip
+
+
+def test_of_a_search_with_a_budget_alone_nobody_knows_how_many_trials() -> None:
+    watching, _ = view(terminal=True, num_trials=MAX_TRIALS)
+    assert "·  3 trials  ·" in shown(watching)[0]
 
 
 def test_a_rung_without_accuracy_shows_none() -> None:
@@ -161,7 +192,9 @@ def test_brackets_in_an_error_are_no_markup(terminal: bool) -> None:
 def test_a_note_stays_on_screen(terminal: bool) -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=terminal, width=100)
-    view = View(Stages(console), SimpleNamespace(num_trials=1), 10, {}, dict)
+    agenda: Any = SimpleNamespace(num_trials=1)
+    outlook: Any = ""
+    view = View(Stages(console), agenda, 10, {}, steps=dict, outlook=outlook)
     with view.running():
         view.note("experts run [uncompiled]")
     assert "experts run [uncompiled]" in output.getvalue()
