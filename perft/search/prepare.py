@@ -167,7 +167,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         pruner=request.pruner or DEFAULT_PRUNERS[request.objective],
         objective=request.objective,
         second_chances=(
-            num_trials // TRIALS_PER_CHANCE
+            (num_trials or space.num_trials) // TRIALS_PER_CHANCE
             if request.second_chances is None
             else request.second_chances
         ),
