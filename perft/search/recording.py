@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from perft.errors import SearchError
 from perft.files import Json
@@ -18,6 +19,9 @@ class Recording:
     in which they differ, where two positive numbers differ by the logarithm (base 2) of their
     ratio. So with a recording of every adapter it is the same adapter at the nearest rate.
 
+    A trial that was continued is one with that which it continues. What says nothing about its
+    configuration from scratch, with the seed of the others, is left out: clones, and confirmations.
+
     Args:
         trials: those that failed before their first report are left out.
 
@@ -26,7 +30,7 @@ class Recording:
     """
 
     def __init__(self, trials: Sequence[TrialResult]) -> None:
-        self.trials = [trial for trial in trials if trial.reports and trial.size]
+        self.trials = [trial for trial in _whole(trials) if trial.reports and trial.size]
         if not self.trials:
             raise SearchError("no recorded trial has reached a rung, so there is nothing to replay")
         self._settings = [_compared(trial.config) for trial in self.trials]
@@ -46,6 +50,19 @@ class Recording:
         assert trial.size is not None
         found = (report for report in trial.reports if report.step == step)
         return next((Reported(report, trial.size) for report in found), None)
+
+
+def _whole(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    """The trials from scratch, each with the reports of its continuation, if there is one."""
+    found: dict[int, TrialResult] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        origin = trial.origin
+        if origin is None or origin.kind == "add":
+            found[trial.number] = trial
+        elif origin.kind == "continue" and origin.trial in found:
+            before = found.pop(origin.trial)
+            found[trial.number] = replace(trial, reports=before.reports + trial.reports)
+    return list(found.values())
 
 
 def _compared(config: TrialConfig) -> dict[str, Json]:

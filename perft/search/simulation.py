@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean, quantiles
 
 import optuna
 
@@ -107,3 +108,54 @@ class Target:
         points = [(each.size.activated, objective(each.report)) for each in found if each]
         sizes, values = zip(*points, strict=True) if points else ((), ())
         return 1 - hypervolume(sizes, values, self.reference) / self.volume
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the searches of one scenario did that differ by their seed alone.
+
+    Attributes:
+        scenario: of all of them.
+        searches: the trials of each.
+        target: what they are compared with.
+    """
+
+    scenario: Scenario
+    searches: tuple[tuple[Ended, ...], ...]
+    target: Target
+
+    @classmethod
+    def of(
+        cls, scenario: Scenario, draw: Draw, recording: Recording, target: Target, seeds: range
+    ) -> "Outlook":
+        """Replays a search for each seed."""
+        searches = (tuple(simulate(scenario, draw, recording, seed)) for seed in seeds)
+        return cls(scenario, tuple(searches), target)
+
+    @property
+    def full_length(self) -> float:
+        """Mean number of trials that ran to their full length."""
+        return fmean(sum(e.outcome == "complete" for e in each) for each in self.searches)
+
+    @property
+    def cut(self) -> float:
+        """Share of the trials that would have gone on where the recorded one was stopped."""
+        trials = [trial for each in self.searches for trial in each]
+        return fmean(trial.is_cut for trial in trials)
+
+    @property
+    def steps(self) -> float:
+        """Mean optimiser steps of all trials of a search together."""
+        return fmean(each[-1].steps for each in self.searches)
+
+    @property
+    def in_a_row(self) -> float:
+        """Mean optimiser steps that the rounds of a search last."""
+        return fmean(each[-1].in_a_row for each in self.searches)
+
+    @property
+    def regret(self) -> tuple[float, float, float]:
+        """Mean regret, and the 5% and 95% quantiles over the searches."""
+        regrets = [self.target.regret(each) for each in self.searches]
+        cuts = quantiles(regrets, n=20, method="inclusive")
+        return fmean(regrets), cuts[0], cuts[-1]
