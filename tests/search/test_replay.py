@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from packing.simulator import RUNGS, SIZE, Median, Simulator, StandIn, config_of, loss_of, reported
 from perft.errors import SearchError
 from perft.packing.messages import Reported
-from perft.search.agenda import Agenda
+from perft.search.agenda import Agenda, Trial
 from perft.search.pruners import NoPruner, Pruner
 from perft.search.recording import Recording
 from perft.search.replay import Ended, Replay
-from perft.trial import Outcome, TrialConfig, TrialResult
+from perft.search.simulation import Target
+from perft.trial import Origin, Outcome, TrialConfig, TrialResult
 
 SHAPES = st.sampled_from([(1, 1), (1, 4), (1, 6), (2, 2), (2, 3), (3, 1), (3, 2)])
 
@@ -137,3 +138,67 @@ def test_a_recording_of_nothing_is_refused() -> None:
     failed = TrialResult(number=0, config=config_of(40), outcome="failed", error="no")
     with pytest.raises(SearchError, match="no recorded trial has reached a rung"):
         Recording([failed])
+
+
+def test_a_continuation_answers_with_that_which_it_continues() -> None:
+    whole = recorded(0, 1e-3, (3.0, 2.0, 1.0))
+    before = dataclasses.replace(whole, outcome="pruned", reports=whole.reports[:1])
+    after = dataclasses.replace(
+        whole,
+        number=5,
+        reports=whole.reports[1:],
+        origin=Origin(kind="continue", trial=0, step=RUNGS[0]),
+    )
+    [joined] = Recording([after, before]).trials
+    assert joined.reports == whole.reports
+    assert joined.outcome == "complete"
+
+
+def test_clones_and_confirmations_do_not_answer() -> None:
+    whole = recorded(0, 1e-3, (3.0, 2.0, 1.0))
+    others = [
+        dataclasses.replace(whole, number=number, origin=origin)
+        for number, origin in enumerate(
+            [Origin(kind="clone", trial=0, step=5), Origin(kind="confirm", trial=0)], start=1
+        )
+    ]
+    added = dataclasses.replace(whole, number=3, origin=Origin(kind="add"))
+    assert Recording([whole, *others, added]).trials == [whole, added]
+
+
+def test_regret_is_the_share_of_the_hypervolume_that_is_missing() -> None:
+    trials = [sized(0, 100, 2), sized(1, 1000, 3), sized(2, 10_000, 4)]
+    target = Target.of(trials)
+    assert target.volume == pytest.approx((0.5 + 0.75) / 2)
+    assert target.regret([]) == 1.0
+    assert target.regret([ended(trial) for trial in trials]) == pytest.approx(0.0)
+    missing = target.regret([ended(trials[0])])
+    assert missing == pytest.approx(1 - 0.5 / target.volume)
+    assert target.regret([ended(trials[0]), ended(trials[1], outcome="pruned")]) == missing
+    late = [ended(trials[0], steps=40), ended(trials[1], steps=80)]
+    assert target.regret(late, max_steps=79) == missing
+    assert target.regret(late, max_steps=80) == pytest.approx(0.0)
+
+
+def sized(number: int, activated: int, correct: int) -> TrialResult:
+    trial = recorded(number, 1e-3, (1.0,) * 3)
+    last = dataclasses.replace(trial.reports[-1], correct=correct)
+    size = dataclasses.replace(SIZE, activated=activated)
+    return dataclasses.replace(trial, size=size, reports=(*trial.reports[:-1], last))
+
+
+def ended(trial: TrialResult, outcome: Outcome = "complete", steps: int = 40) -> Ended:
+    assert trial.size is not None
+    return Ended(
+        trial=Trial(number=trial.number, config=trial.config, params={}),
+        outcome=outcome,
+        last=Reported(trial.reports[-1], trial.size),
+        is_cut=False,
+        steps=steps,
+        in_a_row=steps,
+    )
+
+
+def test_without_a_front_there_is_no_regret() -> None:
+    with pytest.raises(SearchError, match="have no front to compare with"):
+        Target.of([recorded(0, 1e-3, (1.0,))])
