@@ -9,6 +9,8 @@ from perft.selection.confirm import (
     confirmed,
     confirmed_columns,
     format_confirmed,
+    format_interval,
+    format_mean,
     gains,
 )
 from perft.selection.front import (
@@ -49,6 +51,8 @@ __all__ = [
     "describe",
     "describe_origin",
     "format_confirmed",
+    "format_interval",
+    "format_mean",
     "format_score",
     "format_share",
     "front_table",

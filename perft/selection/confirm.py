@@ -6,7 +6,7 @@ trial's own score is left out of it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist, fmean, variance
@@ -158,15 +158,28 @@ def confirmed_columns(found: Confirmed | None) -> dict[str, float | None]:
     }
 
 
-def format_confirmed(found: Confirmed) -> str:
-    """Mean and spread: "76.1% ± 1.2% (3)", of as many trainings, "(2 of 3)" if one failed."""
-    ended = len(found.values)
-    count = f"{ended} of {ended + found.failed}" if found.failed else f"{ended}"
-    if not found.values:
-        return f"({count})"
-    write = "{:.1%}".format if found.scored else "{:.4f}".format
+def format_mean(found: Confirmed) -> str:
+    """Mean and spread of at least one training: "76.1% ± 1.2%"."""
+    write = _writer(found)
     spread = "" if found.spread is None else f" ± {write(found.spread)}"
-    return f"{write(abs(found.mean))}{spread} ({count})"
+    return f"{write(abs(found.mean))}{spread}"
+
+
+def format_interval(found: Confirmed) -> str:
+    """The 95% interval of the mean, "74.0% to 78.2%"; empty without one."""
+    ends = sorted(map(abs, found.interval)) if found.interval else []
+    return " to ".join(map(_writer(found), ends))
+
+
+def format_confirmed(found: Confirmed) -> str:
+    """Mean, spread and number of the trainings: "76.1% ± 1.2% (3)"; "(2 of 3)" if one failed."""
+    ended = len(found.values)
+    count = f"({ended} of {ended + found.failed})" if found.failed else f"({ended})"
+    return f"{format_mean(found)} {count}" if found.values else count
+
+
+def _writer(found: Confirmed) -> Callable[[float], str]:
+    return "{:.1%}".format if found.scored else "{:.4f}".format
 
 
 def format_gain(found: Gain, *, scored: bool) -> str:

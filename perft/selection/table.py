@@ -82,7 +82,13 @@ def front_table(results: Sequence[TrialResult], base: BaseScore | None = None) -
     what = "validation accuracy (95% interval)" if scored else "validation loss"
     title = f"Pareto front: {what}, activated PEFT parameters"
     caption = _HOW_CONFIRMED if again else None
-    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=title,
+        caption=caption,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for heading in ("trial", "accuracy" if scored else "loss", "activated", "% base"):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("other seeds", "over smaller") if again else ():

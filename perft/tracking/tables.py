@@ -108,4 +108,6 @@ def _result(trial: TrialRecord) -> TrialResult | None:
         reports=tuple(report for _, report in trial.reports),
         size=trial.size,
         error=trial.error,
+        params=trial.params,
+        origin=trial.origin,
     )
