@@ -160,7 +160,8 @@ def test_the_folder_holds_what_its_layout_names_and_nothing_else(reference: Job)
     found = {file for file in files if file.partition("/")[0] not in (TUNE_FOLDER, TRAIN_FOLDER)}
     ended = results(reference.home, REFERENCE)
     every = {SEARCH_FILE, RESULTS_FILE, SCORES_FILE, ENVIRONMENT_FILE, SPACE_FILE, OPTUNA_FILE,
-             TABLE_PARQUET, TABLE_CSV, PLOT_HTML, PLOT_PNG, SEARCH_RECORD, SENT, BASE_FILE}  # fmt: skip
+             TABLE_PARQUET, TABLE_CSV, PLOT_HTML, PLOT_PNG, SEARCH_RECORD, SENT,
+             BASE_FILE}  # fmt: skip
     for number, result in ended.items():
         every |= {trial_record(number), trial_file(number)}
         every |= {trial_file(number, 1)} & found  # of those that had a second round
