@@ -139,23 +139,36 @@ def rising(front: Sequence[TrialResult], merits_of: Mapping[int, float]) -> list
     return kept
 
 
-def confirmed_columns(found: Confirmed | None) -> dict[str, float | None]:
-    """What a table says of the trainings with other seeds of a trial that has some.
+def confirmed_rows(results: Sequence[TrialResult]) -> dict[int, dict[str, float | None]]:
+    """By number of a trial of the front, its `confirmed_columns`; without the others."""
+    over = gains(results)
+    return {
+        number: confirmed_columns(found, over.get(number))
+        for number, found in confirmed(results).items()
+    }
+
+
+def confirmed_columns(found: Confirmed, over: Gain | None = None) -> dict[str, float | None]:
+    """What a table says of a trial's trainings with other seeds.
 
     The mean, the standard deviation of one training and the 95% interval of the mean; of the
-    accuracy, or of the loss if answers are not scored.
+    accuracy, or of the loss if answers are not scored. Of the gain over the next smaller trial,
+    how much better the mean is, and its p-value.
     """
-    if found is None or not found.values:
+    if not found.values:
         return {}
     sign = 1 if found.scored else -1
     ends = sorted(sign * end for end in found.interval) if found.interval else (None, None)
-    return {
+    columns = {
         "confirmed_trainings": len(found.values),
         "confirmed_mean": sign * found.mean,
         "confirmed_spread": found.spread,
         "confirmed_low": ends[0],
         "confirmed_high": ends[1],
     }
+    if over is not None:
+        columns |= {"confirmed_gain": over.difference, "confirmed_gain_p": over.p_value}
+    return columns
 
 
 def format_mean(found: Confirmed) -> str:

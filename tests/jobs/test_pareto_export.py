@@ -118,6 +118,7 @@ def test_pareto_shows_the_base_and_what_other_seeds_say(job: Callable[..., Done]
     value = json.loads(job("pareto", "--name", "scored", "--json", home=home).stdout)
     assert value["base"]["accuracy"] == 0.1
     assert value["front"][1]["confirmed_mean"] == pytest.approx(302 / 400)
+    assert value["front"][2]["confirmed_gain"] == pytest.approx((298 - 302) / 400)
     assert {row["base_accuracy"] for row in value["front"]} == {0.1}
 
 
