@@ -15,7 +15,7 @@ from perft.base_score import BaseScore
 from perft.errors import printable
 from perft.export.markdown import code, text
 from perft.export.score import Score
-from perft.selection import Confirmed, describe_origin, format_confirmed, format_share
+from perft.selection import Confirmed, describe_origin, format_interval, format_mean, format_share
 from perft.tasks import TASKS
 from perft.trial import TrialResult
 
@@ -156,9 +156,13 @@ def _confirmed(again: Confirmed | None) -> str:
         return ""
     count, what = len(again.values), "accuracy" if again.scored else "loss"
     seeds = "another seed" if count == 1 else f"{count} other seeds"
+    interval = (
+        f"; the 95% interval of the mean is {found}" if (found := format_interval(again)) else ""
+    )
     return (
-        f"\n\nTrained with {seeds}, this configuration reaches {format_confirmed(again)}: mean and "
-        f"standard deviation of the validation {what}, of trainings that chose nothing."
+        f"\n\nTrained with {seeds}, this configuration reaches a validation {what} of "
+        f"{format_mean(again)} (mean and standard deviation{interval}). These trainings chose "
+        "nothing."
     )
 
 

@@ -8,7 +8,10 @@ from perft.selection.confirm import (
     Gain,
     confirmed,
     confirmed_columns,
+    confirmed_rows,
     format_confirmed,
+    format_interval,
+    format_mean,
     gains,
 )
 from perft.selection.front import (
@@ -46,9 +49,12 @@ __all__ = [
     "complete",
     "confirmed",
     "confirmed_columns",
+    "confirmed_rows",
     "describe",
     "describe_origin",
     "format_confirmed",
+    "format_interval",
+    "format_mean",
     "format_score",
     "format_share",
     "front_table",

@@ -6,7 +6,7 @@ trial's own score is left out of it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist, fmean, variance
@@ -139,34 +139,60 @@ def rising(front: Sequence[TrialResult], merits_of: Mapping[int, float]) -> list
     return kept
 
 
-def confirmed_columns(found: Confirmed | None) -> dict[str, float | None]:
-    """What a table says of the trainings with other seeds of a trial that has some.
+def confirmed_rows(results: Sequence[TrialResult]) -> dict[int, dict[str, float | None]]:
+    """By number of a trial of the front, its `confirmed_columns`; without the others."""
+    over = gains(results)
+    return {
+        number: confirmed_columns(found, over.get(number))
+        for number, found in confirmed(results).items()
+    }
+
+
+def confirmed_columns(found: Confirmed, over: Gain | None = None) -> dict[str, float | None]:
+    """What a table says of a trial's trainings with other seeds.
 
     The mean, the standard deviation of one training and the 95% interval of the mean; of the
-    accuracy, or of the loss if answers are not scored.
+    accuracy, or of the loss if answers are not scored. Of the gain over the next smaller trial,
+    how much better the mean is, and its p-value.
     """
-    if found is None or not found.values:
+    if not found.values:
         return {}
     sign = 1 if found.scored else -1
     ends = sorted(sign * end for end in found.interval) if found.interval else (None, None)
-    return {
+    columns = {
         "confirmed_trainings": len(found.values),
         "confirmed_mean": sign * found.mean,
         "confirmed_spread": found.spread,
         "confirmed_low": ends[0],
         "confirmed_high": ends[1],
     }
+    if over is not None:
+        columns |= {"confirmed_gain": over.difference, "confirmed_gain_p": over.p_value}
+    return columns
+
+
+def format_mean(found: Confirmed) -> str:
+    """Mean and spread of at least one training: "76.1% ± 1.2%"."""
+    write = _writer(found)
+    spread = "" if found.spread is None else f" ± {write(found.spread)}"
+    return f"{write(abs(found.mean))}{spread}"
+
+
+def format_interval(found: Confirmed) -> str:
+    """The 95% interval of the mean, "74.0% to 78.2%"; empty without one."""
+    ends = sorted(map(abs, found.interval)) if found.interval else []
+    return " to ".join(map(_writer(found), ends))
 
 
 def format_confirmed(found: Confirmed) -> str:
-    """Mean and spread: "76.1% ± 1.2% (3)", of as many trainings, "(2 of 3)" if one failed."""
+    """Mean, spread and number of the trainings: "76.1% ± 1.2% (3)"; "(2 of 3)" if one failed."""
     ended = len(found.values)
-    count = f"{ended} of {ended + found.failed}" if found.failed else f"{ended}"
-    if not found.values:
-        return f"({count})"
-    write = "{:.1%}".format if found.scored else "{:.4f}".format
-    spread = "" if found.spread is None else f" ± {write(found.spread)}"
-    return f"{write(abs(found.mean))}{spread} ({count})"
+    count = f"({ended} of {ended + found.failed})" if found.failed else f"({ended})"
+    return f"{format_mean(found)} {count}" if found.values else count
+
+
+def _writer(found: Confirmed) -> Callable[[float], str]:
+    return "{:.1%}".format if found.scored else "{:.4f}".format
 
 
 def format_gain(found: Gain, *, scored: bool) -> str:

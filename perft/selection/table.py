@@ -19,7 +19,7 @@ from perft.selection.confirm import (
     Confirmed,
     Gain,
     confirmed,
-    confirmed_columns,
+    confirmed_rows,
     format_confirmed,
     format_gain,
     gains,
@@ -48,7 +48,7 @@ def to_frame(results: Sequence[TrialResult], base: BaseScore | None = None) -> p
     configurations; `run_id`, `error`. Where nothing was scored, the accuracy is missing.
     """
     on_front = {trial.number for trial in pareto_front(results)}
-    again = confirmed(results)
+    again = confirmed_rows(results)
     return frame_of(
         [
             {
@@ -56,7 +56,7 @@ def to_frame(results: Sequence[TrialResult], base: BaseScore | None = None) -> p
                 "outcome": result.outcome,
                 "on_front": result.number in on_front,
                 **columns_of(result.config, result.last, result.size),
-                **confirmed_columns(again.get(result.number)),
+                **again.get(result.number, {}),
                 **origin_columns(result.origin),
                 **base_columns(base),
                 "run_id": result.run_id,
@@ -82,7 +82,13 @@ def front_table(results: Sequence[TrialResult], base: BaseScore | None = None) -
     what = "validation accuracy (95% interval)" if scored else "validation loss"
     title = f"Pareto front: {what}, activated PEFT parameters"
     caption = _HOW_CONFIRMED if again else None
-    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=title,
+        caption=caption,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for heading in ("trial", "accuracy" if scored else "loss", "activated", "% base"):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("other seeds", "over smaller") if again else ():

@@ -5,10 +5,11 @@ This package imports quickly: a tracker imports its libraries when its runs are 
 """
 
 from perft.tracking.environment import environment
-from perft.tracking.recorder import Recorder, Tracking, is_sent
+from perft.tracking.recorder import Recorder, is_sent
 from perft.tracking.sender import PATIENCE_SECONDS
 from perft.tracking.tracker import Tracker
 from perft.tracking.trackers import DEFAULT, TRACKERS, tracker_of
+from perft.tracking.tracking import Tracking
 
 __all__ = [
     "DEFAULT",

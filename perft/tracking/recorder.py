@@ -4,58 +4,25 @@ Every call may be repeated, also by another process after a resume: it records n
 process at a time records a search.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from perft.base_score import BaseScore
 from perft.errors import StorageError
 from perft.files import Json
-from perft.masking import masked
 from perft.search_folder import RECORDS, SENT
-from perft.selection import Confirmed
 from perft.storage import Storage
-from perft.tracking.records import Records, SearchRecord, Status, TrialRecord, now
+from perft.tracking.records import Records, Status, TrialRecord, now
 from perft.tracking.sender import PATIENCE_SECONDS, Sender, reason
-from perft.tracking.tracker import Runs, Tracker
+from perft.tracking.tracker import Runs
+from perft.tracking.tracking import Tracking
 from perft.trial import AdapterSize, Origin, Report, SplitScores, TrialConfig, TrialResult
 
+if TYPE_CHECKING:
+    from perft.selection import Confirmed
+
 _UNSAID_SECONDS = 1.0  # shorter waits are not announced
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tracking:
-    """What a search's records come from, and where they go.
-
-    Attributes:
-        tracker: shows the search.
-        place: where the tracker shows it, from `tracker.new_place` or `tracker.known_place`.
-        folder: the search's folder.
-        name: the search's name.
-        params: its settings.
-        tell: shows the user a line.
-        later: returns the command that completes the runs after the search.
-    """
-
-    tracker: Tracker
-    place: str
-    folder: Storage
-    name: str
-    params: Mapping[str, object]
-    tell: Callable[[str], None]
-    later: Callable[[], str]
-
-    @property
-    def at(self) -> str:
-        """The tracker and the place, for messages."""
-        return self.tracker.at(self.place)
-
-    def fresh(self) -> SearchRecord:
-        """The record of a search that starts now."""
-        return SearchRecord(name=self.name, place=masked(self.folder.uri), params=self.params)
-
-    def open(self, records: Records) -> Runs:
-        """Opens the runs of the search; errors as of `Tracker.open`."""
-        return self.tracker.open(self.place, records)
 
 
 class Recorder:
@@ -184,7 +151,7 @@ class Recorder:
         scores: Mapping[int, SplitScores] | None = None,
         predictions: Mapping[int, str] | None = None,
         base: BaseScore | None = None,
-        confirmed: Mapping[int, Confirmed] | None = None,
+        confirmed: "Mapping[int, Confirmed] | None" = None,
     ) -> None:
         """Records that the search has ended, with every trial that has not.
 

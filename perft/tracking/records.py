@@ -11,14 +11,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from perft.base_score import BaseScore
 from perft.config.typed import read_fields
 from perft.errors import PerftError
 from perft.files import Json, parse_json
 from perft.search_folder import RECORDS, SEARCH_RECORD, is_record, trial_record
-from perft.selection import Confirmed
 from perft.storage import Storage
 from perft.trial import (
     AdapterSize,
@@ -29,6 +28,9 @@ from perft.trial import (
     SplitScores,
     TrialConfig,
 )
+
+if TYPE_CHECKING:
+    from perft.selection import Confirmed
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 """Status of a run, in MLflow's words."""
@@ -135,7 +137,7 @@ class SearchRecord:
     predictions: Mapping[int, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     base: BaseScore | None = None
-    confirmed: Mapping[int, Confirmed] = field(default_factory=dict)
+    confirmed: "Mapping[int, Confirmed]" = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The record as a dictionary of JSON values."""
@@ -144,6 +146,8 @@ class SearchRecord:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "SearchRecord":
         """Rebuilds what `to_json` wrote."""
+        from perft.selection import Confirmed  # noqa: PLC0415 - pandas is slow
+
         scores = {
             int(number): {split: AnswerCount(*pair) for split, pair in splits.items()}
             for number, splits in value["scores"].items()

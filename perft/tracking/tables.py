@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from perft.errors import printable
-from perft.selection import Confirmed, confirmed, confirmed_columns, picks
+from perft.selection import confirmed_rows, picks
 from perft.selection.table import base_columns, columns_of, frame_of, origin_columns
 from perft.tracking.records import SearchRecord, TrialRecord
 from perft.trial import TrialResult
@@ -38,8 +38,8 @@ def table(trials: Sequence[TrialRecord], search: SearchRecord) -> pd.DataFrame:
         search: has the status of trials without an outcome, the test scores and the base's.
     """
     results = [found for trial in trials if (found := _result(trial))]
-    picked, again = picks(results), confirmed(results)
-    return frame_of([_row(trial, search, picked, again.get(trial.number)) for trial in trials])
+    picked, again = picks(results), confirmed_rows(results)
+    return frame_of([_row(trial, search, picked) | again.get(trial.number, {}) for trial in trials])
 
 
 def curves(trials: Sequence[TrialRecord]) -> pd.DataFrame:
@@ -66,9 +66,7 @@ def parquet(frame: pd.DataFrame) -> bytes:
     return file.getvalue()
 
 
-def _row(
-    trial: TrialRecord, search: SearchRecord, picked: dict[int, str], again: Confirmed | None
-) -> dict[str, Any]:
+def _row(trial: TrialRecord, search: SearchRecord, picked: dict[int, str]) -> dict[str, Any]:
     status = search.status
     if trial.outcome is not None:
         status = "FAILED" if trial.outcome == "failed" else "FINISHED"
@@ -82,7 +80,6 @@ def _row(
         "started": _time(trial.started),
         "ended": _time(trial.ended or search.ended),
         **columns_of(trial.config, last, trial.size),
-        **confirmed_columns(again),
         **origin_columns(trial.origin),
         **base_columns(search.base),
         "error": printable(trial.error),
@@ -108,4 +105,6 @@ def _result(trial: TrialRecord) -> TrialResult | None:
         reports=tuple(report for _, report in trial.reports),
         size=trial.size,
         error=trial.error,
+        params=trial.params,
+        origin=trial.origin,
     )

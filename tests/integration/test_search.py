@@ -18,7 +18,9 @@ from searches import FIRST_ROUND, MAX_STEPS, REFERENCE, SEARCH, SIZE, SPACE, TRI
 from perft.adapter_folder import BLOCK, CONFIG, WEIGHTS
 from perft.config import ExpertsConfig
 from perft.search_folder import (
+    BASE_FILE,
     ENVIRONMENT_FILE,
+    IMPORTANCE_PNG,
     OPTUNA_FILE,
     PLOT_HTML,
     PLOT_PNG,
@@ -38,7 +40,8 @@ from perft.search_folder import (
     trial_file,
     trial_record,
 )
-from perft.selection import read_all_scores
+from perft.selection import read_all_scores, read_base
+from perft.selection.importance import importances
 from perft.storage import Storage
 from perft.storage.folder import CHECKSUMS
 from perft.trial import TrialConfig
@@ -157,7 +160,8 @@ def test_the_folder_holds_what_its_layout_names_and_nothing_else(reference: Job)
     found = {file for file in files if file.partition("/")[0] not in (TUNE_FOLDER, TRAIN_FOLDER)}
     ended = results(reference.home, REFERENCE)
     every = {SEARCH_FILE, RESULTS_FILE, SCORES_FILE, ENVIRONMENT_FILE, SPACE_FILE, OPTUNA_FILE,
-             TABLE_PARQUET, TABLE_CSV, PLOT_HTML, PLOT_PNG, SEARCH_RECORD, SENT}  # fmt: skip
+             TABLE_PARQUET, TABLE_CSV, PLOT_HTML, PLOT_PNG, SEARCH_RECORD, SENT,
+             BASE_FILE}  # fmt: skip
     for number, result in ended.items():
         every |= {trial_record(number), trial_file(number)}
         every |= {trial_file(number, 1)} & found  # of those that had a second round
@@ -165,7 +169,9 @@ def test_the_folder_holds_what_its_layout_names_and_nothing_else(reference: Job)
             block = set() if isinstance(result.config.adapter, ExpertsConfig) else {BLOCK}
             names = {WEIGHTS, CONFIG, CHECKSUMS} | block
             every |= {f"{adapter_folder(number)}/{name}" for name in names}
-    for number in read_all_scores(folder):
+    if importances(list(ended.values())):
+        every.add(IMPORTANCE_PNG)
+    for number in (*read_all_scores(folder), None):
         every |= {predictions_file(number, 0), f"{predictions_folder(number)}/{CHECKSUMS}"}
     assert found == every
     assert {file.partition("/")[0] for file in files - found} == {TUNE_FOLDER, TRAIN_FOLDER}
@@ -177,6 +183,16 @@ def test_chosen_trials_have_test_scores(book: Book):
     for run in scored:
         assert run.data.tags["perft.front"] == "true"
         assert run.data.metrics["test_scored/test"] == 1000
+
+
+def test_the_base_alone_is_scored_on_the_same_splits(reference: Job, book: Book):
+    base = read_base(Storage(str(reference.home / "searches" / REFERENCE)))
+    assert base is not None
+    assert (base.validation.scored, base.tests["test"].scored) == (40, 1000)
+    assert book.parent.data.metrics["base_accuracy"] == base.accuracy
+    assert f"the base alone on test split test: {base.tests['test'].correct}/1000" in (
+        reference.output
+    )
 
 
 def test_an_exported_adapter_scores_what_was_logged(reference: Job, start, tmp_path: Path):

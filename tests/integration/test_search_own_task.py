@@ -1,5 +1,6 @@
 """A search over a user's own task that scores no answers: its front is of the validation loss."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ def test_a_task_without_answers_is_searched_by_its_loss(
     assert job.end() == 0, job.errors
     assert "Pareto front: validation loss, activated PEFT parameters" in job.output
     assert "accuracy" not in job.output
+    assert re.search(r"base +loss \d", job.output)
     found = results(job.home, "own")
     assert len(found) == 3
     best = min(trial.last.val_loss for trial in found.values() if trial.outcome == "complete")

@@ -41,6 +41,7 @@ def test_a_search_on_pairs_ends_with_adapters_that_prefer_better_than_the_base(
     job = start(*SEARCH, "--space", "preferences", *SIZE, "--name", "pairs")
     assert job.end() == 0, job.errors
     assert "Pareto front: validation accuracy" in job.output
+    assert "50.0% (by definition)" in job.output
     found = results(job.home, "pairs")
     best = max(
         (trial for trial in found.values() if trial.outcome == "complete"),

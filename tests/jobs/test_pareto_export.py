@@ -118,6 +118,7 @@ def test_pareto_shows_the_base_and_what_other_seeds_say(job: Callable[..., Done]
     value = json.loads(job("pareto", "--name", "scored", "--json", home=home).stdout)
     assert value["base"]["accuracy"] == 0.1
     assert value["front"][1]["confirmed_mean"] == pytest.approx(302 / 400)
+    assert value["front"][2]["confirmed_gain"] == pytest.approx((298 - 302) / 400)
     assert {row["base_accuracy"] for row in value["front"]} == {0.1}
 
 
@@ -152,7 +153,10 @@ def test_the_card_says_what_the_base_does_alone(job: Callable[..., Done], home: 
     assert done.returncode == 0, done.stderr
     card = (out / "README.md").read_text()
     assert "The base alone, without the adapter: 10.0% (7.4-13.3) of validation and 1.3% " in card
-    assert "Trained with 3 other seeds, this configuration reaches 74.5% ± 2.6% (3)" in card
+    assert (
+        "Trained with 3 other seeds, this configuration reaches a validation accuracy of " in card
+    )
+    assert "74.5% ± 2.6% (mean and standard deviation; the 95% interval of the mean is " in card
 
 
 def test_export_takes_the_best(job: Callable[..., Done], home: Path, tmp_path: Path):

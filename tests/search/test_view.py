@@ -15,6 +15,7 @@ from perft.options import MAX_TRIALS
 from perft.search.ledger import Entry
 from perft.search.stages import Stages
 from perft.search.view import LEFT_SECONDS, View
+from perft.trial import Origin
 
 
 def entry(number: int, outcome: str | None, *corrects: int, error: str = "") -> Entry:
@@ -101,6 +102,14 @@ def test_a_log_says_now_and_then_what_is_left(monkeypatch: pytest.MonkeyPatch) -
 def test_of_a_search_with_a_budget_alone_nobody_knows_how_many_trials() -> None:
     watching, _ = view(terminal=True, num_trials=MAX_TRIALS)
     assert "·  3 trials  ·" in shown(watching)[0]
+
+
+def test_what_only_repeats_a_trial_is_not_the_best() -> None:
+    again = dataclasses.replace(
+        entry(5, "complete", 100, 200, 390), origin=Origin(kind="confirm", trial=0)
+    )
+    watching, _ = view(terminal=True, entries={**ENTRIES, 5: again})
+    assert shown(watching)[0].rstrip().endswith("trial 0")
 
 
 def test_a_rung_without_accuracy_shows_none() -> None:
