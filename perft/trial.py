@@ -196,7 +196,8 @@ class Origin:
             configuration of `trial` with another seed, from scratch; "add": a configuration that
             the user gave.
         trial: the number of the other trial; None for "add".
-        step: of the state that it starts from; a continued trial reports after it.
+        step: of the state that it starts from; a continued trial reports after it. A clone starts
+            from the latest state, and this is the step of the last report before it was asked for.
     """
 
     kind: OriginKind

@@ -75,6 +75,7 @@ class Rounds:
         self._rungs = tuple(rungs)
         self._trials: dict[int, _Trial] = {}
         self._ended: set[int] = set()
+        self._final: dict[int, int] = {}  # steps that trials have done that ended here
         self._round: _Round | None = None
 
     def expect(self, num_trials: int) -> None:
@@ -118,7 +119,10 @@ class Rounds:
     def ended(self, trial: int) -> None:
         """Notes that the trial is complete, pruned or failed, and its replacement proposed."""
         self._ended.add(trial)
-        self._trials.pop(trial, None)
+        state = self._trials.pop(trial, None)
+        targets = self._round.targets if self._round is not None else {}
+        if state is not None:
+            self._final[trial] = targets.get(trial, state.reached)
         if self._round is not None:
             self._round.results.setdefault(trial, Failed("the trial ended"))
         self._strike_off(trial)
@@ -273,9 +277,11 @@ class Rounds:
 
         That state is kept until the next round is over, and by then the clone has one of its own.
         """
-        if origin is None or origin.kind != "clone" or origin.trial not in self._trials:
+        if origin is None or origin.kind != "clone" or origin.trial is None:
             return origin
-        return replace(origin, step=self._trials[origin.trial].reached)
+        other = self._trials.get(origin.trial)
+        step = other.reached if other else self._final.get(origin.trial, origin.step)
+        return replace(origin, step=step)
 
     def _members(self, trials: Sequence[int], group: int) -> list[int]:
         return [n for n in trials if self._trials[n].group == group]

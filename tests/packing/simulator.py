@@ -264,6 +264,7 @@ class Simulator:
         self.asking: dict[int, asyncio.Task[Any]] = {}  # of each group that waits for work
         self.killed: set[tuple[int, int]] = set()
         self.lost: set[int] = set()
+        self.states: dict[int, list[int]] = {}  # by trial, the steps at which it was saved
         self.ledger = Ledger(_Silent(), _Silent())  # type: ignore[arg-type]
         self.studied = self.new_study()
         self.agenda = Agenda(
@@ -459,6 +460,11 @@ class Simulator:
         """A group loses what it had in memory, somewhere while it trains a batch."""
 
     def _trained(self, assignment: Assignment) -> BatchResult:
+        origin, mine = assignment.origin, self.states.setdefault(assignment.trial, [0])
+        if origin and origin.trial is not None and origin.kind != "confirm" and len(mine) == 1:
+            assert origin.step in self.states[origin.trial][-2:], "that state is gone"
+        if mine[-1] != assignment.target:
+            mine.append(assignment.target)
         if self.failing.get(assignment.trial, self.rungs[-1] + 1) <= assignment.target:
             return Failed("the loss is nan")
         if not assignment.due:

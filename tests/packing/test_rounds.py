@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from packing.simulator import RUNGS, Simulator, config_of, reported
 from perft.packing.messages import Failed, NotDue
 from perft.packing.rounds import MAX_CRASHES_ALONE, MAX_CRASHES_TOGETHER, Rounds
+from perft.trial import Origin
 
 SHAPES = st.sampled_from([(1, 1), (1, 4), (1, 6), (2, 2), (2, 3), (3, 1), (3, 2)])
 TRIALS = st.integers(1, 12)
@@ -174,6 +175,30 @@ def test_no_trial_waits_for_one_that_has_further_to_go() -> None:
     rounds.processed(2, 20)
     rounds.ended(2)
     assert [(a.trial, a.target, a.due) for a in rounds.work(0)] == [(1, 40, True)]
+
+
+def test_a_clone_starts_where_the_other_trial_is_then() -> None:
+    rounds = started(1, 2, 4)
+    finish(rounds, 10)
+    rounds.processed(0, 10)
+    rounds.processed(1, 10)
+    rounds.request(0, CONFIG, 10)
+    rounds.request(1, CONFIG, 10)
+    finish(rounds, 20)
+    rounds.ended(0)
+    origin = Origin(kind="clone", trial=0, step=10)  # as it was when the user asked for it
+    rounds.request(2, CONFIG, 0, origin)
+    rounds.ended(1)
+    rounds.request(3, CONFIG, 0, Origin(kind="clone", trial=1, step=10))
+    steps = [each.origin.step for each in rounds.work(0) if each.origin]
+    assert steps == [20, 20]
+    rounds.finish(0, {2: reported(10), 3: reported(10)})
+    rounds.processed(2, 10)
+    rounds.processed(3, 10)
+    rounds.request(2, CONFIG, 10)
+    rounds.request(3, CONFIG, 10)
+    steps = [each.origin.step for each in rounds.work(0) if each.origin]
+    assert steps == [20, 20], "it has a state of its own now"
 
 
 def test_a_trial_that_fails_on_its_way_is_told_at_once() -> None:
