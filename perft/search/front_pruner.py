@@ -5,11 +5,11 @@ from collections import defaultdict
 from perft.search.dominance import Dominance
 from perft.search.pruners import RungReport
 
-LENIENCY = 10
-"""In the long run a trial goes on if at most one in this many of those at its rung dominate it."""
+LENIENCY = 15
+"""In the long run a trial goes on if at most so many percent of those at its rung dominate it."""
 
-STRICT = 50
-"""Trials at a rung over which the share of those that may dominate grows to one in `LENIENCY`.
+STRICT = 30
+"""Trials at a rung over which that share grows from 0 to `LENIENCY`.
 
 A loss at a rung tells only roughly which trial ends on the front. A short search finds more if it
 is strict and draws the more trials; a long one that stays strict never finds some of the front.
@@ -21,8 +21,8 @@ class FrontPruner:
     """Stops a trial that too many of those at its rung so far dominate.
 
     Another trial dominates it by a validation loss and activated parameters that are at most its
-    own, and not both equal. Of n trials n / `LENIENCY` may, and fewer while n is below `STRICT`:
-    none until about the twentieth.
+    own, and not both equal. `LENIENCY` percent of those at the rung may, and fewer while they are
+    less than `STRICT`: none before the fifteenth.
     """
 
     def __init__(self) -> None:
@@ -39,4 +39,4 @@ class FrontPruner:
 
 def may_dominate(dominators: int, seen: int) -> bool:
     """Whether a trial goes on that so many of those seen at its rung dominate."""
-    return dominators * LENIENCY * STRICT <= seen * min(seen, STRICT)
+    return 100 * STRICT * dominators <= LENIENCY * seen * min(seen, STRICT)
