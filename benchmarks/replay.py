@@ -6,12 +6,14 @@ steps, evaluations not counted: the mean over seeds, with its 95% interval. Accu
 1, the logarithm of the activated parameters from 600 to 40,000. Real parts of a search decide:
 agenda, sampler, pruner, rounds; `record_curves.py` has recorded the reports.
 
-The sampler "shuffled" takes the recorded trials themselves in random order, none twice: what a rung
-rule alone is worth. Every other proposes from the space, and the nearest recorded trial answers.
+The sampler "shuffled" takes the recorded trials themselves in random order, none twice, early those
+that the space draws often: what a rung rule alone is worth. Every other proposes from the space,
+and the nearest recorded trial answers.
 """
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,23 +23,27 @@ from typing import Annotated
 
 import optuna
 import typer
+from optuna.samplers import RandomSampler
 
 from perft.files import Json
 from perft.packing.messages import Reported
-from perft.search.agenda import Agenda, Trial
+from perft.search.agenda import Trial
 from perft.search.curves import read_curves
 from perft.search.objectives import DEFAULT_OBJECTIVE
 from perft.search.pruners import PRUNERS
 from perft.search.recording import Recording
 from perft.search.replay import Ended
 from perft.search.samplers import SAMPLERS
-from perft.search.simulation import Scenario, Target, replay_of, simulate
+from perft.search.simulation import Scenario, Target, simulate, simulate_with
 from perft.search.space import Draw, find_space
 from perft.selection.hypervolume import BUILTIN
 from perft.trial import Origin, Outcome, TrialConfig
 
 CURVES = Path(__file__).parent / "curves"
 SHUFFLED = "shuffled"
+DRAWS = 2000
+"""Random draws by which it is counted how often the space draws a recorded trial."""
+
 LENGTHS = (4, 8, 16, 32, 64)
 """Optimiser steps after which the regret is printed, in full lengths of a trial."""
 
@@ -46,13 +52,14 @@ class Shuffled:
     """A study that draws the recorded trials in random order.
 
     Args:
-        recording: the trials.
+        counts: by recorded configuration, how often the space draws one for which it answers.
         seed: of the order.
     """
 
-    def __init__(self, recording: Recording, seed: int) -> None:
-        self._left = [trial.config for trial in recording.trials]
-        Random(seed).shuffle(self._left)
+    def __init__(self, counts: Mapping[TrialConfig, int], seed: int) -> None:
+        random = Random(seed)
+        # Weighted sampling without replacement (Efraimidis and Spirakis, 2006); `pop` is the first.
+        self._left = sorted(counts, key=lambda each: random.random() ** (1 / counts[each]))
         self._count = 0
 
     def draw(self) -> Trial:
@@ -99,6 +106,7 @@ def main(
             space = replace(space, rungs=rungs)
         recording = Recording(read_curves(file))
         draw = Draw(space, True, 0)
+        counts = _counts(recording, draw)
         steps = space.steps_of_rungs(recording.trials[0].config.training.max_steps)
         target = Target.of(recording.trials, BUILTIN)
         budgets = [steps[-1] * lengths for lengths in LENGTHS]
@@ -117,23 +125,32 @@ def main(
             start = time.perf_counter()
             found = [
                 [target.regret(ended, budget) for budget in budgets]
-                for ended in (_search(scenario, draw, recording, seed) for seed in range(repeats))
+                for ended in (
+                    _search(scenario, draw, recording, counts, seed) for seed in range(repeats)
+                )
             ]
             took = (time.perf_counter() - start) / repeats
             columns = "".join(_shown(each) for each in zip(*found, strict=True))
             print(f"{one:9} {rule:6}{columns}   {took:.2f} s a search")
 
 
-def _search(scenario: Scenario, draw: Draw, recording: Recording, seed: int) -> list[Ended]:
-    if scenario.sampler != SHUFFLED:
-        return simulate(scenario, draw, recording, seed)
-    agenda = Agenda(
-        Shuffled(recording, seed),
-        num_trials=scenario.num_trials,
-        max_steps=scenario.rungs[-1],
-        second_chances=scenario.second_chances,
-    )
-    return list(replay_of(scenario, agenda, recording).run())
+def _counts(recording: Recording, draw: Draw) -> Counter[TrialConfig]:
+    """How often each recorded trial answers for a random draw, and once more."""
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    drawn = (recording.nearest(draw(study.ask())).config for _ in range(DRAWS))
+    return Counter([*drawn, *(trial.config for trial in recording.trials)])
+
+
+def _search(
+    scenario: Scenario,
+    draw: Draw,
+    recording: Recording,
+    counts: Mapping[TrialConfig, int],
+    seed: int,
+) -> list[Ended]:
+    if scenario.sampler == SHUFFLED:
+        return simulate_with(scenario, Shuffled(counts, seed), recording)
+    return simulate(scenario, draw, recording, seed)
 
 
 def _shown(regrets: Sequence[float]) -> str:

@@ -4,7 +4,6 @@ Nothing is trained and no process is started, so a search takes about a second. 
 in the order of `perft/packing/messages.py`; what a search decides depends on nothing else.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -62,44 +61,41 @@ class Replay:
         self._agenda, self._pruner, self._recording = agenda, pruner, recording
         self._rungs = tuple(rungs)
         self._groups, self._capacity = groups, groups * slots
-        self._expected = agenda.num_trials
-        self._rounds = Rounds(groups, slots, self._expected, rungs)
+        self._rounds = Rounds(groups, slots, agenda.num_trials, rungs)
         self._live: dict[int, Trial] = {}
         self._after: dict[int, int] = {}  # by live trial, the step of its last report
-        self._not_replaced: deque[int] = deque()
-        self._proposed = self._steps = self._in_a_row = 0
+        self._steps = self._in_a_row = 0
 
     def run(self) -> Iterator[Ended]:
         """Yields each trial when it ends, to the last."""
-        while True:
-            self._propose()
-            if not self._live:
-                return
+        self._propose()
+        while self._live:
             self._train()
-            ended = self._act(*self._next_report())
-            if ended is not None:
+            trial, answer = self._next_report()
+            ended = self._act(trial, answer)
+            self._propose()  # as the callback, which holds back what it has to say until then
+            self._rounds.expect(self._agenda.num_trials)
+            if ended is None:
+                self._continue(trial)
+            else:
+                self._rounds.ended(trial.number)
                 yield ended
 
     def _propose(self) -> None:
-        """As the searcher when Tune asks it, and the callback."""
+        """As the searcher when Tune asks it."""
         while len(self._live) < self._capacity:
             trial = self._agenda.next()
             if trial is None:
                 return
-            self._proposed += 1
-            if self._not_replaced:
-                self._rounds.ended(self._not_replaced.popleft())
-            self._send_changes()
             first = trial.origin.first_step if trial.origin else 0
             self._live[trial.number], self._after[trial.number] = trial, first
             self._rounds.request(trial.number, trial.config, first, trial.origin)
 
-    def _send_changes(self) -> None:
-        if self._expected != self._agenda.num_trials:
-            self._expected = self._agenda.num_trials
-            self._rounds.expect(self._expected)
-        while self._not_replaced and self._expected == self._proposed:
-            self._rounds.ended(self._not_replaced.popleft())
+    def _continue(self, trial: Trial) -> None:
+        """As the thin trial, which asks for its next report."""
+        step = self._after[trial.number]
+        self._rounds.processed(trial.number, step)
+        self._rounds.request(trial.number, trial.config, step, trial.origin)
 
     def _train(self) -> None:
         """As the worker groups, if a round has started."""
@@ -126,7 +122,7 @@ class Replay:
         raise AssertionError("no trial is due")
 
     def _act(self, trial: Trial, answer: Reported | Failed) -> Ended | None:
-        """As scheduler, searcher and callback, in this order; what ended, if the trial did."""
+        """As scheduler and searcher, in this order; what ended, if the trial did."""
         if isinstance(answer, Failed):
             return self._end(trial, "failed", None)
         step = answer.report.step
@@ -138,10 +134,7 @@ class Replay:
         if self._recording.reported(trial.config, next_rung) is None:
             return self._end(trial, "pruned", answer, is_cut=True)
         self._agenda.reported(trial.number, answer)
-        self._send_changes()
-        self._rounds.processed(trial.number, step)
         self._after[trial.number] = step
-        self._rounds.request(trial.number, trial.config, step, trial.origin)
         return None
 
     def _stops(self, trial: Trial, answer: Reported) -> bool:
@@ -157,8 +150,6 @@ class Replay:
     ) -> Ended:
         self._agenda.ended(trial.number, outcome, last)
         del self._live[trial.number], self._after[trial.number]
-        self._not_replaced.append(trial.number)
-        self._send_changes()
         return Ended(
             trial=trial,
             outcome=outcome,

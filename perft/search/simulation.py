@@ -7,7 +7,7 @@ from statistics import fmean, quantiles
 import optuna
 
 from perft.errors import SearchError
-from perft.search.agenda import Agenda
+from perft.search.agenda import Agenda, Study
 from perft.search.pruners import PRUNERS
 from perft.search.recording import Recording
 from perft.search.replay import Ended, Replay
@@ -44,21 +44,21 @@ def simulate(scenario: Scenario, draw: Draw, recording: Recording, seed: int) ->
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = OptunaStudy(draw, SAMPLERS[scenario.sampler](seed), None, f"replay-{seed}")
+    return simulate_with(scenario, study, recording)
+
+
+def simulate_with(scenario: Scenario, study: Study, recording: Recording) -> list[Ended]:
+    """The trials of a search that a new study draws; its sampler is not the scenario's."""
+    rungs = scenario.rungs
     agenda = Agenda(
         study,
         num_trials=scenario.num_trials,
-        max_steps=scenario.rungs[-1],
+        max_steps=rungs[-1],
         second_chances=scenario.second_chances,
     )
-    return list(replay_of(scenario, agenda, recording).run())
-
-
-def replay_of(scenario: Scenario, agenda: Agenda, recording: Recording) -> Replay:
-    """The replay of a search whose trials an agenda proposes."""
-    pruner = PRUNERS[scenario.pruner](scenario.rungs, scenario.objective)
-    return Replay(
-        agenda, pruner, recording, scenario.rungs, groups=scenario.groups, slots=scenario.slots
-    )
+    pruner = PRUNERS[scenario.pruner](rungs, scenario.objective)
+    replay = Replay(agenda, pruner, recording, rungs, groups=scenario.groups, slots=scenario.slots)
+    return list(replay.run())
 
 
 @dataclass(frozen=True)
