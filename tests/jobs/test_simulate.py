@@ -77,7 +77,7 @@ def stopped(trial: TrialResult) -> TrialResult:
 
 
 def simulated(*options: str) -> list[dict[str, Any]]:
-    done = call("simulate", *options, "--repeats", "4", "--json")
+    done = call("simulate", *options, "--repeats", "2", "--json")
     assert done.status == 0, done.errors
     found: list[dict[str, Any]] = json.loads(done.output)
     return found
