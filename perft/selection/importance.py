@@ -23,7 +23,6 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
 from perft.files import Json
-from perft.selection.front import objective
 from perft.selection.full_length import FullLength
 from perft.trial import TrialResult
 
@@ -96,12 +95,7 @@ def _is_finite(trial: TrialResult) -> bool:
 def _objectives(trials: Sequence[TrialResult]) -> list[float]:
     steps = max(trial.reports[-1].step for trial in trials)
     full_length = FullLength((trial.reports for trial in trials), steps)
-    return [
-        objective(trial.reports[-1])
-        if trial.outcome == "complete"
-        else full_length.predict(trial.reports[-1])[0]
-        for trial in trials
-    ]
+    return [full_length.objective(trial.reports[-1]) for trial in trials]
 
 
 def _sizes(trials: Sequence[TrialResult]) -> list[float]:
