@@ -17,6 +17,7 @@ from optuna.samplers import RandomSampler
 from perft.errors import SearchError
 from perft.files import Json
 from perft.search.gaussian_process import Array, Columns
+from perft.search.quiet import quiet_optuna
 from perft.search.sampling import Draft, Sampling
 from perft.trial import AdapterSize, TrialConfig
 
@@ -33,8 +34,8 @@ class Candidate:
     Attributes:
         draft: its configuration and parameters.
         size: parameters of its adapter.
-        row: shape (columns): its parameters, and the logarithm of its activated ones as a share of the
-            space's range.
+        row: shape (columns): its parameters, and last where the logarithm of its activated ones
+            lies in the space's range.
     """
 
     draft: Draft
@@ -47,7 +48,8 @@ class Candidates:
 
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
-        self._study = _study(sampling.seed)
+        with quiet_optuna():
+            self._study = optuna.create_study(sampler=RandomSampler(seed=sampling.seed))
         first = [self._draw() for _ in range(FIRST)]
         self._encoding = _Encoding(first)
         sizes = [size.activated for each in first if (size := self._size(each))]
@@ -119,7 +121,7 @@ class _Encoding:
 
 
 def _is_choice(kind: BaseDistribution) -> bool:
-    """Whether values are alike or not, and nothing between; numbers to choose from have an order."""
+    """Whether values are alike or not, and nothing between: not so for numbers to choose from."""
     return isinstance(kind, CategoricalDistribution) and not _numbers(kind)
 
 
@@ -134,17 +136,8 @@ def _encoded(value: Json, kind: BaseDistribution) -> float:
     if isinstance(kind, CategoricalDistribution):
         if numbers := _numbers(kind):
             return numbers.index(float(str(value))) / max(len(numbers) - 1, 1)
-        return float(kind.to_internal_repr(value))
+        return float(kind.choices.index(value))
     assert isinstance(kind, FloatDistribution | IntDistribution)
     scale = math.log if kind.log else float
     low, high = scale(kind.low), scale(kind.high)
     return (scale(float(str(value))) - low) / ((high - low) or 1.0)
-
-
-def _study(seed: int) -> optuna.Study:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return optuna.create_study(sampler=RandomSampler(seed=seed))
-    finally:
-        optuna.logging.set_verbosity(before)

@@ -17,16 +17,14 @@ import numpy as np
 from perft.search.candidates import Candidate, Candidates
 from perft.search.expected_gain import expected_gain, expected_improvement
 from perft.search.gaussian_process import Array, GaussianProcess
-from perft.search.objectives import FRONT, LOSS
+from perft.search.objectives import FRONT
 from perft.search.sampling import Draft, Sampling
 from perft.selection.full_length import FullLength
 from perft.trial import Outcome, Report
 
-STARTUP_TRIALS = 4
-"""Trials that end before values are predicted; until then, proposals are spread over the space."""
-SPREAD = 16
-"""Draws of which the one is proposed that is least like the trials so far."""
-FRESH, KEPT = 64, 192
+STARTUP_TRIALS = 6
+"""Trials that end before values are predicted; until then, proposals are random draws."""
+FRESH, KEPT = 32, 224
 """New draws for each proposal, and candidates kept from the one before, the best of them."""
 MOST = 200
 """Ended trials that predictions are based on at most, besides the front."""
@@ -38,9 +36,10 @@ MARGIN = 0.05
 
 @dataclass(eq=False)
 class _Seen:
-    """A trial that was proposed or given."""
+    """A trial that was proposed or given; of this search, or of an earlier one."""
 
     candidate: Candidate
+    is_own: bool
     reports: list[Report] = field(default_factory=list)
     outcome: Outcome | None = None
 
@@ -48,6 +47,11 @@ class _Seen:
     def is_evidence(self) -> bool:
         """Whether anything is known of how good it is."""
         return bool(self.reports) or self.outcome == "failed"
+
+    @property
+    def counts(self) -> bool:
+        """Whether a trial has to be better than this one to gain anything."""
+        return self.is_own and self.outcome in (None, "complete")
 
 
 class Ehvi:
@@ -64,45 +68,32 @@ class Ehvi:
     def given(self, number: int, draft: Draft) -> None:
         """Notes that a trial which it did not draw starts now."""
         if candidate := self._candidates.of(draft):
-            self._seen[number] = _Seen(candidate)
+            self._seen[number] = _Seen(candidate, number >= 0)
 
     def reported(self, number: int, report: Report) -> None:
-        """Notes a report at a rung, after which the trial goes on."""
+        """Notes a report, at a rung or at full length."""
         if number in self._seen:
             self._seen[number].reports.append(report)
 
-    def ended(self, number: int, outcome: Outcome, report: Report | None) -> None:
-        """Notes how a trial ended, with its last report, if it has one."""
-        if number not in self._seen:
-            return
-        seen = self._seen[number]
-        seen.outcome = outcome
-        if report is not None:
-            seen.reports.append(report)
+    def ended(self, number: int, outcome: Outcome) -> None:
+        """Notes how a trial ended, after its last report."""
+        if number in self._seen:
+            self._seen[number].outcome = outcome
 
     def draw(self, number: int) -> Draft:
         """The next trial, which starts now."""
-        known = {each.candidate.draft.config for each in self._seen.values()}
+        known = {each.candidate.draft.config for each in self._seen.values() if each.is_own}
         ended = sum(each.outcome is not None for each in self._seen.values())
         if ended < STARTUP_TRIALS:
-            chosen = self._unlike(self._candidates.fresh(SPREAD, known))
+            chosen = self._candidates.fresh(1, known)[0]
         else:
             kept = [each for each in self._kept if each.draft.config not in known]
             pool = kept + self._candidates.fresh(FRESH, known)
             order = np.argsort(-self._gains(pool), kind="stable")
             chosen = pool[order[0]]
             self._kept = [pool[index] for index in order[1 : KEPT + 1]]
-        self._seen[number] = _Seen(chosen)
+        self._seen[number] = _Seen(chosen, is_own=True)
         return chosen.draft
-
-    def _unlike(self, pool: Sequence[Candidate]) -> Candidate:
-        """The candidate that is farthest from all trials; the first, if there are none."""
-        if not self._seen:
-            return pool[0]
-        rows = np.array([each.row for each in pool])
-        others = _rows(list(self._seen.values()))
-        distances = self._candidates.columns.distances(rows, others).sum(axis=0)
-        return pool[int(distances.min(axis=1).argmax())]
 
     def _gains(self, pool: Sequence[Candidate]) -> Array:
         """By candidate, what it is expected to gain."""
@@ -119,7 +110,7 @@ class Ehvi:
             rows, values = np.concatenate([rows, _rows(blind)]), np.concatenate([values, believed])
             variances = np.concatenate([variances, np.zeros(len(blind))])
             self._process.condition(rows, values, variances)
-        counts = [each.outcome in (None, "complete") for each in [*known, *blind]]
+        counts = [each.counts for each in [*known, *blind]]
         means, deviations = self._process.predict(np.array([each.row for each in pool]))
         worst = float(values.min())
         if self._sampling.objective != FRONT:

@@ -1,8 +1,8 @@
 """The expected gain of a front's hypervolume by a trial whose size is known and score predicted.
 
-Source: M. Emmerich, A. Deutz and J. Klinkenberg, Hypervolume-based expected improvement (2011), with
-one objective known: the sum over the steps of the front, each step's width times the expected
-improvement over its height.
+Source: M. Emmerich, A. Deutz and J. Klinkenberg, Hypervolume-based expected improvement (2011),
+here with one objective known: the sum over the steps of the front, each step's width times the
+expected improvement over its height.
 """
 
 import math
@@ -37,11 +37,10 @@ def expected_gain(
     gain = np.zeros(len(sizes))
     start = -math.inf
     for size, value in [*sorted(trials), (end, math.inf)]:
-        stop = min(size, end)
-        if value > height and stop > start:
-            width = np.maximum(stop - np.maximum(sizes, start), 0.0)
+        if value > height:
+            width = np.maximum(min(size, end) - np.maximum(sizes, start), 0.0)
             gain += width * expected_improvement(means, deviations, height)
-            start, height = stop, value
+            start, height = size, value
     return gain
 
 

@@ -10,7 +10,6 @@ The hyperparameters have the greatest posterior density on a grid whose values d
 no gradient: rounding, which differs between machines, does not move the choice.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np

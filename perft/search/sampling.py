@@ -46,10 +46,10 @@ class Sampler(Protocol):
         """Notes that a trial which it did not draw starts now."""
 
     def reported(self, number: int, report: Report) -> None:
-        """Notes a report at a rung, after which the trial goes on."""
+        """Notes a report, at a rung or at full length."""
 
-    def ended(self, number: int, outcome: Outcome, report: Report | None) -> None:
-        """Notes how a trial ended, with its last report, if it has one."""
+    def ended(self, number: int, outcome: Outcome) -> None:
+        """Notes how a trial ended, after its last report."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,8 @@ class Sampling:
     Attributes:
         draw: draws a trial's configuration from an Optuna trial.
         size: parameters of an adapter on the base; None if it does not fit.
-        allows: whether trials with adapters of that size may be proposed.
+        allows: whether trials with adapters of that size, None if it does not fit the base, may be
+            proposed.
         objective: what the search aims at, a name of `OBJECTIVES`.
         max_steps: optimiser steps of a full-length trial.
         seed: of the search.
@@ -67,7 +68,7 @@ class Sampling:
 
     draw: Draw
     size: Callable[[AdapterConfig], AdapterSize | None]
-    allows: Callable[[AdapterSize], bool]
+    allows: Callable[[AdapterSize | None], bool]
     objective: str
     max_steps: int
     seed: int

@@ -64,7 +64,7 @@ def importances(results: Sequence[TrialResult]) -> list[Importance]:
     Returns:
         Empty for fewer than `FEWEST` trials with a report.
     """
-    trials = [each for each in results if each.last and each.size and _is_finite(each)]
+    trials = [each for each in results if each.last and each.size and _is_drawn(each)]
     if len(trials) < FEWEST:
         return []
     params = [_params(each) for each in trials]
@@ -88,8 +88,10 @@ def importances(results: Sequence[TrialResult]) -> list[Importance]:
     return sorted(found, key=lambda each: (-each.front, -each.accuracy, each.parameter))
 
 
-def _is_finite(trial: TrialResult) -> bool:
-    return trial.last is not None and math.isfinite(trial.last.val_loss)
+def _is_drawn(trial: TrialResult) -> bool:
+    """Whether its last loss is finite, and it is no repetition of another."""
+    is_repeated = trial.origin is not None and trial.origin.is_confirmation
+    return trial.last is not None and math.isfinite(trial.last.val_loss) and not is_repeated
 
 
 def _objectives(trials: Sequence[TrialResult]) -> list[float]:
@@ -103,8 +105,8 @@ def _sizes(trials: Sequence[TrialResult]) -> list[float]:
 
 
 def _params(trial: TrialResult) -> Params:
-    """The parameters that a trial was drawn with."""
-    return trial.config.to_flat()
+    """The parameters that a trial was drawn with; its settings if those are unknown."""
+    return trial.params or trial.config.to_flat()
 
 
 def _distributions(params: Sequence[Params]) -> dict[str, BaseDistribution]:
