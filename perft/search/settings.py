@@ -168,6 +168,8 @@ class SearchSettings:
         require_whole("second_chances", self.second_chances, 0)
         require_whole("confirmations", self.confirmations, 0)
         self.budget.require_length(self.max_steps)
+        if self.gpus_per_worker is not None:
+            self.budget.require_gpus(self.gpus_per_worker)
         if self.num_trials is None and not self.budget.is_bounded:
             raise ConfigError("num_trials must be there where no budget bounds the search")
         _require_gpus(self.gpus_per_worker, self.workers_per_group)
