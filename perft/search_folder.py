@@ -3,6 +3,8 @@
     <storage>/<name>/               written by, and when
       search.json                   the driver, once it has seen its cluster: the settings. Once it
                                     is deleted, nothing more is written to the folder
+      warm-start.json               the driver, when it prepares the search: what the earlier
+                                    searches that it starts from have found
       lock/<id>.json                the process that runs the search, while it runs: its claim
       trials/0007.safetensors       a worker, after every round: the state of trial 7
       trials/0007.other.safetensors the same, alternately: one of the two is of the round before
@@ -44,6 +46,7 @@ SEARCH_FILE = "search.json"
 RESULTS_FILE = "results.json"
 SCORES_FILE = "scores.json"
 BASE_FILE = "base.json"
+WARM_START_FILE = "warm-start.json"
 EVENTS_FILE = "events.jsonl"
 TIME_FILE = "time.json"
 ENVIRONMENT_FILE = "environment.txt"

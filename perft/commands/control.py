@@ -28,7 +28,7 @@ from perft.search.event_log import waiting
 from perft.search.events import action_to_json
 from perft.search.lock import is_locked
 from perft.searches import find_storage, resume_command
-from perft.selection import describe
+from perft.selection import describe, describe_origin
 from perft.storage import Storage
 from perft.tracking.records import TrialRecord
 
@@ -227,7 +227,7 @@ def _table(trials: Mapping[int, TrialRecord], *, running: bool) -> Table:
         last = trial.reports[-1][1] if trial.reports else None
         table.add_row(
             str(number),
-            describe(trial.config),
+            f"{describe(trial.config)} {describe_origin(trial.origin)}".rstrip(),
             f"{last.step if last else 0}/{trial.config.training.max_steps}",
             f"{last.val_loss:.4f}" if last else "",
             f"{last.accuracy:.1%}" if last and last.scored else "",

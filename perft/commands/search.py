@@ -30,7 +30,7 @@ from perft.screen import print_table, screen
 from perft.search.budget import MAX_STEPS_TOTAL, Budget
 from perft.search.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from perft.search.pruners import PRUNERS
-from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
+from perft.search.samplers import DEFAULT_SAMPLER, HUB, SAMPLERS
 from perft.search.stages import Stages
 from perft.search_folder import PLOT_HTML
 
@@ -150,7 +150,11 @@ def main(
         ),
     ] = None,
     sampler: Annotated[
-        str, typer.Option(help=f"Sampler, which proposes trials: {' or '.join(SAMPLERS)}.")
+        str,
+        typer.Option(
+            help=f"Sampler, which proposes trials: {', '.join(SAMPLERS)}, or {HUB}NAME of "
+            "OptunaHub (its code is downloaded and run)."
+        ),
     ] = DEFAULT_SAMPLER,
     pruner: Annotated[
         str | None,
@@ -177,6 +181,21 @@ def main(
             min=0, max=MAX_EXTRA, help="Trainings with other seeds of each trial on the front."
         ),
     ] = 0,
+    max_activated: Annotated[
+        str | None,
+        typer.Option(
+            help="Limit on activated parameters of what is tried: 0.1% of the base's, or a number.",
+            show_default=False,
+        ),
+    ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Earlier search of this space and base to start from; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     tracker: Annotated[
         str,
         typer.Option(
@@ -255,6 +274,8 @@ def main(
             second_chances=second_chances,
             confirmations=confirm,
             budget=budget,
+            max_activated=max_activated,
+            warm_start=tuple(warm_start or ()),
             tracker=tracker,
         )
         plan = prepare(request, stages.during)

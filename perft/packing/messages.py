@@ -5,8 +5,7 @@ decides by `Rounds` which call waits. The *driver* runs Tune's loop, with the se
 scheduler and the callback; a *thin trial* is the process that Tune takes for a trial; the *workers*
 of a group train. One report takes this path:
 
- 1. driver: Tune asks the searcher, which asks the agenda for a trial. The callback gets the
-    proposal; if the trial replaces one that ended, it sends `ended(old)`.
+ 1. driver: Tune asks the searcher, which asks the agenda for a trial. The callback hears of it.
  2. thin trial: `next_report(trial, config, after, origin)`, and waits; `after` is the step of the
     last report it got, 0 at first.
  3. worker: `next_work(group, None)`, and waits. When every trial that can run has asked, a round
@@ -15,14 +14,15 @@ of a group train. One report takes this path:
     trial has a `Reported`, a `Failed`, or a `NotDue` between two rungs.
  5. coordinator: when all groups have handed in results, it answers the due thin trial with the
     lowest loss: `Reported`, and at last those that `Failed`. The others still wait.
- 6. driver: Tune gives the report to the scheduler (does the trial continue?), then to the searcher
-    (only if it does), then to the callback.
+ 6. driver: what the user has commanded is applied. Tune gives the report to the scheduler (does the
+    trial continue?), then to the searcher (only if it does), then to the callback.
  7. driver, if the trial continues: the callback sends `processed(trial, step)`, which releases the
     next thin trial's answer (5); the thin trial asks for its next report (2).
  8. driver, if it ended (complete, pruned, or failed): the searcher is told how, then the callback,
-    which sends nothing until the trial's replacement is proposed (1); `ended(old)` then releases
-    the next thin trial's answer (5). When no trial can be proposed now, it sends `ended` at once.
-    Before 7 and 8 it sends `expect(trials)` if the number of the search's trials has changed.
+    which sends `ended(trial)`; that releases the next thin trial's answer (5).
+    Before 7 and 8 it sends `expect(trials)` if the number of the search's trials has changed. It
+    sends 7 and 8 only when all trials are proposed that can be now (1): as a rule, the one that
+    replaces a trial that has ended.
  9. coordinator: when the search has acted on the last report, the round is over, and 3 follows.
 
 So the searcher and the scheduler get one report after the other, in the order of their losses,

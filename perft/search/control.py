@@ -164,10 +164,7 @@ def changed_budget(
     budgets = (each.budget for each in _commanded(search) if isinstance(each, SetBudget))
     changes: dict[str, Any] = dict(bounds)
     budget = dataclasses.replace([settings.budget, *budgets][-1], **changes)
-    budget.require_length(settings.max_steps)
-    if settings.gpus_per_worker is not None:
-        budget.require_gpus(settings.gpus_per_worker)
-    return budget
+    return dataclasses.replace(settings, budget=budget).budget
 
 
 def num_trials_of(search: Storage, settings: SearchSettings) -> int | None:

@@ -6,7 +6,6 @@ would be too many. Of a space with more than `MAX_PATHS` paths it draws as many 
 random draws try values between the ends of ranges.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -23,6 +22,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from perft.checks import shown
 from perft.errors import ConfigError
+from perft.search.quiet import quiet_optuna
 
 MAX_PATHS = 2048
 """Paths that are taken in order; after them, as many at random."""
@@ -69,17 +69,6 @@ def all_draws(draw: Callable[[optuna.Trial], T]) -> Iterator[Drawn[T]]:
         yield Drawn(found, dict(trial.params), is_extreme)
 
 
-@contextlib.contextmanager
-def _optuna_quiet() -> Iterator[None]:
-    """Inside, Optuna logs nothing about new studies."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
 def _trials() -> Iterator[tuple[optuna.Trial, bool]]:
     """Trials to draw with, and whether their parameters are at ends; each is the next path."""
     for high in (False, True):
@@ -113,7 +102,7 @@ def _params(params: Mapping[str, object]) -> str:
 
 def _ask(sampler: BaseSampler) -> optuna.Trial:
     """A trial of a new study: in one study, Optuna searches all earlier trials for each new one."""
-    with _optuna_quiet():
+    with quiet_optuna():
         return optuna.create_study(sampler=sampler).ask()
 
 

@@ -13,13 +13,16 @@ from perft.search.budget import Budget
 from perft.search.events import Command
 from perft.search.extent import extent_of
 from perft.search.objectives import ACCURACY, DEFAULT_OBJECTIVE, OBJECTIVES
+from perft.search.points import drafts_at
 from perft.search.pruners import DEFAULT_PRUNERS, PRUNERS
-from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
+from perft.search.samplers import DEFAULT_SAMPLER, require_sampler
 from perft.search.settings import SearchSettings
+from perft.search.sizes import require_within
 from perft.search.space import Draw, SearchSpace, find_space, space_module
 from perft.search.space_code import space_code
 from perft.search.stages import During, quietly
 from perft.search.trust import remember
+from perft.search.warm_start import read_earlier, write_earlier
 from perft.search_folder import SEARCH_FILE
 from perft.searches import (
     fresh_name,
@@ -89,12 +92,14 @@ class SearchRequest:
     objective: str = DEFAULT_OBJECTIVE
     second_chances: int | None = None
     confirmations: int = 0
+    max_activated: str | None = None
+    warm_start: tuple[str, ...] = ()
     tracker: str = TRACKER
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
         require_choice("objective", self.objective, OBJECTIVES)
-        require_choice("sampler", self.sampler, SAMPLERS)
+        require_sampler(self.sampler)
         if self.pruner is not None:
             require_choice("pruner", self.pruner, PRUNERS)
 
@@ -132,6 +137,8 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
     extent = extent_of(draw)
     draw = replace(draw, max_steps=extent.max_steps)  # as after a resume
     rungs = space.steps_of_rungs(extent.max_steps)
+    drafts_at(draw, space.points)
+    require_within(draw, base_model, request.max_activated)
     _require_rows(extent.smallest_batch, request.workers_per_group)
     if (layers := layer_count(base_model)) is not None:
         extent.require_layers(layers)
@@ -173,12 +180,16 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         ),
         confirmations=request.confirmations,
         budget=request.budget,
+        max_activated=request.max_activated,
+        warm_start=request.warm_start,
         space_code=space_code(space_module(request.space)),
     )
+    earlier = read_earlier(settings)
     if space_file:
         remember(space_file)
     remember_paths(settings, source)
     search = root.child(name).prepare()
+    write_earlier(search, earlier)
     remember_search(name, root.uri)
     return SearchPlan(settings, draw, source, search, root.uri, tracking_uri, resume=False)
 

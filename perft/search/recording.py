@@ -4,10 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from perft.config import AdapterConfig
 from perft.errors import SearchError
 from perft.files import Json
 from perft.packing.messages import Reported
-from perft.trial import TrialConfig, TrialResult
+from perft.trial import AdapterSize, TrialConfig, TrialResult
 
 _NOT_COMPARED = ("seed", "max_steps", "warmup_steps")
 
@@ -35,6 +36,7 @@ class Recording:
             raise SearchError("no recorded trial has reached a rung, so there is nothing to replay")
         self._settings = [_compared(trial.config) for trial in self.trials]
         self._nearest: dict[TrialConfig, TrialResult] = {}
+        self._sizes: dict[AdapterConfig, AdapterSize] = {}
 
     def nearest(self, config: TrialConfig) -> TrialResult:
         """The recorded trial that answers for a configuration; of equally near ones the first."""
@@ -50,6 +52,17 @@ class Recording:
         assert trial.size is not None
         found = (report for report in trial.reports if report.step == step)
         return next((Reported(report, trial.size) for report in found), None)
+
+    def size(self, adapter: AdapterConfig) -> AdapterSize:
+        """Parameters of the recorded adapter that is nearest."""
+        if adapter not in self._sizes:
+            wanted = adapter.to_flat()
+            near = min(
+                self.trials, key=lambda each: _distance(wanted, each.config.adapter.to_flat())
+            )
+            assert near.size is not None
+            self._sizes[adapter] = near.size
+        return self._sizes[adapter]
 
 
 def _whole(trials: Sequence[TrialResult]) -> list[TrialResult]:

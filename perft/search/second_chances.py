@@ -1,6 +1,8 @@
 """Which stopped trials are worth continuing, once no new ones are drawn."""
 
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
+from itertools import accumulate
 
 from perft.trial import TrialResult
 
@@ -15,27 +17,33 @@ def most_promising(results: Sequence[TrialResult], taken: Collection[int]) -> li
         results: all trials that have ended.
         taken: numbers of those that were continued before.
     """
+    lowest = _lowest_losses(results)
+
+    def gap(each: TrialResult) -> float:
+        """How far the loss is above the lowest at its rung of any trial that is not larger."""
+        assert each.size is not None, "a trial that has reported has a size"
+        last = each.reports[-1]
+        sizes, losses = lowest[last.step]
+        return last.val_loss / losses[bisect_right(sizes, each.size.activated) - 1] - 1
+
     stopped = [
         each
         for each in results
         if each.outcome == "pruned" and each.number not in taken and each.reports
     ]
-    return sorted(stopped, key=lambda each: (_gap(each, results), -_last_step(each), each.number))
+    return sorted(stopped, key=lambda each: (gap(each), -each.reports[-1].step, each.number))
 
 
-def _last_step(trial: TrialResult) -> int:
-    return trial.reports[-1].step
-
-
-def _gap(trial: TrialResult, results: Sequence[TrialResult]) -> float:
-    """How far the loss is above the lowest at its rung of any trial that is not larger."""
-    size, last = trial.size, trial.reports[-1]
-    assert size is not None, "a trial that has reported has a size"
-    others = (
-        report.val_loss
-        for other in results
-        if other.size is not None and other.size.activated <= size.activated
-        for report in other.reports
-        if report.step == last.step
-    )
-    return last.val_loss / min(others) - 1
+def _lowest_losses(results: Sequence[TrialResult]) -> dict[int, tuple[list[int], list[float]]]:
+    """By rung, activated parameters ascending, and the lowest loss of trials up to each."""
+    at: dict[int, list[tuple[int, float]]] = {}
+    for each in results:
+        for report in each.reports:
+            assert each.size is not None, "as above"
+            at.setdefault(report.step, []).append((each.size.activated, report.val_loss))
+    found = {}
+    for step, pairs in at.items():
+        pairs.sort()
+        sizes, losses = zip(*pairs, strict=True)
+        found[step] = list(sizes), list(accumulate(losses, min))
+    return found

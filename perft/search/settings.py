@@ -22,7 +22,7 @@ from perft.options import MAX_TRIALS
 from perft.search.budget import Budget
 from perft.search.objectives import LOSS, OBJECTIVES
 from perft.search.pruners import PRUNERS
-from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
+from perft.search.samplers import require_sampler
 from perft.search_folder import SEARCH_FILE
 from perft.selection import read_record
 from perft.storage import Storage
@@ -101,11 +101,14 @@ class SearchSettings:
         checkpointing: whether the base's layers are recomputed in the backward pass.
         compile: whether the base is compiled; None for only on GPUs.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
-        sampler: what proposes trials, a name of `SAMPLERS`.
+        sampler: what proposes trials, a name as `make_sampler` takes it.
         pruner: what stops trials at rungs, a name of `PRUNERS`.
         objective: what both aim at, a name of `OBJECTIVES`; earlier searches aimed at the loss.
         second_chances: stopped trials that are continued once no new ones are drawn.
         confirmations: trainings with other seeds of each trial on the front.
+        max_activated: limit on activated parameters of what is proposed, as `ActivatedLimit` reads
+            it; None for none.
+        warm_start: names of the earlier searches that it started from.
         budget: what the search may use in all, beside its number of trials.
         versions: of the packages that affect results.
         tracker: name of the tracker.
@@ -134,11 +137,13 @@ class SearchSettings:
     checkpointing: bool = False
     compile: bool | None = None
     rung_accuracy: bool = True
-    sampler: str = DEFAULT_SAMPLER
+    sampler: str = "tpe"
     pruner: str = "asha"
     objective: str = LOSS
     second_chances: int = 0
     confirmations: int = 0
+    max_activated: str | None = None
+    warm_start: tuple[str, ...] = ()
     gpus_per_worker: float | None = None
     tracker: str = TRACKER
     budget: Budget = field(default_factory=Budget)
@@ -157,12 +162,14 @@ class SearchSettings:
             raise ConfigError(
                 f"rungs must ascend from at least 1 to max_steps, found {shown(list(self.rungs))}"
             )
-        require_choice("sampler", self.sampler, SAMPLERS)
+        require_sampler(self.sampler)
         require_choice("pruner", self.pruner, PRUNERS)
         require_choice("objective", self.objective, OBJECTIVES)
         require_whole("second_chances", self.second_chances, 0)
         require_whole("confirmations", self.confirmations, 0)
         self.budget.require_length(self.max_steps)
+        if self.gpus_per_worker is not None:
+            self.budget.require_gpus(self.gpus_per_worker)
         if self.num_trials is None and not self.budget.is_bounded:
             raise ConfigError("num_trials must be there where no budget bounds the search")
         _require_gpus(self.gpus_per_worker, self.workers_per_group)

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, quantiles
 
-import optuna
-
 from perft.errors import SearchError
 from perft.search.agenda import Agenda, Study
 from perft.search.pruners import PRUNERS
+from perft.search.quiet import quiet_optuna
 from perft.search.recording import Recording
 from perft.search.replay import Ended, Replay
-from perft.search.samplers import SAMPLERS
+from perft.search.samplers import make_sampler
+from perft.search.sampling import Sampling
+from perft.search.sizes import within
 from perft.search.space import Draw
 from perft.search.study import OptunaStudy
 from perft.selection import objective
@@ -42,9 +43,21 @@ def simulate(scenario: Scenario, draw: Draw, recording: Recording, seed: int) ->
         recording: what they report.
         seed: of the search.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = OptunaStudy(draw, SAMPLERS[scenario.sampler](seed), None, f"replay-{seed}")
-    return simulate_with(scenario, study, recording)
+    sampler = make_sampler(
+        scenario.sampler,
+        Sampling(
+            draw=draw,
+            size=recording.size,
+            allows=within(None),
+            objective=scenario.objective,
+            max_steps=scenario.rungs[-1],
+            seed=seed,
+        ),
+    )
+    name = f"replay-{seed}"
+    with quiet_optuna():
+        study = OptunaStudy(draw, sampler, None, name, objective=scenario.objective)
+        return simulate_with(scenario, study, recording)
 
 
 def simulate_with(scenario: Scenario, study: Study, recording: Recording) -> list[Ended]:

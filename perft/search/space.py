@@ -9,7 +9,7 @@ import dataclasses
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -18,6 +18,7 @@ import optuna
 from perft.checks import require_name, require_positive, require_whole, shown
 from perft.config import AdapterConfig, TrainingConfig
 from perft.errors import ConfigError, unknown
+from perft.files import Json
 from perft.modules import load_module
 from perft.search.calls import name_of, result_of
 from perft.tasks import OwnTask, TaskSource
@@ -41,6 +42,7 @@ class SearchSpace:
         training: `training(builtin)` returns the training configuration that trials vary.
         suggest: `suggest(trial, builtin)` draws one trial.
         num_trials: default number of trials of a search.
+        points: parameters, by Optuna's name, of the trials that a search tries first.
         rungs: number of rungs before the full length.
     """
 
@@ -48,6 +50,7 @@ class SearchSpace:
     training: Callable[[bool], TrainingConfig]
     suggest: Callable[[optuna.Trial, bool], TrialConfig]
     num_trials: int = 16
+    points: Sequence[Mapping[str, Json]] = ()
     rungs: int = 3
 
     def __post_init__(self) -> None:

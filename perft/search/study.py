@@ -1,22 +1,25 @@
-"""A search's Optuna study: it draws trials, and hears how each ended.
+"""What Optuna hears of a search: the truth in its folder, and what the sampler looks at.
 
-A full-length trial is COMPLETE, one stopped at a rung is PRUNED with its last value, and one with
-an error or a value that is not finite is FAIL.
+Trials have the same numbers in both and everywhere else. The sampler hears of every trial whose
+result follows from its parameters: not of one trained again with another seed, nor of one that
+starts from another's adapter.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-import optuna
-from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState, create_trial
 
 from perft.files import Json
 from perft.packing.messages import Reported
 from perft.search.agenda import Trial
+from perft.search.points import draft_at
+from perft.search.record import Record
+from perft.search.sampling import Draft, Sampler
 from perft.search.space import Draw
 from perft.trial import Origin, Outcome, TrialConfig
+
+Params = Mapping[str, Json]
 
 
 class OptunaStudy:
@@ -24,53 +27,73 @@ class OptunaStudy:
 
     Args:
         draw: draws a trial's configuration from an Optuna trial.
-        sampler: Optuna's sampler.
+        sampler: proposes trials.
         storage: Optuna's storage; None for memory.
         name: of the study.
+        objective: what the search aims at, a name of `OBJECTIVES`.
+        points: drafts that are drawn first.
     """
 
     def __init__(
-        self, draw: Draw, sampler: BaseSampler, storage: BaseStorage | None, name: str
+        self,
+        draw: Draw,
+        sampler: Sampler,
+        storage: BaseStorage | None,
+        name: str,
+        *,
+        objective: str,
+        points: Sequence[Draft] = (),
     ) -> None:
         self._draw = draw
-        self.study = optuna.create_study(
-            sampler=sampler, storage=storage, study_name=name, direction="minimize"
-        )
-        self._running: dict[int, optuna.Trial] = {}
+        self._sampler = sampler
+        self._record = Record(storage, name, objective)
+        self.study = self._record.study
+        self._points = list(points)
+        self._reports: dict[int, list[Reported]] = {}
+        self._told: set[int] = set()  # trials that the sampler hears of
 
     def draw(self) -> Trial:
-        """The sampler's next trial."""
-        trial = self.study.ask()
-        config = self._draw(trial)
-        self._running[trial.number] = trial
-        return Trial(number=trial.number, config=config, params=trial.params)
+        """A point that is left, or else the sampler's next trial."""
+        number = len(self._reports)
+        if self._points:
+            draft = self._points.pop(0)
+            self._sampler.given(number, draft)
+        else:
+            draft = self._sampler.draw(number)
+        self._told.add(number)
+        return self._start(draft, draft.params, None)
 
-    def given(
-        self, config: TrialConfig, params: Mapping[str, Json], origin: Origin | None
-    ) -> Trial:
-        """A trial that the sampler did not draw."""
-        self.study.add_trial(create_trial(state=TrialState.RUNNING))
-        number = len(self.study.get_trials(deepcopy=False)) - 1
-        return Trial(number=number, config=config, params=params, origin=origin)
+    def given(self, config: TrialConfig, params: Params, origin: Origin | None) -> Trial:
+        """A trial that the sampler did not draw.
+
+        Args:
+            config: its configuration.
+            params: the parameters that it would be drawn with; empty if unknown.
+            origin: where it comes from.
+        """
+        number = len(self._reports)
+        draft = Draft(config=config, params={}, distributions={})
+        if params and (origin is None or origin.kind in ("add", "continue")):
+            draft = replace(draft_at(self._draw, params), config=config)
+            self._sampler.given(number, draft)
+            self._told.add(number)
+        return self._start(draft, params, origin)
 
     def reported(self, number: int, reported: Reported) -> None:
-        """Notes a report at a rung, after which the trial continues."""
-        if number in self._running:
-            self._running[number].report(reported.report.val_loss, reported.report.step)
+        """Notes a report, at a rung or at full length."""
+        self._reports[number].append(reported)
+        if number in self._told:
+            self._sampler.reported(number, reported.report)
 
     def ended(self, number: int, outcome: Outcome, last: Reported | None) -> None:
         """Notes how a trial ended, with its last report."""
-        trial = self._running.pop(number, None)
-        if trial is None or outcome == "failed" or last is None:
-            self.study.tell(number, state=TrialState.FAIL)
-            return
-        trial.report(last.report.val_loss, last.report.step)
-        if outcome == "complete":
-            self.study.tell(trial, last.report.val_loss)
-        else:
-            self.study.tell(trial, state=TrialState.PRUNED)
+        if last is not None and last not in self._reports[number]:
+            self.reported(number, last)
+        self._record.end(number, outcome, self._reports[number])
+        if number in self._told:
+            self._sampler.ended(number, outcome)
 
-
-def is_finite(reported: Reported) -> bool:
-    """Whether its loss can be compared."""
-    return math.isfinite(reported.report.val_loss)
+    def _start(self, draft: Draft, params: Params, origin: Origin | None) -> Trial:
+        number = self._record.start(draft, origin)
+        self._reports[number] = []
+        return Trial(number=number, config=draft.config, params=params, origin=origin)

@@ -20,11 +20,10 @@ from perft.packing.groups import WorkerGroups
 from perft.packing.ray_folder import ray_folder
 from perft.search.agenda import Agenda
 from perft.search.prepare import SearchPlan
+from perft.search.proposals import study_of
 from perft.search.proposer import Proposer
 from perft.search.pruners import PRUNERS
 from perft.search.rung_scheduler import RungScheduler
-from perft.search.samplers import SAMPLERS
-from perft.search.study import OptunaStudy
 from perft.search.thin_trial import ThinTrial
 from perft.search.tune_callback import TuneCallback
 from perft.search.tune_dicts import NUMBER, STEP
@@ -127,10 +126,8 @@ def _stopped(plan: SearchPlan, reason: str) -> SearchError:
 def agenda_of(plan: SearchPlan) -> Agenda:
     """The agenda of a search that begins, with a new Optuna study."""
     settings = plan.settings
-    sampler = SAMPLERS[settings.sampler](settings.seed)
-    study = OptunaStudy(plan.draw, sampler, _optuna_storage(plan.search), settings.name)
     return Agenda(
-        study,
+        study_of(plan, _optuna_storage(plan.search)),
         num_trials=settings.most_trials,
         max_steps=settings.max_steps,
         max_steps_total=settings.budget.max_steps_total,

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from perft.selection.front import objective
 from perft.trial import Report
 
 _TINY = 1e-9  # a loss may be 0
-_ENOUGH = 3  # trials, for a spread
-_UNKNOWN = 0.3  # spread of log losses while fewer trials went on
+_SPREAD = 0.3  # of log losses, before any trial has ended
+_WEIGHT = 4  # trials that this guess counts as
 
 
 class FullLength:
@@ -26,6 +27,7 @@ class FullLength:
     """
 
     def __init__(self, curves: Iterable[Sequence[Report]], steps: int) -> None:
+        self._steps = steps
         curves = [curve for curve in curves if curve]
         ended = [curve for curve in curves if curve[-1].step == steps]
         self._falls: dict[int, list[float]] = {}
@@ -36,23 +38,37 @@ class FullLength:
         is_scored = scored and all(curve[-1].scored for curve in ended)
         self._line = _line(scored) if is_scored else None
 
-    def predict(self, report: Report) -> tuple[float, float]:
-        """A stopped trial's objective at full length, and the standard deviation of that guess.
+    def log_loss(self, report: Report) -> tuple[float, float]:
+        """The logarithm of a trial's loss at full length, and the standard deviation of that guess.
 
-        The objective is `perft.selection.objective`'s: the accuracy, or minus the loss if answers
-        are not scored. While no trial has ended, the loss counts as it is.
+        While no trial has ended, the loss counts as it is.
 
         Args:
             report: the trial's last.
         """
-        falls = np.array(self._falls.get(report.step, [0.0]))
-        middle = float(np.median(falls))
-        spread = 1.48 * float(np.median(abs(falls - middle))) if len(falls) >= _ENOUGH else _UNKNOWN
-        log_loss = _log(report) + middle
+        if report.step == self._steps:
+            return _log(report), 0.0
+        falls = np.array(self._falls.get(report.step, []))
+        middle = float(np.median(falls)) if len(falls) else 0.0
+        squares = float(((falls - middle) ** 2).sum()) + _WEIGHT * _SPREAD**2
+        return _log(report) + middle, math.sqrt(squares / (len(falls) + _WEIGHT))
+
+    def objective(self, report: Report) -> float:
+        """A trial's objective at full length.
+
+        It is `perft.selection.objective`'s: the accuracy, or minus the loss if answers are not
+        scored.
+
+        Args:
+            report: the trial's last.
+        """
+        if report.step == self._steps:
+            return objective(report)
+        log_loss, _ = self.log_loss(report)
         if self._line is None:
-            return -math.exp(log_loss), spread * math.exp(log_loss)
+            return -math.exp(log_loss)
         slope, offset = self._line
-        return min(max(slope * log_loss + offset, 0.0), 1.0), abs(slope) * spread
+        return min(max(slope * log_loss + offset, 0.0), 1.0)
 
 
 def _log(report: Report) -> float:

@@ -25,7 +25,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from perft.files import Json
-from perft.selection.front import is_confirmation, objective
+from perft.selection.front import is_confirmation
 from perft.selection.full_length import FullLength
 from perft.trial import TrialResult
 
@@ -69,8 +69,7 @@ def importances(results: Sequence[TrialResult]) -> list[Importance]:
     Returns:
         Empty for fewer than `FEWEST` trials with a report.
     """
-    drawn = [each for each in results if not is_confirmation(each)]
-    trials = [each for each in drawn if each.last and each.size and _is_finite(each)]
+    trials = [each for each in results if each.last and each.size and _is_drawn(each)]
     if len(trials) < FEWEST:
         return []
     params = [_params(each) for each in trials]
@@ -105,19 +104,16 @@ def importance_table(found: Sequence[Importance]) -> Table:
     return table
 
 
-def _is_finite(trial: TrialResult) -> bool:
-    return trial.last is not None and math.isfinite(trial.last.val_loss)
+def _is_drawn(trial: TrialResult) -> bool:
+    """Whether its last loss is finite, and it is no repetition of another."""
+    is_known = trial.last is not None and math.isfinite(trial.last.val_loss)
+    return is_known and not is_confirmation(trial)
 
 
 def _objectives(trials: Sequence[TrialResult]) -> list[float]:
     steps = max(trial.reports[-1].step for trial in trials)
     full_length = FullLength((trial.reports for trial in trials), steps)
-    return [
-        objective(trial.reports[-1])
-        if trial.outcome == "complete"
-        else full_length.predict(trial.reports[-1])[0]
-        for trial in trials
-    ]
+    return [full_length.objective(trial.reports[-1]) for trial in trials]
 
 
 def _sizes(trials: Sequence[TrialResult]) -> list[float]:
@@ -125,8 +121,8 @@ def _sizes(trials: Sequence[TrialResult]) -> list[float]:
 
 
 def _params(trial: TrialResult) -> Params:
-    """The parameters that a trial was drawn with."""
-    return trial.config.to_flat()
+    """The parameters that a trial was drawn with; its settings if those are unknown."""
+    return trial.params or trial.config.to_flat()
 
 
 def _distributions(params: Sequence[Params]) -> dict[str, BaseDistribution]:

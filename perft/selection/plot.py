@@ -1,7 +1,8 @@
 """The Pareto plot: an interactive page that works offline, and a picture.
 
 Both show the same points: every full-length trial with its 95% interval, the front as steps, and
-the score of the base alone as a line. Pruned and failed trials are not on it.
+the score of the base alone as a line. Where the front was trained again with other seeds, crosses
+are the means. Pruned and failed trials, and these trainings themselves, are not on it.
 """
 
 import html
@@ -17,6 +18,7 @@ from matplotlib.ticker import EngFormatter
 
 from perft.base_score import BaseScore
 from perft.config import VARIANTS
+from perft.selection.confirm import confirmed
 from perft.selection.front import complete, is_scored, pareto_front, size_and_report
 from perft.selection.interval import accuracy_interval, format_base, format_score
 from perft.selection.table import describe_origin
@@ -31,6 +33,7 @@ _COLOURS = dict(zip(VARIANTS, cycle(_PALETTE), strict=False))
 _FRONT = "#444444"
 _BASE = "#B22222"
 _X = "activated PEFT parameters per token (log scale)"
+_MEANS = "mean of other seeds"
 _ACCURACY, _LOSS = "validation accuracy (%)", "validation loss (nats per token)"
 
 
@@ -80,6 +83,11 @@ def to_html(results: Sequence[TrialResult], title: str, base: BaseScore | None =
     figure.update_layout(
         template="plotly_white", title=html.escape(title), xaxis_title=_X, yaxis_title=_y(results)
     )
+    if (means := _means(results)).x:
+        figure.add_scatter(
+            x=means.x, y=means.y, mode="markers", name=_MEANS, hoverinfo="skip",
+            marker={"symbol": "x", "size": 8, "color": _FRONT},
+        )  # fmt: skip
     ticks, labels = _ticks(results)
     if line := _base_line(results, base):
         figure.add_scatter(
@@ -109,6 +117,8 @@ def to_png(results: Sequence[TrialResult], title: str, base: BaseScore | None = 
             points.x, points.y, yerr=(points.down, points.up), label=variant, fmt="o",
             color=_COLOURS[variant], markersize=6, elinewidth=1, capsize=2,
         )  # fmt: skip
+    if (means := _means(results)).x:
+        axes.plot(means.x, means.y, "x", color=_FRONT, markersize=7, label=_MEANS)
     if line := _base_line(results, base):
         axes.axhline(line.y, color=_BASE, linewidth=1, linestyle="--", label=line.label)
     axes.set_title(title, parse_math=False)
@@ -165,6 +175,19 @@ def _base_line(results: Sequence[TrialResult], base: BaseScore | None) -> _BaseL
     if drawn == y:
         return _BaseLine(y, label)
     return _BaseLine(drawn, f"{label}, {'below' if y < drawn else 'above'}")
+
+
+def _means(results: Sequence[TrialResult]) -> _Points:
+    """The means over other seeds at the sizes of their trials, without bars."""
+    known = {number: found for number, found in confirmed(results).items() if found.values}
+    trials = [trial for trial in pareto_front(results) if trial.number in known]
+    scale = 100 if is_scored(trials) else -1
+    return _Points(
+        x=[size_and_report(trial)[0].activated for trial in trials],
+        y=[scale * known[trial.number].mean for trial in trials],
+        up=[],
+        down=[],
+    )
 
 
 def _ticks(results: Sequence[TrialResult]) -> tuple[list[int], list[str]]:

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from ray.tune import ExperimentAnalysis
 from searches import REFERENCE
 
+from perft.search_folder import BASE_FILE, SCORES_FILE
 from perft.selection import read_results
 from perft.storage import Storage
 from perft.trial import TrialResult
@@ -106,6 +107,9 @@ def same_as_undisturbed(home: Path, name: str, reference: Path) -> None:
     told = told_by_search(reference, REFERENCE)
     for book in (told_by_tune, told_by_optuna, told_by_mlflow):
         assert book(home, name) == told
+    for file in (BASE_FILE, SCORES_FILE):
+        scored = [home / "searches" / name / file, reference / "searches" / REFERENCE / file]
+        assert scored[0].read_bytes() == scored[1].read_bytes(), file
 
 
 class Book:

@@ -32,6 +32,7 @@ from perft.search_folder import (
     SPACE_FILE,
     TABLE_CSV,
     TABLE_PARQUET,
+    TIME_FILE,
     TRAIN_FOLDER,
     TUNE_FOLDER,
     adapter_folder,
@@ -161,7 +162,7 @@ def test_the_folder_holds_what_its_layout_names_and_nothing_else(reference: Job)
     ended = results(reference.home, REFERENCE)
     every = {SEARCH_FILE, RESULTS_FILE, SCORES_FILE, ENVIRONMENT_FILE, SPACE_FILE, OPTUNA_FILE,
              TABLE_PARQUET, TABLE_CSV, PLOT_HTML, PLOT_PNG, SEARCH_RECORD, SENT,
-             BASE_FILE}  # fmt: skip
+             BASE_FILE, TIME_FILE}  # fmt: skip
     for number, result in ended.items():
         every |= {trial_record(number), trial_file(number)}
         every |= {trial_file(number, 1)} & found  # of those that had a second round

@@ -20,6 +20,7 @@ from perft.search.settings import SearchSettings
 from perft.search_folder import command_file
 from perft.storage import Storage
 from perft.tracking.records import Records, SearchRecord, TrialRecord
+from perft.trial import Origin
 from pretend import SETTINGS, report, trial
 
 ENDED = {0: "complete", 1: "pruned", 2: None, 3: None}
@@ -44,6 +45,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
                 size=made.size,
                 reports=() if number == 3 else at,
                 outcome=outcome,  # type: ignore[arg-type]
+                origin=Origin(kind="clone", trial=0, step=50) if number == 3 else None,
             )
         )
     return search
@@ -64,6 +66,7 @@ def test_it_lists_trials_and_what_waits(search: Storage) -> None:
     assert "50/200" in rows["2"]
     assert rows["2"].rstrip().endswith("interrupted")
     assert "0/200" in rows["3"]
+    assert "(clone of 0)" in rows["3"]
     assert 'waiting: {"do": "stop", "trial": 2}' in done.output
     assert "the search is not running" in done.output
     with locked(search, "first"):
@@ -80,6 +83,7 @@ def test_it_lists_as_json(search: Storage) -> None:
     assert [each["outcome"] for each in found["trials"]] == list(ENDED.values())
     assert found["trials"][2]["report"]["step"] == 50
     assert found["trials"][3]["report"] is None
+    assert found["trials"][3]["origin"] == {"kind": "clone", "trial": 0, "step": 50}
     assert found["waiting"] == [{"do": "set-num-trials", "count": 9}]
 
 

@@ -11,22 +11,21 @@ from ray.tune.utils import flatten_dict
 
 from packing.simulator import RUNGS, Simulator, first, reported
 from perft.search.agenda import Agenda
+from perft.search.objectives import FRONT
 from perft.search.proposer import Proposer
-from perft.search.space import Draw
+from perft.search.samplers import DEFAULT_SAMPLER, SAMPLERS
 from perft.search.study import OptunaStudy
 from perft.search.tune_dicts import Proposal, to_result
 from perft.trial import Origin
-from search.spaces import SMALL
+from search.sampling import sampling
 
 MAX_STEPS = RUNGS[-1]
-# Optuna says of several of its samplers' and storages' settings that they may change.
-pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
 def study(seed: int = 0) -> OptunaStudy:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=3)
-    return OptunaStudy(Draw(SMALL, True, seed, MAX_STEPS), sampler, None, "test")
+    made = sampling(seed)
+    return OptunaStudy(made.draw, SAMPLERS[DEFAULT_SAMPLER](made), None, "test", objective=FRONT)
 
 
 def proposer(num_trials: int = 3) -> Proposer:
@@ -57,29 +56,6 @@ def test_a_searcher_waits_and_then_is_finished() -> None:
     result = to_result(reported(MAX_STEPS), config.trial)
     searcher.on_trial_complete("a", flatten_dict(result))
     assert searcher.suggest("b") == Proposer.FINISHED
-
-
-def test_a_full_length_trial_is_complete_with_its_last_value() -> None:
-    of = study()
-    of.draw()
-    of.reported(0, reported(10, 3.0))
-    of.reported(0, reported(20, 2.0))
-    of.ended(0, "complete", reported(40, 1.0))
-    (trial,) = trials(of)
-    assert trial.state == TrialState.COMPLETE
-    assert trial.value == 1.0
-    assert trial.intermediate_values == {10: 3.0, 20: 2.0, 40: 1.0}
-
-
-def test_a_trial_stopped_at_a_rung_is_pruned_with_its_last_value() -> None:
-    of = study()
-    of.draw()
-    of.reported(0, reported(10, 3.0))
-    of.ended(0, "pruned", reported(20, 2.5))
-    (trial,) = trials(of)
-    assert trial.state == TrialState.PRUNED
-    assert trial.value == 2.5
-    assert trial.intermediate_values == {10: 3.0, 20: 2.5}
 
 
 @pytest.mark.parametrize("last", [None, reported(10, 3.0)])
@@ -118,7 +94,7 @@ def test_a_trial_that_was_not_drawn_has_the_next_number() -> None:
     assert (added.number, of.draw().number) == (1, 2)
     of.ended(1, "pruned", reported(10))
     of.ended(2, "complete", reported(40))
-    assert [trial.state.name for trial in trials(of)] == ["RUNNING", "FAIL", "COMPLETE"]
+    assert [trial.state.name for trial in trials(of)] == ["RUNNING", "PRUNED", "COMPLETE"]
 
 
 class Search(Simulator):
@@ -133,7 +109,7 @@ class Search(Simulator):
         found = self.agenda._study
         assert isinstance(found, OptunaStudy)
         return [
-            (trial.number, trial.params, trial.state, trial.value, trial.intermediate_values)
+            (trial.number, trial.params, trial.state, trial.values, trial.user_attrs)
             for trial in found.study.get_trials(deepcopy=False)
         ]
 

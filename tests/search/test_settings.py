@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from perft.errors import ConfigError, SearchError, StorageError
+from perft.options import MAX_TRIALS
+from perft.search.budget import Budget
 from perft.search.settings import SearchSettings, installed_versions
 from perft.search_folder import SEARCH_FILE as FILE
 from perft.storage import Storage
@@ -73,6 +75,9 @@ def change(settings: dict[str, Any], **changes: Any) -> bytes:
         change(SETTINGS.to_json(), rungs=None),
         change(SETTINGS.to_json(), num_trials=0),
         change(SETTINGS.to_json(), num_trials="four"),
+        change(SETTINGS.to_json(), num_trials=None),
+        change(SETTINGS.to_json(), budget={"max_hours": -1}),
+        change(SETTINGS.to_json(), budget={"max_days": 1}),
     ],
 )
 def test_a_damaged_file_is_refused(data: bytes, tmp_path: Path) -> None:
@@ -90,6 +95,15 @@ def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     search.write(FILE, json.dumps(flat).encode())
     found = SearchSettings.read(search)
     assert found == dataclasses.replace(SETTINGS, versions={})
+
+
+def test_a_budget_bounds_a_search_without_a_number_of_trials(tmp_path: Path) -> None:
+    bounded = dataclasses.replace(SETTINGS, num_trials=None, budget=Budget(max_hours=2.0))
+    bounded.write(search := Storage(str(tmp_path)))
+    assert SearchSettings.read(search) == bounded
+    assert bounded.most_trials == MAX_TRIALS
+    with pytest.raises(ConfigError, match="the search trains on CPUs; say --max-hours"):
+        dataclasses.replace(bounded, gpus_per_worker=0.0, budget=Budget(max_gpu_hours=1.0))
 
 
 def test_a_file_of_a_later_version_is_told_from_a_damaged_one(tmp_path: Path) -> None:

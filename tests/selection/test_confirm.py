@@ -2,9 +2,12 @@
 
 import dataclasses
 import io
+import json
 import math
+import re
 from collections.abc import Sequence
 from statistics import stdev
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +30,7 @@ from perft.selection import (
     to_frame,
 )
 from perft.selection.confirm import gain
-from perft.selection.plot import to_png
+from perft.selection.plot import to_html, to_png
 from perft.trial import Origin, TrialResult
 from pretend import (
     SCORED,
@@ -47,7 +50,16 @@ def test_a_confirmation_is_no_candidate() -> None:
     best_of_all = confirmations(1, 4_000, 399, first=15)
     assert pareto_front([*again, *best_of_all]) == pareto_front(alone)
     assert complete(again) == complete(alone)
-    assert to_png(again, "x") == to_png(alone, "x")
+    stray = confirmations(2, 8_000, 399, first=15)  # of a trial that is not on the front
+    assert to_png([*alone, *stray], "x") == to_png(alone, "x")
+
+
+def test_the_plots_show_the_means() -> None:
+    results = search_of_six_confirmed()
+    assert to_png(results, "x") != to_png(search_of_six(), "x")
+    (trace,) = (each for each in traces(to_html(results, "x")) if each["name"].startswith("mean"))
+    assert trace["x"] == [1_000, 4_000, 40_000]
+    assert trace["y"] == pytest.approx([30.0, 75.5, 74.5])
 
 
 def test_the_mean_leaves_out_the_score_that_was_chosen() -> None:
@@ -147,6 +159,10 @@ def test_tables_hold_means_and_origins() -> None:
     assert list(frame.loc[[6, 9, 12], "origin_trial"]) == [0, 1, 3]
     assert "origin" not in to_frame(search_of_six())
     assert text_of(results).count("noise") == 2, "a cell and the caption"
+
+
+def traces(page: str) -> list[dict[str, Any]]:
+    return json.loads(re.search(r'Plotly\.newPlot\(\s*"[^"]+",\s*(\[.*?\]),\s*\{', page, re.S)[1])
 
 
 def text_of(results: Sequence[TrialResult]) -> str:
