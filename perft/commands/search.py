@@ -6,12 +6,10 @@ import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from perft.cli import explicit_options
-from perft.errors import ConfigError, PerftError, SearchError
-from perft.invocation import arguments, command_line
-from perft.masking import masked
+from perft.errors import ConfigError, PerftError
+from perft.invocation import arguments
 from perft.options import (
     LARGEST_SEED,
     MAX_SLOTS,
@@ -26,21 +24,16 @@ from perft.options import (
     ValidationSizeOption,
     WorkersOption,
 )
-from perft.screen import print_table, screen
+from perft.screen import screen
 from perft.search.budget import MAX_STEPS_TOTAL, Budget
 from perft.search.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from perft.search.pruners import PRUNERS
 from perft.search.samplers import DEFAULT_SAMPLER, HUB, SAMPLERS
 from perft.search.stages import Stages
-from perft.search_folder import PLOT_HTML
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from perft.packing.messages import Scored
     from perft.search.prepare import SearchPlan
     from perft.search.run import Finished
-    from perft.trial import SplitScores
 
 MAY_CHANGE = (
     "resume",
@@ -282,6 +275,8 @@ def main(
     else:
         raise ConfigError("name a search space with --space, or a search to continue with --resume")
     finished = _run(plan, stages, trust_code=trust_code)
+    from perft.search.summary import show  # noqa: PLC0415 - likewise
+
     show(plan, finished, console)
     # Skips the two seconds of garbage collection at exit.
     gc.freeze()
@@ -328,57 +323,3 @@ def _gpus_of(text: str) -> float | None:
             return found
     message = f"{text!r} is neither a number from 0 on nor auto."
     raise typer.BadParameter(message, param_hint="'--gpus-per-worker'")
-
-
-def _tested(scored: "Scored") -> "Iterator[tuple[str, SplitScores]]":
-    """Who was scored on test splits, and how."""
-    if scored.base is not None:
-        yield "the base alone", scored.base.tests
-    for number, scores in sorted(scored.trials.items()):
-        yield f"trial {number}", scores
-
-
-def show(plan: "SearchPlan", finished: "Finished", console: Console) -> None:
-    """Prints the front, and the commands and pages to look at next.
-
-    Raises:
-        SearchError: if no trial ran to its full length.
-    """
-    from perft.searches import name_options  # noqa: PLC0415
-    from perft.selection import (  # noqa: PLC0415 - as above
-        format_share,
-        front_table,
-        pareto_front,
-        remarks,
-        why_no_front,
-    )
-    from perft.tracking import tracker_of  # noqa: PLC0415
-
-    name = plan.settings.name
-    results = finished.results
-    if not pareto_front(results):
-        raise SearchError(why_no_front(results))
-    print_table(console, front_table(results, finished.scored.base))
-    for remark in remarks(results):
-        console.print(remark, soft_wrap=True)
-    outcomes = [result.outcome for result in results]
-    counts = ", ".join(f"{outcomes.count(o)} {o}" for o in ("complete", "pruned", "failed"))
-    console.print(f"{len(results)} trials: {counts}", highlight=False)
-    for who, scores in _tested(finished.scored):
-        for split, (correct, scored) in scores.items():
-            console.print(
-                f"{who} on test split {split}: {correct}/{scored}, {format_share(correct, scored)}",
-                soft_wrap=True,
-            )
-    named = name_options("--name", name, plan.root)
-    tracker = tracker_of(plan.settings.tracker)
-    look = tracker.where_to_look(finished.tracking_uri, plan.search.shown)
-    console.print(
-        f"\nlook:    {masked(look)}\n"
-        f"plot:    {plan.search.shown}/{PLOT_HTML}\n"
-        f"front:   {command_line('pareto', *named)}\n"
-        f"export:  {command_line('export', *named, '--out', 'adapter')}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
