@@ -96,6 +96,7 @@ class Agenda:
         self._max_steps, self._max_steps_total = max_steps, max_steps_total
         self._reserved = 0  # steps that ended trials have done, and running ones may do
         self._is_open = True
+        self._no_chance: set[int] = set()
         self._queue: deque[_Wanted] = deque()
         self._trials: dict[int, Trial] = {}
         self._reports: dict[int, list[Reported]] = {}
@@ -139,6 +140,10 @@ class Agenda:
         """Changes the most steps of all trials together."""
         self._max_steps_total = max_steps_total
 
+    def abandon(self, number: int) -> None:
+        """Gives a trial no second chance, or no other one."""
+        self._no_chance.add(number)
+
     def close(self) -> None:
         """Proposes nothing more, until it is opened."""
         self._is_open = False
@@ -153,8 +158,11 @@ class Agenda:
         if not self._can_propose():
             return None
         if not self._queue and self._draws_are_over():
-            self._queue.append(self._second_chances()[0])
+            chance = self._second_chances()[0]
+            self._queue.append(chance)
             self._chances -= 1
+            assert chance.origin.trial is not None, "it continues one"
+            self.abandon(chance.origin.trial)
         if self._queue:
             wanted = self._queue.popleft()
             trial = self._study.given(wanted.config, wanted.params, wanted.origin)
@@ -239,12 +247,7 @@ class Agenda:
         """The stopped trials to continue now, the most promising first."""
         if not self._chances or not self._draws_are_over():
             return []
-        taken = {
-            trial.origin.trial
-            for trial in self._trials.values()
-            if trial.origin and trial.origin.kind == "continue" and trial.origin.trial is not None
-        }
-        found = most_promising(list(self._results.values()), taken)[: self._chances]
+        found = most_promising(list(self._results.values()), self._no_chance)[: self._chances]
         return [_Wanted(each.config, each.params, _origin("continue", each)) for each in found]
 
     def _confirm(self) -> None:

@@ -118,6 +118,7 @@ class Interventions:
     def _stop(self, trial: int) -> None:
         if self._agenda.is_running(trial):
             self._to_stop.add(trial)
+            self._agenda.abandon(trial)
             self._tell(f"as commanded, trial {trial} stops at its next rung")
         else:
             self._tell(f"trial {trial} was to be stopped, but does not run")

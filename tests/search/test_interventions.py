@@ -84,6 +84,18 @@ def test_each_command_is_applied_and_recorded() -> None:
     assert any("trial 500 was to be stopped" in note for note in found.notes)
 
 
+def test_a_trial_that_the_user_has_stopped_gets_no_second_chance() -> None:
+    settings: dict[str, Any] = {"second_chances": 12}
+    free = search(Folder(), commands={}, **settings)
+    continued = [t.origin.trial for t in free.trials.values() if t.origin]
+    mine = next(number for number in continued if number is not None and number < 4)
+    found = search(Folder(), commands={0: [StopTrial(trial=mine)]}, **settings)
+    assert found.ledger.entries[mine].outcome == "pruned"
+    continued = [t.origin.trial for t in found.trials.values() if t.origin]
+    assert mine not in continued
+    assert len(continued) > 3
+
+
 @pytest.mark.parametrize("shape", [(1, 4), (2, 2), (2, 1)])
 def test_a_resumed_search_repeats_it_exactly_whatever_dies(shape: tuple[int, int]) -> None:
     calm = search(folder := Folder(), shape)
