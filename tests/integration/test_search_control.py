@@ -14,7 +14,7 @@ from perft.search.events import AddTrial, SetNumTrials, StopTrial
 from perft.search_folder import RESULTS_FILE, SCORES_FILE
 from perft.storage import Storage
 
-SIZE = ("--num-trials", "4", "--max-steps", "16", "--validation-size", "12")
+SIZE = ("--num-trials", "4", "--max-steps", "48", "--validation-size", "12")
 SHAPE = ("--groups", "1", "--slots", "2", "--no-rung-accuracy")
 OPTIONS = (*SIZE, *SHAPE, "--pruner", "none", "--tracker", "folder", "--name", "first")
 
