@@ -97,6 +97,7 @@ class Agenda:
         self._reserved = 0  # steps that ended trials have done, and running ones may do
         self._is_open = True
         self._no_chance: set[int] = set()
+        self._promising: list[TrialResult] | None = None  # None if it has to be found again
         self._queue: deque[_Wanted] = deque()
         self._trials: dict[int, Trial] = {}
         self._reports: dict[int, list[Reported]] = {}
@@ -143,6 +144,7 @@ class Agenda:
     def abandon(self, number: int) -> None:
         """Gives a trial no second chance, or no other one."""
         self._no_chance.add(number)
+        self._promising = None
 
     def close(self) -> None:
         """Proposes nothing more, until it is opened."""
@@ -172,10 +174,6 @@ class Agenda:
         self._trials[trial.number], self._reports[trial.number] = trial, []
         self._reserved += _length(trial.config, trial.origin)
         return trial
-
-    def origin_of(self, number: int) -> Origin | None:
-        """Where a proposed trial comes from; None if the sampler drew it."""
-        return self._trials[number].origin
 
     def is_running(self, number: int) -> bool:
         """Whether a trial has been proposed and has not ended."""
@@ -217,6 +215,7 @@ class Agenda:
             params=trial.params,
             origin=trial.origin,
         )
+        self._promising = None
         self._study.ended(number, outcome, reports[-1] if reports else None)
         done = max(reports[-1].report.step - _first_step(trial.origin), 0) if reports else 0
         self._reserved += done - _length(trial.config, trial.origin)
@@ -247,7 +246,9 @@ class Agenda:
         """The stopped trials to continue now, the most promising first."""
         if not self._chances or not self._draws_are_over():
             return []
-        found = most_promising(list(self._results.values()), self._no_chance)[: self._chances]
+        if self._promising is None:
+            self._promising = most_promising(list(self._results.values()), self._no_chance)
+        found = self._promising[: self._chances]
         return [_Wanted(each.config, each.params, _origin("continue", each)) for each in found]
 
     def _confirm(self) -> None:
