@@ -5,14 +5,14 @@ from collections import defaultdict
 from perft.search.dominance import Dominance
 from perft.search.pruners import RungReport
 
-LENIENCY = 15
-"""In the long run a trial goes on if at most so many percent of those at its rung dominate it."""
+STRICT = 40
+"""Trials that have reported, until which one that dominates another is enough to stop it."""
 
-STRICT = 30
-"""Trials at a rung over which that share grows from 0 to `LENIENCY`.
+LENIENCY = 0.15
+"""After that, the share of those at its rung that may dominate a trial that goes on.
 
 A loss at a rung tells only roughly which trial ends on the front. A short search finds more if it
-is strict and draws the more trials; a long one that stays strict never finds some of the front.
+is strict, and draws the more trials; a long one that stays strict never finds some of the front.
 `benchmarks/replay.py` measures both.
 """
 
@@ -21,22 +21,19 @@ class FrontPruner:
     """Stops a trial that too many of those at its rung so far dominate.
 
     Another trial dominates it by a validation loss and activated parameters that are at most its
-    own, and not both equal. `LENIENCY` percent of those at the rung may, and fewer while they are
-    less than `STRICT`: none before the fifteenth.
+    own, and not both equal.
     """
 
     def __init__(self) -> None:
+        self._trials: set[int] = set()
         self._seen: defaultdict[int, Dominance] = defaultdict(Dominance)  # by step of the rung
 
     def stops(self, at: RungReport) -> bool:
         """Whether too many dominate the trial."""
+        self._trials.add(at.number)
         seen = self._seen[at.report.step]
         point = at.report.val_loss, at.size.activated
-        stopped = not may_dominate(seen.dominators(*point), len(seen))
+        may = LENIENCY * len(seen) if len(self._trials) > STRICT else 0
+        stopped = seen.dominators(*point) > may
         seen.add(*point)
         return stopped
-
-
-def may_dominate(dominators: int, seen: int) -> bool:
-    """Whether a trial goes on that so many of those seen at its rung dominate."""
-    return 100 * STRICT * dominators <= LENIENCY * seen * min(seen, STRICT)
