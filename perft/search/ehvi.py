@@ -20,14 +20,14 @@ from perft.search.gaussian_process import Array, GaussianProcess
 from perft.search.objectives import FRONT
 from perft.search.sampling import Draft, Sampling
 from perft.selection.full_length import FullLength
-from perft.trial import Outcome, Report
+from perft.trial import Outcome, Report, TrialConfig
 
 STARTUP_TRIALS = 6
 """Trials that end before values are predicted; until then, proposals are random draws."""
 FRESH, KEPT = 32, 224
 """New draws for each proposal, and candidates kept from the one before, the best of them."""
-MOST = 200
-"""Ended trials that predictions are based on at most, besides the front."""
+MOST = 160
+"""Trials that predictions are based on at most, besides the front and those that run."""
 GROWTH = 1.1
 """The hyperparameters are chosen again when there are this many times as many trials."""
 MARGIN = 0.05
@@ -49,6 +49,11 @@ class _Seen:
         return bool(self.reports) or self.outcome == "failed"
 
     @property
+    def last_loss(self) -> float:
+        """The loss of its last report."""
+        return self.reports[-1].val_loss
+
+    @property
     def counts(self) -> bool:
         """Whether a trial has to be better than this one to gain anything."""
         return self.is_own and self.outcome in (None, "complete")
@@ -64,11 +69,12 @@ class Ehvi:
         self._tuned_at = 0
         self._kept: list[Candidate] = []
         self._seen: dict[int, _Seen] = {}
+        self._proposed: set[TrialConfig] = set()
 
     def given(self, number: int, draft: Draft) -> None:
         """Notes that a trial which it did not draw starts now."""
         if candidate := self._candidates.of(draft):
-            self._seen[number] = _Seen(candidate, number >= 0)
+            self._start(number, candidate)
 
     def reported(self, number: int, report: Report) -> None:
         """Notes a report, at a rung or at full length."""
@@ -82,26 +88,33 @@ class Ehvi:
 
     def draw(self, number: int) -> Draft:
         """The next trial, which starts now."""
-        known = {each.candidate.draft.config for each in self._seen.values() if each.is_own}
         ended = sum(each.outcome is not None for each in self._seen.values())
         if ended < STARTUP_TRIALS:
-            chosen = self._candidates.fresh(1, known)[0]
+            chosen = self._candidates.fresh(1, self._proposed)[0]
         else:
-            kept = [each for each in self._kept if each.draft.config not in known]
-            pool = kept + self._candidates.fresh(FRESH, known)
+            kept = [each for each in self._kept if each.draft.config not in self._proposed]
+            pool = kept + self._candidates.fresh(FRESH, self._proposed)
             order = np.argsort(-self._gains(pool), kind="stable")
             chosen = pool[order[0]]
             self._kept = [pool[index] for index in order[1 : KEPT + 1]]
-        self._seen[number] = _Seen(chosen, is_own=True)
+        self._start(number, chosen)
         return chosen.draft
+
+    def _start(self, number: int, candidate: Candidate) -> None:
+        is_own = number >= 0
+        self._seen[number] = _Seen(candidate, is_own)
+        if is_own:
+            self._proposed.add(candidate.draft.config)
 
     def _gains(self, pool: Sequence[Candidate]) -> Array:
         """By candidate, what it is expected to gain."""
+        curves = [each.reports for each in self._seen.values()]
+        full_length = FullLength(curves, self._sampling.max_steps)
         known = self._evidence()
-        values, variances = self._values(known)
+        values, variances = _values(known, full_length)
         rows = _rows(known)
-        if len(known) >= GROWTH * self._tuned_at:
-            self._tuned_at = len(known)
+        if len(curves) >= GROWTH * self._tuned_at:
+            self._tuned_at = len(curves)
             self._process.tune(rows, values, variances)
         self._process.condition(rows, values, variances)
         blind = [each for each in self._seen.values() if not (each.reports or each.outcome)]
@@ -110,8 +123,8 @@ class Ehvi:
             rows, values = np.concatenate([rows, _rows(blind)]), np.concatenate([values, believed])
             variances = np.concatenate([variances, np.zeros(len(blind))])
             self._process.condition(rows, values, variances)
-        counts = [each.counts for each in [*known, *blind]]
         means, deviations = self._process.predict(np.array([each.row for each in pool]))
+        counts = [each.counts for each in [*known, *blind]]
         worst = float(values.min())
         if self._sampling.objective != FRONT:
             return expected_improvement(means, deviations, values[counts].max(initial=worst))
@@ -120,26 +133,36 @@ class Ehvi:
         return expected_gain(sizes, means, deviations, trials, (1.0 + MARGIN, worst))
 
     def _evidence(self) -> list[_Seen]:
-        """The trials that predictions are based on."""
+        """The trials that predictions are based on: of many, the front and some of the rest."""
         known = [each for each in self._seen.values() if each.is_evidence]
         every = -(-len(known) // MOST)
+        front = _front(known) if every > 1 else []
         return [
             each
             for index, each in enumerate(known)
-            if each.outcome in (None, "complete") or index % every == 0
+            if index % every == 0 or each.outcome is None or each in front
         ]
 
-    def _values(self, known: Sequence[_Seen]) -> tuple[Array, Array]:
-        """What trials reach at full length, more being better, and its variance: each (trials)."""
-        curves = [each.reports for each in self._seen.values()]
-        full_length = FullLength(curves, self._sampling.max_steps)
-        found = [
-            full_length.log_loss(each.reports[-1]) if each.outcome != "failed" else None
-            for each in known
-        ]
-        worst = max((loss for loss, _ in filter(None, found)), default=0.0)
-        pairs = np.array([each or (worst, 0.0) for each in found])
-        return -pairs[:, 0], pairs[:, 1] ** 2
+
+def _front(trials: Sequence[_Seen]) -> list[_Seen]:
+    """The full-length trials of which each has a lower loss than all smaller ones."""
+    complete = [each for each in trials if each.outcome == "complete"]
+    found: list[_Seen] = []
+    for each in sorted(complete, key=lambda each: (each.candidate.row[-1], each.last_loss)):
+        if not found or each.last_loss < found[-1].last_loss:
+            found.append(each)
+    return found
+
+
+def _values(known: Sequence[_Seen], full_length: FullLength) -> tuple[Array, Array]:
+    """What trials reach at full length, more being better, and its variance: each (trials)."""
+    found = [
+        full_length.log_loss(each.reports[-1]) if each.outcome != "failed" else None
+        for each in known
+    ]
+    worst = max((loss for loss, _ in filter(None, found)), default=0.0)
+    pairs = np.array([each or (worst, 0.0) for each in found])
+    return -pairs[:, 0], pairs[:, 1] ** 2
 
 
 def _rows(seen: Sequence[_Seen]) -> Array:

@@ -22,7 +22,7 @@ from perft.search.space import Draw, SearchSpace, find_space, space_module
 from perft.search.space_code import space_code
 from perft.search.stages import During, quietly
 from perft.search.trust import remember
-from perft.search.warm_start import read_earlier, write_earlier
+from perft.search.warm_start import Setup, read_earlier, write_earlier
 from perft.search_folder import SEARCH_FILE
 from perft.searches import (
     fresh_name,
@@ -112,7 +112,8 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         during: shows what takes long.
 
     Raises:
-        PerftError: if space, base, data, storage or name cannot work; the first of them.
+        PerftError: if space, base, data, storage, name or an earlier search cannot work; the first
+            of them.
     """
     if request.name is not None:
         require_name(request.name)
@@ -142,6 +143,16 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
     _require_rows(extent.smallest_batch, request.workers_per_group)
     if (layers := layer_count(base_model)) is not None:
         extent.require_layers(layers)
+    code = space_code(space_module(request.space))
+    setup = Setup(
+        space=space_file or request.space,
+        space_code=code,
+        base_model=base_model,
+        base_fingerprint=base_fingerprint,
+        data_fingerprint=task.fingerprint,
+        rungs=rungs,
+    )
+    earlier = read_earlier(request.warm_start, setup)
     tracking_uri = tracker.new_place()
     name = request.name or fresh_name(root, request.space)
     num_trials = _num_trials(request, space)
@@ -182,9 +193,8 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         budget=request.budget,
         max_activated=request.max_activated,
         warm_start=request.warm_start,
-        space_code=space_code(space_module(request.space)),
+        space_code=code,
     )
-    earlier = read_earlier(settings)
     if space_file:
         remember(space_file)
     remember_paths(settings, source)

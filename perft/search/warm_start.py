@@ -19,6 +19,8 @@ from perft.selection import pareto_front, read_record, read_results
 from perft.storage import Storage
 from perft.trial import TrialResult
 
+_ROWS = tuple[Mapping[str, object], ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Earlier:
@@ -40,29 +42,48 @@ class Earlier:
         return [trial.params for trial in front]
 
 
-def read_earlier(settings: SearchSettings) -> list[Earlier]:
-    """What the searches that `settings.warm_start` names have found.
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What earlier searches are compared with; as the settings of the search that starts.
+
+    Attributes:
+        space: name of its space.
+        space_code: hashes of the space's code.
+        base_model: None for the built-in base.
+        base_fingerprint: hash of the base.
+        data_fingerprint: hash of the data.
+        rungs: steps after which a trial reports.
+    """
+
+    space: str
+    space_code: Mapping[str, str]
+    base_model: str | None
+    base_fingerprint: str
+    data_fingerprint: str
+    rungs: tuple[int, ...]
+
+
+def read_earlier(names: Sequence[str], now: Setup) -> list[Earlier]:
+    """What earlier searches have found.
+
+    Args:
+        names: theirs.
+        now: the search that starts.
 
     Raises:
         SearchError: if there is no such search, it is of another space or base, or its trials'
             parameters were not recorded.
     """
-    return [_read(name, settings) for name in settings.warm_start]
+    return [_read(name, now) for name in names]
 
 
-def _read(name: str, now: SearchSettings) -> Earlier:
+def _read(name: str, now: Setup) -> Earlier:
     search = find_search(name)
     was = SearchSettings.read(search)
-    for what, one, other in (
-        ("space", was.space_code, now.space_code),
-        ("base", was.base_fingerprint, now.base_fingerprint),
-    ):
-        if one != other:
-            raise SearchError(
-                f"search {name!r} is of another {what} ({getattr(was, _NAMES[what]) or 'built-in'})"
-                f" than this one ({getattr(now, _NAMES[what]) or 'built-in'}), so that its trials "
-                "say nothing here; leave it out of --warm-start"
-            )
+    if was.space_code != now.space_code:
+        raise _refused(name, f"of the space {was.space}", f"of {now.space}, or of another version")
+    if was.base_fingerprint != now.base_fingerprint:
+        raise _refused(name, f"on {_base(was.base_model)}", f"on {_base(now.base_model)}")
     found = [each for each in read_results(search) if _is_drawn(each)]
     if any(not each.params for each in found):
         raise SearchError(
@@ -73,7 +94,15 @@ def _read(name: str, now: SearchSettings) -> Earlier:
     return Earlier(name=name, is_evidence=is_evidence, results=tuple(found))
 
 
-_NAMES = {"space": "space", "base": "base_model"}
+def _refused(name: str, was: str, now: str) -> SearchError:
+    return SearchError(
+        f"search {name!r} is {was}, and this one {now}, so that its trials say nothing here; leave "
+        "it out of --warm-start"
+    )
+
+
+def _base(base_model: str | None) -> str:
+    return base_model or "the built-in base"
 
 
 def _is_drawn(trial: TrialResult) -> bool:
@@ -113,9 +142,8 @@ def _of_json(value: object) -> list[Earlier]:
             name=typed(str, each["name"], "name"),
             is_evidence=typed(bool, each["is_evidence"], "is_evidence"),
             results=tuple(
-                TrialResult.from_json(result)
-                for result in typed(Sequence[Mapping[str, object]], each["results"], "results")
+                TrialResult.from_json(result) for result in typed(_ROWS, each["results"], "results")
             ),
         )
-        for each in typed(Sequence[Mapping[str, object]], value, "")
+        for each in typed(_ROWS, value, "")
     ]

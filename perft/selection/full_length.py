@@ -5,6 +5,7 @@ their configuration: the median over the full-length trials is little moved by a
 The accuracy follows from the loss by a straight line over its logarithm.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -34,9 +35,8 @@ class FullLength:
         for *earlier, end in ended:
             for report in earlier:
                 self._falls.setdefault(report.step, []).append(_log(end) - _log(report))
-        scored = [report for curve in curves for report in curve if report.scored]
-        is_scored = scored and all(curve[-1].scored for curve in ended)
-        self._line = _line(scored) if is_scored else None
+        self._scored = [report for curve in curves for report in curve if report.scored]
+        self._is_scored = bool(self._scored) and all(curve[-1].scored for curve in ended)
 
     def log_loss(self, report: Report) -> tuple[float, float]:
         """The logarithm of a trial's loss at full length, and the standard deviation of that guess.
@@ -65,10 +65,14 @@ class FullLength:
         if report.step == self._steps:
             return objective(report)
         log_loss, _ = self.log_loss(report)
-        if self._line is None:
+        if not self._is_scored:
             return -math.exp(log_loss)
         slope, offset = self._line
         return min(max(slope * log_loss + offset, 0.0), 1.0)
+
+    @functools.cached_property
+    def _line(self) -> tuple[float, float]:
+        return _line(self._scored)
 
 
 def _log(report: Report) -> float:

@@ -65,7 +65,7 @@ def test_experts_that_cannot_be_computed_so():
 
 
 def test_a_sampler_and_a_pruner_that_there_are_not():
-    assert refusal(*SPACE, "--sampler", "tp") == unknown("sampler", "tp", SAMPLERS)
+    assert refusal(*SPACE, "--sampler", "tp") == unknown("sampler", "tp", [*SAMPLERS, "hub:NAME"])
     assert refusal(*SPACE, "--pruner", "asa") == unknown("pruner", "asa", PRUNERS)
 
 
