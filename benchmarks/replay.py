@@ -28,13 +28,13 @@ from optuna.samplers import RandomSampler
 from perft.files import Json
 from perft.packing.messages import Reported
 from perft.search.agenda import Trial
-from perft.search.curves import read_curves
 from perft.search.objectives import DEFAULT_OBJECTIVE
-from perft.search.pruners import PRUNERS
-from perft.search.recording import Recording
-from perft.search.replay import Ended
-from perft.search.samplers import SAMPLERS
-from perft.search.simulation import Scenario, Target, simulate, simulate_with
+from perft.search.pruning.pruners import PRUNERS
+from perft.search.replay.curves import read_curves
+from perft.search.replay.recording import Recording
+from perft.search.replay.replay import Ended
+from perft.search.replay.simulation import Scenario, Target, simulate, simulate_with
+from perft.search.sampling.samplers import SAMPLERS
 from perft.search.space import Draw, find_space
 from perft.selection.hypervolume import BUILTIN
 from perft.trial import Origin, Outcome, TrialConfig

@@ -23,7 +23,7 @@ OPEN_WITH_DOCSTRING = [
 LIGHT = (
     "adapters.table", "config", "errors", "trial", "storage", "adapter_folder", "selection",
     "tracking", "export", "tasks",
-    "search.space", "search.thin_trial",
+    "search.space", "search.tune.thin_trial",
 )  # fmt: skip
 MAX_LINES = 400
 MAX_ANY = 0.04

@@ -16,7 +16,8 @@ from perft.errors import ConfigError, unknown
 from perft.files import Json, parse_json, read_file
 from perft.options import MAX_STEPS, StorageOption
 from perft.screen import print_table, screen
-from perft.search.control import (
+from perft.search.lock import is_locked
+from perft.search.steering.control import (
     add_trial,
     clone_trial,
     set_budget,
@@ -24,9 +25,8 @@ from perft.search.control import (
     stop_trial,
     trials_of,
 )
-from perft.search.event_log import waiting
-from perft.search.events import action_to_json
-from perft.search.lock import is_locked
+from perft.search.steering.event_log import waiting
+from perft.search.steering.events import action_to_json
 from perft.searches import find_storage, resume_command
 from perft.selection import describe, describe_origin
 from perft.storage import Storage

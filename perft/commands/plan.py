@@ -26,9 +26,9 @@ from perft.options import (
 )
 from perft.screen import print_table, screen
 from perft.search.extent import extent_of
-from perft.search.forecast import SearchTime, Setup, time_like, time_of
 from perft.search.size_extremes import SizeExtreme, extreme_adapters
 from perft.search.space import Draw, find_space
+from perft.search.steering.forecast import SearchTime, Setup, time_like, time_of
 from perft.searches import find_search
 from perft.selection.table import describe_adapter
 

@@ -25,11 +25,11 @@ from perft.options import (
     WorkersOption,
 )
 from perft.screen import screen
-from perft.search.budget import MAX_STEPS_TOTAL, Budget
 from perft.search.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
-from perft.search.pruners import PRUNERS
-from perft.search.samplers import DEFAULT_SAMPLER, HUB, SAMPLERS
+from perft.search.pruning.pruners import PRUNERS
+from perft.search.sampling.samplers import DEFAULT_SAMPLER, HUB, SAMPLERS
 from perft.search.stages import Stages
+from perft.search.steering.budget import MAX_STEPS_TOTAL, Budget
 
 if TYPE_CHECKING:
     from perft.search.prepare import SearchPlan

@@ -21,13 +21,13 @@ from perft.errors import ConfigError
 from perft.files import Json
 from perft.options import LARGEST_SEED, MAX_SLOTS, MAX_TRIALS, StorageOption
 from perft.screen import print_table, screen
-from perft.search.budget import HOUR
-from perft.search.eta import duration
-from perft.search.pruners import PRUNERS
-from perft.search.recording import Recording
-from perft.search.replayable import of_curves, of_search
-from perft.search.samplers import SAMPLERS
-from perft.search.simulation import Outlook, Target
+from perft.search.pruning.pruners import PRUNERS
+from perft.search.replay.recording import Recording
+from perft.search.replay.replayable import of_curves, of_search
+from perft.search.replay.simulation import Outlook, Target
+from perft.search.sampling.samplers import SAMPLERS
+from perft.search.steering.budget import HOUR
+from perft.search.steering.eta import duration
 from perft.searches import find_search
 
 FEW = 64

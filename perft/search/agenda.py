@@ -50,7 +50,7 @@ class _Wanted:
 
 
 class Study(Protocol):
-    """The trials as a sampler sees them (`perft.search.study`)."""
+    """The trials as a sampler sees them (`perft.search.sampling.study`)."""
 
     def draw(self) -> Trial:
         """The sampler's next trial."""

@@ -3,9 +3,9 @@
 from perft.base_score import BaseScore
 from perft.config.training import ObjectiveName
 from perft.errors import DamagedError
-from perft.search.event_log import recorded, waiting
-from perft.search.events import SetBudget, SetNumTrials
 from perft.search.settings import SearchSettings
+from perft.search.steering.event_log import recorded, waiting
+from perft.search.steering.events import SetBudget, SetNumTrials
 from perft.search_folder import BASE_FILE, adapter_folder, predictions_folder
 from perft.selection import is_concluded, read_all_scores, read_base, read_results
 from perft.storage import Storage, is_whole

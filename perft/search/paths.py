@@ -22,7 +22,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from perft.checks import shown
 from perft.errors import ConfigError
-from perft.search.quiet import quiet_optuna
+from perft.search.sampling.quiet import quiet_optuna
 
 MAX_PATHS = 2048
 """Paths that are taken in order; after them, as many at random."""

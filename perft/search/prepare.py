@@ -9,20 +9,20 @@ from perft.home import default_storage, remember_place
 from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint, layer_count
 from perft.search.base import require_base, require_experts
-from perft.search.budget import Budget
-from perft.search.events import Command
 from perft.search.extent import extent_of
 from perft.search.objectives import ACCURACY, DEFAULT_OBJECTIVE, OBJECTIVES
-from perft.search.points import drafts_at
-from perft.search.pruners import DEFAULT_PRUNERS, PRUNERS
-from perft.search.samplers import DEFAULT_SAMPLER, require_sampler
+from perft.search.pruning.pruners import DEFAULT_PRUNERS, PRUNERS
+from perft.search.sampling.points import drafts_at
+from perft.search.sampling.samplers import DEFAULT_SAMPLER, require_sampler
+from perft.search.sampling.sizes import require_within
+from perft.search.sampling.warm_start import Setup, read_earlier, write_earlier
 from perft.search.settings import SearchSettings
-from perft.search.sizes import require_within
 from perft.search.space import Draw, SearchSpace, find_space, space_module
 from perft.search.space_code import space_code
 from perft.search.stages import During, quietly
+from perft.search.steering.budget import Budget
+from perft.search.steering.events import Command
 from perft.search.trust import remember
-from perft.search.warm_start import Setup, read_earlier, write_earlier
 from perft.search_folder import SEARCH_FILE
 from perft.searches import (
     fresh_name,

@@ -9,13 +9,13 @@ from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.search.base import require_base, require_experts
 from perft.search.changes import other_versions, require_unchanged, started_trials
-from perft.search.control import changed_budget, num_trials_of
-from perft.search.events import Command, SetBudget, SetNumTrials
 from perft.search.prepare import SearchPlan, remember_paths
 from perft.search.settings import SearchSettings, installed_versions, tracking_uri_of
 from perft.search.space import Draw, find_space, space_module
 from perft.search.space_code import space_code
 from perft.search.stages import During, quietly
+from perft.search.steering.control import changed_budget, num_trials_of
+from perft.search.steering.events import Command, SetBudget, SetNumTrials
 from perft.search.trust import remember, require_trusted
 from perft.searches import find_storage, remember_search, resume_command
 from perft.storage import Storage

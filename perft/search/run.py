@@ -23,7 +23,6 @@ from perft.search.cluster import Cluster, end_ray, find_cluster, start_ray
 from perft.search.conclude import conclude, conclude_failed
 from perft.search.concluded import has_nothing_left
 from perft.search.drawing import import_drawing, keep_fonts_at_home
-from perft.search.event_log import send
 from perft.search.interrupt import interrupted
 from perft.search.ledger import Ledger
 from perft.search.lock import locked
@@ -31,6 +30,7 @@ from perft.search.prepare import SearchPlan
 from perft.search.restart import Restart
 from perft.search.shape import shape_on
 from perft.search.stages import Stages
+from perft.search.steering.event_log import send
 from perft.search.sync import sync, tracking_of
 from perft.search.trials import run_trials
 from perft.search_folder import SCORES_FILE, SEARCH_FILE

@@ -19,10 +19,10 @@ from perft.config.typed import read_fields, typed
 from perft.errors import ConfigError, SearchError
 from perft.files import Json
 from perft.options import MAX_TRIALS
-from perft.search.budget import Budget
 from perft.search.objectives import LOSS, OBJECTIVES
-from perft.search.pruners import PRUNERS
-from perft.search.samplers import require_sampler
+from perft.search.pruning.pruners import PRUNERS
+from perft.search.sampling.samplers import require_sampler
+from perft.search.steering.budget import Budget
 from perft.search_folder import SEARCH_FILE
 from perft.selection import read_record
 from perft.storage import Storage

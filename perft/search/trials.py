@@ -16,16 +16,16 @@ from perft.packing.settings import WorkSettings
 from perft.packing.shape import GroupShape
 from perft.search.announce import announce
 from perft.search.concluded import known_base
-from perft.search.eta import Pace
-from perft.search.event_log import EventLog
-from perft.search.interventions import Interventions
 from perft.search.ledger import Ledger
-from perft.search.outlook import Outlook
 from perft.search.prepare import SearchPlan
 from perft.search.stages import Stages
-from perft.search.stopwatch import Stopwatch
-from perft.search.tune_callback import TuneCallback
-from perft.search.tuning import agenda_of, tune_trials
+from perft.search.steering.eta import Pace
+from perft.search.steering.event_log import EventLog
+from perft.search.steering.interventions import Interventions
+from perft.search.steering.outlook import Outlook
+from perft.search.steering.stopwatch import Stopwatch
+from perft.search.tune.tune_callback import TuneCallback
+from perft.search.tune.tuning import agenda_of, tune_trials
 from perft.search.view import View
 from perft.selection import picked_of
 

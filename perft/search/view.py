@@ -12,8 +12,8 @@ from rich.text import Text
 from perft.options import MAX_TRIALS
 from perft.search.agenda import Agenda
 from perft.search.ledger import Entry
-from perft.search.outlook import Outlook
 from perft.search.stages import Stages
+from perft.search.steering.outlook import Outlook
 from perft.selection import describe, format_score, objective
 from perft.trial import Report
 

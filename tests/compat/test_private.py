@@ -28,7 +28,7 @@ DOCUMENTED = {
     "peft": ("peft",),
     "optuna": (
         "optuna", "optuna.distributions", "optuna.importance", "optuna.samplers", "optuna.storages",
-        "optuna.storages.journal", "optuna.trial",
+        "optuna.storages.journal", "optuna.study", "optuna.trial",
     ),
     "mlflow": ("mlflow", "mlflow.entities", "mlflow.exceptions"),
     "datasets": ("datasets", "datasets.exceptions"),

@@ -8,9 +8,9 @@ import pytest
 from books import results, told_by_search, told_by_tune
 from searches import SEARCH, SPACE, Job
 
-from perft.search import control
-from perft.search.event_log import recorded, waiting
-from perft.search.events import AddTrial, SetNumTrials, StopTrial
+from perft.search.steering import control
+from perft.search.steering.event_log import recorded, waiting
+from perft.search.steering.events import AddTrial, SetNumTrials, StopTrial
 from perft.search_folder import RESULTS_FILE, SCORES_FILE
 from perft.storage import Storage
 

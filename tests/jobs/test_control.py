@@ -11,12 +11,12 @@ from jobs.calling import call
 from perft.config.typed import read_fields
 from perft.errors import ConfigError, SearchError
 from perft.home import default_storage
-from perft.search import control
-from perft.search.budget import Budget
-from perft.search.event_log import EventLog, waiting
-from perft.search.events import AddTrial, Moment, SetBudget, SetNumTrials, StopTrial
 from perft.search.lock import locked
 from perft.search.settings import SearchSettings
+from perft.search.steering import control
+from perft.search.steering.budget import Budget
+from perft.search.steering.event_log import EventLog, waiting
+from perft.search.steering.events import AddTrial, Moment, SetBudget, SetNumTrials, StopTrial
 from perft.search_folder import command_file
 from perft.storage import Storage
 from perft.tracking.records import Records, SearchRecord, TrialRecord

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from calling import call
 
-from perft.search.curves import write_curves
+from perft.search.replay.curves import write_curves
 from perft.search.space import Draw, find_space
 from perft.search_folder import trial_record
 from perft.selection import result_line, write_results

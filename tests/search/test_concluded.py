@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from perft.search.budget import Budget
 from perft.search.concluded import has_nothing_left, known_base
-from perft.search.event_log import EventLog, send
-from perft.search.events import Moment, SetBudget, SetNumTrials
 from perft.search.settings import SearchSettings
+from perft.search.steering.budget import Budget
+from perft.search.steering.event_log import EventLog, send
+from perft.search.steering.events import Moment, SetBudget, SetNumTrials
 from perft.selection import result_line, write_base, write_results, write_scores
 from perft.storage import Storage, write_folder
 from pretend import BASE, SETTINGS, adapter_files, search_of_six

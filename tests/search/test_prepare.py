@@ -20,12 +20,12 @@ from perft.errors import (
     SearchError,
     StorageError,
 )
-from perft.search.budget import Budget
-from perft.search.events import SetBudget, SetNumTrials
 from perft.search.extent import extent_of
 from perft.search.prepare import SearchRequest, prepare
 from perft.search.resume import prepare_resume
 from perft.search.settings import SearchSettings
+from perft.search.steering.budget import Budget
+from perft.search.steering.events import SetBudget, SetNumTrials
 from perft.search_folder import SEARCH_FILE as FILE
 from perft.storage import Storage
 

@@ -9,8 +9,8 @@ import pytest
 
 from perft.errors import ConfigError, SearchError, StorageError
 from perft.options import MAX_TRIALS
-from perft.search.budget import Budget
 from perft.search.settings import SearchSettings, installed_versions
+from perft.search.steering.budget import Budget
 from perft.search_folder import SEARCH_FILE as FILE
 from perft.storage import Storage
 

@@ -1,0 +1,1 @@
+"""Pruners, which stop trials at rungs."""

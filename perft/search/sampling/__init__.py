@@ -1,0 +1,1 @@
+"""Samplers, which propose trials, and what they and Optuna hear of a search."""

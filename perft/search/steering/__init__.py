@@ -1,0 +1,1 @@
+"""What steers a running search from outside: commands, budgets, the clock."""
