@@ -15,7 +15,7 @@ from perft.search.extent import extent_of
 from perft.search.objectives import ACCURACY, DEFAULT_OBJECTIVE, OBJECTIVES
 from perft.search.points import drafts_at
 from perft.search.pruners import DEFAULT_PRUNERS, PRUNERS
-from perft.search.samplers import DEFAULT_SAMPLER, require_sampler
+from perft.search.samplers import DEFAULT_SAMPLER, require_installed, require_sampler
 from perft.search.settings import SearchSettings
 from perft.search.sizes import require_within
 from perft.search.space import Draw, SearchSpace, find_space, space_module
@@ -100,6 +100,7 @@ class SearchRequest:
     def __post_init__(self) -> None:
         require_choice("objective", self.objective, OBJECTIVES)
         require_sampler(self.sampler)
+        require_installed(self.sampler)
         if self.pruner is not None:
             require_choice("pruner", self.pruner, PRUNERS)
 
