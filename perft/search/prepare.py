@@ -13,7 +13,7 @@ from perft.search.extent import extent_of
 from perft.search.objectives import ACCURACY, DEFAULT_OBJECTIVE, OBJECTIVES
 from perft.search.pruning.pruners import DEFAULT_PRUNERS, PRUNERS
 from perft.search.sampling.points import drafts_at
-from perft.search.sampling.samplers import DEFAULT_SAMPLER, require_sampler
+from perft.search.sampling.samplers import DEFAULT_SAMPLER, require_installed, require_sampler
 from perft.search.sampling.sizes import require_within
 from perft.search.sampling.warm_start import Setup, read_earlier, write_earlier
 from perft.search.settings import SearchSettings
@@ -100,6 +100,7 @@ class SearchRequest:
     def __post_init__(self) -> None:
         require_choice("objective", self.objective, OBJECTIVES)
         require_sampler(self.sampler)
+        require_installed(self.sampler)
         if self.pruner is not None:
             require_choice("pruner", self.pruner, PRUNERS)
 

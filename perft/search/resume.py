@@ -10,6 +10,7 @@ from perft.models.source import base_directory, check_base, fingerprint
 from perft.search.base import require_base, require_experts
 from perft.search.changes import other_versions, require_unchanged, started_trials
 from perft.search.prepare import SearchPlan, remember_paths
+from perft.search.sampling.samplers import HUB, require_installed
 from perft.search.settings import SearchSettings, installed_versions, tracking_uri_of
 from perft.search.space import Draw, find_space, space_module
 from perft.search.space_code import space_code
@@ -56,6 +57,7 @@ def prepare_resume(
     root = find_storage(name, storage)
     search = root.child(name)
     settings = SearchSettings.read(search)
+    _require_trusted_sampler(settings, root.uri, trust_code=trust_code)
     _refuse(settings, unchangeable)
     tracking_uri = tracking_uri_of(settings)
     settings = dataclasses.replace(settings, tracking_uri=masked(tracking_uri))
@@ -87,6 +89,17 @@ def prepare_resume(
     return SearchPlan(
         settings, draw, source, search, root.uri, tracking_uri, resume=True, commands=commands
     )
+
+
+def _require_trusted_sampler(settings: SearchSettings, root: str, *, trust_code: bool) -> None:
+    """Refuses to download and run what only the search's folder names."""
+    if settings.sampler.startswith(HUB) and not trust_code:
+        raise SearchError(
+            f"search {settings.name!r} has the sampler {settings.sampler}, whose code OptunaHub "
+            "downloads and runs; if you want that, resume it by: "
+            f"{resume_command(settings.name, root)} --trust-code"
+        )
+    require_installed(settings.sampler)
 
 
 def _refuse(settings: SearchSettings, unchangeable: Collection[str]) -> None:

@@ -357,3 +357,16 @@ def test_a_search_of_another_storage_goes_on_by_its_name(
         prepare_resume("first")
     prepare_resume("first", search_request.storage)
     prepare_resume("first")
+
+
+def test_code_of_optunahub_is_not_run_because_a_folder_names_it(
+    search_request: SearchRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = prepare(search_request)
+    replace(plan.settings, sampler="hub:own").write(plan.search)
+    with pytest.raises(SearchError, match=r"hub:own.* downloads and runs.* --trust-code"):
+        prepare_resume("first", search_request.storage)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(ConfigError, match="pip install optunahub"):
+        prepare_resume("first", search_request.storage, trust_code=True)
+    assert SearchSettings.read(plan.search).sampler == "hub:own"  # what only reads it goes on

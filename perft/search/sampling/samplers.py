@@ -70,19 +70,26 @@ SAMPLERS: Mapping[str, Callable[["Sampling"], "Sampler"]] = {
 
 
 def require_sampler(name: str) -> None:
-    """Refuses a name that `make_sampler` does not know, before anything is loaded.
+    """Refuses what is no sampler's name; the hub is not asked.
 
     Raises:
-        ConfigError: if it is in no table, naming the nearest; or OptunaHub is not installed.
+        ConfigError: if it is in no table; names the nearest.
     """
-    if name.startswith(HUB) and name != HUB:
-        if importlib.util.find_spec("optunahub") is None:
-            raise ConfigError(
-                f"sampler {name} is one of OptunaHub's, whose package is not installed; install it "
-                "by: pip install optunahub"
-            )
-    elif name not in SAMPLERS:
+    if name not in SAMPLERS and not (name.startswith(HUB) and name != HUB):
         raise ConfigError(unknown("sampler", name, [*SAMPLERS, f"{HUB}NAME"]))
+
+
+def require_installed(name: str) -> None:
+    """Refuses a sampler of OptunaHub without its package.
+
+    Raises:
+        ConfigError: if it is not installed.
+    """
+    if name.startswith(HUB) and importlib.util.find_spec("optunahub") is None:
+        raise ConfigError(
+            f"sampler {name} is one of OptunaHub's, whose package is not installed; install it by: "
+            "pip install optunahub"
+        )
 
 
 def make_sampler(name: str, sampling: "Sampling") -> "Sampler":
