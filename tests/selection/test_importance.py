@@ -146,3 +146,20 @@ def test_few_trials_say_nothing():
 
 def test_the_same_results_give_the_same_importances():
     assert importances(of_rate(40)) == importances(of_rate(40))
+
+
+def test_the_spaces_own_parameters_are_weighed_where_they_are_known():
+    trials = [
+        dataclasses.replace(each, params={"rate": each.config.training.lr, "same": 1})
+        for each in of_rate(24)
+    ]
+    assert shares(trials).keys() == {"rate"}
+
+
+def test_repetitions_with_other_seeds_do_not_count():
+    trials = of_rate(24)
+    repeated = [
+        dataclasses.replace(each, number=24 + each.number, origin=Origin(kind="confirm", trial=0))
+        for each in trials[:5]
+    ]
+    assert importances([*trials, *repeated]) == importances(trials)
