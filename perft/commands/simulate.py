@@ -26,7 +26,7 @@ from perft.search.eta import duration
 from perft.search.pruners import PRUNERS
 from perft.search.recording import Recording
 from perft.search.replayable import of_curves, of_search
-from perft.search.samplers import SAMPLERS
+from perft.search.samplers import SAMPLERS, require_sampler
 from perft.search.simulation import Outlook, Target
 from perft.searches import find_search
 
@@ -109,7 +109,7 @@ def main(
     if (space is None) != (curves is None):
         raise ConfigError("--space goes with --curves: the space that the recorded trials are of")
     for each in sampler or []:
-        require_choice("sampler", each, SAMPLERS)
+        require_sampler(each)
     for each in pruner or []:
         require_choice("pruner", each, PRUNERS)
     console = screen()
