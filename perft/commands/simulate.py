@@ -25,7 +25,7 @@ from perft.search.pruning.pruners import PRUNERS
 from perft.search.replay.recording import Recording
 from perft.search.replay.replayable import of_curves, of_search
 from perft.search.replay.simulation import Outlook, Target
-from perft.search.sampling.samplers import SAMPLERS
+from perft.search.sampling.samplers import SAMPLERS, require_sampler
 from perft.search.steering.budget import HOUR
 from perft.search.steering.eta import duration
 from perft.searches import find_search
@@ -109,7 +109,7 @@ def main(
     if (space is None) != (curves is None):
         raise ConfigError("--space goes with --curves: the space that the recorded trials are of")
     for each in sampler or []:
-        require_choice("sampler", each, SAMPLERS)
+        require_sampler(each)
     for each in pruner or []:
         require_choice("pruner", each, PRUNERS)
     console = screen()

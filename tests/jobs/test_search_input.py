@@ -199,7 +199,10 @@ def test_option_that_makes_no_sense(args: str):
         ("--seed 0", "leave out --seed (it has 0)"),  # at its default
         ("--dtype auto --no-rung-accuracy", "leave out --dtype (it has auto), --rung-accuracy (it"),
         ("--name first --groups 1 --slots auto", "leave out --name (it has first), --groups (it"),
-        ("--sampler tpe --pruner none", "leave out --sampler (it has tpe), --pruner (it has asha)"),
+        (
+            "--sampler tpe --pruner none",
+            "leave out --sampler (it has ehvi), --pruner (it has front)",
+        ),
         ("--num-trials 3 --max-steps 5", "leave out --max-steps (it has "),
         (
             "--space commonsense",
