@@ -147,14 +147,14 @@ def test_it_says_how_long_a_search_takes() -> None:
     assert found["trials_at_once"] == 2
     assert found["max_steps"] == 200
     assert found["hours"] == [
-        pytest.approx(8 * 100 / 2 * 0.5 / 3600),
+        pytest.approx(8 * 62.5 / 2 * 0.5 / 3600),
         pytest.approx(8 * 200 / 14400),
     ]
     assert found["gpu_hours"] == found["hours"], "one GPU, unless told otherwise"
     done = call(
         "plan", "--space", "arithmetic", "--seconds-per-step", "2", "--gpus-per-worker", "0"
     )
-    assert "16 trials of 200 steps, 4 at a time, 2 s per step: 1,600 to 3,200 steps" in done.output
+    assert "16 trials of 200 steps, 4 at a time, 2 s per step: 1,000 to 3,200 steps" in done.output
     assert "GPU hours" not in done.output
 
 
