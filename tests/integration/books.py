@@ -81,7 +81,11 @@ def told_by_optuna(home: Path, name: str) -> dict[int, Ended]:
     study = optuna.load_study(study_name=name, storage=JournalStorage(journal))
     return {
         trial.number: Ended(
-            ways.get(trial.state, trial.state.name), tuple(trial.intermediate_values.items())
+            ways.get(trial.state, trial.state.name),
+            tuple(
+                (int(step), shown["val_loss"])
+                for step, shown in trial.user_attrs.get("reports", {}).items()
+            ),
         )
         for trial in study.trials
     }
