@@ -20,6 +20,7 @@ NEEDED = {
     "evaluate": "--adapter somewhere",
     "export": "--name first --out somewhere",
     "pareto": "--name first",
+    "simulate": "--name first",
     "sync": "--name first",
 }
 NO_TEXT = ("", " ", "a\nb", "a\0b", "\x1b[31m", "\udcff", "a" * 5000)
