@@ -27,7 +27,7 @@ import typer
 from card import device_for
 from random_base import write_data
 from rich.console import Console
-from search_sides import REPOSITORY, Side, drawn, phase_table, run_search, workplace
+from search_sides import REPOSITORY, SAME_RULE, Side, drawn, phase_table, run_search, workplace
 
 from perft.search.space import REDUCTION_FACTOR
 
@@ -65,7 +65,7 @@ def main(
         options += ["--num-trials", str(num_trials), "--max-steps", str(max_steps)]
         options += ["--validation-size", str(validation_size), "--seed", str(seed)]
         console.print(f"perft: {num_trials} trials", highlight=False)
-        ours = run_search(folder, options, console)
+        ours = run_search(folder, [*options, *SAME_RULE], console)
         console.print("the same trials, one after another, each in a process of its own")
         stock, trials = run_stock_trials(folder, device, stock_seconds, console)
         settings = drawn(folder)[1]

@@ -25,6 +25,7 @@ import typer
 from rich.console import Console
 from search_sides import (
     REPOSITORY,
+    SAME_RULE,
     Side,
     differences,
     drawn,
@@ -56,7 +57,7 @@ def main(
     with workplace() as folder:
         console.print(f"perft: {num_trials} trials", highlight=False)
         options = ["--space", "arithmetic", "--num-trials", str(num_trials), "--seed", str(seed)]
-        ours = run_search(folder, options, console)
+        ours = run_search(folder, [*options, *SAME_RULE, "--rung-accuracy"], console)
         console.print("the same trials one after another in one process")
         others = {"sequential": _sequential(folder)}
         for number in concurrency or sorted({max(1, cpus // 2), cpus}):

@@ -23,6 +23,10 @@ from perft.trial import Report, TrialConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NAME = "makespan"
+SAME_RULE = (
+    "--objective", "loss", "--sampler", "tpe", "--pruner", "asha", "--second-chances", "0",
+)  # fmt: skip
+"""Options that make a search decide as the other sides do."""
 _STAGE = re.compile(r"\[\d+:\d\d\] (?!trial )(.*)")
 
 

@@ -211,9 +211,10 @@ def main(
 ) -> None:
     """Search for the best adapters of a Mixture-of-Experts base on a task.
 
-    Worker groups hold the frozen base and train many trials' adapters on it at once; Optuna
-    proposes trials, ASHA stops the weak ones early, a tracker (MLflow) shows all of them. Without
-    --base-model and --data everything runs on the built-in tiny base and task.
+    Worker groups hold the frozen base and train many trials' adapters on it at once. A sampler
+    proposes the trial that should gain the Pareto front the most, a pruner stops those that others
+    beat, a tracker (MLflow) shows all of them. Without --base-model and --data everything runs on
+    the built-in tiny base and task.
     """
     budget = Budget(
         max_hours=max_hours, max_gpu_hours=max_gpu_hours, max_steps_total=max_steps_total

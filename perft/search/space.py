@@ -28,7 +28,7 @@ PACKAGE = "search_spaces"
 MAX_RUNGS = 30
 """The steps between rungs double: no number of steps has more rungs."""
 REDUCTION_FACTOR = 2
-"""ASHA keeps one in this many trials at each rung."""
+"""From rung to rung the steps grow by this factor; ASHA keeps one in so many trials at each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class SearchSpace:
     def steps_of_rungs(self, max_steps: int) -> tuple[int, ...]:
         """Steps after which a trial of `max_steps` reports, ascending; `max_steps` is the last.
 
-        From rung to rung the steps grow by `REDUCTION_FACTOR`, as ASHA's own do.
+        From rung to rung the steps grow by `REDUCTION_FACTOR`.
         """
         steps = {max_steps // REDUCTION_FACTOR**i for i in range(self.rungs + 1)}
         return (*sorted(steps - {0, max_steps}), max_steps)

@@ -19,7 +19,7 @@ NUMBER = "number"
 """Key of a configuration: the trial's number."""
 
 METRIC, STEP = "val_loss", "step"
-"""Keys of a result: the value that ASHA and Optuna compare, and the optimiser steps done."""
+"""Keys of a result: the loss, which Tune wants to be named, and the optimiser steps done."""
 
 FULL_LENGTH, DONE = "full_length", "done"
 """Keys of a result: whether all of the trial's steps are done; and whether the trial ends, which
