@@ -134,12 +134,13 @@ def training(builtin):
 
 
 def suggest(trial, builtin):
-    lr = 1e38 if trial.number == 1 else trial.suggest_float("lr", 1e-3, 1e-2)
+    lr = trial.suggest_categorical("lr", (1e-3, 2e-3, 5e-3, 1e38))
     base = training(builtin)
     return TrialConfig(SingleConfig(rank=2), TrainingConfig(**{**base.to_flat(), "lr": lr}))
 
 
-SPACE = SearchSpace(task="arithmetic", suggest=suggest, training=training)
+POINTS = [{"lr": 1e-3}, {"lr": 1e38}, {"lr": 2e-3}, {"lr": 5e-3}]
+SPACE = SearchSpace(task="arithmetic", suggest=suggest, training=training, points=POINTS)
 '''
 
 WITH_FURTHER_SPACES = """
