@@ -26,7 +26,7 @@ from perft.searches import find_search
 from perft.selection import pareto_front, read_results
 from perft.selection.front import objective, size_and_report
 from perft.selection.hypervolume import BUILTIN, hypervolume_of
-from perft.trial import TrialResult
+from perft.trial import TrialResult, first_step
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,7 @@ class Found:
     def steps(self) -> int:
         """Optimiser steps of all trials."""
         return sum(
-            trial.last.step - (trial.origin.first_step if trial.origin else 0)
-            for trial in self.trials
-            if trial.last
+            trial.last.step - first_step(trial.origin) for trial in self.trials if trial.last
         )
 
 

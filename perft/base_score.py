@@ -57,6 +57,11 @@ class BaseScore:
         correct, scored = self.validation
         return correct / scored if scored else None
 
+    @property
+    def has_predictions(self) -> bool:
+        """Whether answers were generated, which the search's folder keeps."""
+        return self.validation.scored > 0
+
     def to_json(self) -> dict[str, Json]:
         """The score as a dictionary of JSON values."""
         return asdict(self)

@@ -215,15 +215,23 @@ class Origin:
             require_whole("trial", self.trial, 0)
         require_whole("step", self.step, 0)
 
-    @property
-    def is_confirmation(self) -> bool:
-        """Whether the trial only repeats another one."""
-        return self.kind == "confirm"
 
-    @property
-    def first_step(self) -> int:
-        """The step from which the trial trains."""
-        return self.step if self.kind == "continue" else 0
+def first_step(origin: Origin | None) -> int:
+    """The step from which a trial trains: 0, unless it continues another one."""
+    return origin.step if origin is not None and origin.kind == "continue" else 0
+
+
+def is_confirmation(origin: Origin | None) -> bool:
+    """Whether a trial only repeats another one."""
+    return origin is not None and origin.kind == "confirm"
+
+
+def follows_from_params(origin: Origin | None, params: Mapping[str, Json]) -> bool:
+    """Whether what a trial reports tells of its parameters, as with one that the sampler drew.
+
+    Not of one with another seed, nor of one that starts from another's adapter.
+    """
+    return origin is None or (origin.kind in ("add", "continue") and bool(params))
 
 
 @dataclass(frozen=True, kw_only=True)

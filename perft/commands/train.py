@@ -28,7 +28,7 @@ from perft.options import (
 )
 from perft.screen import screen
 from perft.search.base import require_base, require_experts
-from perft.search.space import SearchSpace, find_space, has_rung_accuracy, of_length
+from perft.search.space import SearchSpace, find_space, of_length
 from perft.selection import format_score, format_share
 from perft.storage import Storage
 from perft.tasks import Task, TaskSource, load_task, root_of
@@ -107,7 +107,8 @@ def main(
     pack_options = {
         "slots": slots,
         "checkpointing": checkpointing,
-        "rung_accuracy": has_rung_accuracy(base_model, rung_accuracy),
+        # On a real base answers take longer than the training between two rungs.
+        "rung_accuracy": base_model is None if rung_accuracy is None else rung_accuracy,
     }
     files = _train(found, trial, (source, task), base_options, pack_options)
     if target:

@@ -38,7 +38,7 @@ MAX_STARTS_WITHOUT_WORK = 12
 Two trials that kill every worker, both first in the queue, take nine.
 """
 
-Message = TypeVar("Message", TrialConfig, BatchResults, Scored)
+Message = TypeVar("Message", TrialConfig, Origin | None, BatchResults, Scored)
 
 
 class Coordinator:
@@ -98,8 +98,9 @@ class Coordinator:
         """
         async with self._changed:
             sound = self._received(TrialConfig, config, f"the configuration of trial {trial}")
-            if sound is not None:
-                self._rounds.request(trial, sound, after, origin)
+            start = self._received(Origin | None, origin, f"the origin of trial {trial}")
+            if sound is not None and not self._fatal:
+                self._rounds.request(trial, sound, after, start)
                 self._changed.notify_all()
             while not self._fatal:
                 result = self._rounds.ready(trial, after)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from perft.packing.messages import Assignment, BatchResult, BatchResults, Failed, NotDue, Reported
 from perft.packing.placement import spread
-from perft.trial import Origin, TrialConfig
+from perft.trial import Origin, TrialConfig, first_step
 
 MAX_CRASHES_TOGETHER = 2
 """Crashes of a pack after which its trials run one by one, so that the culprit is found."""
@@ -100,7 +100,7 @@ class Rounds:
         """
         if trial in self._ended:
             return
-        first = origin.first_step if origin else 0
+        first = first_step(origin)
         state = self._trials.setdefault(trial, _Trial(config, origin, first, first))
         if not state.is_full_length(state.processed):
             state.asked = after

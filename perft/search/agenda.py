@@ -20,7 +20,15 @@ from perft.files import Json
 from perft.packing.messages import Reported
 from perft.search.second_chances import most_promising
 from perft.selection import pareto_front
-from perft.trial import Origin, OriginKind, Outcome, TrialConfig, TrialResult
+from perft.trial import (
+    Origin,
+    OriginKind,
+    Outcome,
+    TrialConfig,
+    TrialResult,
+    first_step,
+    is_confirmation,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +225,7 @@ class Agenda:
         )
         self._promising = None
         self._study.ended(number, outcome, reports[-1] if reports else None)
-        done = max(reports[-1].report.step - _first_step(trial.origin), 0) if reports else 0
+        done = max(reports[-1].report.step - first_step(trial.origin), 0) if reports else 0
         self._reserved += done - _length(trial.config, trial.origin)
         self._confirm()
 
@@ -259,7 +267,7 @@ class Agenda:
             *(trial.origin for trial in self._trials.values()),
             *(wanted.origin for wanted in self._queue),
         ]
-        confirmed = {each.trial for each in origins if each and each.is_confirmation}
+        confirmed = {each.trial for each in origins if each and is_confirmation(each)}
         self._queue.extend(
             _Wanted(_with_seed(trial.config, 1 + repeat), {}, _origin("confirm", trial))
             for trial in pareto_front(list(self._results.values()))
@@ -275,11 +283,7 @@ def _origin(kind: OriginKind, other: TrialResult) -> Origin:
 
 def _length(config: TrialConfig, origin: Origin | None) -> int:
     """Steps that a trial trains at most."""
-    return config.training.max_steps - _first_step(origin)
-
-
-def _first_step(origin: Origin | None) -> int:
-    return origin.first_step if origin else 0
+    return config.training.max_steps - first_step(origin)
 
 
 def _with_seed(config: TrialConfig, offset: int) -> TrialConfig:

@@ -44,9 +44,7 @@ def conclude(
         end_ray()
         names = files.result()
     predictions = {number: predictions_folder(number) for number in scored.trials}
-    base_folder = (
-        [predictions_folder(None)] if scored.base and scored.base.validation.scored else []
-    )
+    base_folder = [predictions_folder(None)] if scored.base and scored.base.has_predictions else []
     for folder in (*predictions.values(), *base_folder):
         seal_folder(plan.search, folder, read_folder(plan.search, folder))
     front = front_of(ledger.results())

@@ -50,7 +50,7 @@ def _base(search: Storage) -> BaseScore | None:
         base = read_base(search)
     except DamagedError:
         return None
-    has_predictions = base is not None and base.validation.scored
+    has_predictions = base is not None and base.has_predictions
     return None if has_predictions and not is_whole(search, predictions_folder(None)) else base
 
 

@@ -153,14 +153,6 @@ def of_length(training: TrainingConfig, seed: int, max_steps: int | None) -> Tra
     return dataclasses.replace(training, seed=seed, max_steps=max_steps, warmup_steps=warmup)
 
 
-def has_rung_accuracy(base_model: str | None, wanted: bool | None) -> bool:
-    """Whether a trial alone generates answers at every rung; by default on the built-in base.
-
-    On a real base that takes longer than the training between two rungs.
-    """
-    return base_model is None if wanted is None else wanted
-
-
 @dataclass(frozen=True)
 class Draw:
     """Draws the trials of one search from its space.

@@ -15,7 +15,7 @@ from perft.search.ledger import Entry
 from perft.search.stages import Stages
 from perft.search.steering.outlook import Outlook
 from perft.selection import describe, format_score, objective
-from perft.trial import Report
+from perft.trial import Report, is_confirmation
 
 _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red"}
 _ROWS = 20
@@ -131,7 +131,7 @@ class View:
         complete = [
             entry
             for entry in entries
-            if entry.outcome == "complete" and not (entry.origin and entry.origin.is_confirmation)
+            if entry.outcome == "complete" and not is_confirmation(entry.origin)
         ]
         if complete:
             best = max(complete, key=lambda entry: objective(entry.reports[-1]))

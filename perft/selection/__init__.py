@@ -17,7 +17,6 @@ from perft.selection.confirm import (
 from perft.selection.front import (
     best,
     complete,
-    is_confirmation,
     knee,
     objective,
     pareto_front,
@@ -60,7 +59,6 @@ __all__ = [
     "front_table",
     "gains",
     "is_concluded",
-    "is_confirmation",
     "knee",
     "objective",
     "pareto_front",

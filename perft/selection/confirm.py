@@ -14,7 +14,7 @@ from statistics import NormalDist, fmean, variance
 from perft.selection.front import objective, pareto_front, size_and_report
 from perft.selection.interval import CONFIDENCE
 from perft.selection.paired import Verdict
-from perft.trial import TrialResult
+from perft.trial import TrialResult, is_confirmation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def confirmed(results: Sequence[TrialResult]) -> dict[int, Confirmed]:
     """
     again: dict[int | None, list[TrialResult]] = {}
     for result in results:
-        if result.origin is not None and result.origin.is_confirmation:
+        if result.origin is not None and is_confirmation(result.origin):
             again.setdefault(result.origin.trial, []).append(result)
     front = [trial for trial in pareto_front(results) if trial.number in again]
     return {trial.number: _confirmed(trial, again[trial.number]) for trial in front}

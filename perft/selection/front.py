@@ -9,19 +9,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from perft.trial import AdapterSize, Report, TrialResult
+from perft.trial import AdapterSize, Report, TrialResult, is_confirmation
 
 _REASONS = 3  # errors to show for a search without a front
 
 
-def is_confirmation(result: TrialResult) -> bool:
-    """Whether a trial only repeats another one, with another seed."""
-    return result.origin is not None and result.origin.is_confirmation
-
-
 def complete(results: Sequence[TrialResult]) -> list[TrialResult]:
     """The full-length trials that may be on the front, by number."""
-    found = [each for each in results if each.outcome == "complete" and not is_confirmation(each)]
+    found = [
+        each for each in results if each.outcome == "complete" and not is_confirmation(each.origin)
+    ]
     return sorted(found, key=lambda result: result.number)
 
 

@@ -25,9 +25,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from perft.files import Json
-from perft.selection.front import is_confirmation
 from perft.selection.full_length import FullLength
-from perft.trial import TrialResult
+from perft.trial import TrialResult, is_confirmation
 
 FEWEST = 8
 """Trials from which on importances say anything."""
@@ -107,7 +106,7 @@ def importance_table(found: Sequence[Importance]) -> Table:
 def _is_drawn(trial: TrialResult) -> bool:
     """Whether its last loss is finite, and it is no repetition of another."""
     is_known = trial.last is not None and math.isfinite(trial.last.val_loss)
-    return is_known and not is_confirmation(trial)
+    return is_known and not is_confirmation(trial.origin)
 
 
 def _objectives(trials: Sequence[TrialResult]) -> list[float]:

@@ -7,14 +7,13 @@ from perft.errors import SearchError, unknown
 from perft.selection.confirm import merits, rising
 from perft.selection.front import (
     complete,
-    is_confirmation,
     knee,
     pareto_front,
     size_and_report,
     why_no_front,
 )
 from perft.selection.limit import ActivatedLimit
-from perft.trial import TrialResult
+from perft.trial import TrialResult, is_confirmation
 
 RUN_ID_PREFIX = 8
 """Shortest part of an MLflow run id that `pick` takes, and what tables show."""
@@ -95,7 +94,7 @@ def _named(results: Sequence[TrialResult], name: str) -> TrialResult:
             f"trial {found[0].number} is {found[0].outcome}, and only full-length trials have an "
             f"adapter to export; pick one of the trials {numbers}"
         )
-    if (origin := found[0].origin) is not None and is_confirmation(found[0]):
+    if (origin := found[0].origin) is not None and is_confirmation(origin):
         raise SearchError(
             f"trial {found[0].number} only repeats trial {origin.trial} with another seed, to "
             f"measure its noise; pick trial {origin.trial}"

@@ -10,7 +10,7 @@ from packing.test_worker import RUNGS, Meeting, configured, new_worker, without_
 from perft.packing.messages import Assignment, Failed, Reported
 from perft.packing.worker import GroupWorker
 from perft.search_folder import trial_file, trial_folder
-from perft.trial import Origin, TrialConfig
+from perft.trial import Origin, TrialConfig, first_step
 
 STOPPED = RUNGS[0]
 
@@ -97,7 +97,7 @@ def test_a_trial_whose_source_is_gone_fails_alone(tmp_path: Path, kind: str) -> 
     reports(of, assignment(0, STOPPED))
     (tmp_path / trial_file(0)).unlink()
     origin = Origin(kind=kind, trial=0, step=STOPPED)  # type: ignore[arg-type]
-    reached = origin.first_step
+    reached = first_step(origin)
     both = [assignment(7, RUNGS[1], reached, origin), assignment(1, RUNGS[1], config=configured(1))]
     found = of._train_batch(both)
     assert isinstance(found[7], Failed)

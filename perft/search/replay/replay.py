@@ -12,7 +12,7 @@ from perft.packing.rounds import Rounds
 from perft.search.agenda import Agenda, Trial
 from perft.search.pruning.pruners import Pruner, RungReport
 from perft.search.replay.recording import Recording
-from perft.trial import Outcome
+from perft.trial import Outcome, first_step, is_confirmation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class Replay:
             trial = self._agenda.next()
             if trial is None:
                 return
-            first = trial.origin.first_step if trial.origin else 0
+            first = first_step(trial.origin)
             self._live[trial.number], self._after[trial.number] = trial, first
             self._rounds.request(trial.number, trial.config, first, trial.origin)
 
@@ -138,7 +138,7 @@ class Replay:
         return None
 
     def _stops(self, trial: Trial, answer: Reported) -> bool:
-        if trial.origin and trial.origin.is_confirmation:
+        if is_confirmation(trial.origin):
             return False
         at = RungReport(
             number=trial.number, config=trial.config, size=answer.size, report=answer.report

@@ -17,7 +17,7 @@ from perft.search.sampling.points import draft_at
 from perft.search.sampling.record import Record
 from perft.search.sampling.sampler import Draft, Sampler
 from perft.search.space import Draw
-from perft.trial import Origin, Outcome, TrialConfig
+from perft.trial import Origin, Outcome, TrialConfig, follows_from_params
 
 Params = Mapping[str, Json]
 
@@ -73,7 +73,7 @@ class OptunaStudy:
         """
         number = len(self._reports)
         draft = Draft(config=config, params={}, distributions={})
-        if params and (origin is None or origin.kind in ("add", "continue")):
+        if params and follows_from_params(origin, params):
             draft = replace(draft_at(self._draw, params), config=config)
             self._sampler.given(number, draft)
             self._told.add(number)

@@ -17,7 +17,7 @@ from perft.search_folder import WARM_START_FILE
 from perft.searches import find_search
 from perft.selection import pareto_front, read_record, read_results
 from perft.storage import Storage
-from perft.trial import TrialResult
+from perft.trial import TrialResult, follows_from_params
 
 _ROWS = tuple[Mapping[str, object], ...]
 
@@ -84,7 +84,8 @@ def _read(name: str, now: Setup) -> Earlier:
         raise _refused(name, f"of the space {was.space}", f"of {now.space}, or of another version")
     if was.base_fingerprint != now.base_fingerprint:
         raise _refused(name, f"on {_base(was.base_model)}", f"on {_base(now.base_model)}")
-    found = [each for each in read_results(search) if _is_drawn(each)]
+    results = read_results(search)
+    found = [each for each in results if follows_from_params(each.origin, each.params)]
     if any(not each.params for each in found):
         raise SearchError(
             f"search {name!r} was run by an earlier version of perft, which did not record the "
@@ -103,11 +104,6 @@ def _refused(name: str, was: str, now: str) -> SearchError:
 
 def _base(base_model: str | None) -> str:
     return base_model or "the built-in base"
-
-
-def _is_drawn(trial: TrialResult) -> bool:
-    """Whether its result follows from its parameters."""
-    return trial.origin is None or (trial.origin.kind in ("add", "continue") and bool(trial.params))
 
 
 def write_earlier(search: Storage, earlier: Sequence[Earlier]) -> None:

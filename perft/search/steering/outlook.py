@@ -10,6 +10,7 @@ from perft.search.steering.budget import HOUR, Budget
 from perft.search.steering.eta import Pace, TrialSoFar, duration, seconds_left, verdict
 from perft.search.steering.events import Verdict
 from perft.search.steering.stopwatch import Stopwatch
+from perft.trial import first_step
 
 SAMPLE_SECONDS = 1.0
 """Least time between two measurements of the pace: each asks the coordinator."""
@@ -116,5 +117,5 @@ def _step(entry: Entry, between: int) -> int:
 
 def _own_steps(entry: Entry, step: int) -> int:
     """Steps that the trial itself has done, without those of the trial that it continues."""
-    first = entry.origin.first_step if entry.origin else 0
+    first = first_step(entry.origin)
     return max(step - first, 0)

@@ -7,6 +7,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from perft.search.pruning.pruners import Pruner, RungReport
 from perft.search.tune.tune_dicts import Proposal, from_flat_result
+from perft.trial import is_confirmation
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -32,12 +33,18 @@ class RungScheduler(FIFOScheduler):  # type: ignore[misc]
         self, tune_controller: object, trial: "Trial", result: Mapping[str, Any]
     ) -> str:
         """STOP or CONTINUE."""
-        at = rung_report(trial.config, result)
-        origin = Proposal.from_tune(trial.config).origin
-        key = at.number, at.report.step
+        proposal, reported = Proposal.from_tune(trial.config), from_flat_result(result)
+        key = proposal.number, reported.report.step
         if key not in self._stopped:
-            is_weak = not (origin and origin.is_confirmation) and self._pruner.stops(at)
-            self._stopped[key] = is_weak or self._must_stop(at.number)
+            is_weak = not is_confirmation(proposal.origin) and self._pruner.stops(
+                RungReport(
+                    number=proposal.number,
+                    config=proposal.trial,
+                    size=reported.size,
+                    report=reported.report,
+                )
+            )
+            self._stopped[key] = is_weak or self._must_stop(proposal.number)
         return str(TrialScheduler.STOP if self._stopped[key] else TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -47,11 +54,3 @@ class RungScheduler(FIFOScheduler):  # type: ignore[misc]
     def debug_string(self) -> str:
         """The name that Tune prints."""
         return type(self._pruner).__name__
-
-
-def rung_report(config: Mapping[str, Any], result: Mapping[str, Any]) -> RungReport:
-    """The pruner's input, from a trial's Tune configuration and its flat Tune result."""
-    proposal, reported = Proposal.from_tune(config), from_flat_result(result)
-    return RungReport(
-        number=proposal.number, config=proposal.trial, size=reported.size, report=reported.report
-    )

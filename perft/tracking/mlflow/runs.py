@@ -138,7 +138,7 @@ class MLflowRuns:
     def _send_base(self, search: SearchRecord) -> None:
         if search.base is None or self._has_base:
             return
-        if search.base.validation.scored:
+        if search.base.has_predictions:
             self._upload(self.run_id, self._files(predictions_folder(None)), "predictions")
         values = metrics(base_values(search.base), search.ended or 0, 0)
         self._client.log_batch(self.run_id, metrics=values)
