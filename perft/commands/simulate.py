@@ -24,7 +24,7 @@ from perft.screen import print_table, screen
 from perft.search.pruning.pruners import PRUNERS
 from perft.search.replay.recording import Recording
 from perft.search.replay.replayable import of_curves, of_search
-from perft.search.replay.simulation import Outlook, Target
+from perft.search.replay.simulation import Simulated, Target
 from perft.search.sampling.samplers import SAMPLERS, require_sampler
 from perft.search.steering.budget import HOUR
 from perft.search.steering.eta import duration
@@ -132,26 +132,26 @@ def main(
     recording = Recording(source.trials)
     target = Target.of(recording.trials)
     kinds = list(itertools.product(sampler or [base.sampler], pruner or [base.pruner]))
-    outlooks = [
-        Outlook.of(
+    simulated = [
+        Simulated.of(
             replace(base, sampler=one, pruner=rule), source.draw, recording, target,
             range(seed, seed + repeats),
         )
         for one, rule in track(kinds, "replaying", console=screen(stderr=True), transient=True)
     ]  # fmt: skip
     if as_json:
-        print(json.dumps([_to_json(each, seconds, gpus) for each in outlooks], indent=1))
+        print(json.dumps([_to_json(each, seconds, gpus) for each in simulated], indent=1))
         return
-    print_table(console, _table(outlooks, seconds, gpus))
-    for remark in _remarks(recording, outlooks, seconds):
+    print_table(console, _table(simulated, seconds, gpus))
+    for remark in _remarks(recording, simulated, seconds):
         console.print(remark, soft_wrap=True)
 
 
-def _table(outlooks: Sequence[Outlook], seconds: float | None, gpus: float) -> Table:
-    one = outlooks[0].scenario
+def _table(simulated: Sequence[Simulated], seconds: float | None, gpus: float) -> Table:
+    one = simulated[0].scenario
     table = Table(
         title=f"{one.num_trials} trials, {one.groups * one.slots} at a time: means of "
-        f"{len(outlooks[0].searches)} searches",
+        f"{len(simulated[0].searches)} searches",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
@@ -160,7 +160,7 @@ def _table(outlooks: Sequence[Outlook], seconds: float | None, gpus: float) -> T
     headings = ["full length", "steps", "in a row", "time", "GPU hours", "regret", "5% to 95%"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    for each in outlooks:
+    for each in simulated:
         mean, low, high = each.regret
         taken = None if seconds is None else each.in_a_row * seconds
         table.add_row(
@@ -178,13 +178,13 @@ def _table(outlooks: Sequence[Outlook], seconds: float | None, gpus: float) -> T
 
 
 def _remarks(
-    recording: Recording, outlooks: Sequence[Outlook], seconds: float | None
+    recording: Recording, simulated: Sequence[Simulated], seconds: float | None
 ) -> Iterator[str]:
     full = sum(trial.outcome == "complete" for trial in recording.trials)
     stopped = len(recording.trials) - full
     yield f"Replayed on {full} full-length trials" + (
         f" and {stopped} that were stopped, which answer only as far as they got: "
-        f"{max(each.cut for each in outlooks):.0%} of the trials would have gone on there."
+        f"{max(each.cut for each in simulated):.0%} of the trials would have gone on there."
         if stopped
         else "."
     )
@@ -194,17 +194,17 @@ def _remarks(
         yield "For the time, give --seconds-per-step."
 
 
-def _to_json(outlook: Outlook, seconds: float | None, gpus: float) -> dict[str, Json]:
-    mean, low, high = outlook.regret
-    hours = None if seconds is None else outlook.in_a_row * seconds / HOUR
+def _to_json(one: Simulated, seconds: float | None, gpus: float) -> dict[str, Json]:
+    mean, low, high = one.regret
+    hours = None if seconds is None else one.in_a_row * seconds / HOUR
     return {
-        **asdict(outlook.scenario),
-        "rungs": list(outlook.scenario.rungs),
-        "searches": len(outlook.searches),
-        "full_length": outlook.full_length,
-        "cut": outlook.cut,
-        "steps": outlook.steps,
-        "steps_in_a_row": outlook.in_a_row,
+        **asdict(one.scenario),
+        "rungs": list(one.scenario.rungs),
+        "searches": len(one.searches),
+        "full_length": one.full_length,
+        "cut": one.cut,
+        "steps": one.steps,
+        "steps_in_a_row": one.in_a_row,
         "hours": hours,
         "gpu_hours": None if hours is None else hours * gpus,
         "regret": {"mean": mean, "q05": low, "q95": high},

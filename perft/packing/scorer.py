@@ -18,7 +18,7 @@ from perft.training.pack import Pack
 from perft.trial import SplitScores
 
 
-class Scorer:
+class GroupScorer:
     """Scores what the search has chosen, the same on every rank.
 
     Args:

@@ -22,7 +22,7 @@ from perft.packing.deaths import DEATHS
 from perft.packing.handle import CoordinatorHandle
 from perft.packing.keeping import Keeper
 from perft.packing.messages import Assignment, BatchResult, Failed, NotDue, Reported, ToScore, Work
-from perft.packing.scorer import Scorer
+from perft.packing.scorer import GroupScorer
 from perft.packing.settings import GroupSettings, WorkSettings
 from perft.packing.states import SavedStates
 from perft.ranks import Ranks
@@ -115,7 +115,7 @@ class GroupWorker:
         self._states = SavedStates(self._storage, self._say)
         self._beginning = Beginning(pack, ranks, self._states)
         self._keeper = Keeper(pack, ranks, self._states, self._beginning, settings.work.task)
-        self._scorer = Scorer(pack, ranks, self._states, self._give_up)
+        self._scorer = GroupScorer(pack, ranks, self._states, self._give_up)
         self._noted = 0.0
 
     def run(self) -> None:

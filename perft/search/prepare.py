@@ -15,7 +15,8 @@ from perft.search.pruning.pruners import DEFAULT_PRUNERS, PRUNERS
 from perft.search.sampling.points import drafts_at
 from perft.search.sampling.samplers import DEFAULT_SAMPLER, require_installed, require_sampler
 from perft.search.sampling.sizes import require_within
-from perft.search.sampling.warm_start import Setup, read_earlier, write_earlier
+from perft.search.sampling.warm_start import Basis, read_earlier, write_earlier
+from perft.search.second_chances import default_chances
 from perft.search.settings import SearchSettings
 from perft.search.space import Draw, SearchSpace, find_space, space_module
 from perft.search.space_code import space_code
@@ -34,10 +35,6 @@ from perft.storage import Storage
 from perft.tasks import TaskSource, load_task, root_of
 from perft.tracking import DEFAULT as TRACKER
 from perft.tracking import tracker_of
-
-TRIALS_PER_CHANCE = 8
-"""By default a search continues one stopped trial for so many that it draws. They run where the
-last trials leave room, and cost a twentieth of the time (`benchmarks/replay.py`)."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
     if (layers := layer_count(base_model)) is not None:
         extent.require_layers(layers)
     code = space_code(space_module(request.space))
-    setup = Setup(
+    basis = Basis(
         space=space_file or request.space,
         space_code=code,
         base_model=base_model,
@@ -153,7 +150,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         data_fingerprint=task.fingerprint,
         rungs=rungs,
     )
-    earlier = read_earlier(request.warm_start, setup)
+    earlier = read_earlier(request.warm_start, basis)
     tracking_uri = tracker.new_place()
     name = request.name or fresh_name(root, request.space)
     num_trials = _num_trials(request, space)
@@ -186,7 +183,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         pruner=request.pruner or DEFAULT_PRUNERS[request.objective],
         objective=request.objective,
         second_chances=(
-            (num_trials or space.num_trials) // TRIALS_PER_CHANCE
+            default_chances(num_trials or space.num_trials)
             if request.second_chances is None
             else request.second_chances
         ),

@@ -6,6 +6,15 @@ from itertools import accumulate
 
 from perft.trial import TrialResult
 
+TRIALS_PER_CHANCE = 8
+"""By default a search continues one stopped trial for so many that it draws. They run where the
+last trials leave room, and cost a twentieth of the time (`benchmarks/replay.py`)."""
+
+
+def default_chances(num_trials: int) -> int:
+    """How many stopped trials a search that draws `num_trials` continues by default."""
+    return num_trials // TRIALS_PER_CHANCE
+
 
 def most_promising(results: Sequence[TrialResult], taken: Collection[int]) -> list[TrialResult]:
     """The stopped trials, the most promising first.

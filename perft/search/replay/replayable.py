@@ -8,11 +8,11 @@ from perft.errors import ConfigError
 from perft.invocation import command_line
 from perft.packing.shape import TRIALS_ON_CPUS
 from perft.search.objectives import DEFAULT_OBJECTIVE
-from perft.search.prepare import TRIALS_PER_CHANCE
 from perft.search.pruning.pruners import DEFAULT_PRUNERS
 from perft.search.replay.curves import read_curves
 from perft.search.replay.simulation import Scenario
 from perft.search.sampling.samplers import DEFAULT_SAMPLER
+from perft.search.second_chances import default_chances
 from perft.search.settings import SearchSettings
 from perft.search.space import Draw, find_space
 from perft.search.steering.control import trials_of
@@ -112,7 +112,7 @@ def of_curves(file: Path, space: str) -> Replayable:
         sampler=DEFAULT_SAMPLER,
         pruner=DEFAULT_PRUNERS[DEFAULT_OBJECTIVE],
         objective=DEFAULT_OBJECTIVE,
-        second_chances=found.num_trials // TRIALS_PER_CHANCE,
+        second_chances=default_chances(found.num_trials),
     )
     return Replayable(trials=trials, scenario=scenario, draw=Draw(found, True, 0, full))
 

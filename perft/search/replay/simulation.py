@@ -124,7 +124,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Simulated:
     """What the searches of one scenario did that differ by their seed alone.
 
     Attributes:
@@ -140,7 +140,7 @@ class Outlook:
     @classmethod
     def of(
         cls, scenario: Scenario, draw: Draw, recording: Recording, target: Target, seeds: range
-    ) -> "Outlook":
+    ) -> "Simulated":
         """Replays a search for each seed."""
         searches = (tuple(simulate(scenario, draw, recording, seed)) for seed in seeds)
         return cls(scenario, tuple(searches), target)

@@ -43,7 +43,7 @@ class Earlier:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
+class Basis:
     """What earlier searches are compared with; as the settings of the search that starts.
 
     Attributes:
@@ -63,7 +63,7 @@ class Setup:
     rungs: tuple[int, ...]
 
 
-def read_earlier(names: Sequence[str], now: Setup) -> list[Earlier]:
+def read_earlier(names: Sequence[str], now: Basis) -> list[Earlier]:
     """What earlier searches have found.
 
     Args:
@@ -77,7 +77,7 @@ def read_earlier(names: Sequence[str], now: Setup) -> list[Earlier]:
     return [_read(name, now) for name in names]
 
 
-def _read(name: str, now: Setup) -> Earlier:
+def _read(name: str, now: Basis) -> Earlier:
     search = find_search(name)
     was = SearchSettings.read(search)
     if was.space_code != now.space_code:

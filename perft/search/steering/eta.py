@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from perft.search.steering.budget import HOUR, Budget, Spent
-from perft.search.steering.events import NoNewTrials, TimeIsUp, Verdict
+from perft.search.steering.events import ClockDecision, NoNewTrials, TimeIsUp
 from perft.trial import Outcome
 
 MEASURED_SECONDS = 10.0
@@ -129,9 +129,9 @@ def seconds_left(
     return (steps + to_come * expected_steps(rungs, kept)) / rate
 
 
-def verdict(
+def clock_decision(
     budget: Budget, spent: Spent, gpus: float, seconds_of_trial: float | None
-) -> Verdict | None:
+) -> ClockDecision | None:
     """What the clock decides now; None if nothing.
 
     Args:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from perft.errors import ConfigError, DamagedError, StorageError
 from perft.files import RECORD_BYTES, parse_json
 from perft.search.steering.events import (
+    ClockDecision,
     Command,
     Event,
     Moment,
-    Verdict,
     action_to_json,
     command_from_json,
 )
@@ -125,7 +125,7 @@ class EventLog:
         return self._next == len(self._recorded) and moment.reports >= self._reports
 
     def due(
-        self, moment: Moment, decide: Callable[[], Iterable[Verdict]] = tuple
+        self, moment: Moment, decide: Callable[[], Iterable[ClockDecision]] = tuple
     ) -> Sequence[Event]:
         """The events to apply now; ask once at every moment, before it has any other effect.
 

@@ -103,7 +103,7 @@ class TimeIsUp:
 Command: TypeAlias = StopTrial | AddTrial | SetNumTrials | SetBudget
 """What a user may command."""
 
-Verdict: TypeAlias = NoNewTrials | TimeIsUp
+ClockDecision: TypeAlias = NoNewTrials | TimeIsUp
 """What the clock may decide."""
 
 _COMMANDS: Mapping[str, type[Command]] = {
@@ -112,11 +112,14 @@ _COMMANDS: Mapping[str, type[Command]] = {
     "set-num-trials": SetNumTrials,
     "set-budget": SetBudget,
 }
-_VERDICTS: Mapping[str, type[Verdict]] = {"no-new-trials": NoNewTrials, "time-is-up": TimeIsUp}
-_WORDS = {kind: word for word, kind in (*_COMMANDS.items(), *_VERDICTS.items())}
+_CLOCK_DECISIONS: Mapping[str, type[ClockDecision]] = {
+    "no-new-trials": NoNewTrials,
+    "time-is-up": TimeIsUp,
+}
+_WORDS = {kind: word for word, kind in (*_COMMANDS.items(), *_CLOCK_DECISIONS.items())}
 
 
-_Action = TypeVar("_Action", bound=Command | Verdict)
+_Action = TypeVar("_Action", bound=Command | ClockDecision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,11 +129,11 @@ class Event:
     Attributes:
         at: the moment.
         action: what was applied.
-        command: name of the file in which it waited; empty for a verdict.
+        command: name of the file in which it waited; empty for a decision of the clock.
     """
 
     at: Moment
-    action: Command | Verdict
+    action: Command | ClockDecision
     command: str = ""
 
     def to_json(self) -> dict[str, Json]:
@@ -154,11 +157,11 @@ class Event:
         require_whole("reports", reports, 0)
         is_running = typed(bool, flat.pop("is_running", None), "is_running")
         command = typed(str, flat.pop("command", None), "command")
-        action = _action_from_json(flat, {**_COMMANDS, **_VERDICTS})
+        action = _action_from_json(flat, {**_COMMANDS, **_CLOCK_DECISIONS})
         return cls(at=Moment(reports, is_running), action=action, command=command)
 
 
-def action_to_json(action: Command | Verdict) -> dict[str, Json]:
+def action_to_json(action: Command | ClockDecision) -> dict[str, Json]:
     """An action as a dictionary of JSON values."""
     return {"do": _WORDS[type(action)], **dataclasses.asdict(action)}
 

@@ -9,6 +9,7 @@ from perft.search.agenda import Agenda
 from perft.search.steering.event_log import EventLog
 from perft.search.steering.events import (
     AddTrial,
+    ClockDecision,
     Command,
     Moment,
     NoNewTrials,
@@ -16,7 +17,6 @@ from perft.search.steering.events import (
     SetNumTrials,
     StopTrial,
     TimeIsUp,
-    Verdict,
 )
 from perft.search.steering.outlook import Outlook
 from perft.trial import Origin
@@ -78,18 +78,18 @@ class Interventions:
         return Moment(len(self._seen) + len(self._failed), is_running)
 
     def _apply(self, moment: Moment) -> None:
-        for event in self._log.due(moment, self._verdicts if moment.is_running else tuple):
+        for event in self._log.due(moment, self._clock_decisions if moment.is_running else tuple):
             self._act(event.action)
 
-    def _verdicts(self) -> Iterator[Verdict]:
+    def _clock_decisions(self) -> Iterator[ClockDecision]:
         """What the clock decides that it has not decided before."""
-        found = self._outlook.verdict()
+        found = self._outlook.clock_decision()
         is_over = isinstance(found, TimeIsUp) and not self._time_is_up
         is_late = isinstance(found, NoNewTrials) and self._takes_new and self._agenda.to_come > 0
         if found is not None and (is_over or is_late):
             yield found
 
-    def _act(self, action: Command | Verdict) -> None:
+    def _act(self, action: Command | ClockDecision) -> None:
         match action:
             case StopTrial(trial=trial):
                 self._stop(trial)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from perft.search.agenda import Agenda
 from perft.search.ledger import Entry
 from perft.search.steering.budget import HOUR, Budget
-from perft.search.steering.eta import Pace, TrialSoFar, duration, seconds_left, verdict
-from perft.search.steering.events import Verdict
+from perft.search.steering.eta import Pace, TrialSoFar, clock_decision, duration, seconds_left
+from perft.search.steering.events import ClockDecision
 from perft.search.steering.stopwatch import Stopwatch
 from perft.trial import first_step
 
@@ -65,10 +65,10 @@ class Outlook:
         self._between = self._steps()
         self._pace.note(now, sum(_own_steps(entry, step) for entry, step in self._progress()))
 
-    def verdict(self) -> Verdict | None:
+    def clock_decision(self) -> ClockDecision | None:
         """What the clock decides now; None if nothing."""
         whole = self._pace.seconds_of(self._rungs[-1])
-        return verdict(self.budget, self._stopwatch.spent, self._stopwatch.gpus, whole)
+        return clock_decision(self.budget, self._stopwatch.spent, self._stopwatch.gpus, whole)
 
     def __str__(self) -> str:
         """Time left, GPU hours used and the rest of the budget, as far as they are known."""

@@ -11,11 +11,11 @@ from perft.search.steering.eta import (
     WINDOW_SECONDS,
     Pace,
     TrialSoFar,
+    clock_decision,
     duration,
     expected_steps,
     kept_shares,
     seconds_left,
-    verdict,
 )
 from perft.search.steering.events import NoNewTrials, TimeIsUp
 from perft.search.steering.stopwatch import KEEP_SECONDS, Stopwatch, read_spent
@@ -188,19 +188,19 @@ def test_durations_are_short(seconds: float, text: str) -> None:
 def test_the_clock_decides() -> None:
     hour = Budget(max_hours=1, max_steps_total=10**6)
     half = Spent(seconds=1800, gpu_seconds=0)
-    assert verdict(Budget(max_steps_total=5), half, 0, 60) is None
-    assert verdict(hour, half, 0, None) is None
-    assert verdict(hour, half, 0, 1799) is None
-    late = verdict(hour, half, 0, 2000)
+    assert clock_decision(Budget(max_steps_total=5), half, 0, 60) is None
+    assert clock_decision(hour, half, 0, None) is None
+    assert clock_decision(hour, half, 0, 1799) is None
+    late = clock_decision(hour, half, 0, 2000)
     assert isinstance(late, NoNewTrials)
     assert late.reason.startswith(
         "30 min of --max-hours 1 left, a full-length trial takes about 33"
     )
-    never = verdict(hour, half, 0, 3700)
+    never = clock_decision(hour, half, 0, 3700)
     assert isinstance(never, NoNewTrials)
     assert never.reason == (
         "a full-length trial takes about 1.0 h, more than --max-hours 1 allows; raise it"
     )
-    over = verdict(hour, Spent(seconds=3601, gpu_seconds=0), 0, 10)
+    over = clock_decision(hour, Spent(seconds=3601, gpu_seconds=0), 0, 10)
     assert isinstance(over, TimeIsUp)
     assert "--max-hours 1 used up" in over.reason

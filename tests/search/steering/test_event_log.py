@@ -14,6 +14,7 @@ from perft.search.steering.budget import Budget
 from perft.search.steering.event_log import LOOK_SECONDS, EventLog, recorded, send, waiting
 from perft.search.steering.events import (
     AddTrial,
+    ClockDecision,
     Command,
     Event,
     Moment,
@@ -22,13 +23,12 @@ from perft.search.steering.events import (
     SetNumTrials,
     StopTrial,
     TimeIsUp,
-    Verdict,
 )
 from perft.search_folder import COMMANDS, EVENTS_FILE
 from perft.storage import Storage
 
 SETTINGS = pretend.trial(0).config.to_flat()
-ACTIONS: tuple[Command | Verdict, ...] = (
+ACTIONS: tuple[Command | ClockDecision, ...] = (
     StopTrial(trial=3),
     AddTrial(settings=SETTINGS),
     AddTrial(settings=SETTINGS, clone_of=2),
@@ -63,12 +63,12 @@ def moments(count: int) -> list[Moment]:
     return [*map(running, range(count)), Moment(count, is_running=False)]
 
 
-def actions(events: Sequence[Event]) -> list[Command | Verdict]:
+def actions(events: Sequence[Event]) -> list[Command | ClockDecision]:
     return [event.action for event in events]
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: type(action).__name__)
-def test_an_event_is_read_as_it_was_written(action: Command | Verdict) -> None:
+def test_an_event_is_read_as_it_was_written(action: Command | ClockDecision) -> None:
     event = Event(at=Moment(4, is_running=True), action=action, command="0012")
     assert Event.from_json(json.loads(json.dumps(event.to_json()))) == event
 
@@ -115,11 +115,11 @@ def test_commands_are_applied_once_in_the_order_of_sending(search: Storage) -> N
 
 def test_a_resumed_search_applies_them_at_the_same_moments(search: Storage) -> None:
     log, first = a_log(search), {}
-    verdicts = {4: [NoNewTrials(reason="late")]}
+    decisions = {4: [NoNewTrials(reason="late")]}
     for moment in moments(6):
         if moment.reports in (2, 5):
             send(search, StopTrial(trial=moment.reports))
-        first[moment] = list(log.due(moment, lambda at=moment: verdicts.get(at.reports, ())))
+        first[moment] = list(log.due(moment, lambda at=moment: decisions.get(at.reports, ())))
     assert sum(map(len, first.values())) == 3
     send(search, late := SetNumTrials(count=30))
     again = a_log(search, reports=6)

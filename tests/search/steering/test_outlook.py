@@ -85,10 +85,10 @@ def test_it_says_what_is_left_of_the_budget(tmp_path: Path) -> None:
 def test_a_budget_that_ends_the_search_earlier_is_the_time_left(tmp_path: Path) -> None:
     clock = Clock(tmp_path, Budget(max_hours=25 / 3600), to_come=100).run(15)
     assert str(clock.outlook).startswith("about 10 s left")
-    found = clock.outlook.verdict()
+    found = clock.outlook.clock_decision()
     assert isinstance(found, NoNewTrials)
     clock.now = 26.0
-    assert isinstance(clock.outlook.verdict(), TimeIsUp)
+    assert isinstance(clock.outlook.clock_decision(), TimeIsUp)
 
 
 def test_a_continued_trial_counts_its_own_steps_alone(tmp_path: Path) -> None:
