@@ -103,7 +103,10 @@ def test_no_field_of_a_file_is_taken_for_what_it_is_not(
     verdicts = Verdicts()
     for case in cases(json.loads(json.dumps(document)), 0, count):
         (Path(search.uri) / name).write_text(case.text)
-        verdicts.judge(f"{name}: {case.what}", lambda: use(search), name, case.field)
+        option = case.field.replace("_", "-")
+        verdicts.judge(
+            f"{name}: {case.what}", lambda: use(search), name, f"{case.field}|--{option}"
+        )
     verdicts.conclude(least=40)
 
 
