@@ -29,10 +29,10 @@ from perft.packing.handle import CoordinatorHandle
 from perft.packing.messages import Assignment, BatchResult, NotDue, Reported, Scored
 from perft.packing.settings import WorkSettings
 from perft.packing.shape import GroupShape
-from perft.search import run, trials
-from perft.search.ledger import Ledger
-from perft.search.prepare import SearchRequest, prepare
-from perft.search.stages import Stages
+from perft.searching import run, trials
+from perft.searching.ledger import Ledger
+from perft.searching.prepare import SearchRequest, prepare
+from perft.searching.stages import Stages
 from perft.trial import AdapterSize, AnswerCount, Report
 
 PARTS = 4

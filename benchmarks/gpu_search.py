@@ -29,7 +29,7 @@ from random_base import write_data
 from rich.console import Console
 from search_sides import REPOSITORY, SAME_RULE, Side, drawn, phase_table, run_search, workplace
 
-from perft.search.space import REDUCTION_FACTOR
+from perft.searching.space import REDUCTION_FACTOR
 
 ROWS_AT_ONCE = 16
 """Of a batch in the stock side's evaluation, as in its training."""

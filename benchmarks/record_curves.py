@@ -22,10 +22,10 @@ from rich.progress import track
 from perft.config import AdapterConfig
 from perft.models.load import load_base
 from perft.ranks import Ranks
-from perft.search.extent import extent_of
-from perft.search.paths import all_draws
-from perft.search.replay.curves import read_curves, write_curves
-from perft.search.space import Draw, find_space
+from perft.searching.extent import extent_of
+from perft.searching.paths import all_draws
+from perft.searching.replay.curves import read_curves, write_curves
+from perft.searching.space import Draw, find_space
 from perft.tasks import load_task
 from perft.training.pack import Pack
 from perft.trial import TrialConfig, TrialResult

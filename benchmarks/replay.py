@@ -27,15 +27,15 @@ from optuna.samplers import RandomSampler
 
 from perft.files import Json
 from perft.packing.messages import Reported
-from perft.search.agenda import Trial
-from perft.search.objectives import DEFAULT_OBJECTIVE
-from perft.search.pruning.pruners import PRUNERS
-from perft.search.replay.curves import read_curves
-from perft.search.replay.recording import Recording
-from perft.search.replay.replay import Ended
-from perft.search.replay.simulation import Scenario, Target, simulate, simulate_with
-from perft.search.sampling.samplers import SAMPLERS
-from perft.search.space import Draw, find_space
+from perft.searching.agenda import Trial
+from perft.searching.objectives import DEFAULT_OBJECTIVE
+from perft.searching.pruning.pruners import PRUNERS
+from perft.searching.replay.curves import read_curves
+from perft.searching.replay.recording import Recording
+from perft.searching.replay.replay import Ended
+from perft.searching.replay.simulation import Scenario, Target, simulate, simulate_with
+from perft.searching.sampling.samplers import SAMPLERS
+from perft.searching.space import Draw, find_space
 from perft.selection.hypervolume import BUILTIN
 from perft.trial import Origin, Outcome, TrialConfig
 

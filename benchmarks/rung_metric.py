@@ -19,8 +19,8 @@ from scipy.stats import spearmanr  # type: ignore[import-untyped]
 from perft.evaluation import predict, validate
 from perft.models.load import load_base
 from perft.ranks import Ranks
-from perft.search.extent import extent_of
-from perft.search.space import Draw, find_space
+from perft.searching.extent import extent_of
+from perft.searching.space import Draw, find_space
 from perft.tasks import load_task
 from perft.training.pack import RUNG_EXAMPLES, Pack
 

@@ -35,7 +35,7 @@ from search_sides import (
 )
 from stock_ray import run_stock
 
-from perft.search.space import REDUCTION_FACTOR
+from perft.searching.space import REDUCTION_FACTOR
 from perft.trial import Report
 
 

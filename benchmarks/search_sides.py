@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from perft.search.settings import SearchSettings
 from perft.searches import find_search
+from perft.searching.settings import SearchSettings
 from perft.selection import read_results
 from perft.tasks import TaskSource
 from perft.trial import Report, TrialConfig

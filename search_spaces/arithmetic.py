@@ -14,7 +14,7 @@ from perft.config import (
     SingleConfig,
     TrainingConfig,
 )
-from perft.search.space import SearchSpace
+from perft.searching.space import SearchSpace
 from perft.trial import TrialConfig
 
 _VARIANTS = ("perft-r", "perft-e", "perft-d", "perft-s", "lora-qv", "lora-router")

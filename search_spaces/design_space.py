@@ -17,7 +17,7 @@ from perft.config import (
     config_of,
     fields_of,
 )
-from perft.search.space import SearchSpace
+from perft.searching.space import SearchSpace
 from perft.trial import TrialConfig
 from search_spaces.arithmetic import suggest_lr, training
 

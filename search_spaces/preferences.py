@@ -9,7 +9,7 @@ import dataclasses
 import optuna
 
 from perft.config import TrainingConfig
-from perft.search.space import SearchSpace
+from perft.searching.space import SearchSpace
 from perft.trial import TrialConfig
 from search_spaces import arithmetic
 

@@ -14,7 +14,7 @@ DOCUMENTS = [
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
 FOLDERS = ("perft", "tests", "docs", "jobs", "benchmarks", "search_spaces", ".ci")
-EXAMPLES = {"perft/search/patience.py"}  # of what a reader would write
+EXAMPLES = {"perft/searching/patience.py"}  # of what a reader would write
 
 LINK = re.compile(r"\]\((?!https?:|#)([^)\s]+)\)")
 PATH = re.compile(rf"(?<![\w/.-])(?:{'|'.join(map(re.escape, FOLDERS))})/[\w./*-]*[\w/*]")
@@ -113,14 +113,14 @@ def test_what_a_document_names_is_there(document: Path) -> None:
 def test_what_is_missing_is_found() -> None:
     text = (
         "[a](docs/none.md) [b](README.md#no-such-part) `perft/none.py` `perft.trial.None` "
-        "`perft.search.run.run_searches()` `perft.training.pack.Pack.none` `make none`\n"
+        "`perft.searching.run.run_searches()` `perft.training.pack.Pack.none` `make none`\n"
         "[c](README.md#two-commands) `perft/trial.py` `tests/**/test_*.py` `perft.RoutedConfig` "
-        "`perft.training.pack.Pack.admit()` `perft.search` `make test-marked` to make sure"
+        "`perft.training.pack.Pack.admit()` `perft.searching` `make test-marked` to make sure"
     )
     code = "\n".join(re.findall("`[^`]+`", text))
     assert list(missing_in(text, code, REPOSITORY)) == [
         "the link docs/none.md", "the heading of README.md#no-such-part", "perft/none.py",
-        "make none", "perft.trial.None", "perft.search.run.run_searches",
+        "make none", "perft.trial.None", "perft.searching.run.run_searches",
         "perft.training.pack.Pack.none",
     ]  # fmt: skip
 

@@ -23,7 +23,7 @@ OPEN_WITH_DOCSTRING = [
 LIGHT = (
     "adapters.table", "config", "errors", "trial", "storage", "adapter_folder", "selection",
     "tracking", "export", "tasks",
-    "search.space", "search.tune.thin_trial",
+    "searching.space", "searching.tune.thin_trial",
 )  # fmt: skip
 MAX_LINES = 400
 MAX_ANY = 0.04

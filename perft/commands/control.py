@@ -16,8 +16,9 @@ from perft.errors import ConfigError, unknown
 from perft.files import Json, parse_json, read_file
 from perft.options import MAX_STEPS, StorageOption
 from perft.screen import print_table, screen
-from perft.search.lock import is_locked
-from perft.search.steering.control import (
+from perft.searches import find_storage, resume_command
+from perft.searching.lock import is_locked
+from perft.searching.steering.control import (
     add_trial,
     clone_trial,
     set_budget,
@@ -25,9 +26,8 @@ from perft.search.steering.control import (
     stop_trial,
     trials_of,
 )
-from perft.search.steering.event_log import waiting
-from perft.search.steering.events import action_to_json
-from perft.searches import find_storage, resume_command
+from perft.searching.steering.event_log import waiting
+from perft.searching.steering.events import action_to_json
 from perft.selection import describe, describe_origin
 from perft.storage import Storage
 from perft.tracking.records import TrialRecord

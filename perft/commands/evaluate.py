@@ -14,7 +14,7 @@ from perft.home import remembered_place
 from perft.models.source import BUILTIN_NAMES, base_directory, check_base, fingerprint
 from perft.options import DtypeOption, ExpertsOption
 from perft.screen import print_table, screen
-from perft.search.base import require_base, require_experts
+from perft.searching.base import require_base, require_experts
 from perft.selection.scores import SplitScore, macro_average, scores_table
 from perft.storage import Storage
 from perft.tasks import (

@@ -10,8 +10,8 @@ import typer
 
 from perft.export import Score, export_adapter
 from perft.options import StorageOption
-from perft.search.settings import SearchSettings
 from perft.searches import find_search
+from perft.searching.settings import SearchSettings
 from perft.selection import (
     ActivatedLimit,
     confirmed,

@@ -13,8 +13,8 @@ import typer
 from perft.errors import SearchError
 from perft.options import StorageOption
 from perft.screen import print_table, screen
-from perft.search.settings import SearchSettings
 from perft.searches import find_search
+from perft.searching.settings import SearchSettings
 from perft.selection import (
     complete,
     front_table,

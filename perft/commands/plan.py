@@ -25,15 +25,15 @@ from perft.options import (
     WorkersOption,
 )
 from perft.screen import print_table, screen
-from perft.search.extent import extent_of
-from perft.search.size_extremes import SizeExtreme, extreme_adapters
-from perft.search.space import Draw, find_space
-from perft.search.steering.forecast import SearchTime, Setup, time_like, time_of
 from perft.searches import find_search
+from perft.searching.extent import extent_of
+from perft.searching.size_extremes import SizeExtreme, extreme_adapters
+from perft.searching.space import Draw, find_space
+from perft.searching.steering.forecast import SearchTime, Setup, time_like, time_of
 from perft.selection.table import describe_adapter
 
 if TYPE_CHECKING:
-    from perft.search.capacity import SpaceOnBase
+    from perft.searching.capacity import SpaceOnBase
     from perft.training.memory import PackMemory, StepWorkload
 
 GIGABYTE = 10**9
@@ -110,7 +110,7 @@ def main(
     found = find_space(space)
     configs = extreme_adapters(found, builtin=base_model is None)
     # Imported late: a mistake in the options shows at once, before torch is loaded.
-    from perft.search.capacity import count, step_workload  # noqa: PLC0415
+    from perft.searching.capacity import count, step_workload  # noqa: PLC0415
 
     time: SearchTime | None = None
     trials = found.num_trials if num_trials is None else num_trials
@@ -220,7 +220,7 @@ class _Memory:
 
 
 def _memory(counted: "SpaceOnBase", load: "StepWorkload", device: int) -> _Memory:
-    from perft.search.capacity import largest_costs  # noqa: PLC0415
+    from perft.searching.capacity import largest_costs  # noqa: PLC0415
 
     try:
         return _Memory(device, largest_costs(counted, load))

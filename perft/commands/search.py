@@ -25,15 +25,15 @@ from perft.options import (
     WorkersOption,
 )
 from perft.screen import screen
-from perft.search.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
-from perft.search.pruning.pruners import PRUNERS
-from perft.search.sampling.samplers import DEFAULT_SAMPLER, HUB, SAMPLERS
-from perft.search.stages import Stages
-from perft.search.steering.budget import MAX_STEPS_TOTAL, Budget
+from perft.searching.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
+from perft.searching.pruning.pruners import PRUNERS
+from perft.searching.sampling.samplers import DEFAULT_SAMPLER, HUB, SAMPLERS
+from perft.searching.stages import Stages
+from perft.searching.steering.budget import MAX_STEPS_TOTAL, Budget
 
 if TYPE_CHECKING:
-    from perft.search.prepare import SearchPlan
-    from perft.search.run import Finished
+    from perft.searching.prepare import SearchPlan
+    from perft.searching.run import Finished
 
 MAY_CHANGE = (
     "resume",
@@ -224,8 +224,8 @@ def main(
     stages = Stages(console)
     stages.say("loading the libraries")
     # Imported late: help, and mistakes in the options, show at once.
-    from perft.search.prepare import SearchRequest, prepare  # noqa: PLC0415
-    from perft.search.resume import prepare_resume  # noqa: PLC0415
+    from perft.searching.prepare import SearchRequest, prepare  # noqa: PLC0415
+    from perft.searching.resume import prepare_resume  # noqa: PLC0415
 
     if resume is not None:
         plan = prepare_resume(
@@ -276,7 +276,7 @@ def main(
     else:
         raise ConfigError("name a search space with --space, or a search to continue with --resume")
     finished = _run(plan, stages, trust_code=trust_code)
-    from perft.search.summary import show  # noqa: PLC0415 - likewise
+    from perft.searching.summary import show  # noqa: PLC0415 - likewise
 
     show(plan, finished, console)
     # Skips the two seconds of garbage collection at exit.
@@ -286,9 +286,9 @@ def main(
 def _run(plan: "SearchPlan", stages: Stages, *, trust_code: bool) -> "Finished":
     """Runs the search in a process that is its own: with its signals, and replaced if Ray dies."""
     from perft.compat.ray import never_connect_unasked  # noqa: PLC0415 - as above
-    from perft.search.interrupt import interruptible  # noqa: PLC0415
-    from perft.search.run import run_search  # noqa: PLC0415
     from perft.searches import resume_command  # noqa: PLC0415
+    from perft.searching.interrupt import interruptible  # noqa: PLC0415
+    from perft.searching.run import run_search  # noqa: PLC0415
 
     name, root = plan.settings.name, plan.root
     stages.say(f"search {name} in {plan.search.shown}")

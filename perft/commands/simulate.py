@@ -21,14 +21,14 @@ from perft.errors import ConfigError
 from perft.files import Json
 from perft.options import LARGEST_SEED, MAX_SLOTS, MAX_TRIALS, StorageOption
 from perft.screen import print_table, screen
-from perft.search.pruning.pruners import PRUNERS
-from perft.search.replay.recording import Recording
-from perft.search.replay.replayable import of_curves, of_search
-from perft.search.replay.simulation import Simulated, Target
-from perft.search.sampling.samplers import SAMPLERS, require_sampler
-from perft.search.steering.budget import HOUR
-from perft.search.steering.eta import duration
 from perft.searches import find_search
+from perft.searching.pruning.pruners import PRUNERS
+from perft.searching.replay.recording import Recording
+from perft.searching.replay.replayable import of_curves, of_search
+from perft.searching.replay.simulation import Simulated, Target
+from perft.searching.sampling.samplers import SAMPLERS, require_sampler
+from perft.searching.steering.budget import HOUR
+from perft.searching.steering.eta import duration
 
 FEW = 64
 """Full-length trials below which the regret is said to be a rough guess."""

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from perft.errors import StorageError
 from perft.options import StorageOption
-from perft.search.settings import SearchSettings
-from perft.search.sync import sync
 from perft.searches import find_search
+from perft.searching.settings import SearchSettings
+from perft.searching.sync import sync
 from perft.tracking import tracker_of
 
 

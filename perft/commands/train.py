@@ -27,8 +27,8 @@ from perft.options import (
     ValidationSizeOption,
 )
 from perft.screen import screen
-from perft.search.base import require_base, require_experts
-from perft.search.space import SearchSpace, find_space, of_length
+from perft.searching.base import require_base, require_experts
+from perft.searching.space import SearchSpace, find_space, of_length
 from perft.selection import format_score, format_share
 from perft.storage import Storage
 from perft.tasks import Task, TaskSource, load_task, root_of

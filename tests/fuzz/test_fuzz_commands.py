@@ -12,7 +12,7 @@ from faults import breaks
 
 from jobs.calling import call, write_data
 from perft.errors import SearchError
-from perft.search import run as search_run
+from perft.searching import run as search_run
 from perft.selection import result_line, write_results, write_scores
 from perft.storage import Storage
 from pretend import SETTINGS, search_of_six, store_adapters

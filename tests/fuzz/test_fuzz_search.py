@@ -15,7 +15,7 @@ from perft.errors import PerftError
 from perft.export.card import model_card
 from perft.export.score import Score
 from perft.screen import print_table
-from perft.search.settings import SearchSettings
+from perft.searching.settings import SearchSettings
 from perft.selection import (
     describe,
     front_table,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from perft.packing.shape import SLOTS_ON_A_GPU
-from perft.search.settings import SearchSettings
 from perft.searches import find_search
+from perft.searching.settings import SearchSettings
 from perft.selection import pareto_front, read_results
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]

@@ -125,7 +125,7 @@ SPACE_WITH_AN_ABSURD_TRIAL = '''
 """Trial 1 leaves the numbers that float32 has in its first step."""
 
 from perft.config import SingleConfig, TrainingConfig
-from perft.search.space import SearchSpace
+from perft.searching.space import SearchSpace
 from perft.trial import TrialConfig
 
 

@@ -14,9 +14,9 @@ sys.path.insert(0, {str(REPOSITORY / "tests")!r})
 import ray
 from rich.console import Console
 
-from perft.search.prepare import SearchRequest, prepare
-from perft.search.run import run_search
-from perft.search.stages import Stages
+from perft.searching.prepare import SearchRequest, prepare
+from perft.searching.run import run_search
+from perft.searching.stages import Stages
 from process_state import changed, process_state
 
 class Mine:

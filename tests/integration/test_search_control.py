@@ -8,10 +8,10 @@ import pytest
 from books import results, told_by_search, told_by_tune
 from searches import SEARCH, SPACE, Job
 
-from perft.search.steering import control
-from perft.search.steering.event_log import recorded, waiting
-from perft.search.steering.events import AddTrial, SetNumTrials, StopTrial
 from perft.search_folder import RESULTS_FILE, SCORES_FILE
+from perft.searching.steering import control
+from perft.searching.steering.event_log import recorded, waiting
+from perft.searching.steering.events import AddTrial, SetNumTrials, StopTrial
 from perft.storage import Storage
 
 SIZE = ("--num-trials", "4", "--max-steps", "48", "--validation-size", "12")

@@ -11,13 +11,13 @@ from jobs.calling import call
 from perft.config.typed import read_fields
 from perft.errors import ConfigError, SearchError
 from perft.home import default_storage
-from perft.search.lock import locked
-from perft.search.settings import SearchSettings
-from perft.search.steering import control
-from perft.search.steering.budget import Budget
-from perft.search.steering.event_log import EventLog, waiting
-from perft.search.steering.events import AddTrial, Moment, SetBudget, SetNumTrials, StopTrial
 from perft.search_folder import command_file
+from perft.searching.lock import locked
+from perft.searching.settings import SearchSettings
+from perft.searching.steering import control
+from perft.searching.steering.budget import Budget
+from perft.searching.steering.event_log import EventLog, waiting
+from perft.searching.steering.events import AddTrial, Moment, SetBudget, SetNumTrials, StopTrial
 from perft.storage import Storage
 from perft.tracking.records import Records, SearchRecord, TrialRecord
 from perft.trial import Origin

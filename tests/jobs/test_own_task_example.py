@@ -11,8 +11,8 @@ import pytest
 from calling import call
 
 from perft.models.source import BUILTIN
-from perft.search.prepare import SearchRequest, prepare
-from perft.search.resume import prepare_resume
+from perft.searching.prepare import SearchRequest, prepare
+from perft.searching.resume import prepare_resume
 from perft.tasks import load_task
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_task"

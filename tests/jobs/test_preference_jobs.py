@@ -9,16 +9,16 @@ import pytest
 from calling import call
 
 from perft.errors import ConfigError
-from perft.search.capacity import step_workload
-from perft.search.extent import extent_of
-from perft.search.space import Draw, find_space
+from perft.searching.capacity import step_workload
+from perft.searching.extent import extent_of
+from perft.searching.space import Draw, find_space
 from perft.trial import TrialConfig
 
 SPACE = """
 from pathlib import Path
 
 from perft.config import SingleConfig, TrainingConfig
-from perft.search.space import SearchSpace
+from perft.searching.space import SearchSpace
 from perft.tasks import OwnTask
 from perft.trial import TrialConfig
 

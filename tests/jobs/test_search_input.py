@@ -11,9 +11,9 @@ from calling import call, row, write_data
 
 from perft.errors import SearchError, unknown
 from perft.models.source import BUILTIN
-from perft.search import run as search_run
-from perft.search.pruning.pruners import PRUNERS
-from perft.search.sampling.samplers import SAMPLERS
+from perft.searching import run as search_run
+from perft.searching.pruning.pruners import PRUNERS
+from perft.searching.sampling.samplers import SAMPLERS
 
 SPACE = ("--space", "arithmetic")
 

@@ -10,9 +10,9 @@ import optuna
 import pytest
 from calling import call
 
-from perft.search.replay.curves import write_curves
-from perft.search.space import Draw, find_space
 from perft.search_folder import trial_record
+from perft.searching.replay.curves import write_curves
+from perft.searching.space import Draw, find_space
 from perft.selection import result_line, write_results
 from perft.storage import Storage
 from perft.tracking.records import TrialRecord

@@ -68,7 +68,7 @@ def test_a_job_starts(job: str, tree: Tree, tmp_path: Path) -> None:
 def test_the_version_is_that_of_the_sources(tree: Tree, tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.append(sys.argv[1]); import perft\n"
-        "from perft.search.settings import installed_versions\n"
+        "from perft.searching.settings import installed_versions\n"
         "print(installed_versions()['perft'] == perft.__version__, perft.__file__)"
     )
     done = tree.run("-c", code, str(tree.folder), cwd=tmp_path)

@@ -11,9 +11,9 @@ from mlflow.entities import Run
 
 from perft.cli import run
 from perft.commands.sync import main
-from perft.search.lock import locked
-from perft.search.prepare import SearchRequest, prepare
-from perft.search.settings import SearchSettings
+from perft.searching.lock import locked
+from perft.searching.prepare import SearchRequest, prepare
+from perft.searching.settings import SearchSettings
 from perft.selection import read_results, result_line, write_results
 from perft.storage import Storage
 from perft.tracking.records import Records, SearchRecord, TrialRecord

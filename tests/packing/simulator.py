@@ -27,19 +27,19 @@ from perft.config import SingleConfig, TrainingConfig
 from perft.errors import SearchError
 from perft.packing.coordinator import ABSENT_SECONDS, Coordinator
 from perft.packing.messages import Assignment, BatchResult, Failed, NotDue, Reported
-from perft.search.agenda import Agenda, Study, Trial
-from perft.search.ledger import Ledger
-from perft.search.pruning.pruners import RungReport
-from perft.search.steering.budget import Budget
-from perft.search.steering.eta import Pace
-from perft.search.steering.event_log import EventLog
-from perft.search.steering.interventions import Interventions
-from perft.search.steering.outlook import Outlook
-from perft.search.steering.stopwatch import Stopwatch
-from perft.search.tune.proposer import Proposer
-from perft.search.tune.rung_scheduler import RungScheduler
-from perft.search.tune.tune_callback import TuneCallback
-from perft.search.tune.tune_dicts import DONE, FULL_LENGTH, Proposal, to_result
+from perft.searching.agenda import Agenda, Study, Trial
+from perft.searching.ledger import Ledger
+from perft.searching.pruning.pruners import RungReport
+from perft.searching.steering.budget import Budget
+from perft.searching.steering.eta import Pace
+from perft.searching.steering.event_log import EventLog
+from perft.searching.steering.interventions import Interventions
+from perft.searching.steering.outlook import Outlook
+from perft.searching.steering.stopwatch import Stopwatch
+from perft.searching.tune.proposer import Proposer
+from perft.searching.tune.rung_scheduler import RungScheduler
+from perft.searching.tune.tune_callback import TuneCallback
+from perft.searching.tune.tune_dicts import DONE, FULL_LENGTH, Proposal, to_result
 from perft.trial import AdapterSize, Origin, Outcome, Report, TrialConfig
 
 RUNGS = (10, 20, 40)

@@ -32,8 +32,8 @@ from perft.packing.messages import (
 from perft.packing.settings import GroupSettings, WorkSettings
 from perft.packing.worker import GroupWorker
 from perft.ranks import Ranks
-from perft.search.agenda import Trial
 from perft.search_folder import trial_file
+from perft.searching.agenda import Trial
 from perft.storage import Storage
 from perft.tasks import TaskSource
 from perft.training.base_alone import predict_base, score_base

@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 
 from perft.config import LoraQVConfig, RoutedConfig, SingleConfig, TrainingConfig
-from perft.search.space import SearchSpace
+from perft.searching.space import SearchSpace
 from perft.tasks import OwnTask
 from perft.trial import TrialConfig
 
