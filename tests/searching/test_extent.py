@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from search.spaces import SMALL, training
 
 from perft import modules
 from perft.config import LoraQVConfig, RoutedConfig, SingleConfig, TrainingConfig
@@ -18,6 +17,7 @@ from perft.searching.capacity import step_workload
 from perft.searching.extent import Extent, extent_of
 from perft.searching.space import Draw, SearchSpace, find_space
 from perft.trial import TrialConfig
+from searching.spaces import SMALL, training
 
 Suggest = Callable[[optuna.Trial, bool], Any]
 

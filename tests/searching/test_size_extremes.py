@@ -4,7 +4,6 @@ import dataclasses
 
 import optuna
 import pytest
-from search.spaces import SMALL, training
 
 from perft.config import (
     DenseConfig,
@@ -17,6 +16,7 @@ from perft.errors import ConfigError
 from perft.searching.size_extremes import extreme_adapters, size_extremes
 from perft.searching.space import SearchSpace, find_space
 from perft.trial import AdapterSize, TrialConfig
+from searching.spaces import SMALL, training
 
 
 def space_of(draw) -> SearchSpace:

@@ -8,7 +8,6 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from search.spaces import SMALL, package_of, suggest, training
 
 from perft.config import (
     VARIANTS,
@@ -23,6 +22,7 @@ from perft.searching.extent import extent_of
 from perft.searching.space import REDUCTION_FACTOR, Draw, SearchSpace, find_space, of_length
 from perft.trial import TrialConfig
 from search_spaces.design_space import suggest_adapter
+from searching.spaces import SMALL, package_of, suggest, training
 
 
 def asked(seed: int = 0) -> optuna.Trial:

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable
 
-from search.spaces import SMALL
-
 from perft.config import AdapterConfig
 from perft.searching.objectives import FRONT
 from perft.searching.sampling.sampler import Sampler, Sampling
 from perft.searching.space import Draw, SearchSpace
 from perft.trial import AdapterSize, Report, TrialConfig
+from searching.spaces import SMALL
 
 STEPS = 40
 

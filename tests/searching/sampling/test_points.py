@@ -1,11 +1,11 @@
 """Points of a space: what it draws at given parameters."""
 
 import pytest
-from search.spaces import SMALL
 
 from perft.errors import ConfigError
 from perft.searching.sampling.points import draft_at, drafts_at
 from perft.searching.space import Draw
+from searching.spaces import SMALL
 
 DRAW = Draw(SMALL, True, 3, 40)
 POINT = {"lr": 0.01, "variant": "perft-r", "rank": 4, "experts": 2}

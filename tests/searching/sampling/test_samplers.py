@@ -5,7 +5,6 @@ from types import ModuleType
 
 import optuna
 import pytest
-from search.worlds import loss_of, report, run, sampling, size
 
 from perft.errors import ConfigError, SearchError
 from perft.searching.objectives import OBJECTIVES
@@ -18,6 +17,7 @@ from perft.searching.sampling.samplers import (
     require_sampler,
 )
 from perft.trial import AdapterSize, TrialConfig
+from searching.worlds import loss_of, report, run, sampling, size
 
 TRIALS = 14
 FAST = [name for name in SAMPLERS if name != "gp"]

@@ -8,7 +8,6 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from search.worlds import sampling
 
 from packing.simulator import reported
 from perft.searching.objectives import ACCURACY, FRONT, LOSS
@@ -16,6 +15,7 @@ from perft.searching.sampling.points import draft_at
 from perft.searching.sampling.sampler import Draft
 from perft.searching.sampling.study import OptunaStudy
 from perft.trial import Origin, Outcome, Report
+from searching.worlds import sampling
 
 POINT = {"lr": 0.01, "variant": "perft-s", "rank": 4}
 

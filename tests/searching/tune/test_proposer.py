@@ -8,7 +8,6 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.utils import flatten_dict
-from search.worlds import sampling
 
 from packing.simulator import RUNGS, Simulator, first, reported
 from perft.searching.agenda import Agenda
@@ -18,6 +17,7 @@ from perft.searching.sampling.study import OptunaStudy
 from perft.searching.tune.proposer import Proposer
 from perft.searching.tune.tune_dicts import Proposal, to_result
 from perft.trial import Origin
+from searching.worlds import sampling
 
 MAX_STEPS = RUNGS[-1]
 
