@@ -26,4 +26,4 @@ def suggest(trial: optuna.Trial, builtin: bool) -> TrialConfig:
     return TrialConfig(drawn.adapter, dataclasses.replace(training(builtin), lr=drawn.training.lr))
 
 
-SPACE = SearchSpace(task="commonsense", training=training, suggest=suggest)
+SPACE = SearchSpace(task="commonsense", training=training, suggest=suggest, prior=arithmetic.prior)

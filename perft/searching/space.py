@@ -15,7 +15,13 @@ from types import ModuleType
 
 import optuna
 
-from perft.checks import require_name, require_positive, require_whole, shown
+from perft.checks import (
+    require_name,
+    require_positive,
+    require_positive_number,
+    require_whole,
+    shown,
+)
 from perft.config import AdapterConfig, TrainingConfig
 from perft.errors import ConfigError, unknown
 from perft.files import Json
@@ -44,6 +50,8 @@ class SearchSpace:
         num_trials: default number of trials of a search.
         points: parameters, by Optuna's name, of the trials that a search tries first.
         rungs: number of rungs before the full length.
+        prior: `prior(config, builtin)` says how good a trial is expected to be before anything is
+            known: a positive number, which counts relative to those of other trials.
     """
 
     task: str | OwnTask
@@ -52,11 +60,12 @@ class SearchSpace:
     num_trials: int = 16
     points: Sequence[Mapping[str, Json]] = ()
     rungs: int = 3
+    prior: Callable[[TrialConfig, bool], float] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, OwnTask):
             require_name("task of a search space", self.task)
-        for name in ("training", "suggest"):
+        for name in ("training", "suggest", *(("prior",) if self.prior is not None else ())):
             if not callable(getattr(self, name)):
                 raise ConfigError(f"{name} must be a function, found {shown(getattr(self, name))}")
         require_positive("num_trials", self.num_trials)
@@ -74,7 +83,8 @@ class SearchSpace:
         """Calls `suggest`.
 
         Raises:
-            ConfigError: if it raises or returns another type; names the function.
+            ConfigError: if it raises or returns another type, or `prior` fails on what it returns;
+                names the function.
         """
         found = result_of(TrialConfig, self.suggest, trial, builtin)
         for name, kind in (("adapter", AdapterConfig), ("training", TrainingConfig)):
@@ -83,7 +93,20 @@ class SearchSpace:
                     f"{name_of(self.suggest)}: its {name} must be of type {kind.__name__}, found "
                     f"{shown(getattr(found, name))}"
                 )
+        self.expects(found, builtin)  # one that fails is found before anything runs, as all else
         return found
+
+    def expects(self, config: TrialConfig, builtin: bool) -> float:
+        """Calls `prior`; 1 without one.
+
+        Raises:
+            ConfigError: if it raises, or returns no positive number; names the function.
+        """
+        if self.prior is None:
+            return 1.0
+        found = result_of(object, self.prior, config, builtin)
+        require_positive_number(f"what {name_of(self.prior)} returns", found)
+        return float(str(found))
 
     def source(self, data: str | None, validation_size: int, seed: int) -> TaskSource:
         """Where the space's task comes from.
@@ -177,3 +200,11 @@ class Draw:
         """
         config = self.space.draw(trial, self.builtin)
         return TrialConfig(config.adapter, of_length(config.training, self.seed, self.max_steps))
+
+    def expects(self, config: TrialConfig) -> float:
+        """How good a trial is expected to be before anything is known, relative to others.
+
+        Raises:
+            ConfigError: if the space's `prior` fails; names it.
+        """
+        return self.space.expects(config, self.builtin)

@@ -170,3 +170,18 @@ def test_checking_a_space_draws_nothing_from_the_search() -> None:
     rungs(Draw(SMALL, True, 0))
     assert Draw(SMALL, True, 0)(asked(5)) == before
     assert suggest(asked(5), True).adapter == before.adapter
+
+
+@pytest.mark.parametrize("expected", [0, -1.0, float("inf"), float("nan"), "much", None, True])
+def test_a_prior_that_is_no_positive_number_is_refused_before_a_search(expected: object) -> None:
+    def hopes(_config: TrialConfig, _builtin: bool) -> float:
+        return expected  # type: ignore[return-value]
+
+    space = dataclasses.replace(SMALL, prior=hopes)
+    with pytest.raises(ConfigError, match=r"what hopes \(.*\) returns must be a positive number"):
+        rungs(Draw(space, True, 0))
+
+
+def test_a_prior_is_a_function() -> None:
+    with pytest.raises(ConfigError, match="prior must be a function, found 'lr'"):
+        dataclasses.replace(SMALL, prior="lr")  # type: ignore[arg-type]

@@ -4,6 +4,10 @@ The activated parameters of a trial are known before it starts; what it will sco
 Gaussian process over the space's parameters and the logarithm of the activated ones. Of candidates
 that are drawn at random, the one is proposed with the greatest expected gain of hypervolume.
 
+A space's prior is weighed in as by Hvarfner et al. (piBO, ICLR 2022, equation 6): the gain is
+multiplied by the prior to a power that falls with the number of trials that have ended. So a prior
+that is wrong costs some trials, and the search finds what is good all the same.
+
 A report at a rung counts as what the trial would reach (`perft.selection.full_length`), but as seen
 after a shorter training: the length is one more input of the process, which finds out how much such
 reports say about the end.
@@ -24,6 +28,8 @@ from perft.trial import Outcome, Report, TrialConfig
 
 STARTUP_TRIALS = 6
 """Trials that end before values are predicted; until then, proposals are random draws."""
+CONFIDENCE = 6.0
+"""Ended trials against which a prior counts as much as itself: piBO's beta."""
 FRESH, KEPT = 32, 224
 """New draws for each proposal, and candidates kept from the one before, the best of them."""
 MOST = 160
@@ -67,6 +73,7 @@ class Ehvi:
         self._candidates = Candidates(sampling)
         self._process = GaussianProcess(self._candidates.columns)
         self._tuned_at = 0
+        self._random = np.random.default_rng(sampling.seed)
         self._kept: list[Candidate] = []
         self._seen: dict[int, _Seen] = {}
         self._proposed: set[TrialConfig] = set()
@@ -90,15 +97,29 @@ class Ehvi:
         """The next trial, which starts now."""
         ended = sum(each.outcome is not None for each in self._seen.values())
         if ended < STARTUP_TRIALS:
-            chosen = self._candidates.fresh(1, self._proposed)[0]
+            chosen = self._random_draw()
         else:
             kept = [each for each in self._kept if each.draft.config not in self._proposed]
             pool = kept + self._candidates.fresh(FRESH, self._proposed)
-            order = np.argsort(-self._gains(pool), kind="stable")
+            gains = self._gains(pool) * self._priors(pool) ** (CONFIDENCE / ended)
+            order = np.argsort(-gains, kind="stable")
             chosen = pool[order[0]]
             self._kept = [pool[index] for index in order[1 : KEPT + 1]]
         self._start(number, chosen)
         return chosen.draft
+
+    def _random_draw(self) -> Candidate:
+        """A candidate, likelier the more the prior expects of it."""
+        if self._sampling.draw.space.prior is None:
+            return self._candidates.fresh(1, self._proposed)[0]
+        pool = self._candidates.fresh(FRESH, self._proposed)
+        priors = self._priors(pool)
+        return pool[self._random.choice(len(pool), p=priors / priors.sum())]
+
+    def _priors(self, pool: Sequence[Candidate]) -> Array:
+        """By candidate, what the space's prior expects of it, relative to the best of them."""
+        found = [self._sampling.draw.expects(each.draft.config) for each in pool]
+        return np.array(found) / max(found)
 
     def _start(self, number: int, candidate: Candidate) -> None:
         is_own = number >= 0

@@ -1,6 +1,9 @@
 """What every sampler of the table keeps to: it follows from its seed and from what it is told."""
 
+import dataclasses
+import math
 import sys
+from statistics import mean
 from types import ModuleType
 
 import optuna
@@ -17,6 +20,7 @@ from perft.searching.sampling.samplers import (
     require_sampler,
 )
 from perft.trial import AdapterSize, TrialConfig
+from searching.spaces import SMALL
 from searching.worlds import loss_of, report, run, sampling, size
 
 TRIALS = 14
@@ -62,6 +66,20 @@ def test_only_random_does_not_go_by_what_it_is_told(name: str) -> None:
 def test_late_proposals_are_better_than_early_ones(name: str, objective: str) -> None:
     losses = [loss_of(each) for each in run(make_sampler(name, sampling(1, objective)), 30)]
     assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
+
+
+def slow_first(config: TrialConfig, _builtin: bool) -> float:
+    """Expects most of rates near the lowest, where losses are high."""
+    return math.exp(-abs(math.log10(config.training.lr) + 4) * 3)
+
+
+def test_a_prior_leads_early_proposals_and_not_late_ones() -> None:
+    space = dataclasses.replace(SMALL, prior=slow_first)
+    made = make_sampler("ehvi", sampling(space=space))
+    rates = [math.log10(each.training.lr) for each in run(made, 40)]
+    plain = [math.log10(each.training.lr) for each in run(make_sampler("ehvi", sampling()), 40)]
+    assert mean(rates[:6]) < -3.4 < mean(plain[:6])
+    assert abs(mean(rates[-10:]) + 2) < 0.4, "where losses are least"
 
 
 @pytest.mark.parametrize("name", FAST)
