@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import pkgutil
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import perft
 from perft.cli import run, run_and_exit
 from perft.errors import ConfigError, unknown
+
+COMPLETING = "_PERFT_COMPLETE"
+"""Environment variable by which a shell asks for completions."""
 
 _FOLDER = Path(__file__).with_name("commands")
 
@@ -25,10 +29,15 @@ def commands() -> list[str]:
 
 def _run() -> None:
     name, *args = sys.argv[1:] or ["--help"]
-    if name in commands():
+    if name in ("--install-completion", "--show-completion") or COMPLETING in os.environ:
+        from perft.completion import complete  # noqa: PLC0415 - seldom needed
+
+        complete({each: _purpose(each) for each in commands()})
+    elif name in commands():
         module = importlib.import_module(f"perft.commands.{name}")
         run(module.main, args, f"perft {name}")
-    _say(name)
+    else:
+        _say(name)
 
 
 def _say(asked: str) -> None:
@@ -38,7 +47,13 @@ def _say(asked: str) -> None:
         print("Usage: perft COMMAND [OPTIONS]\n\nCommands:")
         for name in commands():
             print(f"  {name:10}{_purpose(name)}")
-        print("\n`perft COMMAND --help` lists the options of one.")
+        print(
+            "\nOptions:\n"
+            "  --version              show the version\n"
+            "  --install-completion   complete commands, options and names in the current shell\n"
+            "  --show-completion      show what that installs\n"
+            "\n`perft COMMAND --help` lists the options of one."
+        )
     else:
         raise ConfigError(unknown("command", asked, commands()))
 

@@ -4,6 +4,7 @@ Exit status: 0 done, 1 a bug (with its traceback), 2 the user can fix it (one li
 the user has interrupted it.
 """
 
+import inspect
 import math
 import os
 import signal
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import typer
+from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from perft.failures import FIXABLE, ExitReport, exit_report
@@ -36,8 +38,9 @@ def run(
 ) -> None:
     """Runs `command` with options from `args` (default: the command line), then exits.
 
-    The function's parameters become the options, its docstring the help text. A leading "~"
-    in a value is the user's home, since shells do not expand it in `--option=~/place`.
+    The function's parameters become the options, its docstring the help text, in which the
+    section "Examples:" comes last, after the options. A leading "~" in a value is the user's home,
+    since shells do not expand it in `--option=~/place`.
 
     Args:
         command: what to run.
@@ -95,10 +98,18 @@ def option_name(parameter: str) -> str:
     return f"--{parameter.replace('_', '-')}"
 
 
-def _call(command: Callable[..., None], args: list[str], program_name: str | None) -> None:
+def program_of(command: Callable[..., None]) -> TyperCommand:
+    """The program of a command's function, with its options and its help."""
+    text, _, examples = (inspect.getdoc(command) or "").partition("\n\nExamples:\n")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command()(command)
+    app.command(help=text, epilog=f"\b\nExamples:\n{examples}" if examples else None)(command)
     program = typer.main.get_command(app)
+    assert isinstance(program, TyperCommand), "it has one command"
+    return program
+
+
+def _call(command: Callable[..., None], args: list[str], program_name: str | None) -> None:
+    program = program_of(command)
     values = list(_values(args))
     for option, value in values:
         _require_text(option, value)

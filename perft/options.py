@@ -1,5 +1,6 @@
 """Options that several commands have, so that they read the same everywhere, and their ranges."""
 
+import pkgutil
 from typing import Annotated, Literal
 
 import typer
@@ -16,6 +17,29 @@ MAX_SLOTS = 1000
 Dtype = Literal["auto", "float32", "bfloat16", "float64"]
 """What `--dtype` takes."""
 
+
+def search_names(incomplete: str) -> list[str]:
+    """The searches that this machine knows whose names begin so, for a shell to complete."""
+    from perft.searches import known_searches  # noqa: PLC0415 - slow, and needed there alone
+
+    return known_searches(incomplete)
+
+
+def space_names(incomplete: str) -> list[str]:
+    """The search spaces that perft brings whose names begin so, for a shell to complete."""
+    import search_spaces  # noqa: PLC0415 - as above
+
+    names = [module.name for module in pkgutil.iter_modules(search_spaces.__path__)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", help="Print the last line and errors, and nothing else.")
+]
+NameOption = Annotated[str, typer.Option(help="Name of the search.", autocompletion=search_names)]
 BaseOption = Annotated[
     str | None,
     typer.Option(help="Base: a hub id or a local directory.", show_default="built-in"),

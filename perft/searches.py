@@ -86,6 +86,18 @@ def find_storage(name: str, storage: str | None = None) -> Storage:
     return _refuse(name, root, {*_names_in(root), *_names_noted()})
 
 
+def known_searches(start: str) -> list[str]:
+    """Names of the searches that this machine knows, sorted.
+
+    Args:
+        start: with which a name must begin.
+    """
+    names = set(_names_noted())
+    with contextlib.suppress(StorageError):
+        names |= set(_names_in(Storage(default_storage())))
+    return sorted(name for name in names if name.startswith(start))
+
+
 def name_options(option: str, name: str, storage: str) -> tuple[str, ...]:
     """The options that name a search in a command, such as `--name first`.
 

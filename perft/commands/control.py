@@ -1,7 +1,8 @@
 """Commands a search that is running, or will be resumed: shows, stops, adds and clones trials."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
@@ -14,8 +15,8 @@ from perft.config.training import MAX_ROWS
 from perft.config.typed import typed
 from perft.errors import ConfigError, unknown
 from perft.files import Json, parse_json, read_file
-from perft.options import MAX_STEPS, StorageOption
-from perft.screen import print_table, screen
+from perft.options import MAX_STEPS, JsonOption, QuietOption, StorageOption, search_names
+from perft.screen import Output
 from perft.searches import find_storage, resume_command
 from perft.searching.lock import is_locked
 from perft.searching.steering.control import (
@@ -46,8 +47,18 @@ Number = TypeVar("Number", bound=float)
 @with_adapter_options(required=False)
 def main(
     *,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the search.")],
-    action: Annotated[str, typer.Argument(metavar="ACTION", help="list, stop, add, clone or set.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Name of the search.", autocompletion=search_names),
+    ],
+    action: Annotated[
+        str,
+        typer.Argument(
+            metavar="ACTION",
+            help="list, stop, add, clone or set.",
+            autocompletion=lambda: list(get_args(ActionName)),
+        ),
+    ],
     values: Annotated[
         list[str] | None,
         typer.Argument(
@@ -75,20 +86,24 @@ def main(
         typer.Option(min=0, max=1e6, help="Weight decay.", show_default="the search's"),
     ] = None,
     storage: StorageOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="list: print JSON.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    r"""Show the trials of a search, or tell it what to do, while it runs or before it is resumed.
+    """Show the trials of a search, or tell it what to do, while it runs or before it is resumed.
 
-    \b
-    control NAME list                        its trials, and the commands that wait
-    control NAME stop 7                      stop trial 7 at its next rung
-    control NAME add --variant perft-s ...   add a trial (or: add CONFIG)
-    control NAME clone 7 --lr 0.003          add a trial that starts from the adapter of trial 7
-    control NAME set num-trials 40           draw 40 trials in all
+    `list` shows its trials and the commands that wait, `stop` stops a trial at its next rung, `add`
+    adds a trial, `clone` one that starts from the adapter of another, `set` changes how many
+    trials are drawn in all, or the budget. The search acts before its next report. What was
+    commanded is recorded with its moment, so a resumed search repeats it exactly.
 
-    The search acts before its next report. What was commanded is recorded with its moment, so a
-    resumed search repeats it exactly.
+    Examples:
+      perft control first list
+      perft control first stop 7
+      perft control first add --variant perft-s --rank 4 --lr 0.003
+      perft control first clone 7 --lr 0.001
+      perft control first set num-trials 40
     """
+    output = Output(as_json=as_json, quiet=quiet)
     training = {
         "lr": lr,
         "batch_size": batch_size,
@@ -104,12 +119,13 @@ def main(
     search = root.child(name)
     if action == "list":
         _require_count(action, values or [], 0)
-        _list(name, search, as_json=as_json)
+        _list(name, search, output)
         return
     said = _ACTIONS[action](search, values or [], given)
+    output.document({"search": name, "action": action, "running": is_locked(search), "said": said})
     if not is_locked(search):
         said += f"; it is not running, and does so when it is resumed, by: {_resume(name, root)}"
-    screen().print(f"search {name} {said}", soft_wrap=True)
+    output.last(f"search {name} {said}")
 
 
 def _resume(name: str, root: Storage) -> str:
@@ -190,23 +206,25 @@ def _read(values: Sequence[str]) -> Mapping[str, object]:
     return found
 
 
-def _list(name: str, search: Storage, *, as_json: bool) -> None:
+def _list(name: str, search: Storage, output: Output) -> None:
     trials, running = trials_of(search), is_locked(search)
     commands = [
         {"damaged": str(each)} if isinstance(each, ConfigError) else action_to_json(each)
         for each in waiting(search).values()
     ]
-    if as_json:
-        rows = [_to_json(each) for each in trials.values()]
-        answer = {"search": name, "running": running, "trials": rows, "waiting": commands}
-        print(json.dumps(answer, indent=1))
-        return
-    console = screen()
-    print_table(console, _table(trials, running=running))
+    rows = [_to_json(each) for each in trials.values()]
+    output.document({"search": name, "running": running, "trials": rows, "waiting": commands})
+    output.table(_table(trials, running=running))
     for command in commands:
-        console.print(f"waiting: {json.dumps(command)}", soft_wrap=True)
-    if not running:
-        console.print("the search is not running", soft_wrap=True)
+        output.say(f"waiting: {json.dumps(command)}")
+    output.last(f"the search is {'' if running else 'not '}running: {_counts(trials.values())}")
+
+
+def _counts(trials: Iterable[TrialRecord]) -> str:
+    """How many trials there are, and how they ended, such as "3 trials, 2 complete, 1 pruned"."""
+    counts = Counter(trial.outcome for trial in trials)
+    ended = [f"{count} {outcome}" for outcome, count in counts.items() if outcome]
+    return ", ".join([f"{counts.total()} trials", *sorted(ended)])
 
 
 def _to_json(trial: TrialRecord) -> dict[str, Json]:

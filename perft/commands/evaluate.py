@@ -2,20 +2,24 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.progress import track
 
 from perft.adapter_folder import read_settings
 from perft.errors import AdapterError, ConfigError
+from perft.files import Json
 from perft.home import remembered_place
 from perft.models.source import BUILTIN_NAMES, base_directory, check_base, fingerprint
-from perft.options import DtypeOption, ExpertsOption
-from perft.screen import print_table, screen
+from perft.options import DtypeOption, ExpertsOption, JsonOption, QuietOption
+from perft.screen import Output
 from perft.searching.base import require_base, require_experts
-from perft.selection.scores import SplitScore, macro_average, scores_table
+from perft.selection import format_share
+from perft.selection.scores import MacroAverage, SplitScore, macro_average, scores_table
 from perft.storage import Storage
 from perft.tasks import (
     Split,
@@ -66,7 +70,8 @@ def main(
     out: Annotated[
         str | None, typer.Option(help="Where results.json and predictions.parquet go.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
     dtype: DtypeOption = "auto",
     experts: ExpertsOption = "auto",
     trust_code: Annotated[
@@ -80,9 +85,15 @@ def main(
 
     The validation split is the one that the adapter's search chose on, so its accuracy is the
     one that was logged there. Test splits say how good the adapter is.
+
+    Examples:
+      perft evaluate --adapter adapter
+      perft evaluate --adapter adapter --task boolq --data hub --scoring likelihood
+      perft evaluate --adapter adapter --against other --out scores
     """
+    output = Output(as_json=as_json, quiet=quiet)
     settings = read_settings(adapter)
-    source = _trusted(_source(settings, adapter, task, data), trust_code=trust_code)
+    source = _trusted(_source(settings, adapter, task, data), output, trust_code=trust_code)
     folders = {ADAPTER: adapter} | ({AGAINST: against} if against else {})
     named = base_model or _base(settings, adapter)
     base = None if named in BUILTIN_NAMES else named
@@ -93,32 +104,41 @@ def main(
     splits = _scored(loaded, way)
     require_base(base, splits)
     target = Storage(out).prepare() if out else None
-    _warn(folders, fingerprint(base_directory(base)), named)
-    _warn_of_data(adapter, settings["perft"].get("trained_on") or {}, source, loaded)
-    right, parquet = _predict(folders, base, splits, way, dtype=dtype, experts=experts)
+    _warn(folders, fingerprint(base_directory(base)), named, output)
+    record = settings["perft"].get("trained_on") or {}
+    if _have_changed(record, source, loaded):
+        output.note(f"note: these are not the very data {adapter} was trained on")
+    bar = output.progress
+    right, parquet = _predict(folders, base, splits, way, bar, dtype=dtype, experts=experts)
     scores = _scores(loaded, splits, way, right)
     tests = [score for score in scores if score.overlap]
     average = macro_average(tests) if len(tests) > 1 else None
-    about = {
+    about: dict[str, Json] = {
         **{role: str(folder) for role, folder in folders.items()},
         "base": named,
         "task": source.name,
         "scores": [score.to_json() for score in scores],
         "macro_average": dataclasses.asdict(average) if average else None,
     }
-    results = json.dumps(about, indent=1)
     if target:
-        target.write("results.json", results.encode())
+        target.write("results.json", json.dumps(about, indent=1).encode())
         target.write("predictions.parquet", parquet)
-    if as_json:
-        print(results)
-        return
-    console = screen()
-    print_table(console, scores_table(scores, average))
+    output.document(about)
+    output.table(scores_table(scores, average))
     if tests:
-        console.print("seen: test examples that are in the training data, too", style="dim")
+        output.say("seen: test examples that are in the training data, too", style="dim")
     for protocol in dict.fromkeys(score.protocol for score in scores):
-        console.print(f"protocol: {protocol}", style="dim", highlight=False)
+        output.say(f"protocol: {protocol}", style="dim")
+    output.last(_last(scores, average))
+
+
+def _last(scores: Sequence[SplitScore], average: MacroAverage | None) -> str:
+    """The score that counts, in a line: the mean of the test splits, or the last split's."""
+    if average is not None:
+        interval = f"{100 * average.low:.1f}-{100 * average.high:.1f}"
+        return f"mean of {average.splits} test splits: {average.accuracy:.1%} ({interval})"
+    score = scores[-1]
+    return f"{score.split}: {format_share(sum(score.right), len(score.right))}"
 
 
 def _source(
@@ -137,18 +157,17 @@ def _source(
     return source if source.own else dataclasses.replace(source, data=data or source.data)
 
 
-def _trusted(source: TaskSource, *, trust_code: bool) -> TaskSource:
+def _trusted(source: TaskSource, output: Output, *, trust_code: bool) -> TaskSource:
     """The task; a file's function scores it only if the user trusts that file, which is named."""
     if (code := code_of(source)) is None:
         return source
     file, name = code
     if trust_code:
-        typer.echo(f"runs {file}, whose function {name} scores task {source.name!r}", err=True)
+        output.note(f"runs {file}, whose function {name} scores task {source.name!r}")
         return dataclasses.replace(source, trust_code=True)
-    typer.echo(
+    output.note(
         f"note: task {source.name!r} is scored by the function {name} of {file}, which was not "
-        "run; the rule exact scores it instead; look at the file, then use --trust-code",
-        err=True,
+        "run; the rule exact scores it instead; look at the file, then use --trust-code"
     )
     return without_code(source)
 
@@ -174,19 +193,18 @@ def _scored(task: Task, scoring: Scoring) -> tuple[Split, ...]:
     return splits
 
 
-def _warn(folders: dict[str, Path], base_fingerprint: str, named: str) -> None:
+def _warn(folders: dict[str, Path], base_fingerprint: str, named: str, output: Output) -> None:
     for folder in folders.values():
         trained_on = read_settings(folder)["perft"].get("base_fingerprint", base_fingerprint)
         if trained_on != base_fingerprint:
-            typer.echo(f"note: {named} is not the very base {folder} was trained on", err=True)
+            output.note(f"note: {named} is not the very base {folder} was trained on")
 
 
-def _warn_of_data(adapter: Path, record: dict[str, Any], source: TaskSource, task: Task) -> None:
-    """Notes that the data have changed, as far as a fingerprint of task and scorer can tell."""
+def _have_changed(record: dict[str, Any], source: TaskSource, task: Task) -> bool:
+    """Whether the data have changed, as far as a fingerprint of task and scorer can tell."""
     rule = (record.get("own") or {}).get("scorer", "")
     is_same = source.name == record.get("name") and (isinstance(rule, str) or source.trust_code)
-    if is_same and record.get("data_fingerprint") not in (None, task.fingerprint):
-        typer.echo(f"note: these are not the very data {adapter} was trained on", err=True)
+    return is_same and record.get("data_fingerprint") not in (None, task.fingerprint)
 
 
 def _predict(
@@ -194,6 +212,7 @@ def _predict(
     base_model: str | None,
     splits: tuple[Split, ...],
     scoring: Scoring,
+    bar: Console,
     *,
     dtype: str,
     experts: str,
@@ -212,10 +231,9 @@ def _predict(
     host = AdapterHost(base.model)
     for role, folder in folders.items():
         load_adapter(host, folder, name=role)
-    bar = screen(stderr=True)
     found = {
         split.name: predict_split(base, host, list(folders), split, scoring)
-        for split in track(splits, "scoring", console=bar, disable=not bar.is_terminal)
+        for split in track(splits, "scoring", console=bar, disable=bar.quiet)
     }
     by_adapter = {role: {split: rows[role] for split, rows in found.items()} for role in folders}
     right = {

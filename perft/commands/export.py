@@ -3,13 +3,15 @@
 Only reads the search: it can be called while the search runs.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from perft.export import Score, export_adapter
-from perft.options import StorageOption
+from perft.options import JsonOption, NameOption, QuietOption, StorageOption
+from perft.screen import Output
 from perft.searches import find_search
 from perft.searching.settings import SearchSettings
 from perft.selection import (
@@ -30,7 +32,7 @@ from perft.trial import Report, TrialResult
 
 def main(
     *,
-    name: Annotated[str, typer.Option(help="Name of the search.")],
+    name: NameOption,
     out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
     picked: Annotated[
         str,
@@ -54,28 +56,47 @@ def main(
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier export in --out.")
     ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Export one trial of a search: adapter, configuration and model card in one folder."""
+    """Export one trial of a search: adapter, configuration and model card in one folder.
+
+    Examples:
+      perft export --name first --out adapter
+      perft export --name first --out small --pick knee --max-activated 0.5%
+      perft export --name first --out adapter --pick 7 --force
+    """
+    output = Output(as_json=as_json, quiet=quiet)
     search = find_search(name, storage)
     limit = ActivatedLimit.parse(max_activated) if max_activated else None
     results = read_results(search)
     trial = pick(results, picked, limit)
     if picked in ("best", "knee"):
         for remark in remarks(results):
-            typer.echo(remark, err=True)
+            output.note(remark)
     settings = SearchSettings.read(search)
+    scores = scores_of(search, trial)
     folder = export_adapter(
         search,
         trial,
         settings.to_json(),
         out,
-        scores=scores_of(search, trial),
+        scores=scores,
         base_score=read_base(search),
         again=confirmed(results).get(trial.number),
         force=force,
     )
     assert trial.last is not None, "a full-length trial has a report"
-    print(
+    output.document(
+        {
+            "search": name,
+            "trial": trial.number,
+            "config": trial.config.to_flat(),
+            "scores": [dataclasses.asdict(score) for score in scores],
+            "folder": str(folder),
+        }
+    )
+    output.last(
         f"trial {trial.number} ({describe(trial.config)}), validation {_result(trial.last)}, "
         f"is in {folder}"
     )

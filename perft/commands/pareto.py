@@ -5,17 +5,19 @@ Only reads: it can be called while the search runs.
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated
 
-import typer
-
+from perft.base_score import BaseScore
 from perft.errors import SearchError
-from perft.options import StorageOption
-from perft.screen import print_table, screen
+from perft.files import Json
+from perft.options import JsonOption, NameOption, QuietOption, StorageOption
+from perft.screen import Output
 from perft.searches import find_search
 from perft.searching.settings import SearchSettings
 from perft.selection import (
+    OPTIONAL_COLUMNS,
+    best_line,
     complete,
     front_table,
     read_base,
@@ -33,54 +35,60 @@ from perft.trial import TrialResult
 
 def main(
     *,
-    name: Annotated[str, typer.Option(help="Name of the search.")],
+    name: NameOption,
     storage: StorageOption = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the front as JSON, with every setting.")
-    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Print the Pareto front of a search.
 
     One row for every trial that no other one beats in both validation accuracy and activated
     PEFT parameters, smallest first, under the score of the base alone. Only full-length trials
     count. Then the front's hypervolume, and how much each parameter mattered.
+
+    Examples:
+      perft pareto --name first
+      perft pareto --name first --json
+      perft pareto --name first --storage s3://bucket/searches
     """
+    output = Output(as_json=as_json, quiet=quiet)
     search = find_search(name, storage)
     results, base = read_results(search), read_base(search)
     if not any(result.outcome == "complete" for result in results):
         raise SearchError(why_no_front(results))
-    frame = to_frame(results, base)
-    if as_json:
-        front = frame[frame["on_front"]].sort_values("activated")
-        rows: list[dict[str, object]] = json.loads(front.to_json(orient="records"))
-        alone = base.to_json() | {"accuracy": base.accuracy} if base is not None else None
-        found: dict[str, object] = {"search": name, "base": alone, "front": rows}
-        found |= _hypervolume(search, results)
-        found["importances"] = [dataclasses.asdict(each) for each in importances(results)]
-        print(json.dumps(found, indent=1))
-        return
-    console = screen()
-    print_table(console, front_table(results, base))
-    for remark in remarks(results):
-        console.print(remark, soft_wrap=True)
-    ended = ", ".join(
-        f"{count} {outcome}" for outcome, count in frame["outcome"].value_counts().items()
-    )
-    console.print(f"{len(results)} trials ended: {ended}")
-    if (reference := _reference(search, results)) is not None:
-        area = hypervolume_of(results, reference)
-        console.print(f"hypervolume {area:.4f}: {reference}", highlight=False, soft_wrap=True)
-    if mattered := importances(results):
-        print_table(console, importance_table(mattered))
-
-
-def _hypervolume(search: Storage, results: Sequence[TrialResult]) -> dict[str, object]:
-    """The hypervolume with its reference; both None where there is none."""
     reference = _reference(search, results)
-    area = None if reference is None else hypervolume_of(results, reference)
+    if as_json:
+        output.document(_to_json(name, results, base, reference))
+        return
+    output.table(front_table(results, base), OPTIONAL_COLUMNS)
+    for remark in remarks(results):
+        output.say(remark)
+    outcomes = Counter(result.outcome for result in results)
+    ended = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+    output.say(f"{len(results)} trials ended: {ended}")
+    if reference is not None:
+        output.say(f"hypervolume {hypervolume_of(results, reference):.4f}: {reference}")
+    if mattered := importances(results):
+        output.table(importance_table(mattered))
+    output.last(best_line(results))
+
+
+def _to_json(
+    name: str,
+    results: Sequence[TrialResult],
+    base: BaseScore | None,
+    reference: Reference | None,
+) -> dict[str, Json]:
+    """The front with every setting; hypervolume and reference are None where there is none."""
+    frame = to_frame(results, base)
+    front = frame[frame["on_front"]].sort_values("activated")
     return {
-        "hypervolume": area,
+        "search": name,
+        "base": base.to_json() | {"accuracy": base.accuracy} if base is not None else None,
+        "front": json.loads(front.to_json(orient="records")),
+        "hypervolume": None if reference is None else hypervolume_of(results, reference),
         "reference": None if reference is None else dataclasses.asdict(reference),
+        "importances": [dataclasses.asdict(each) for each in importances(results)],
     }
 
 

@@ -3,28 +3,31 @@
 Only the base's configuration is read: no weights, no data, no Ray.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import JustifyMethod
 from rich.table import Table
 
 from perft.cli import explicit_options, option_name
 from perft.errors import BaseModelError, ConfigError
+from perft.files import Json
 from perft.options import (
     MAX_SLOTS,
     MAX_STEPS,
     MAX_TRIALS,
     BaseOption,
     CheckpointingOption,
+    JsonOption,
+    QuietOption,
     StorageOption,
     WorkersOption,
+    search_names,
+    space_names,
 )
-from perft.screen import print_table, screen
+from perft.screen import Output
 from perft.searches import find_search
 from perft.searching.extent import extent_of
 from perft.searching.size_extremes import SizeExtreme, extreme_adapters
@@ -37,14 +40,24 @@ if TYPE_CHECKING:
     from perft.training.memory import PackMemory, StepWorkload
 
 GIGABYTE = 10**9
-PARTS = ("base", "adapters", "gradients", "optimizer", "activations", "transient")
-"""The fields of `PackMemory` that are shown."""
+PARTS = {
+    "base": "base",
+    "adapters": "adapters",
+    "gradients": "gradi-\nents",
+    "optimizer": "opti-\nmizer",
+    "activations": "activa-\ntions",
+    "transient": "tran-\nsient",
+}
+"""The fields of `PackMemory` that are shown, with their headings."""
 
 
 def main(
     context: typer.Context,
     *,
-    space: Annotated[str, typer.Option(help="Search space whose adapters are counted.")],
+    space: Annotated[
+        str,
+        typer.Option(help="Search space whose adapters are counted.", autocompletion=space_names),
+    ],
     base_model: BaseOption = None,
     device_memory: Annotated[
         float | None,
@@ -70,6 +83,7 @@ def main(
             help="The same as measured in the search of this name, with its steps, groups and "
             "slots.",
             show_default=False,
+            autocompletion=search_names,
         ),
     ] = None,
     storage: StorageOption = None,
@@ -90,7 +104,8 @@ def main(
     gpus_per_worker: Annotated[
         float, typer.Option(min=0, max=1, help="GPUs of each worker, 0 for CPUs.")
     ] = 1.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Print the smallest and the largest adapter of every variant that a space can draw.
 
@@ -100,7 +115,14 @@ def main(
 
     Works without weights: --base-model may be a directory with only a config.json, and of a hub
     id nothing else is fetched.
+
+    Examples:
+      perft plan --space arithmetic
+      perft plan --space arithmetic --base-model path/of/base --device-memory 80
+      perft plan --space arithmetic --seconds-per-step 0.4 --groups 2 --slots 8
+      perft plan --space arithmetic --like first --num-trials 100
     """
+    output = Output(as_json=as_json, quiet=quiet)
     asked = {
         "device_memory": device_memory is not None,
         "seconds_per_step": seconds_per_step is not None,
@@ -135,29 +157,31 @@ def main(
             found, base_model, workers=workers_per_group, checkpointing=checkpointing
         )
         memory = _memory(plan, load, int(device_memory * GIGABYTE))
-    if as_json:
-        answer = {"space": space, "base": base_model, **_to_json(plan)}
-        answer |= memory.to_json() if memory else {}
-        answer |= {"time": time.to_json()} if time else {}
-        print(json.dumps(answer, indent=1))
-        return
-    console = screen()
-    console.print(
+    answer: dict[str, Json] = {"space": space, "base": base_model, **_to_json(plan)}
+    answer |= memory.to_json() if memory else {}
+    answer |= {"time": time.to_json()} if time else {}
+    output.document(answer)
+    output.say(
         f"{base_model or 'built-in base'}: {plan.parameters:,} parameters, one token uses "
-        f"{plan.activated:,}",
-        highlight=False,
-        soft_wrap=True,
+        f"{plan.activated:,}"
     )
-    print_table(console, _table(plan.size_extremes))
+    output.table(_table(plan.size_extremes))
     if memory is not None:
         if memory.unknown:
-            console.print(memory.unknown, soft_wrap=True)
+            output.say(memory.unknown)
         else:
-            print_table(console, memory.table())
-    if time is not None:
-        console.print(str(time), soft_wrap=True)
+            output.table(memory.table())
     for variant, reason in plan.refused.items():
-        console.print(f"{variant}: {reason}", highlight=False, soft_wrap=True)
+        output.say(f"{variant}: {reason}")
+    output.last(str(time) if time else _range_of(plan))
+
+
+def _range_of(plan: "SpaceOnBase") -> str:
+    """The smallest and the largest adapter of all variants in a line."""
+    sizes = [size.activated for pair in plan.size_extremes.values() for _, size in pair]
+    if not sizes:
+        return "no adapter of this space fits the base"
+    return f"adapters of {min(sizes):,} to {max(sizes):,} activated parameters"
 
 
 _GOES_WITH = {
@@ -199,17 +223,17 @@ class _Memory:
         """One row for each variant."""
         title = f"One trial with the largest adapter, and how many fit {_bytes(self.device)}"
         table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for heading in ("variant", *PARTS, "fit"):
-            justify: JustifyMethod = "left" if heading == "variant" else "right"
-            table.add_column(heading, justify=justify, no_wrap=True)
+        table.add_column("variant", no_wrap=True)
+        for heading in (*PARTS.values(), "fit"):
+            table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
         for variant, cost in self.costs.items():
             parts = [_bytes(getattr(cost, part)) for part in PARTS]
             table.add_row(variant, *parts, f"{cost.trials_in(self.device):,}")
         return table
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Json]:
         """Bytes by part, and `fit`, for each variant."""
-        costs = {
+        costs: dict[str, Json] = {
             variant: {
                 **{part: getattr(cost, part) for part in PARTS},
                 "fit": cost.trials_in(self.device),
@@ -260,8 +284,8 @@ def _bytes(count: int) -> str:
     return f"{count / size:,.1f} {unit}"
 
 
-def _to_json(plan: "SpaceOnBase") -> dict[str, object]:
-    def entry(extreme: SizeExtreme) -> dict[str, object]:
+def _to_json(plan: "SpaceOnBase") -> dict[str, Json]:
+    def entry(extreme: SizeExtreme) -> dict[str, Json]:
         config, size = extreme
         return {
             "config": config.to_flat(),

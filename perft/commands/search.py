@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,10 +22,14 @@ from perft.options import (
     DataOption,
     DtypeOption,
     ExpertsOption,
+    JsonOption,
+    QuietOption,
     ValidationSizeOption,
     WorkersOption,
+    search_names,
+    space_names,
 )
-from perft.screen import screen
+from perft.screen import Output
 from perft.searching.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from perft.searching.pruning.pruners import PRUNERS
 from perft.searching.sampling.samplers import DEFAULT_SAMPLER, HUB, SAMPLERS
@@ -45,6 +50,8 @@ MAY_CHANGE = (
     "max_hours",
     "max_gpu_hours",
     "max_steps_total",
+    "as_json",
+    "quiet",
 )
 """Options that may be given with `--resume`."""
 
@@ -58,7 +65,9 @@ def main(
     space: Annotated[
         str | None,
         typer.Option(
-            help="Search space: a module of search_spaces/, or a file.", show_default=False
+            help="Search space: a module of search_spaces/, or a file.",
+            show_default=False,
+            autocompletion=space_names,
         ),
     ] = None,
     name: Annotated[
@@ -187,6 +196,7 @@ def main(
             metavar="NAME",
             help="Earlier search of this space and base to start from; may be repeated.",
             show_default=False,
+            autocompletion=search_names,
         ),
     ] = None,
     tracker: Annotated[
@@ -198,7 +208,11 @@ def main(
     ] = "mlflow",
     resume: Annotated[
         str | None,
-        typer.Option(help="Resume the search of this name; its settings stay.", show_default=False),
+        typer.Option(
+            help="Resume the search of this name; its settings stay.",
+            show_default=False,
+            autocompletion=search_names,
+        ),
     ] = None,
     trust_code: Annotated[
         bool,
@@ -208,6 +222,8 @@ def main(
             "never named that file on this machine.",
         ),
     ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Search for the best adapters of a Mixture-of-Experts base on a task.
 
@@ -215,13 +231,20 @@ def main(
     proposes the trial that should gain the Pareto front the most, a pruner stops those that others
     beat, a tracker (MLflow) shows all of them. Without --base-model and --data everything runs on
     the built-in tiny base and task.
+
+    Examples:
+      perft search --space arithmetic
+      perft search --space commonsense --name first --num-trials 40 --confirm 3
+      perft search --space arithmetic --base-model path/of/base --data hub
+      perft search --space ./my_space.py --max-gpu-hours 16 --tracker folder
+      perft search --resume first
     """
     budget = Budget(
         max_hours=max_hours, max_gpu_hours=max_gpu_hours, max_steps_total=max_steps_total
     )
     slots_wanted, gpus_wanted = _number_of(slots), _gpus_of(gpus_per_worker)
-    console = screen()
-    stages = Stages(console)
+    output = Output(as_json=as_json, quiet=quiet)
+    stages = Stages(output.console, output.event)
     stages.say("loading the libraries")
     # Imported late: help, and mistakes in the options, show at once.
     from perft.searching.prepare import SearchRequest, prepare  # noqa: PLC0415
@@ -275,15 +298,16 @@ def main(
         plan = prepare(request, stages.during)
     else:
         raise ConfigError("name a search space with --space, or a search to continue with --resume")
-    finished = _run(plan, stages, trust_code=trust_code)
+    flags = {"--trust-code": trust_code, "--json": as_json, "--quiet": quiet}
+    finished = _run(plan, stages, [flag for flag, given in flags.items() if given])
     from perft.searching.summary import show  # noqa: PLC0415 - likewise
 
-    show(plan, finished, console)
+    show(plan, finished, output)
     # Skips the two seconds of garbage collection at exit.
     gc.freeze()
 
 
-def _run(plan: "SearchPlan", stages: Stages, *, trust_code: bool) -> "Finished":
+def _run(plan: "SearchPlan", stages: Stages, flags: Sequence[str]) -> "Finished":
     """Runs the search in a process that is its own: with its signals, and replaced if Ray dies."""
     from perft.compat.ray import never_connect_unasked  # noqa: PLC0415 - as above
     from perft.searches import resume_command  # noqa: PLC0415
@@ -292,8 +316,7 @@ def _run(plan: "SearchPlan", stages: Stages, *, trust_code: bool) -> "Finished":
 
     name, root = plan.settings.name, plan.root
     stages.say(f"search {name} in {plan.search.shown}")
-    trust = ["--trust-code"] if trust_code else []
-    go_on = arguments("search", "--resume", name, "--storage", root, *trust)
+    go_on = arguments("search", "--resume", name, "--storage", root, *flags)
     never_connect_unasked()  # a thread may be late
     try:
         with interruptible(stages.say):

@@ -5,7 +5,6 @@ Nothing is trained. The trials are those of an earlier search, or of a file of
 """
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,8 +18,17 @@ from rich.table import Table
 from perft.checks import require_choice
 from perft.errors import ConfigError
 from perft.files import Json
-from perft.options import LARGEST_SEED, MAX_SLOTS, MAX_TRIALS, StorageOption
-from perft.screen import print_table, screen
+from perft.options import (
+    LARGEST_SEED,
+    MAX_SLOTS,
+    MAX_TRIALS,
+    JsonOption,
+    QuietOption,
+    StorageOption,
+    search_names,
+    space_names,
+)
+from perft.screen import Output
 from perft.searches import find_search
 from perft.searching.pruning.pruners import PRUNERS
 from perft.searching.replay.recording import Recording
@@ -37,7 +45,12 @@ FEW = 64
 def main(
     *,
     name: Annotated[
-        str | None, typer.Option(help="Search whose trials are replayed.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Search whose trials are replayed.",
+            show_default=False,
+            autocompletion=search_names,
+        ),
     ] = None,
     storage: StorageOption = None,
     trust_code: Annotated[
@@ -52,7 +65,10 @@ def main(
         ),
     ] = None,
     space: Annotated[
-        str | None, typer.Option(help="With --curves: their space.", show_default=False)
+        str | None,
+        typer.Option(
+            help="With --curves: their space.", show_default=False, autocompletion=space_names
+        ),
     ] = None,
     sampler: Annotated[
         list[str] | None,
@@ -96,14 +112,21 @@ def main(
         int, typer.Option(min=2, max=10_000, help="Searches, each of its own seed.")
     ] = 20,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the first.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Replay searches on recorded trials: how long they take, and how near they come to the front.
 
     The regret is the share of the hypervolume of all recorded trials' front that the front of a
     search lacks: 0 if it finds the same. A trial is answered for by the recorded one that is
     nearest; where that one was stopped, so is the trial.
+
+    Examples:
+      perft simulate --name first --sampler ehvi --sampler random
+      perft simulate --name first --groups 2 --slots 8 --repeats 50
+      perft simulate --curves curves.json --space arithmetic --pruner none
     """
+    output = Output(as_json=as_json, quiet=quiet)
     if (name is None) == (curves is None):
         raise ConfigError("give either --name, an earlier search, or --curves, a file of trials")
     if (space is None) != (curves is None):
@@ -112,9 +135,8 @@ def main(
         require_sampler(each)
     for each in pruner or []:
         require_choice("pruner", each, PRUNERS)
-    console = screen()
     if name is not None:
-        source = of_search(find_search(name, storage), trust_code=trust_code, tell=console.print)
+        source = of_search(find_search(name, storage), trust_code=trust_code, tell=output.say)
     else:
         assert curves is not None
         assert space is not None
@@ -137,14 +159,17 @@ def main(
             replace(base, sampler=one, pruner=rule), source.draw, recording, target,
             range(seed, seed + repeats),
         )
-        for one, rule in track(kinds, "replaying", console=screen(stderr=True), transient=True)
+        for one, rule in track(kinds, "replaying", console=output.progress, transient=True)
     ]  # fmt: skip
-    if as_json:
-        print(json.dumps([_to_json(each, seconds, gpus) for each in simulated], indent=1))
-        return
-    print_table(console, _table(simulated, seconds, gpus))
+    output.document([_to_json(each, seconds, gpus) for each in simulated])
+    output.table(_table(simulated, seconds, gpus))
     for remark in _remarks(recording, simulated, seconds):
-        console.print(remark, soft_wrap=True)
+        output.say(remark)
+    least = min(simulated, key=lambda each: each.regret[0])
+    output.last(
+        f"least regret: {least.regret[0]:.1%}, by sampler {least.scenario.sampler} and pruner "
+        f"{least.scenario.pruner}"
+    )
 
 
 def _table(simulated: Sequence[Simulated], seconds: float | None, gpus: float) -> Table:
@@ -157,7 +182,7 @@ def _table(simulated: Sequence[Simulated], seconds: float | None, gpus: float) -
     )
     for heading in ("sampler", "pruner"):
         table.add_column(heading, no_wrap=True)
-    headings = ["full length", "steps", "in a row", "time", "GPU hours", "regret", "5% to 95%"]
+    headings = ["full\nlength", "steps", "in a\nrow", "time", "GPU\nhours", "regret", "5% to\n95%"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for each in simulated:
@@ -172,7 +197,7 @@ def _table(simulated: Sequence[Simulated], seconds: float | None, gpus: float) -
             "" if taken is None else duration(taken),
             "" if taken is None or not gpus else f"{taken * gpus / HOUR:,.2f}",
             f"{mean:.1%}",
-            f"{low:.1%} to {high:.1%}",
+            f"{100 * low:.1f}-{100 * high:.1f}%",
         )
     return table
 

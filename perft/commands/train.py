@@ -23,13 +23,16 @@ from perft.options import (
     DataOption,
     DtypeOption,
     ExpertsOption,
+    JsonOption,
+    QuietOption,
     RungAccuracyOption,
     ValidationSizeOption,
+    space_names,
 )
-from perft.screen import screen
+from perft.screen import Output
 from perft.searching.base import require_base, require_experts
 from perft.searching.space import SearchSpace, find_space, of_length
-from perft.selection import format_score, format_share
+from perft.selection import describe, format_score, format_share
 from perft.storage import Storage
 from perft.tasks import Task, TaskSource, load_task, root_of
 from perft.training.objective import require_readable
@@ -41,7 +44,10 @@ NAME = "trial"
 @with_adapter_options()
 def main(
     *,
-    space: Annotated[str, typer.Option(help="Search space that gives task and defaults.")],
+    space: Annotated[
+        str,
+        typer.Option(help="Search space that gives task and defaults.", autocompletion=space_names),
+    ],
     settings: Settings,
     lr: Annotated[
         float | None,
@@ -86,11 +92,19 @@ def main(
     out: Annotated[
         str | None, typer.Option(help="Where to write the adapter.", show_default="nowhere")
     ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train one adapter, report at the space's rungs, and score it on the test splits.
 
     The same configuration and seed give the same numbers as in a search.
+
+    Examples:
+      perft train --space arithmetic --variant perft-s --rank 4 --lr 3e-3
+      perft train --space arithmetic --variant perft-e --rank 8 --out adapter
+      perft train --space commonsense --variant lora-qv --rank 8 --json
     """
+    output = Output(as_json=as_json, quiet=quiet)
     found = find_space(space)
     trained = {"lr": lr, "objective": objective, "beta": beta}
     config = _config(found, settings, trained, builtin=base_model is None)
@@ -110,10 +124,13 @@ def main(
         # On a real base answers take longer than the training between two rungs.
         "rung_accuracy": base_model is None if rung_accuracy is None else rung_accuracy,
     }
-    files = _train(found, trial, (source, task), base_options, pack_options)
+    report, files = _train(found, trial, (source, task), base_options, pack_options, output=output)
     if target:
         for name, content in files.items():
             target.write(name, content)
+    output.event("end", folder=target.shown if target else None)
+    place = f", is in {target.shown}" if target else ""
+    output.last(f"trained: {describe(trial)}, validation {format_score(report)}{place}")
 
 
 def _config(
@@ -136,7 +153,10 @@ def _train(
     data: tuple[TaskSource, Task],
     base_options: dict[str, Any],
     pack_options: dict[str, Any],
-) -> dict[str, bytes]:
+    *,
+    output: Output,
+) -> tuple[Report, dict[str, bytes]]:
+    """The last report, and the adapter's files."""
     # Imported late: a mistake in the options shows at once, before torch is loaded.
     import torch  # noqa: PLC0415
 
@@ -144,7 +164,6 @@ def _train(
     from perft.ranks import Ranks  # noqa: PLC0415
     from perft.training.pack import Pack  # noqa: PLC0415
 
-    console = screen()
     source, task = data
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = load_base(device=device, **base_options)
@@ -154,24 +173,26 @@ def _train(
         remember_place(task.fingerprint, root)
     pack.admit(NAME, config)
     size = pack.size(NAME)
-    console.print(
+    output.event("start", config=config.to_flat(), size=dataclasses.asdict(size))
+    output.say(
         f"{config.adapter.variant}: {size.trainable:,} trainable, {size.activated:,} activated "
-        f"PEFT parameters ({size.activated_percent:.3f}% of the base's activated)",
-        highlight=False,
-        soft_wrap=True,
+        f"PEFT parameters ({size.activated_percent:.3f}% of the base's activated)"
     )
     steps = config.training.max_steps
-    with Progress(console=console) as progress:
+    with Progress(console=output.console, disable=not output.console.is_terminal) as progress:
         bar = progress.add_task("training", total=steps)
         for target in space.steps_of_rungs(steps):
             report = pack.advance({NAME: target}, lambda: progress.advance(bar))[NAME]
             if isinstance(report, str):
                 raise ConfigError(f"the trial failed: {report}; lower --lr")
-            progress.console.print(_line(report), highlight=False, soft_wrap=True)
+            output.event("report", **report.to_json())
+            last = report
+            output.say(_line(report))
     scores = pack.count_tests(pack.predict_tests([NAME]))
     for split, (correct, scored) in scores[NAME].items():
-        console.print(f"test {split}: {correct}/{scored}, {format_share(correct, scored)}")
-    return pack.adapter(NAME, source)
+        output.event("test", split=split, correct=correct, scored=scored)
+        output.say(f"test {split}: {correct}/{scored}, {format_share(correct, scored)}")
+    return last, pack.adapter(NAME, source)
 
 
 def _line(report: Report) -> str:

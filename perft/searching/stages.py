@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
+from perft.files import Json
+
 QUIET_SECONDS = 1.0
 """Time after which a step is announced to the user."""
 
@@ -19,24 +21,40 @@ def quietly(_text: str) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
+def untold(_kind: str, **_fields: Json) -> None:
+    """Tells no program of an event."""
+
+
 class Stages:
     """The lines of one search.
 
     Args:
         console: where they are printed.
+        event: tells a program of an event, as `perft.screen.Output.event` does.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, event: Callable[..., None] = untold) -> None:
         self.console = console
+        self.event = event
         self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started
 
     @property
     def clock(self) -> str:
         """Minutes and seconds since the start, such as "1:05"."""
-        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        minutes, seconds = divmod(int(self.seconds), 60)
         return f"{minutes}:{seconds:02d}"
 
     def say(self, text: str) -> None:
+        """Shows a line, which stays on screen, and tells a program of it."""
+        self.event("stage", seconds=round(self.seconds, 3), text=text)
+        self.show(text)
+
+    def show(self, text: str) -> None:
         """Shows a line, which stays on screen."""
         self.console.print(f"[{self.clock}] {text}", highlight=False, markup=False, soft_wrap=True)
 

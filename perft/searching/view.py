@@ -1,6 +1,7 @@
 """The live view of a running search: one table, or plain lines in a job's log."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -9,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from perft.files import Json
 from perft.options import MAX_TRIALS
 from perft.searching.agenda import Agenda
 from perft.searching.ledger import Entry
@@ -73,10 +75,12 @@ class View:
     def stage(self, text: str) -> None:
         """Shows what the search is doing now."""
         self._stage = text
+        self._stages.event("stage", seconds=round(self._stages.seconds, 3), text=text)
         self._line(text)
 
     def note(self, text: str) -> None:
         """Shows a note to the user, which stays on screen."""
+        self._stages.event("note", seconds=round(self._stages.seconds, 3), text=text)
         if self._live is None:
             self._line(text)
         else:
@@ -85,6 +89,7 @@ class View:
     def reported(self, entry: Entry) -> None:
         """Shows that a trial reached a rung."""
         last = entry.reports[-1]
+        self._event("report", entry, report=last.to_json())
         self._line(
             f"trial {entry.number:>3}  step {last.step}/{self._max_steps}  "
             f"val loss {last.val_loss:.4f}  {_accuracy(last, 'accuracy ', '  ')}"
@@ -93,6 +98,7 @@ class View:
 
     def ended(self, entry: Entry) -> None:
         """Shows that a trial ended."""
+        self._event("trial", entry, outcome=entry.outcome, error=entry.error)
         reason = f": {entry.error}" if entry.error else ""
         left = ""
         if time.monotonic() - self._told > LEFT_SECONDS and (text := str(self._outlook)):
@@ -144,9 +150,15 @@ class View:
         done, total = sum(each.outcome is not None for each in entries), self._agenda.num_trials
         return f"{done}/{total} trials" if total < MAX_TRIALS else f"{done} trials"
 
+    def _event(self, kind: str, entry: Entry, **fields: Json) -> None:
+        size = dataclasses.asdict(entry.size) if entry.size else None
+        config = entry.config.to_flat()
+        about = {"trial": entry.number, "config": config, "size": size, **fields}
+        self._stages.event(kind, seconds=round(self._stages.seconds, 3), **about)
+
     def _line(self, text: str) -> None:
         if self._live is None:
-            self._stages.say(text)
+            self._stages.show(text)
 
 
 def _accuracy(report: Report, before: str = "", after: str = "") -> str:

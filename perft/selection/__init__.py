@@ -38,13 +38,22 @@ from perft.selection.results import (
     write_results,
     write_scores,
 )
-from perft.selection.table import describe, describe_origin, front_table, to_frame
+from perft.selection.table import (
+    OPTIONAL_COLUMNS,
+    best_line,
+    describe,
+    describe_origin,
+    front_table,
+    to_frame,
+)
 
 __all__ = [
+    "OPTIONAL_COLUMNS",
     "ActivatedLimit",
     "Confirmed",
     "Gain",
     "best",
+    "best_line",
     "complete",
     "confirmed",
     "confirmed_columns",

@@ -26,7 +26,7 @@ from perft.selection.confirm import (
 )
 from perft.selection.front import is_scored, pareto_front, size_and_report
 from perft.selection.interval import accuracy_interval, format_base, format_score
-from perft.selection.pick import RUN_ID_PREFIX, picks
+from perft.selection.pick import RUN_ID_PREFIX, picked_of, picks
 from perft.trial import AdapterSize, Origin, OriginKind, Report, TrialConfig, TrialResult
 
 _HOW_CONFIRMED = (
@@ -34,6 +34,10 @@ _HOW_CONFIRMED = (
     "and knee once all of the front has some. over smaller: gain in the mean over the row above, "
     "by Welch's test that allows for the number of examples, too; noise where p is 0.05 or more"
 )
+
+
+OPTIONAL_COLUMNS = ("run", "% base")
+"""Columns of the front's table that a narrow terminal does without, the first one first."""
 
 
 def to_frame(results: Sequence[TrialResult], base: BaseScore | None = None) -> pd.DataFrame:
@@ -112,6 +116,18 @@ def front_table(results: Sequence[TrialResult], base: BaseScore | None = None) -
             picked[trial.number],
         )
     return table
+
+
+def best_line(results: Sequence[TrialResult]) -> str:
+    """The best trial of a front, which is not empty, in a line."""
+    picked = picked_of(results)
+    assert picked is not None, "the front is not empty"
+    size, report = size_and_report(picked.best)
+    score = f"accuracy {format_score(report)}" if report.scored else format_score(report)
+    return (
+        f"best: trial {picked.best.number}, {score}, {size.activated:,} activated parameters, "
+        f"{describe(picked.best.config)}"
+    )
 
 
 def describe(config: TrialConfig) -> str:

@@ -90,8 +90,10 @@ def test_exit_status_of_the_program(home: Path, tmp_path: Path, args: str, statu
 def test_pareto_prints_the_front(job: Callable[..., Done], home: Path):
     done = job("pareto", "--name", "first", home=home)
     assert (done.returncode, done.stderr) == (0, "")
-    rows = [line.split()[0] for line in done.stdout.splitlines() if "%" in line and "r" in line][1:]
+    *lines, best = done.stdout.splitlines()
+    rows = [line.split()[0] for line in lines if "%" in line and "r" in line][1:]
     assert rows[-3:] == ["0", "1", "3"]
+    assert best.startswith("best: trial 3, accuracy 85.0% (81.2-88.2), 40,000 activated parameters")
     assert "6 trials ended: 4 complete, 1 pruned, 1 failed" in done.stdout
 
 
