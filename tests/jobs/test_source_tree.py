@@ -81,8 +81,9 @@ def test_the_wheel_has_all_that_the_commands_take(tree: Tree, tmp_path: Path) ->
     hidden = shutil.ignore_patterns("__pycache__")
     for name in ("perft", "search_spaces"):
         shutil.copytree(REPOSITORY / name, sources / name, ignore=hidden)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, sources)
+    (sources / "docs").mkdir()
+    for name in ("pyproject.toml", "docs/installing.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, sources / name)
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
     offline = ("--no-deps", "--no-index")
     build = ("wheel", *offline, "--no-build-isolation", "--wheel-dir", str(tmp_path), str(sources))
@@ -98,10 +99,16 @@ def test_the_wheel_has_all_that_the_commands_take(tree: Tree, tmp_path: Path) ->
         return done.stdout
 
     try:
+        listed = run("--help")
         for job in JOBS:
-            assert f"  {job} " in run("--help")
+            assert f"  {job} " in listed
             assert f"Usage: perft {job} [OPTIONS]" in run(job, "--help")
         assert "size_extremes" in run("plan", "--space", "arithmetic", "--json")
+        trained = run(
+            "train", "--space", "arithmetic", "--variant", "perft-s", "--rank", "2", "--lr", "0.01",
+            "--max-steps", "2", "--validation-size", "4",
+        )  # fmt: skip
+        assert "step 2" in trained
         missing = tree.run(str(perft), "pareto", "--name", "none", cwd=tmp_path)
         assert missing.stderr.startswith("error: there is no search 'none'")
     finally:
