@@ -38,18 +38,13 @@ def test_every_line_is_shown_with_what_to_do(found: list[Finding]) -> None:
 def test_only_what_is_missing_fails(found: list[Finding]) -> None:
     del found[2]
     assert call("doctor").status == 0
-    assert call("doctor", "--quiet").output.split(maxsplit=2)[:2] == ["warning", "disk"]
-    del found[1]
-    assert call("doctor", "--quiet").output == ""
+    assert call("doctor", "--quiet").output == "1 ok, 1 warning, 0 missing\n"
 
 
-def test_programs_get_all_or_only_what_is_not_ok(found: list[Finding]) -> None:
+def test_programs_get_all(found: list[Finding]) -> None:
     said = json.loads(call("doctor", "--json").output)
     assert said["ready"] is False
     assert said["findings"] == [each.to_json() for each in FOUND]
-    assert (
-        json.loads(call("doctor", "--json", "--quiet").output)["findings"] == said["findings"][1:]
-    )
 
 
 def test_a_narrow_terminal_wraps_and_cuts_nothing(

@@ -90,6 +90,7 @@ def _fill(search: Storage) -> None:
 
 ENDING = {
     "control": "first list",
+    "doctor": "",
     "evaluate": "--adapter {home}/adapter",
     "export": "--name first --out {out}",
     "pareto": "--name first",
