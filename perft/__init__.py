@@ -1,6 +1,6 @@
 """perft: search for the best parameter-efficient fine-tuning of a Mixture-of-Experts model.
 
-Every name below is importable from here: `perft.AdapterHost`, `perft.RoutedConfig`. Importing this
+Every name below is importable from here: `perft.search`, `perft.RoutedConfig`. Importing this
 package imports neither torch nor Ray: a name is imported on first use, so processes that only pass
 configurations around (the search driver, the thin Tune trials) stay small.
 """
@@ -12,20 +12,58 @@ from perft.adapters import table as _table
 from perft.adapters.table import *  # noqa: F403 - a configuration for each variant
 
 if TYPE_CHECKING:
+    from perft.api.callbacks import ReportedTrial, SearchCallback
+    from perft.api.results import Results, results
+    from perft.api.search import search
     from perft.checkpoint import load_adapter, save_adapter
+    from perft.config import AdapterConfig, TrainingConfig
     from perft.injection import AdapterHost
-    from perft.models.load import load_base
+    from perft.models.load import Base, load_base
+    from perft.searching.space import SearchSpace
+    from perft.tasks import OwnTask
+    from perft.trial import Report, TrialConfig, TrialResult
 
 __version__ = "0.2.0.dev0"
 
-__all__ = ["AdapterHost", "load_adapter", "load_base", "save_adapter"]
+__all__ = [
+    "AdapterConfig",
+    "AdapterHost",
+    "Base",
+    "OwnTask",
+    "Report",
+    "ReportedTrial",
+    "Results",
+    "SearchCallback",
+    "SearchSpace",
+    "TrainingConfig",
+    "TrialConfig",
+    "TrialResult",
+    "load_adapter",
+    "load_base",
+    "results",
+    "save_adapter",
+    "search",
+]
 __all__ += _table.__all__
 
 _HOME = {
+    "AdapterConfig": "perft.config",
     "AdapterHost": "perft.injection",
+    "Base": "perft.models.load",
+    "OwnTask": "perft.tasks",
+    "Report": "perft.trial",
+    "ReportedTrial": "perft.api.callbacks",
+    "Results": "perft.api.results",
+    "SearchCallback": "perft.api.callbacks",
+    "SearchSpace": "perft.searching.space",
+    "TrainingConfig": "perft.config",
+    "TrialConfig": "perft.trial",
+    "TrialResult": "perft.trial",
     "load_adapter": "perft.checkpoint",
     "load_base": "perft.models.load",
+    "results": "perft.api.results",
     "save_adapter": "perft.checkpoint",
+    "search": "perft.api.search",
 }
 
 

@@ -60,6 +60,10 @@ class InterruptedSearchError(SearchError):
     """A search was stopped by its user and can be resumed."""
 
 
+class CallbackError(SearchError):
+    """A callback of a program has raised; its error is the cause."""
+
+
 def first_line(error: BaseException) -> str:
     """First line of an error's message; its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -51,12 +51,15 @@ SplitScores = Mapping[str, AnswerCount]
 """One adapter's scores on the test splits, by name of the split."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrialConfig:
     """One point of a search space: an adapter and how it is trained."""
 
     adapter: AdapterConfig
     training: TrainingConfig
+
+    def __repr__(self) -> str:
+        return f"TrialConfig({_short(self.adapter)}, {_short(self.training)})"
 
     def to_flat(self) -> dict[str, Json]:
         """All settings in one flat dictionary of JSON values; the two parts share no name."""
@@ -73,6 +76,16 @@ class TrialConfig:
         training = {name: value for name, value in flat.items() if name in names}
         adapter = {name: value for name, value in flat.items() if name not in names}
         return cls(adapter_from_flat(adapter), training_from_flat(training))
+
+
+def _short(config: AdapterConfig | TrainingConfig) -> str:
+    """The expression that makes a configuration, without the settings at their defaults."""
+    given = [
+        f"{each.name}={value!r}"
+        for each in dataclasses.fields(config)
+        if (value := getattr(config, each.name)) != each.default
+    ]
+    return f"{type(config).__name__}({', '.join(given)})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +247,7 @@ def follows_from_params(origin: Origin | None, params: Mapping[str, Json]) -> bo
     return origin is None or (origin.kind in ("add", "continue") and bool(params))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TrialResult:
     """The result of one trial of a search.
 
@@ -275,6 +288,15 @@ class TrialResult:
                 require_number("val_loss of a complete trial", report.val_loss)
         if not _RUN_ID.fullmatch(self.run_id):
             raise ConfigError(f"run_id must be the id of an MLflow run, found {shown(self.run_id)}")
+
+    def __repr__(self) -> str:
+        parts = [f"number={self.number}", f"outcome={self.outcome!r}"]
+        if self.last is not None:
+            accuracy = f", accuracy {self.last.accuracy:.1%}" if self.last.scored else ""
+            parts.append(f"step {self.last.step}, val loss {self.last.val_loss:.4f}{accuracy}")
+        if self.size is not None:
+            parts.append(f"{self.size.activated:,} activated parameters")
+        return f"<TrialResult {', '.join(parts)}, {self.config}>"
 
     @property
     def last(self) -> Report | None:

@@ -5,18 +5,18 @@ import math
 
 import optuna
 
-from perft.config import (
+from perft import (
     AdapterConfig,
     DenseConfig,
     EmbeddedConfig,
     LoraQVConfig,
     LoraRouterConfig,
     RoutedConfig,
+    SearchSpace,
     SingleConfig,
     TrainingConfig,
+    TrialConfig,
 )
-from perft.searching.space import SearchSpace
-from perft.trial import TrialConfig
 
 _VARIANTS = ("perft-r", "perft-e", "perft-d", "perft-s", "lora-qv", "lora-router")
 

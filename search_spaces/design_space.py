@@ -9,16 +9,8 @@ from typing import Any, get_args
 
 import optuna
 
-from perft.config import (
-    VARIANTS,
-    AdapterConfig,
-    ExpertForm,
-    adapter_from_flat,
-    config_of,
-    fields_of,
-)
-from perft.searching.space import SearchSpace
-from perft.trial import TrialConfig
+from perft import AdapterConfig, SearchSpace, TrialConfig
+from perft.config import VARIANTS, ExpertForm, adapter_from_flat, config_of, fields_of
 from search_spaces.arithmetic import suggest_lr, training
 
 FORMS = get_args(ExpertForm)

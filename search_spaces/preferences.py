@@ -8,9 +8,7 @@ import dataclasses
 
 import optuna
 
-from perft.config import TrainingConfig
-from perft.searching.space import SearchSpace
-from perft.trial import TrialConfig
+from perft import SearchSpace, TrainingConfig, TrialConfig
 from search_spaces import arithmetic
 
 

@@ -21,6 +21,7 @@ STANDARD = {
     "LibraryError": ImportError,
     "InterruptedSearchError": RuntimeError,
     "SearchError": RuntimeError,
+    "CallbackError": RuntimeError,
 }
 
 

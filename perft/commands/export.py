@@ -9,25 +9,20 @@ from typing import Annotated
 
 import typer
 
-from perft.export import Score, export_adapter
+from perft.api.exporting import export_trial
+from perft.export import scores_of
 from perft.options import JsonOption, NameOption, QuietOption, StorageOption
 from perft.screen import Output
 from perft.searches import find_search
-from perft.searching.settings import SearchSettings
 from perft.selection import (
     ActivatedLimit,
-    confirmed,
     describe,
     format_score,
     pick,
-    read_base,
     read_results,
-    read_scores,
     remarks,
-    wilson,
 )
-from perft.storage import Storage
-from perft.trial import Report, TrialResult
+from perft.trial import Report
 
 
 def main(
@@ -74,25 +69,14 @@ def main(
     if picked in ("best", "knee"):
         for remark in remarks(results):
             output.note(remark)
-    settings = SearchSettings.read(search)
-    scores = scores_of(search, trial)
-    folder = export_adapter(
-        search,
-        trial,
-        settings.to_json(),
-        out,
-        scores=scores,
-        base_score=read_base(search),
-        again=confirmed(results).get(trial.number),
-        force=force,
-    )
+    folder = export_trial(search, trial, out, force=force)
     assert trial.last is not None, "a full-length trial has a report"
     output.document(
         {
             "search": name,
             "trial": trial.number,
             "config": trial.config.to_flat(),
-            "scores": [dataclasses.asdict(score) for score in scores],
+            "scores": [dataclasses.asdict(score) for score in scores_of(search, trial)],
             "folder": str(folder),
         }
     )
@@ -104,15 +88,3 @@ def main(
 
 def _result(report: Report) -> str:
     return f"accuracy {format_score(report)}" if report.scored else format_score(report)
-
-
-def scores_of(search: Storage, trial: TrialResult) -> list[Score]:
-    """The trial's accuracies with their intervals, the validation split's first; may be empty."""
-    assert trial.last is not None, "a full-length trial has a report"
-    counts = {"validation": (trial.last.correct, trial.last.scored)} if trial.last.scored else {}
-    counts |= read_scores(search, trial.number)
-    scores = []
-    for split, (correct, scored) in counts.items():
-        low, high = wilson(correct, scored)
-        scores.append(Score(split=split, correct=correct, scored=scored, low=low, high=high))
-    return scores

@@ -18,7 +18,6 @@ from perft.searching.settings import SearchSettings
 from perft.selection import (
     OPTIONAL_COLUMNS,
     best_line,
-    complete,
     front_table,
     read_base,
     read_results,
@@ -26,10 +25,8 @@ from perft.selection import (
     to_frame,
     why_no_front,
 )
-from perft.selection.front import is_scored
-from perft.selection.hypervolume import BUILTIN, Reference, hypervolume_of, reference_of
+from perft.selection.hypervolume import Reference, hypervolume_of, reference_for
 from perft.selection.importance import importance_table, importances
-from perft.storage import Storage
 from perft.trial import TrialResult
 
 
@@ -56,7 +53,8 @@ def main(
     results, base = read_results(search), read_base(search)
     if not any(result.outcome == "complete" for result in results):
         raise SearchError(why_no_front(results))
-    reference = _reference(search, results)
+    is_builtin = SearchSettings.read(search).base_model is None
+    reference = reference_for(results, is_builtin=is_builtin)
     if as_json:
         output.document(_to_json(name, results, base, reference))
         return
@@ -90,10 +88,3 @@ def _to_json(
         "reference": None if reference is None else dataclasses.asdict(reference),
         "importances": [dataclasses.asdict(each) for each in importances(results)],
     }
-
-
-def _reference(search: Storage, results: Sequence[TrialResult]) -> Reference | None:
-    """The reference of the built-in base's spaces, or one that encloses this search's trials."""
-    if is_scored(complete(results)) and SearchSettings.read(search).base_model is None:
-        return BUILTIN
-    return reference_of(results)

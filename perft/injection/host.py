@@ -65,6 +65,13 @@ class AdapterHost:
             self._compilation.names = self._names_in_pass
         model.requires_grad_(False)
 
+    def __repr__(self) -> str:
+        adapters = ", ".join(
+            f"{name!r} ({config.variant}{', active' if name == self._active else ''})"
+            for name, config in self.configs.items()
+        )
+        return f"<AdapterHost on {type(self.model).__name__}: {adapters or 'no adapter'}>"
+
     def add(self, name: str, config: AdapterConfig, *, seed: int = 0) -> None:
         """Adds a new adapter with random initial tensors.
 

@@ -25,7 +25,7 @@ from perft.ranks import Ranks
 ALONE = Ranks()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Base:
     """A loaded, frozen base.
 
@@ -44,6 +44,13 @@ class Base:
     directory: Path
     fingerprint: str
     activated: int
+
+    def __repr__(self) -> str:
+        total = sum(each.numel() for each in self.model.parameters())
+        return (
+            f"<Base {self.name}: {type(self.model).__name__}, {total:,} parameters, "
+            f"{self.activated:,} activated per token, {self.model.dtype}, on {self.model.device}>"
+        )
 
     @property
     def positions(self) -> int:

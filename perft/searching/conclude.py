@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from perft.base_score import BaseScore
 from perft.packing.messages import Scored
@@ -10,7 +9,6 @@ from perft.search_folder import ENVIRONMENT_FILE, SPACE_FILE, predictions_folder
 from perft.searching.drawing import draw
 from perft.searching.ledger import Ledger
 from perft.searching.prepare import SearchPlan
-from perft.searching.space import space_module
 from perft.selection import confirmed, pareto_front, write_base, write_scores
 from perft.storage import read_folder, seal_folder
 from perft.tracking import PATIENCE_SECONDS, Recorder, environment
@@ -100,10 +98,7 @@ def _write_files(
     """Writes environment, space, table and plots into the search's folder; returns their names."""
     recorder.wait()
     ledger.complete_runs()
-    files = {ENVIRONMENT_FILE: environment().encode()}
-    space = space_module(plan.settings.space).__file__
-    if space is not None:
-        files[SPACE_FILE] = Path(space).read_bytes()
+    files = {ENVIRONMENT_FILE: environment().encode(), SPACE_FILE: plan.given.text()}
     for name, data in files.items():
         plan.search.write(name, data)
     return [*files, *draw(plan.search, plan.settings, ledger.results(), base)]

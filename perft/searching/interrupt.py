@@ -13,7 +13,6 @@ from types import FrameType
 from perft.errors import InterruptedSearchError
 from perft.process import handlers_kept
 from perft.search_folder import SEARCH_FILE
-from perft.searches import resume_command
 from perft.searching.settings import SearchSettings
 from perft.selection import read_results
 from perft.storage import Storage
@@ -56,7 +55,7 @@ def interrupted(search: Storage, settings: SearchSettings) -> InterruptedSearchE
     """The error that tells the user how to resume a search that was stopped."""
     if not search.exists(SEARCH_FILE):
         return InterruptedSearchError(f"search {settings.name!r} was interrupted before it began")
-    resume_by = resume_command(settings.name, settings.storage)
+    resume_by = settings.resume_by(settings.storage)
     of = "" if settings.num_trials is None else f" of {settings.num_trials}"
     return InterruptedSearchError(
         f"search {settings.name!r} was interrupted after {len(read_results(search))}{of} trials; "

@@ -17,6 +17,7 @@ from perft.searches import (
 )
 from perft.searching.base import require_base, require_experts
 from perft.searching.extent import extent_of
+from perft.searching.given_space import GivenSpace, given_space
 from perft.searching.objectives import ACCURACY, DEFAULT_OBJECTIVE, OBJECTIVES
 from perft.searching.pruning.pruners import DEFAULT_PRUNERS, PRUNERS
 from perft.searching.sampling.points import drafts_at
@@ -25,8 +26,7 @@ from perft.searching.sampling.sizes import require_within
 from perft.searching.sampling.warm_start import Basis, read_earlier, write_earlier
 from perft.searching.second_chances import default_chances
 from perft.searching.settings import SearchSettings
-from perft.searching.space import Draw, SearchSpace, find_space, space_module
-from perft.searching.space_code import space_code
+from perft.searching.space import Draw, SearchSpace
 from perft.searching.stages import During, quietly
 from perft.searching.steering.budget import Budget
 from perft.searching.steering.events import Command
@@ -44,6 +44,7 @@ class SearchPlan:
     Attributes:
         settings: its settings.
         draw: draws its trials.
+        given: the space that it draws them from.
         source: where its task comes from.
         search: its folder.
         root: the storage that holds the folder.
@@ -54,6 +55,7 @@ class SearchPlan:
 
     settings: SearchSettings
     draw: Draw
+    given: GivenSpace
     source: TaskSource
     search: Storage
     root: str
@@ -66,7 +68,7 @@ class SearchPlan:
 class SearchRequest:
     """The user's options; None leaves a choice to the space, the budget or the default."""
 
-    space: str
+    space: str | SearchSpace
     name: str | None = None
     num_trials: int | None = None
     base_model: str | None = None
@@ -116,8 +118,8 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
     if request.name is not None:
         require_name(request.name)
     tracker = tracker_of(request.tracker)
-    space = find_space(request.space)
-    space_file = str(resolved(request.space)) if request.space.endswith(".py") else ""
+    given = given_space(request.space)
+    space = given.space
     base_model = _absolute(request.base_model)
     data = _absolute(request.data)
     root = Storage(default_storage() if request.storage is None else request.storage)
@@ -141,9 +143,9 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
     _require_rows(extent.smallest_batch, request.workers_per_group)
     if (layers := layer_count(base_model)) is not None:
         extent.require_layers(layers)
-    code = space_code(space_module(request.space))
+    code = given.code()
     basis = Basis(
-        space=space_file or request.space,
+        space=given.name,
         space_code=code,
         base_model=base_model,
         base_fingerprint=base_fingerprint,
@@ -152,11 +154,11 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
     )
     earlier = read_earlier(request.warm_start, basis)
     tracking_uri = tracker.new_place()
-    name = request.name or fresh_name(root, request.space)
+    name = request.name or fresh_name(root, given.stem)
     num_trials = _num_trials(request, space)
     settings = SearchSettings(
         name=name,
-        space=space_file or request.space,
+        space=given.name,
         task=source.name,
         base_model=base_model,
         base_fingerprint=base_fingerprint,
@@ -193,13 +195,13 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         warm_start=request.warm_start,
         space_code=code,
     )
-    if space_file:
-        remember(space_file)
+    if given.file:
+        remember(given.file)
     remember_paths(settings, source)
     search = root.child(name).prepare()
     write_earlier(search, earlier)
     remember_search(name, root.uri)
-    return SearchPlan(settings, draw, source, search, root.uri, tracking_uri, resume=False)
+    return SearchPlan(settings, draw, given, source, search, root.uri, tracking_uri, resume=False)
 
 
 def _rung_accuracy(request: SearchRequest) -> bool:

@@ -10,11 +10,11 @@ from perft.models.source import base_directory, check_base, fingerprint
 from perft.searches import find_storage, remember_search, resume_command
 from perft.searching.base import require_base, require_experts
 from perft.searching.changes import other_versions, require_unchanged, started_trials
+from perft.searching.given_space import given_space
 from perft.searching.prepare import SearchPlan, remember_paths
 from perft.searching.sampling.samplers import HUB, require_installed
-from perft.searching.settings import SearchSettings, installed_versions, tracking_uri_of
-from perft.searching.space import Draw, find_space, space_module
-from perft.searching.space_code import space_code
+from perft.searching.settings import OBJECT, SearchSettings, installed_versions, tracking_uri_of
+from perft.searching.space import Draw, SearchSpace
 from perft.searching.stages import During, quietly
 from perft.searching.steering.control import changed_budget, num_trials_of
 from perft.searching.steering.events import Command, SetBudget, SetNumTrials
@@ -22,12 +22,15 @@ from perft.searching.trust import remember, require_trusted
 from perft.storage import Storage
 from perft.tasks import load_task
 
+_FIELDS = {"confirm": "confirmations"}
+"""Options whose field of `SearchSettings` has another name."""
+
 
 def prepare_resume(
     name: str,
     storage: str | None = None,
     *,
-    space: str | None = None,
+    space: str | SearchSpace | None = None,
     num_trials: int | None = None,
     bounds: Mapping[str, float | None] | None = None,
     trust_code: bool = False,
@@ -41,7 +44,8 @@ def prepare_resume(
     Args:
         name: the search's.
         storage: the storage that holds it; None for the one that this machine knows.
-        space: the file of its space, if the user names it again, for example after a move.
+        space: the file of its space, if the user names it again, for example after a move; the
+            space itself, if it was an object.
         num_trials: trials to draw in all; None for as many as it has.
         bounds: of its budget that change, by field of `Budget`; the others stay.
         trust_code: whether the file that the search's folder names may be run unseen.
@@ -62,20 +66,22 @@ def prepare_resume(
     tracking_uri = tracking_uri_of(settings)
     settings = dataclasses.replace(settings, tracking_uri=masked(tracking_uri))
     commands = _commands(settings, search, num_trials, bounds or {})
-    settings = _with_space(settings, space, root.uri, trust_code=trust_code, tell=tell)
+    name_of_space = given_space(space).name if isinstance(space, SearchSpace) else space
+    settings = _with_space(settings, name_of_space, root.uri, trust_code=trust_code, tell=tell)
     if gpus_per_worker is not None:
         settings = dataclasses.replace(settings, gpus_per_worker=gpus_per_worker)
     with during("reading the base and the task"):
         check_base(settings.base_model)
         require_experts(settings.experts, training=True)
-        found = find_space(settings.space)
+        given = given_space(space if isinstance(space, SearchSpace) else settings.space)
+        found = given.space
         source = found.source(settings.data, settings.validation_size, settings.seed)
         task = load_task(source)
         now = dataclasses.replace(
             settings,
             data_fingerprint=task.fingerprint,
             base_fingerprint=fingerprint(base_directory(settings.base_model)),
-            space_code=space_code(space_module(settings.space)),
+            space_code=given.code(),
             versions=installed_versions(),
         )
     require_unchanged(settings, now)
@@ -87,7 +93,15 @@ def prepare_resume(
     remember_search(name, root.uri)
     draw = Draw(found, settings.base_model is None, settings.seed, settings.max_steps)
     return SearchPlan(
-        settings, draw, source, search, root.uri, tracking_uri, resume=True, commands=commands
+        settings,
+        draw,
+        given,
+        source,
+        search,
+        root.uri,
+        tracking_uri,
+        resume=True,
+        commands=commands,
     )
 
 
@@ -105,7 +119,8 @@ def _require_trusted_sampler(settings: SearchSettings, root: str, *, trust_code:
 def _refuse(settings: SearchSettings, unchangeable: Collection[str]) -> None:
     """Refuses options that cannot change when a search resumes, even if their value is the same."""
     fixed = [
-        f"--{name.replace('_', '-')} (it has {getattr(settings, name)})" for name in unchangeable
+        f"--{name.replace('_', '-')} (it has {getattr(settings, _FIELDS.get(name, name))})"
+        for name in unchangeable
     ]
     if fixed:
         raise ConfigError(
@@ -144,6 +159,11 @@ def _with_space(
     tell: Callable[[str], None],
 ) -> SearchSettings:
     """The settings with the space that may be run: one that the user names, or trusts."""
+    if settings.space == OBJECT and space is None:
+        raise SearchError(
+            f"the space of search {settings.name!r} was an object of a program; resume it there: "
+            f"{settings.resume_by(root)}"
+        )
     is_file = settings.space.endswith(".py")
     if space not in (None, settings.space) and not (is_file and space.endswith(".py")):
         raise SearchError(

@@ -26,6 +26,7 @@ from perft.searching.concluded import has_nothing_left
 from perft.searching.drawing import import_drawing, keep_fonts_at_home
 from perft.searching.interrupt import interrupted
 from perft.searching.ledger import Ledger
+from perft.searching.listeners import Listener
 from perft.searching.lock import locked
 from perft.searching.prepare import SearchPlan
 from perft.searching.restart import Restart
@@ -54,7 +55,12 @@ class Finished:
     tracking_uri: str
 
 
-def run_search(plan: SearchPlan, stages: Stages, resume_command: Sequence[str] = ()) -> Finished:
+def run_search(
+    plan: SearchPlan,
+    stages: Stages,
+    resume_command: Sequence[str] = (),
+    listeners: Sequence[Listener] = (),
+) -> Finished:
     """Runs a prepared search to its end.
 
     Environment, signal handlers and loggers of the process are restored afterwards
@@ -65,6 +71,7 @@ def run_search(plan: SearchPlan, stages: Stages, resume_command: Sequence[str] =
         stages: shows the user what the search does.
         resume_command: program and arguments that resume the search; they replace this process if
             the search's own Ray dies. Without them the process ends with its Ray.
+        listeners: hear of trials as they report and end.
 
     Raises:
         SearchError: if another process runs it, no Ray starts or answers, the cluster is too small,
@@ -91,13 +98,19 @@ def run_search(plan: SearchPlan, stages: Stages, resume_command: Sequence[str] =
                     cluster = find_cluster()
                 stages.say(cluster.why)
                 with _ray_and_recorder(plan, cluster, stages) as recorder:
-                    return _run(plan, cluster, recorder, stages, restart)
+                    return _run(plan, cluster, recorder, stages, restart, listeners=listeners)
             except KeyboardInterrupt as error:
                 raise interrupted(plan.search, plan.settings) from error
 
 
 def _run(
-    plan: SearchPlan, cluster: Cluster, recorder: Recorder, stages: Stages, restart: Restart
+    plan: SearchPlan,
+    cluster: Cluster,
+    recorder: Recorder,
+    stages: Stages,
+    restart: Restart,
+    *,
+    listeners: Sequence[Listener],
 ) -> Finished:
     """Runs the search on the connected Ray; closes its runs whatever ends it."""
     ledger = _ledger(plan, recorder)
@@ -118,7 +131,7 @@ def _run(
         search = plan.search.anchored(SEARCH_FILE)
         plan = dataclasses.replace(plan, settings=settings, search=search)
         with restart.when_ray_dies(lambda: ledger.reports):
-            scored = run_trials(plan, shape, ledger, stages)
+            scored = run_trials(plan, shape, ledger, stages, listeners)
         with stages.during("ending Ray, and drawing the front"):
             conclude(plan, ledger, recorder, scored, lambda: end_ray(cluster))
     except BaseException as error:

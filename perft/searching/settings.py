@@ -18,8 +18,10 @@ from perft.checks import (
 from perft.config.typed import read_fields, typed
 from perft.errors import ConfigError, SearchError
 from perft.files import Json
+from perft.masking import masked
 from perft.options import MAX_TRIALS
 from perft.search_folder import SEARCH_FILE
+from perft.searches import resume_command
 from perft.searching.objectives import LOSS, OBJECTIVES
 from perft.searching.pruning.pruners import PRUNERS
 from perft.searching.sampling.samplers import require_sampler
@@ -28,6 +30,9 @@ from perft.selection import read_record
 from perft.storage import Storage
 from perft.tracking import DEFAULT as TRACKER
 from perft.tracking import tracker_of
+
+OBJECT = "SearchSpace object"
+"""What stands for the space's name or file where a program gave an object."""
 
 _PACKAGES = ("perft", "ray", "torch", "transformers", "optuna", "mlflow", "datasets")
 
@@ -77,7 +82,7 @@ class SearchSettings:
 
     Attributes:
         name: unique in its storage.
-        space: name of the search space, or the absolute path of its file.
+        space: name of the search space, or the absolute path of its file, or `OBJECT`.
         task: name of the task.
         base_model: None for the built-in base, else a local directory or a hub id.
         base_fingerprint: hash of the base.
@@ -179,6 +184,23 @@ class SearchSettings:
     def most_trials(self) -> int:
         """Trials that are drawn at most."""
         return MAX_TRIALS if self.num_trials is None else self.num_trials
+
+    def resume_by(self, root: str) -> str:
+        """How the user resumes the search: a command or, where a program has its space, a call.
+
+        Args:
+            root: the storage that holds it.
+        """
+        if self.space == OBJECT:
+            return self.call_to_resume(root)
+        return resume_command(self.name, root)
+
+    def call_to_resume(self, root: str) -> str:
+        """The call in Python that resumes the search."""
+        space = "space, " if self.space == OBJECT else ""
+        is_known = "--storage" not in resume_command(self.name, root).split()
+        storage = "" if is_known else f", storage={masked(root)!r}"
+        return f"perft.search({space}resume={self.name!r}{storage})"
 
     def to_json(self) -> dict[str, Json]:
         """The settings as a dictionary of JSON values."""

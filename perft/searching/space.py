@@ -1,7 +1,8 @@
 """A search space: the trials that a search can draw, and their full length.
 
-A space is a module with a module-level `SPACE`, in `search_spaces/` or a file of the user's own;
-its `suggest` is Optuna's define-by-run style, so a choice may open further choices.
+A space is a module with a module-level `SPACE`, in `search_spaces/` or a file of the user's own, or
+an object that a program hands to `perft.search`; its `suggest` is Optuna's define-by-run style, so
+a choice may open further choices.
 """
 
 import contextlib
@@ -37,7 +38,7 @@ REDUCTION_FACTOR = 2
 """From rung to rung the steps grow by this factor; ASHA keeps one in so many trials at each."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SearchSpace:
     """A space that a search draws trials from.
 
@@ -70,6 +71,14 @@ class SearchSpace:
                 raise ConfigError(f"{name} must be a function, found {shown(getattr(self, name))}")
         require_positive("num_trials", self.num_trials)
         require_whole("rungs", self.rungs, 0, MAX_RUNGS)
+
+    def __repr__(self) -> str:
+        task = self.task if isinstance(self.task, str) else self.task.name
+        suggest = getattr(self.suggest, "__name__", shown(self.suggest))
+        return (
+            f"SearchSpace(task={task!r}, suggest={suggest}, num_trials={self.num_trials}, "
+            f"rungs={self.rungs})"
+        )
 
     def trained(self, builtin: bool) -> TrainingConfig:
         """Calls `training`.
@@ -145,7 +154,20 @@ def find_space(name: str) -> SearchSpace:
     Raises:
         ConfigError: if there is no such module, or it has no `SPACE`.
     """
-    space = getattr(space_module(name), "SPACE", None)
+    return space_in(space_module(name), name)
+
+
+def space_in(module: ModuleType, name: str) -> SearchSpace:
+    """The space `SPACE` of a module.
+
+    Args:
+        module: the module.
+        name: what the user called it, for errors.
+
+    Raises:
+        ConfigError: if it has none.
+    """
+    space = getattr(module, "SPACE", None)
     if not isinstance(space, SearchSpace):
         file = name if name.endswith(".py") else f"{PACKAGE}/{name}.py"
         raise ConfigError(f"{file} has no SPACE of type SearchSpace")

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVarTuple
 
 import ray
@@ -17,6 +17,7 @@ from perft.packing.shape import GroupShape
 from perft.searching.announce import announce
 from perft.searching.concluded import known_base
 from perft.searching.ledger import Ledger
+from perft.searching.listeners import Listener, Listeners
 from perft.searching.prepare import SearchPlan
 from perft.searching.stages import Stages
 from perft.searching.steering.eta import Pace
@@ -38,12 +39,18 @@ COORDINATORS_WITHOUT_PROGRESS = 4
 About = TypeVarTuple("About")
 
 
-def run_trials(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scored:
+def run_trials(
+    plan: SearchPlan,
+    shape: GroupShape,
+    ledger: Ledger,
+    stages: Stages,
+    listeners: Sequence[Listener] = (),
+) -> Scored:
     """Runs all trials; starts again from the saved states when the coordinator has died."""
     most, left = 0, COORDINATORS_WITHOUT_PROGRESS
     while True:
         try:
-            return _search(plan, shape, ledger, stages)
+            return _search(plan, shape, ledger, stages, listeners)
         except _CoordinatorLostError:
             left = left - 1 if ledger.reports <= most else COORDINATORS_WITHOUT_PROGRESS - 1
             if not left:
@@ -57,7 +64,13 @@ class _CoordinatorLostError(SearchError):
     """The coordinator and its state are lost."""
 
 
-def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages) -> Scored:
+def _search(
+    plan: SearchPlan,
+    shape: GroupShape,
+    ledger: Ledger,
+    stages: Stages,
+    listeners: Sequence[Listener],
+) -> Scored:
     settings = plan.settings
     agenda = agenda_of(plan)
     with (
@@ -90,7 +103,7 @@ def _search(plan: SearchPlan, shape: GroupShape, ledger: Ledger, stages: Stages)
             talking.enter_context(_in_thread(_relay_notes, groups, view))
             callback = TuneCallback(
                 ledger,
-                view,
+                Listeners([view, *listeners]),
                 groups.coordinator,
                 agenda,
                 interventions=interventions,

@@ -14,6 +14,7 @@ from perft.files import Json
 from perft.options import MAX_TRIALS
 from perft.searching.agenda import Agenda
 from perft.searching.ledger import Entry
+from perft.searching.notebook import NotebookLive, live_on
 from perft.searching.stages import Stages
 from perft.searching.steering.outlook import Outlook
 from perft.selection import describe, format_score, objective
@@ -57,15 +58,16 @@ class View:
         self._outlook = outlook
         self._told = time.monotonic()  # what is left, in a log
         self._stage = ""
-        self._live: Live | None = None
+        self._live: Live | NotebookLive | None = None
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Inside, the table is on screen; nothing in a log."""
-        if not self._console.is_terminal:
+        """Inside, the table is on screen or in the notebook; nothing in a log."""
+        live = live_on(self._console, self.render)
+        if live is None:
             yield
             return
-        with Live(get_renderable=self.render, console=self._console, refresh_per_second=2) as live:
+        with live:
             self._live = live
             try:
                 yield

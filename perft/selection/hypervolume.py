@@ -120,3 +120,17 @@ def reference_of(trials: Sequence[TrialResult]) -> Reference | None:
     if worst >= 0:
         return None
     return Reference(smallest=smallest, largest=largest, worst=worst, best=0.0)
+
+
+def reference_for(trials: Sequence[TrialResult], *, is_builtin: bool) -> Reference | None:
+    """The reference in which the hypervolume of one search is shown.
+
+    Args:
+        trials: the search's.
+        is_builtin: whether its base is the built-in one, whose spaces have a reference of theirs.
+
+    Returns:
+        None if the trials span no plane.
+    """
+    ended = complete(trials)
+    return BUILTIN if is_builtin and ended and is_scored(ended) else reference_of(trials)

@@ -64,7 +64,17 @@ class _BaseLine:
 
 
 def to_html(results: Sequence[TrialResult], title: str, base: BaseScore | None = None) -> str:
-    """One self-contained page; a point shows its configuration under the pointer."""
+    """One self-contained page with `front_figure`."""
+    page: str = front_figure(results, title, base).to_html(
+        include_plotlyjs=True, config={"responsive": True}, default_height="95vh"
+    )
+    return page
+
+
+def front_figure(
+    results: Sequence[TrialResult], title: str, base: BaseScore | None = None
+) -> go.Figure:
+    """The plot; a point shows its configuration under the pointer."""
     figure = go.Figure()
     front = _points(pareto_front(results))
     figure.add_scatter(
@@ -95,10 +105,7 @@ def to_html(results: Sequence[TrialResult], title: str, base: BaseScore | None =
             hoverinfo="skip", line={"color": _BASE, "width": 1.2, "dash": "dash"},
         )  # fmt: skip
     figure.update_xaxes(type="log", tickvals=ticks, ticktext=labels)
-    page: str = figure.to_html(
-        include_plotlyjs=True, config={"responsive": True}, default_height="95vh"
-    )
-    return page
+    return figure
 
 
 def to_png(results: Sequence[TrialResult], title: str, base: BaseScore | None = None) -> bytes:

@@ -8,7 +8,7 @@ One example: with the prompt "{country}'s capital is" and the answer column "cap
             answer="capital", scorer="exact")
 
 Invariant: a task is plain data that crosses processes and is stored with an exported adapter; a
-function that scores is stored by its file and name.
+function that scores is stored by its file and name, one of a notebook by a file with its source.
 """
 
 import dataclasses
@@ -30,6 +30,7 @@ from perft.config.typed import read_fields
 from perft.errors import ConfigError
 from perft.files import Json, resolved
 from perft.modules import load_module
+from perft.standalone import importable
 from perft.tasks.template import Template
 
 Rule = Literal["exact", "numeric", "choice", "preference", "loss only"]
@@ -142,7 +143,7 @@ class OwnTask:
             flat[name] = _absolute(flat[name])
         flat["choices"] = flat["choices"] if isinstance(self.choices, str) else list(self.choices)
         if callable(self.scorer):
-            flat["scorer"] = [str(inspect.getsourcefile(self.scorer)), self.scorer.__qualname__]
+            flat["scorer"] = list(importable(self.scorer))
         return flat
 
     @classmethod

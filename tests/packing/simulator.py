@@ -70,7 +70,8 @@ def reported(step: int, val_loss: float = 1.0) -> Reported:
 
 @functools.cache
 def loss_of(config: TrialConfig, step: int) -> float:
-    return random.Random(repr((config, step))).random()
+    about = f"(TrialConfig(adapter={config.adapter!r}, training={config.training!r}), {step})"
+    return random.Random(about).random()
 
 
 class _Still(selectors.SelectSelector):

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import optuna
 
-from perft.config import LoraQVConfig, RoutedConfig, SingleConfig, TrainingConfig
-from perft.searching.space import SearchSpace
-from perft.tasks import OwnTask
-from perft.trial import TrialConfig
+from perft import (
+    LoraQVConfig,
+    OwnTask,
+    RoutedConfig,
+    SearchSpace,
+    SingleConfig,
+    TrainingConfig,
+    TrialConfig,
+)
 
 HERE = Path(__file__).parent
 

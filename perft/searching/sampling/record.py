@@ -1,7 +1,7 @@
 """The Optuna study in a search's folder: the truth about every trial, for Optuna's own tools.
 
     storage = JournalStorage(JournalFileBackend(".../optuna.journal"))
-    study = optuna.load_study(study_name=NAME, storage=storage)
+    study = optuna.load_study(study_name=NAME, storage=storage)  # or perft.results(NAME).study
 
 A full-length trial is COMPLETE with what the search aims at: with its accuracy and its activated
 parameters for the front, else with one of accuracy and validation loss. A trial that was stopped at
@@ -12,9 +12,11 @@ where they come from if the sampler did not draw them. Nothing is read back from
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import optuna
-from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
@@ -39,6 +41,18 @@ _STATES = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+
+
+def load_study(journal: Path, name: str) -> optuna.Study:
+    """The study of a search.
+
+    Args:
+        journal: the file that holds it.
+        name: of the search.
+    """
+    with quiet_optuna():
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        return optuna.load_study(study_name=name, storage=storage)
 
 
 class Record:

@@ -1,4 +1,4 @@
-"""Passes Ray Tune's events to the ledger, the view and the coordinator.
+"""Passes Ray Tune's events to the ledger, those who listen, and the coordinator.
 
 The coordinator releases one report after the other, each when the search has acted on the one
 before. It learns of that only when all trials that can be proposed then are proposed: so a proposal
@@ -19,9 +19,9 @@ from perft.packing.deaths import DEATHS
 from perft.packing.handle import CoordinatorHandle
 from perft.searching.agenda import Agenda
 from perft.searching.ledger import Ledger
+from perft.searching.listeners import Listener
 from perft.searching.steering.interventions import Interventions
 from perft.searching.tune.tune_dicts import DONE, NUMBER, Proposal, from_result
-from perft.searching.view import View
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -49,7 +49,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
 
     Args:
         ledger: the search's ledger.
-        view: the live view.
+        listener: hears of reports and ends.
         coordinator: the coordinator.
         agenda: what the search proposes.
         interventions: what is commanded meanwhile.
@@ -62,7 +62,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
     def __init__(
         self,
         ledger: Ledger,
-        view: View,
+        listener: Listener,
         coordinator: CoordinatorHandle,
         agenda: Agenda,
         *,
@@ -70,7 +70,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         trials_at_once: int,
     ) -> None:
         self._ledger = ledger
-        self._view = view
+        self._listener = listener
         self._coordinator = coordinator
         self._agenda = agenda
         self._interventions = interventions
@@ -124,7 +124,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
             processed = functools.partial(self._coordinator.processed, number, reported.report.step)
             self._held.append(processed)
         self._send()
-        self._view.reported(self._ledger.report(number, reported))
+        self._listener.reported(self._ledger.report(number, reported))
 
     @_ending
     def on_trial_complete(
@@ -132,7 +132,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """Ends a trial that reached its full length or was pruned."""
         number = trial.config[NUMBER]
-        self._view.ended(self._ledger.end(number))
+        self._listener.ended(self._ledger.end(number))
         self._end(number)
 
     @_ending
@@ -146,7 +146,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         number = self._start(trial)
         self._interventions.failed(number)
         reason = self._coordinator.failure_of(number) or "the trial's process died"
-        self._view.ended(self._ledger.end(number, reason))
+        self._listener.ended(self._ledger.end(number, reason))
         self._end(number)
 
     def _start(self, trial: "Trial") -> int:

@@ -19,7 +19,6 @@ from perft.failures import useful_line
 from perft.packing.groups import WorkerGroups
 from perft.packing.ray_folder import ray_folder
 from perft.search_folder import OPTUNA_FILE, SEARCH_FILE, TUNE_FOLDER, tune_trial
-from perft.searches import resume_command
 from perft.searching.agenda import Agenda
 from perft.searching.prepare import SearchPlan
 from perft.searching.pruning.pruners import PRUNERS
@@ -84,7 +83,7 @@ def tune_trials(
             raise _stopped(plan, reason) from error
         raise SearchError(
             f"Ray broke off search {name!r} ({type(error).__name__}: {useful_line(error)}); resume "
-            f"it by: {resume_command(plan.settings.name, plan.root)}"
+            f"it by: {plan.settings.resume_by(plan.root)}"
         ) from error
     if callback.failure is not None:
         raise _stopped(plan, str(callback.failure)) from callback.failure
@@ -119,7 +118,7 @@ def _fault_of_storage(search: Storage, error: Exception) -> str:
 
 def _stopped(plan: SearchPlan, reason: str) -> SearchError:
     name = plan.settings.name
-    resume_by = resume_command(name, plan.root)
+    resume_by = plan.settings.resume_by(plan.root)
     return SearchError(f"search {name!r} has stopped: {reason}; resume it by: {resume_by}")
 
 

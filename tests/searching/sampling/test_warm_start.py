@@ -86,7 +86,7 @@ def test_of_another_task_or_length_the_front_is_tried_first(
     earlier = run(wanted, "earlier")
     if "space" in change:  # the same space, on another task
         monkeypatch.setattr(
-            "perft.searching.prepare.space_code", lambda _module: earlier.settings.space_code
+            "perft.searching.given_space.space_code", lambda _module: earlier.settings.space_code
         )
     plan = prepare(replace(wanted, warm_start=("earlier",), **change))
     (known,) = kept_earlier(plan.search)
