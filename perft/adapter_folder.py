@@ -3,6 +3,7 @@
     adapter_model.safetensors   the tensors, by the keys of `perft.tensor_keys`
     adapter_config.json         how `peft` loads them; of the type PERFT with the block `perft`
     perft.json                  the block `perft` of a LoRA baseline
+    scorer.py                   of an own task that code scores: that code, run only if trusted
     README.md, trial.json       of an exported adapter: its model card, and its search and trial
 
 `adapter_config.json` is HF PEFT's: it alone says how `peft` loads `adapter_model.safetensors`.
@@ -22,6 +23,7 @@ from perft.files import parse_json, read_file
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 BLOCK = "perft.json"
+SCORER = "scorer.py"
 CARD = "README.md"
 TRIAL = "trial.json"
 PERFT = "PERFT"

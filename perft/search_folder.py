@@ -21,7 +21,7 @@
       environment.txt               the driver, when the search ends: the installed packages
       space.py                      likewise: the search space as it was
       trials.parquet .csv           likewise: the table of all trials, if one is full-length
-      pareto.html .png              likewise: the plot of the front
+      pareto.html                   likewise: the page with all plots; pareto.png, the front alone
       importance.png                likewise: how much each parameter mattered, if that can be said
       base.json                     the driver, before the last: the score of the base alone
       scores.json                   the driver, last of all: the test scores. A search that has it

@@ -146,16 +146,16 @@ class Results:
         return load_study(folder / OPTUNA_FILE, self.name)
 
     def plot(self) -> "go.Figure":
-        """The Pareto front as `pareto.html` of the search's folder shows it.
+        """The Pareto front, with the points that `pareto.html` of the search's folder shows.
 
         Raises:
             SearchError: if no trial has reached its full length.
         """
-        from perft.selection.plot import front_figure  # noqa: PLC0415 - plotly is slow to import
+        from perft.selection.plots.interactive import front_figure  # noqa: PLC0415 - slow to import
 
         trials = self._trials()
         pick(trials, "best")
-        return front_figure(trials, f"{self.name}: {self._settings.task}", self.base)
+        return front_figure(trials, self.base, f"{self.name}: {self._settings.task}")
 
     def export(
         self,

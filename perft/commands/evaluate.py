@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 import typer
 from rich.console import Console
@@ -22,12 +22,14 @@ from perft.selection import format_share
 from perft.selection.scores import MacroAverage, SplitScore, macro_average, scores_table
 from perft.storage import Storage
 from perft.tasks import (
+    Overlap,
     Split,
     Task,
     TaskSource,
     code_of,
     from_record,
     load_task,
+    load_test,
     overlap,
     without_code,
 )
@@ -52,8 +54,8 @@ def main(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Directory in the LLM-Adapters layout, hub, or the folder that holds the files of "
-            "the adapter's own task.",
+            help="Directory in the LLM-Adapters layout, or hub; of the adapter's own task the "
+            "folder that holds its files, or one file to score.",
             show_default="the adapter's",
         ),
     ] = None,
@@ -99,18 +101,19 @@ def main(
     base = None if named in BUILTIN_NAMES else named
     check_base(base)
     require_experts(experts, training=False)
-    loaded = load_task(source)
-    way = scoring or scoring_of(loaded.validation)
-    splits = _scored(loaded, way)
+    splits, loaded = _splits(source, data)
+    way = scoring or scoring_of(splits[0])
+    for split in splits:
+        require_scorable(split, way)
     require_base(base, splits)
     target = Storage(out).prepare() if out else None
     _warn(folders, fingerprint(base_directory(base)), named, output)
     record = settings["perft"].get("trained_on") or {}
-    if _have_changed(record, source, loaded):
+    if loaded and _have_changed(record, source, loaded):
         output.note(f"note: these are not the very data {adapter} was trained on")
     bar = output.progress
     right, parquet = _predict(folders, base, splits, way, bar, dtype=dtype, experts=experts)
-    scores = _scores(loaded, splits, way, right)
+    scores = _scores(overlap(loaded) if loaded else {}, splits, way, right)
     tests = [score for score in scores if score.overlap]
     average = macro_average(tests) if len(tests) > 1 else None
     about: dict[str, Json] = {
@@ -153,7 +156,8 @@ def _source(
     root = Path(data) if data else remembered_place(str(record.get("data_fingerprint")))
     if task is not None and task != record.get("name"):
         record = {**record, "name": task, "own": None}
-    source = from_record(record, root, adapter)
+    only = Path(data) if _is_one_file(data) and record.get("own") else None
+    source = from_record(record, root, adapter, only=only)
     return source if source.own else dataclasses.replace(source, data=data or source.data)
 
 
@@ -186,11 +190,16 @@ def _base(settings: dict[str, Any], adapter: Path) -> str:
     )
 
 
-def _scored(task: Task, scoring: Scoring) -> tuple[Split, ...]:
-    splits = (task.validation, *task.tests)
-    for split in splits:
-        require_scorable(split, scoring)
-    return splits
+def _is_one_file(data: str | None) -> TypeGuard[str]:
+    return data is not None and Path(data).is_file()
+
+
+def _splits(source: TaskSource, data: str | None) -> tuple[tuple[Split, ...], Task | None]:
+    """The splits to score, and the task; None if one file of an own task is all there is."""
+    if source.own is not None and _is_one_file(data):
+        return (load_test(source),), None
+    task = load_task(source)
+    return (task.validation, *task.tests), task
 
 
 def _warn(folders: dict[str, Path], base_fingerprint: str, named: str, output: Output) -> None:
@@ -244,12 +253,11 @@ def _predict(
 
 
 def _scores(
-    task: Task,
+    overlaps: Mapping[str, Overlap],
     splits: tuple[Split, ...],
     scoring: Scoring,
     right: dict[str, dict[str, list[bool]]],
 ) -> list[SplitScore]:
-    overlaps = overlap(task)
     return [
         SplitScore(
             split=split.name,

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from perft.adapter_folder import BLOCK, CARD, CONFIG, TRIAL, WEIGHTS
+from perft.adapter_folder import BLOCK, CARD, CONFIG, SCORER, TRIAL, WEIGHTS
 from perft.base_score import BaseScore
 from perft.errors import DamagedError, StorageError
 from perft.export.card import model_card
@@ -19,7 +19,7 @@ from perft.selection import Confirmed
 from perft.storage import Storage, read_folder
 from perft.trial import TrialResult
 
-_FILES = {WEIGHTS, CONFIG, BLOCK, CARD, TRIAL}
+_FILES = {WEIGHTS, CONFIG, BLOCK, SCORER, CARD, TRIAL}
 # Settings that mean nothing on other machines; a tracking URI may hold a password.
 _PRIVATE = {"storage", "tracking_uri"}
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from perft.base_score import BaseScore
 from perft.search_folder import IMPORTANCE_PNG, PLOT_HTML, PLOT_PNG, TABLE_CSV, TABLE_PARQUET
 from perft.selection.importance import importances
-from perft.selection.importance_plot import importance_png
-from perft.selection.plot import to_html, to_png
+from perft.selection.plots.front import front_png
+from perft.selection.plots.importance import importance_png
+from perft.selection.plots.page import to_html
 from perft.selection.table import to_frame
 from perft.trial import TrialResult
 
@@ -29,7 +30,7 @@ def result_files(
         TABLE_PARQUET: parquet.getvalue(),
         TABLE_CSV: frame.to_csv(index=False).encode(),
         PLOT_HTML: to_html(results, title, base).encode(),
-        PLOT_PNG: to_png(results, title, base),
+        PLOT_PNG: front_png(results, title, base),
     }
     if found := importances(results):
         files[IMPORTANCE_PNG] = importance_png(found, title)

@@ -71,7 +71,7 @@ def importances(results: Sequence[TrialResult]) -> list[Importance]:
     trials = [each for each in results if each.last and each.size and _is_drawn(each)]
     if len(trials) < FEWEST:
         return []
-    params = [_params(each) for each in trials]
+    params = [params_of(each) for each in trials]
     distributions = _distributions(params)
     values = list(zip(_objectives(trials), _sizes(trials), strict=True))
     ended = [
@@ -119,7 +119,7 @@ def _sizes(trials: Sequence[TrialResult]) -> list[float]:
     return [math.log(trial.size.activated) for trial in trials if trial.size]
 
 
-def _params(trial: TrialResult) -> Params:
+def params_of(trial: TrialResult) -> Params:
     """The parameters that a trial was drawn with; its settings if those are unknown."""
     return trial.params or trial.config.to_flat()
 

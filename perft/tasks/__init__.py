@@ -16,7 +16,7 @@ from perft.tasks import (
 )
 from perft.tasks.contamination import Overlap, overlap
 from perft.tasks.own import OwnTask
-from perft.tasks.record import code_of, from_record, root_of, to_record, without_code
+from perft.tasks.record import code_files, code_of, from_record, root_of, to_record, without_code
 from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
 
 __all__ = [
@@ -29,9 +29,11 @@ __all__ = [
     "Task",
     "TaskSource",
     "check_source",
+    "code_files",
     "code_of",
     "from_record",
     "load_task",
+    "load_test",
     "overlap",
     "root_of",
     "to_record",
@@ -83,6 +85,17 @@ def load_task(source: TaskSource) -> Task:
             f"use a built-in task: {', '.join(_BUILTIN)}"
         )
     return _BUILTIN[name](source.validation_size, source.seed)
+
+
+def load_test(source: TaskSource) -> Split:
+    """The test split of a user's own task, whose training data need not be there.
+
+    Raises:
+        ConfigError: as `load_task`.
+        DataError: as `load_task`.
+    """
+    assert source.own is not None, "only a user's own task has a file of its own"
+    return own_examples.load_test(OwnTask.from_json(source.own, trust_code=source.trust_code))
 
 
 def check_source(source: TaskSource) -> None:

@@ -33,11 +33,24 @@ def load(own: OwnTask, source: TaskSource) -> Task:
             f"{own.train} has too few rows to hold out a fifth for validation: wanted at least 5 "
             "with different prompts"
         )
-    tests: tuple[Split, ...] = ()
-    if own.test is not None:
-        rows = _rows(str(own.test), "test")
-        tests = (Split("test", tuple(make(row) for row in rows), scorer),)
+    tests = () if own.test is None else (_test(own, make, scorer),)
     return Task(own.name, Split("train", train, scorer), Split("validation", held, scorer), tests)
+
+
+def load_test(own: OwnTask) -> Split:
+    """The test split of a user's own task, without its training data.
+
+    Raises:
+        ConfigError, DataError: as `load`.
+    """
+    assert own.test is not None, "the task has no test split"
+    split = _test(own, _ExampleBuilder(own), _scorer(own))
+    _check_scorer(own, split.examples[0].answer)
+    return split
+
+
+def _test(own: OwnTask, make: "_ExampleBuilder", scorer: Scorer) -> Split:
+    return Split("test", tuple(make(row) for row in _rows(str(own.test), "test")), scorer)
 
 
 def _rows(place: str, split: str) -> list[DataRow]:

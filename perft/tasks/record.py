@@ -1,8 +1,8 @@
 """Records in an adapter's folder the task it was trained on, without local paths or code.
 
 File names are relative to the folder that holds all of them, as in "./train.jsonl"; on another
-machine the user names that folder. A function that scores is recorded by its file and name, and
-runs only if the user trusts it: `TaskSource.trust_code`.
+machine the user names that folder, or one file to score. The file of a function that scores lies
+beside the record, and runs only if the user trusts it: `TaskSource.trust_code`.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from perft.adapter_folder import SCORER
 from perft.checks import (
     LARGEST_SEED,
     require_name,
@@ -46,6 +47,18 @@ def to_record(source: TaskSource, fingerprint: str) -> dict[str, Any]:
     }
 
 
+def code_files(source: TaskSource) -> dict[str, bytes]:
+    """What goes into an adapter's folder beside the record: the file of a function that scores.
+
+    Returns:
+        By name; empty if a rule scores the task, or the file is gone.
+    """
+    code = code_of(source)
+    if code is None or not Path(code[0]).is_file():
+        return {}
+    return {SCORER: Path(code[0]).read_bytes()}
+
+
 def root_of(source: TaskSource) -> Path | None:
     """The folder that holds all files of a task, or at least its data; None if there is none."""
     if source.own is None:
@@ -62,13 +75,17 @@ def root_of(source: TaskSource) -> Path | None:
     return None
 
 
-def from_record(record: Mapping[str, Any], root: Path | None, owner: Path) -> TaskSource:
+def from_record(
+    record: Mapping[str, Any], root: Path | None, owner: Path, *, only: Path | None = None
+) -> TaskSource:
     """The task of a record; its code is not trusted.
 
     Args:
         record: the result of `to_record`.
         root: the folder of its files on this machine; None if unknown.
         owner: the adapter's folder with the record; may hold the files, too.
+        only: a file of rows to score as the test split of a user's own task, which then needs no
+            other (`perft.tasks.load_test`); None for the files of the record.
 
     Raises:
         AdapterError: if the record is damaged, or a file that it names is missing.
@@ -79,7 +96,12 @@ def from_record(record: Mapping[str, Any], root: Path | None, owner: Path) -> Ta
         if own is not None:
             OwnTask.from_json({**own, "scorer": _rule(own)})
             own, data = _places(own, lambda place: _to(root or owner, place)), None
-            _require_files(own, root or owner, owner)
+            if _code_of(own) and (owner / SCORER).is_file():
+                own["scorer"] = [str(owner.resolve() / SCORER), own["scorer"][1]]
+            if only is not None:
+                own["test"] = str(only.resolve())
+            else:
+                _require_files(own, root or owner, owner)
         elif data not in (None, HUB):
             if not data.startswith(_HERE):
                 raise ConfigError(f"data must be hub, or a name from {_HERE}, found {shown(data)}")
@@ -121,9 +143,13 @@ class _Record:
 
 def code_of(source: TaskSource) -> tuple[str, str] | None:
     """File and name of the function that scores the task; None if a rule does."""
-    if source.own is None or isinstance(source.own["scorer"], str):
+    return None if source.own is None else _code_of(source.own)
+
+
+def _code_of(own: Mapping[str, Any]) -> tuple[str, str] | None:
+    if isinstance(own["scorer"], str):
         return None
-    file, name = source.own["scorer"]
+    file, name = own["scorer"]
     return str(file), str(name)
 
 
@@ -183,5 +209,5 @@ def _require_files(own: Mapping[str, Any], root: Path, owner: Path) -> None:
         names = " and ".join(Path(place).name for place in missing)
         raise AdapterError(
             f"{owner} was trained on files of the task {own['name']!r} that are not in {root}: "
-            f"{names}; name the folder that holds them: --data"
+            f"{names}; name the folder that holds them, or one file to score: --data"
         )

@@ -15,7 +15,7 @@ from perft.evaluation import Prediction, count_correct
 from perft.injection import AdapterHost
 from perft.models.load import Base
 from perft.ranks import Ranks
-from perft.tasks import Split, Task, TaskSource, to_record
+from perft.tasks import Split, Task, TaskSource, code_files, to_record
 from perft.tasks.vocabulary import require_embeddings
 from perft.training.data import TokenizedTask
 from perft.training.evaluator import Evaluator
@@ -216,13 +216,14 @@ class Pack:
 
     def adapter(self, name: str, trained_on: TaskSource) -> dict[str, bytes]:
         """The files of the adapter's folder, by name; `trained_on` is where the task came from."""
-        return adapter_files(
+        files = adapter_files(
             self.running[name].config.adapter,
             self.host.tensors(name),
             base=self.base.name,
             fingerprint=self.base.fingerprint,
             trained_on=to_record(trained_on, self.task.fingerprint),
         )
+        return files | code_files(trained_on)
 
     def size(self, name: str) -> AdapterSize:
         """Parameter counts of a trial's adapter."""

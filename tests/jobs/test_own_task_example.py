@@ -48,6 +48,36 @@ TASK = dataclasses.replace(TASK, scorer=larger)
 SPACE = """
 
 
+def test_an_adapter_scores_the_same_on_another_machine(
+    space: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    text = Path(space).read_text()
+    Path(space).write_text(JUDGED.join(text.rsplit("SPACE = ", 1)))
+    done = call(
+        "train", "--space", space, "--variant", "lora-qv", "--rank", "8", "--validation-size",
+        "20", "--out", str(tmp_path / "adapter"),
+    )  # fmt: skip
+    correct = int(done.output.partition("test test: ")[2].partition("/80")[0])
+    assert correct > 20
+    # Nothing is left of where it was made but the folder and a file of rows.
+    there = tmp_path / "there"
+    shutil.copytree(tmp_path / "adapter", there / "got")
+    shutil.copy(Path(space).with_name("test.jsonl"), there / "rows.jsonl")
+    for folder in (tmp_path / "adapter", Path(space).parent):
+        shutil.rmtree(folder)
+    monkeypatch.setenv("PERFT_HOME", str(there / "home"))
+    monkeypatch.chdir(there)
+    again = call(
+        "evaluate", "--adapter", "got", "--base-model", str(BUILTIN), "--data", "rows.jsonl",
+        "--trust-code", "--json",
+    )  # fmt: skip
+    assert (again.status, again.errors) == (
+        0, f"runs {there}/got/scorer.py, whose function larger scores task 'larger-number'\n",
+    )  # fmt: skip
+    (score,) = json.loads(again.output)["scores"]
+    assert (score["split"], score["correct"], score["scored"]) == ("test", correct, 80)
+
+
 def test_code_that_scores_runs_only_when_the_user_says_so(space: str, tmp_path: Path):
     text = Path(space).read_text()
     Path(space).write_text(JUDGED.join(text.rsplit("SPACE = ", 1)))
@@ -62,21 +92,22 @@ def test_code_that_scores_runs_only_when_the_user_says_so(space: str, tmp_path: 
     theirs = Path(space).parent.rename(tmp_path / "theirs")
     (theirs / "ran").unlink()
     elsewhere = ("evaluate", "--adapter", str(adapter), "--base-model", str(BUILTIN), "--json")
+    (theirs / "space.py").rename(theirs / "old.py")  # what lies beside the adapter is enough
     assert "train.jsonl and test.jsonl; name the folder that holds" in call(*elsewhere).refusal
     done = call(*elsewhere, "--data", str(theirs))
     assert done.status == 0
     assert done.errors == (
-        f"note: task 'larger-number' is scored by the function larger of {theirs}/space.py, which "
-        "was not run; the rule exact scores it instead; look at the file, then use --trust-code\n"
+        f"note: task 'larger-number' is scored by the function larger of {adapter}/scorer.py, "
+        "which was not run; the rule exact scores it instead; look at the file, then use --trust-code\n"
     )
     assert "exact" in json.loads(done.output)["scores"][0]["protocol"]
-    assert not (theirs / "ran").exists()
+    assert not (adapter / "ran").exists()
     done = call(*elsewhere, "--data", str(theirs), "--trust-code")
     assert (done.status, done.errors) == (
-        0, f"runs {theirs}/space.py, whose function larger scores task 'larger-number'\n",
+        0, f"runs {adapter}/scorer.py, whose function larger scores task 'larger-number'\n",
     )  # fmt: skip
     assert "larger" in json.loads(done.output)["scores"][0]["protocol"]
-    assert (theirs / "ran").exists()
+    assert (adapter / "ran").exists()
 
 
 def test_a_search_is_prepared_from_it_and_taken_up_again(space: str, tmp_path: Path):

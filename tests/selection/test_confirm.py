@@ -2,12 +2,9 @@
 
 import dataclasses
 import io
-import json
 import math
-import re
 from collections.abc import Sequence
 from statistics import stdev
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +27,8 @@ from perft.selection import (
     to_frame,
 )
 from perft.selection.confirm import gain
-from perft.selection.plot import to_html, to_png
+from perft.selection.plots.front import front_png
+from perft.selection.plots.interactive import front_figure
 from perft.trial import Origin, TrialResult
 from pretend import (
     SCORED,
@@ -51,15 +49,15 @@ def test_a_confirmation_is_no_candidate() -> None:
     assert pareto_front([*again, *best_of_all]) == pareto_front(alone)
     assert complete(again) == complete(alone)
     stray = confirmations(2, 8_000, 399, first=15)  # of a trial that is not on the front
-    assert to_png([*alone, *stray], "x") == to_png(alone, "x")
+    assert front_png([*alone, *stray], "x") == front_png(alone, "x")
 
 
 def test_the_plots_show_the_means() -> None:
     results = search_of_six_confirmed()
-    assert to_png(results, "x") != to_png(search_of_six(), "x")
-    (trace,) = (each for each in traces(to_html(results, "x")) if each["name"].startswith("mean"))
-    assert trace["x"] == [1_000, 4_000, 40_000]
-    assert trace["y"] == pytest.approx([30.0, 75.5, 74.5])
+    assert front_png(results, "x") != front_png(search_of_six(), "x")
+    (trace,) = (each for each in front_figure(results).data if each.name.startswith("mean"))
+    assert list(trace.x) == [1_000, 4_000, 40_000]
+    assert list(trace.y) == pytest.approx([30.0, 75.5, 74.5])
 
 
 def test_the_mean_leaves_out_the_score_that_was_chosen() -> None:
@@ -159,10 +157,6 @@ def test_tables_hold_means_and_origins() -> None:
     assert list(frame.loc[[6, 9, 12], "origin_trial"]) == [0, 1, 3]
     assert "origin" not in to_frame(search_of_six())
     assert text_of(results).count("noise") == 2, "a cell and the caption"
-
-
-def traces(page: str) -> list[dict[str, Any]]:
-    return json.loads(re.search(r'Plotly\.newPlot\(\s*"[^"]+",\s*(\[.*?\]),\s*\{', page, re.S)[1])
 
 
 def text_of(results: Sequence[TrialResult]) -> str:

@@ -11,7 +11,7 @@ from perft.selection.importance import (
     importance_table,
     importances,
 )
-from perft.selection.importance_plot import importance_png
+from perft.selection.plots.importance import importance_png
 from perft.trial import AdapterSize, Origin, Report, TrialConfig, TrialResult
 
 TRAINING = TrainingConfig(lr=1e-3, max_steps=100, warmup_steps=10, max_length=64)

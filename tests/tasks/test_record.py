@@ -1,5 +1,6 @@
 """What an adapter's folder says of its task: enough to score it elsewhere, and no place."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from perft.errors import AdapterError, ConfigError
 from perft.tasks import (
     OwnTask,
     TaskSource,
+    code_files,
     code_of,
     from_record,
     load_task,
+    load_test,
     root_of,
     to_record,
     without_code,
@@ -85,6 +88,29 @@ def test_no_record_is_trusted_to_run_code(here: Path, tmp_path: Path) -> None:
         load_task(again)
     load_task(without_code(again))
     assert not (here / "ran").exists()
+
+
+def test_the_code_that_lies_beside_the_adapter_scores(here: Path, tmp_path: Path) -> None:
+    task = source(here)
+    for name, data in code_files(task).items():
+        (tmp_path / name).write_bytes(data)
+    again = from_record(recorded(task), here, tmp_path)
+    assert code_of(again) == (str(tmp_path / "scorer.py"), "ends")
+    trusted = dataclasses.replace(again, trust_code=True)
+    assert load_task(trusted).fingerprint == load_task(task).fingerprint
+    assert code_files(without_code(task)) == {}
+    (here / "judge.py").unlink()
+    assert code_files(task) == {}
+
+
+def test_one_file_is_scored_without_the_others(here: Path, tmp_path: Path) -> None:
+    task = source(here)
+    rows = (here / "data" / "test.jsonl").rename(tmp_path / "mine.jsonl")
+    (here / "data" / "train.jsonl").unlink()
+    again = without_code(from_record(recorded(task), None, tmp_path, only=rows))
+    split = load_test(again)
+    assert [example.prompt for example in split.examples] == [f"{i}?" for i in range(20)]
+    assert split.scorer.is_correct(" 7", "7")
 
 
 def test_files_that_lie_beside_the_adapter_are_found(here: Path) -> None:

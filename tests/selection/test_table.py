@@ -1,22 +1,15 @@
-"""The table of all trials, the front for a terminal, and the plot in its two forms."""
+"""The table of all trials, the front for a terminal, and the files that hold them."""
 
 import dataclasses
 import io
-import json
-import re
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import pytest
-from matplotlib.image import imread
 from rich.console import Console
 
 from perft.base_score import BaseScore
 from perft.config import RoutedConfig, TrainingConfig
 from perft.selection import describe, front_table, to_frame, wilson
 from perft.selection.files import result_files
-from perft.selection.plot import to_html, to_png
 from perft.trial import TrialConfig, TrialResult
 from pretend import BASE, SCORED, search_of_six, trial
 
@@ -97,46 +90,17 @@ def text_of(results: list[TrialResult], base: BaseScore) -> str:
     return console.export_text()
 
 
-def test_the_base_alone_is_a_row_a_column_and_a_line():
+def test_the_base_alone_is_a_row_and_a_column():
     results = search_of_six()
     rows = [line.split() for line in text_of(results, BASE).splitlines()]
     assert ["base", "10.0%", "(7.4-13.3)", "0", "0%", "no", "adapter"] in rows
     assert set(to_frame(results, BASE)["base_accuracy"]) == {0.1}
-    line = base_line(results, BASE)
-    assert line["y"] == [10.0, 10.0]
-    assert line["name"] == "base alone: 10.0% (7.4-13.3)"
-    assert to_png(results, "first", BASE) != to_png(results, "first")
     assert result_files(results, "first") != result_files(results, "first", BASE)
-
-
-def test_a_far_base_does_not_squeeze_the_points():
-    results = [trial(0, correct=360), trial(1, correct=380, activated=2000)]
-    low, high = (100 * wilson(count, SCORED)[end] for count, end in ((360, 0), (380, 1)))
-    line = base_line(results, BASE)
-    assert line["y"][0] == pytest.approx(low - (high - low))
-    assert line["name"] == "base alone: 10.0% (7.4-13.3), below"
-    losses = [unscored(each) for each in results]
-    far = BaseScore(objective="sft", val_loss=9.0)
-    assert base_line(losses, far)["name"] == "base alone: loss 9.0000, above"
 
 
 def test_of_pairs_the_base_is_at_one_half_by_definition():
     tie = BaseScore(objective="dpo", val_loss=0.6931, is_tie=True)
     assert "50.0% (by definition)" in text_of(search_of_six(), tie)
-    assert base_line(search_of_six(), tie)["y"] == [50.0, 50.0]
-
-
-def unscored(result: TrialResult) -> TrialResult:
-    reports = [dataclasses.replace(each, correct=0, scored=0) for each in result.reports]
-    return dataclasses.replace(result, reports=tuple(reports))
-
-
-def traces(page: str) -> list[dict[str, Any]]:
-    return json.loads(re.search(r'Plotly\.newPlot\(\s*"[^"]+",\s*(\[.*?\]),\s*\{', page, re.S)[1])
-
-
-def base_line(results: list[TrialResult], base: BaseScore) -> dict[str, Any]:
-    return traces(to_html(results, "first", base))[-1]
 
 
 def test_front_table_fits_a_plain_terminal():
@@ -151,33 +115,3 @@ def test_describe_names_what_is_not_at_its_default():
     adapter = RoutedConfig(rank=8, num_experts=4, top_k=2, dropout=0.1, form="parallel")
     config = TrialConfig(adapter, TrainingConfig(lr=3e-4))
     assert describe(config) == "perft-r 2/4 r8 lr 0.0003 dropout=0.1 form=parallel"
-
-
-def test_page_works_offline_and_shows_full_length_trials_only():
-    page = to_html(search_of_six(), "first")
-    assert not re.search(r"<(script|link)[^>]+(src|href)=", page), "the page loads something"
-    data = traces(page)
-    names = {trace["name"] for trace in data}
-    assert names == {"Pareto front", "perft-s", "perft-r", "perft-d", "lora-qv"}
-    assert data[0]["x"] == [1000, 4000, 40000]
-    routed = next(trace for trace in data if trace["name"] == "perft-r")
-    low, high = wilson(300, SCORED)
-    assert routed["y"] == [75.0]
-    assert routed["error_y"]["array"] == pytest.approx([100 * high - 75])
-    assert routed["error_y"]["arrayminus"] == pytest.approx([75 - 100 * low])
-
-
-def test_picture_is_drawn(tmp_path: Path):
-    path = tmp_path / "pareto.png"
-    path.write_bytes(to_png(search_of_six(), "first"))
-    pixels = imread(path)
-    assert pixels.shape[:2] == (750, 1200)
-    assert len({tuple(colour) for colour in pixels.reshape(-1, pixels.shape[2])[:, :3]}) > 5
-
-
-def test_a_title_is_text_in_both_forms_of_the_plot():
-    title = r"<b>x</b> $\frac$ <script>alert(1)</script>"
-    page = to_html(search_of_six(), title)
-    assert "<script>alert" not in page
-    assert r"\u003cscript\u003ealert" not in page
-    assert to_png(search_of_six(), title)
