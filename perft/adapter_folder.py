@@ -19,6 +19,7 @@ from perft.checks import shown
 from perft.config.typed import typed
 from perft.errors import AdapterError, ConfigError
 from perft.files import parse_json, read_file
+from perft.home import remembered_place
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -75,6 +76,28 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
         raise AdapterError(f"{where} is damaged: {error}") from error
     present = {key: value for key, value in found.items() if value is not None}
     return {**settings, "perft": block | present}
+
+
+def base_of(settings: Mapping[str, Any], folder: Path) -> str:
+    """The base that an adapter was trained on: its hub id, or its last path on this machine.
+
+    Args:
+        settings: the adapter's, from `read_settings`.
+        folder: the adapter's.
+
+    Raises:
+        AdapterError: if neither is known.
+    """
+    if named := settings.get("base_model_name_or_path"):
+        return str(named)
+    block = settings["perft"]
+    if place := remembered_place(str(block.get("base_fingerprint"))):
+        return str(place)
+    known = f" of the base {block['base_name']!r}" if "base_name" in block else ""
+    raise AdapterError(
+        f"{folder} does not say where the files{known} are; give the base it was trained on: "
+        "--base-model"
+    )
 
 
 def _read_object(folder: Path, name: str) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_an_unknown_command_names_the_nearest():
         assert process.stderr is not None
         errors = process.stderr.read()
     assert process.returncode == 2
-    assert "unknown command 'serach'; did you mean 'search'?" in errors
+    assert "unknown command 'serach'; did you mean 'search'" in errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from perft.adapter_folder import read_settings
-from perft.errors import AdapterError, ConfigError
+from perft.adapter_folder import base_of, read_settings
+from perft.errors import ConfigError
 from perft.files import Json
 from perft.home import remembered_place
 from perft.models.source import BUILTIN_NAMES, base_directory, check_base, fingerprint
@@ -97,7 +97,7 @@ def main(
     settings = read_settings(adapter)
     source = _trusted(_source(settings, adapter, task, data), output, trust_code=trust_code)
     folders = {ADAPTER: adapter} | ({AGAINST: against} if against else {})
-    named = base_model or _base(settings, adapter)
+    named = base_model or base_of(settings, adapter)
     base = None if named in BUILTIN_NAMES else named
     check_base(base)
     require_experts(experts, training=False)
@@ -174,20 +174,6 @@ def _trusted(source: TaskSource, output: Output, *, trust_code: bool) -> TaskSou
         "run; the rule exact scores it instead; look at the file, then use --trust-code"
     )
     return without_code(source)
-
-
-def _base(settings: dict[str, Any], adapter: Path) -> str:
-    """The base that the adapter was trained on: its hub id, or its last path on this machine."""
-    if named := settings.get("base_model_name_or_path"):
-        return str(named)
-    block = settings["perft"]
-    if place := remembered_place(str(block.get("base_fingerprint"))):
-        return str(place)
-    known = f" of the base {block['base_name']!r}" if "base_name" in block else ""
-    raise AdapterError(
-        f"{adapter} does not say where the files{known} are; give the base it was trained on: "
-        "--base-model"
-    )
 
 
 def _is_one_file(data: str | None) -> TypeGuard[str]:

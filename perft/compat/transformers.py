@@ -48,6 +48,7 @@ with TRANSFORMERS.needs(_CACHES):
     from transformers.cache_utils import (
         Cache,
         CacheLayerMixin,
+        DynamicLayer,
         LinearAttentionCacheLayerMixin,
         StaticLayer,
     )
@@ -149,6 +150,7 @@ __all__ = [
     "Concatenate",
     "ConversionOps",
     "DistributedConfig",
+    "DynamicLayer",
     "ExpertsInterface",
     "FineGrainedFP8HfQuantizer",
     "Fp8Dequantize",

@@ -14,6 +14,7 @@ from perft.cli import run
 
 NEEDED = {
     "search": "--space arithmetic",
+    "serve": "--adapter somewhere",
     "control": "first list",
     "train": "--space arithmetic --variant perft-s --rank 2",
     "plan": "--space arithmetic",

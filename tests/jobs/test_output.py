@@ -20,7 +20,7 @@ from perft.storage import Storage
 from perft.tracking.records import TrialRecord
 from pretend import BASE, search_of_six, store_adapters
 
-SERVERS: set[str] = set()
+SERVERS = {"serve"}
 """Commands that go on until they are stopped."""
 
 

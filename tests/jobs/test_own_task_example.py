@@ -98,7 +98,8 @@ def test_code_that_scores_runs_only_when_the_user_says_so(space: str, tmp_path: 
     assert done.status == 0
     assert done.errors == (
         f"note: task 'larger-number' is scored by the function larger of {adapter}/scorer.py, "
-        "which was not run; the rule exact scores it instead; look at the file, then use --trust-code\n"
+        "which was not run; the rule exact scores it instead; look at the file, then use "
+        "--trust-code\n"
     )
     assert "exact" in json.loads(done.output)["scores"][0]["protocol"]
     assert not (adapter / "ran").exists()
