@@ -5,6 +5,7 @@ package imports neither torch nor Ray: a name is imported on first use, so proce
 configurations around (the search driver, the thin Tune trials) stay small.
 """
 
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -67,10 +68,24 @@ _HOME = {
 }
 
 
+_NEAR_A_MODEL = {"AdapterHost", "Base", "load_adapter", "load_base", "save_adapter"}
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'perft' has no attribute {name!r}")
+    if name in _NEAR_A_MODEL:
+        _teach_peft()
     return getattr(import_module(_HOME[name]), name)
+
+
+def _teach_peft() -> None:
+    """Lets HF PEFT load perft's adapters: it finds no plug-ins, so its types must be added first.
+
+    Where PEFT is missing, or another version, only an explicit `import perft.hf_peft` fails.
+    """
+    with suppress(ImportError):
+        import_module("perft.hf_peft")
 
 
 def __dir__() -> list[str]:

@@ -25,3 +25,13 @@ def test_configurations_are_taken_without_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_hf_peft_knows_the_adapters_once_a_model_is_near_and_need_not_be_there():
+    code = (
+        "import sys, perft; assert 'peft' not in sys.modules; "
+        "sys.modules['peft'] = None; perft.AdapterHost; "
+        "del sys.modules['peft']; perft.load_base; "
+        "import peft; assert peft.PeftType('PERFT') in peft.PEFT_TYPE_TO_CONFIG_MAPPING"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

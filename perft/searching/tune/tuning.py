@@ -69,6 +69,7 @@ def tune_trials(
             failure_config=tune.FailureConfig(max_failures=THIN_TRIAL_FAILURES),
             callbacks=[callback, JsonLoggerCallback()],
             stop=_Ending(callback),
+            progress_reporter=_NoReporter(),  # in a notebook Tune's own clears the cell's output
             verbose=0,
         ),
     )
@@ -87,6 +88,14 @@ def tune_trials(
         ) from error
     if callback.failure is not None:
         raise _stopped(plan, str(callback.failure)) from callback.failure
+
+
+class _NoReporter(tune.ProgressReporter):  # type: ignore[misc]
+    """Shows nothing: the view does."""
+
+    def should_report(self, trials: list[tune.experiment.Trial], done: bool = False) -> bool:
+        """False."""
+        return False
 
 
 class _Ending(tune.Stopper):  # type: ignore[misc]
