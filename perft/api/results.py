@@ -20,13 +20,14 @@ from perft.selection import (
     pareto_front,
     pick,
     picked_of,
+    read_all_scores,
     read_base,
     read_results,
     to_frame,
 )
 from perft.selection.hypervolume import hypervolume_of, reference_for
 from perft.storage import Storage
-from perft.trial import TrialResult
+from perft.trial import SplitScores, TrialResult
 
 if TYPE_CHECKING:
     import optuna
@@ -120,6 +121,14 @@ class Results:
     def base(self) -> BaseScore | None:
         """The score of the base alone; None before the search's end."""
         return read_base(self._search)
+
+    @property
+    def scores(self) -> dict[int, SplitScores]:
+        """Correct and scored test examples by trial and split: of the best trial and the knee.
+
+        Empty before the search's end.
+        """
+        return read_all_scores(self._search)
 
     @property
     def hypervolume(self) -> float | None:

@@ -43,6 +43,7 @@ def test_tables_are_those_of_its_files(found: perft.Results) -> None:
     assert list(found.front["number"]) == [0, 1, 3]
     assert list(found.front["activated"]) == sorted(found.front["activated"])
     assert (found.name, found.base) == ("first", BASE)
+    assert found.scores == {3: {"addsub": (12, 395)}}
 
 
 def test_picks_and_hypervolume_are_those_of_the_commands(

@@ -12,11 +12,7 @@ import os, sys
 sys.path.insert(0, {str(REPOSITORY / "tests")!r})
 
 import ray
-from rich.console import Console
-
-from perft.searching.prepare import SearchRequest, prepare
-from perft.searching.run import run_search
-from perft.searching.stages import Stages
+import perft
 from process_state import changed, process_state
 
 class Mine:
@@ -25,18 +21,16 @@ class Mine:
 
 ray.init(num_cpus=2, dashboard_host="127.0.0.1", log_to_driver=False)
 mine = ray.remote(num_cpus=0)(Mine).options(name="mine").remote()
-plan = prepare(
-    SearchRequest(
-        space="arithmetic", name="first", num_trials=2, max_steps=8, validation_size=20, groups=1
-    )
-)
+import perft.api.search  # its imports change what is there, too
 node = ray.get_runtime_context().get_node_id()
 before = process_state()
-finished = run_search(plan, Stages(Console()))
+found = perft.search(
+    "arithmetic", name="first", num_trials=2, max_steps=8, validation_size=20, groups=1
+)
 print("changed:", changed(before, process_state()))
 print("same Ray:", ray.is_initialized() and ray.get_runtime_context().get_node_id() == node)
 print("my actor:", ray.get(mine.answer.remote()))
-print("trials:", sorted(result.number for result in finished.results))
+print("trials:", sorted(found.trials["number"]))
 named = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True)]
 print("left in Ray:", [name for name in named if name.startswith("perft")])
 """
