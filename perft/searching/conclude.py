@@ -9,6 +9,7 @@ from perft.search_folder import ENVIRONMENT_FILE, SPACE_FILE, predictions_folder
 from perft.searching.drawing import draw
 from perft.searching.ledger import Ledger
 from perft.searching.prepare import SearchPlan
+from perft.searching.steering.stopwatch import read_spent
 from perft.selection import confirmed, pareto_front, write_base, write_scores
 from perft.storage import read_folder, seal_folder
 from perft.tracking import PATIENCE_SECONDS, Recorder, environment
@@ -46,6 +47,7 @@ def conclude(
     for folder in (*predictions.values(), *base_folder):
         seal_folder(plan.search, folder, read_folder(plan.search, folder))
     front = front_of(ledger.results())
+    spent = read_spent(plan.search)
     recorder.finish(
         "FINISHED" if front else "FAILED",
         front=front,
@@ -54,6 +56,8 @@ def conclude(
         predictions=predictions,
         base=scored.base,
         confirmed=confirmed(ledger.results()),
+        seconds=spent.seconds,
+        gpu_seconds=spent.gpu_seconds,
     )
     if scored.base is not None:
         write_base(plan.search, scored.base)

@@ -34,7 +34,7 @@ from perft.searching.trust import remember
 from perft.storage import Storage
 from perft.tasks import TaskSource, load_task, root_of
 from perft.tracking import DEFAULT as TRACKER
-from perft.tracking import tracker_of
+from perft.tracking import Dataset, datasets_of, tracker_of
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class SearchPlan:
         tracking_uri: where its tracker shows it, login included.
         resume: whether it was started before.
         commands: what the search is told when it resumes.
+        datasets: the splits of its task, for its records.
     """
 
     settings: SearchSettings
@@ -62,6 +63,7 @@ class SearchPlan:
     tracking_uri: str
     resume: bool
     commands: tuple[Command, ...] = ()
+    datasets: tuple[Dataset, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +203,17 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
     search = root.child(name).prepare()
     write_earlier(search, earlier)
     remember_search(name, root.uri)
-    return SearchPlan(settings, draw, given, source, search, root.uri, tracking_uri, resume=False)
+    return SearchPlan(
+        settings,
+        draw,
+        given,
+        source,
+        search,
+        root.uri,
+        tracking_uri,
+        resume=False,
+        datasets=datasets_of(task, source),
+    )
 
 
 def _rung_accuracy(request: SearchRequest) -> bool:

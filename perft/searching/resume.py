@@ -21,6 +21,7 @@ from perft.searching.steering.events import Command, SetBudget, SetNumTrials
 from perft.searching.trust import remember, require_trusted
 from perft.storage import Storage
 from perft.tasks import load_task
+from perft.tracking import datasets_of
 
 _FIELDS = {"confirm": "confirmations"}
 """Options whose field of `SearchSettings` has another name."""
@@ -102,6 +103,7 @@ def prepare_resume(
         tracking_uri,
         resume=True,
         commands=commands,
+        datasets=datasets_of(task, source),
     )
 
 

@@ -125,7 +125,7 @@ def _run(
             require_shared(plan.search, SEARCH_FILE, nodes, gpus=shape.use_gpu)
             if settings.compile:
                 require_compilers(nodes, gpus=shape.use_gpu)
-        recorder.log_params(settings.to_json())
+        recorder.log_params(settings.to_json(), plan.datasets)
         plan.search.sweep()
         plan.search.delete(SCORES_FILE)  # a search that has it is finished
         search = plan.search.anchored(SEARCH_FILE)

@@ -87,6 +87,12 @@ class Split:
         """Whether every example has an answer that its completion is preferred to."""
         return all(example.rejected for example in self.examples)
 
+    @property
+    def content(self) -> bytes:
+        """Name, scoring protocol and every example, as the fingerprint of a task reads them."""
+        rows = [[e.prompt, e.completion, e.answer, *e.choices, *e.pair[1:]] for e in self.examples]
+        return json.dumps([self.name, self.scorer.protocol, rows]).encode()
+
 
 @dataclass(frozen=True)
 class Task:
@@ -112,10 +118,7 @@ class Task:
         """SHA-256 over every example of every split, in hexadecimal."""
         digest = hashlib.sha256()
         for split in self.splits:
-            rows = [
-                [e.prompt, e.completion, e.answer, *e.choices, *e.pair[1:]] for e in split.examples
-            ]
-            digest.update(json.dumps([split.name, split.scorer.protocol, rows]).encode())
+            digest.update(split.content)
         return digest.hexdigest()
 
 

@@ -4,6 +4,7 @@ The search's own records are authoritative; a tracker shows a copy that can be c
 This package imports quickly: a tracker imports its libraries when its runs are opened.
 """
 
+from perft.tracking.datasets import Dataset, datasets_of
 from perft.tracking.environment import environment
 from perft.tracking.recorder import Recorder, is_sent
 from perft.tracking.sender import PATIENCE_SECONDS
@@ -15,9 +16,11 @@ __all__ = [
     "DEFAULT",
     "PATIENCE_SECONDS",
     "TRACKERS",
+    "Dataset",
     "Recorder",
     "Tracker",
     "Tracking",
+    "datasets_of",
     "environment",
     "is_sent",
     "tracker_of",

@@ -7,7 +7,7 @@ state.
 
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from perft.search_folder import TRACKED, TRACKED_CURVES, TRACKED_RUN, TRACKED_TRIALS
 from perft.storage import Storage
@@ -78,8 +78,10 @@ class FolderRuns:
         if is_due or search.status != "RUNNING":
             self._write()
 
-    def send_search(self, search: SearchRecord, trials: Collection[int]) -> None:
-        """As `Runs.send_search`; writes all tables."""
+    def send_search(self, search: SearchRecord, trials: Mapping[int, TrialRecord]) -> None:
+        """As `Runs.send_search`; writes all tables, unless the search runs and has not changed."""
+        if search == self._search and search.status == "RUNNING":
+            return
         self._search = search
         self._trials = {n: trial for n, trial in self._trials.items() if n in trials}
         self._write()

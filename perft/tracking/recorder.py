@@ -13,8 +13,10 @@ from perft.errors import StorageError
 from perft.files import Json
 from perft.search_folder import RECORDS, SENT
 from perft.storage import Storage
+from perft.tracking.datasets import Dataset
 from perft.tracking.records import Records, Status, TrialRecord, now
 from perft.tracking.sender import PATIENCE_SECONDS, Sender, reason
+from perft.tracking.source import source
 from perft.tracking.tracker import Runs
 from perft.tracking.tracking import Tracking
 from perft.trial import AdapterSize, Origin, Report, SplitScores, TrialConfig, TrialResult
@@ -49,7 +51,7 @@ class Recorder:
         Raises:
             StorageError: if the tracker or the folder cannot be written.
         """
-        records = Records(tracking.folder, tracking.fresh())
+        records = Records(tracking.folder, replace(tracking.fresh(), source=source()))
         records.keep_search(records.search)
         return cls(tracking, records, tracking.open(records))
 
@@ -97,9 +99,10 @@ class Recorder:
         """The tracker's id of the trial's run; empty if there is none yet."""
         return self._sender.run_ids.get(number, "")
 
-    def log_params(self, params: Mapping[str, object]) -> None:
-        """Records the search's settings, once all of them are known."""
-        self._records.keep_search(replace(self._records.search, params=params))
+    def log_params(self, params: Mapping[str, object], datasets: Collection[Dataset] = ()) -> None:
+        """Records the search's settings and data, once all of them are known."""
+        search = replace(self._records.search, params=params, datasets=tuple(datasets))
+        self._records.keep_search(search)
         self._send_search()
 
     def start_trial(
@@ -141,6 +144,7 @@ class Recorder:
                     adapter=adapter,
                 )
             )
+            self._send_search()
 
     def finish(
         self,
@@ -152,6 +156,8 @@ class Recorder:
         predictions: Mapping[int, str] | None = None,
         base: BaseScore | None = None,
         confirmed: "Mapping[int, Confirmed] | None" = None,
+        seconds: float | None = None,
+        gpu_seconds: float | None = None,
     ) -> None:
         """Records that the search has ended, with every trial that has not.
 
@@ -164,6 +170,8 @@ class Recorder:
             predictions: by trial, the folder of the predictions that were scored.
             base: the score of the base alone; None to leave what is known of it.
             confirmed: by trial of the front, its trainings with other seeds.
+            seconds: for which the search has run; None to leave what is known of it.
+            gpu_seconds: the same, times its GPUs.
         """
         search = self._records.search
         self._records.keep_search(
@@ -177,6 +185,8 @@ class Recorder:
                 predictions=predictions or {},
                 base=base or search.base,
                 confirmed=confirmed or {},
+                seconds=search.seconds if seconds is None else seconds,
+                gpu_seconds=search.gpu_seconds if gpu_seconds is None else gpu_seconds,
             )
         )
         self._send_all()
@@ -230,7 +240,7 @@ class Recorder:
         self._sender.put(number, lambda runs: runs.send_trial(trial, search))
 
     def _send_search(self) -> None:
-        search, trials = self._records.search, set(self._records.trials)
+        search, trials = self._records.search, dict(self._records.trials)
         self._sender.put(None, lambda runs: runs.send_search(search, trials))
 
     def _say_away(self) -> None:

@@ -19,6 +19,8 @@ from perft.errors import PerftError
 from perft.files import Json, parse_json
 from perft.search_folder import RECORDS, SEARCH_RECORD, is_record, trial_record
 from perft.storage import Storage
+from perft.tracking.datasets import Dataset
+from perft.tracking.source import Source
 from perft.trial import (
     AdapterSize,
     AnswerCount,
@@ -27,6 +29,7 @@ from perft.trial import (
     Report,
     SplitScores,
     TrialConfig,
+    TrialResult,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +76,22 @@ class TrialRecord:
     adapter: str = ""
     params: Mapping[str, Json] = field(default_factory=dict)
     origin: Origin | None = None
+
+    def result(self, run_id: str = "") -> TrialResult | None:
+        """The result of a trial that has ended, with its run in a tracker; else None."""
+        if self.outcome is None:
+            return None
+        return TrialResult(
+            number=self.number,
+            config=self.config,
+            outcome=self.outcome,
+            reports=tuple(report for _, report in self.reports),
+            size=self.size,
+            run_id=run_id,
+            error=self.error,
+            params=self.params,
+            origin=self.origin,
+        )
 
     @property
     def latest(self) -> int:
@@ -123,6 +142,10 @@ class SearchRecord:
         files: names of the files in the search's folder that its run also holds.
         base: the score of the base alone; None before the end, and of an earlier version.
         confirmed: by number of a trial of the front, its trainings with other seeds.
+        source: what started it; None of an earlier version.
+        datasets: the splits of its task; empty until they are known, and of an earlier version.
+        seconds: for which it has run, in all processes; None before its end.
+        gpu_seconds: the same, times its GPUs.
     """
 
     name: str
@@ -138,6 +161,10 @@ class SearchRecord:
     files: tuple[str, ...] = ()
     base: BaseScore | None = None
     confirmed: "Mapping[int, Confirmed]" = field(default_factory=dict)
+    source: Source | None = None
+    datasets: tuple[Dataset, ...] = ()
+    seconds: float | None = None
+    gpu_seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The record as a dictionary of JSON values."""
@@ -164,6 +191,8 @@ class SearchRecord:
                     int(number): read_fields(Confirmed, each)
                     for number, each in value.get("confirmed", {}).items()
                 },
+                "source": read_fields(Source, value["source"]) if value.get("source") else None,
+                "datasets": tuple(read_fields(Dataset, e) for e in value.get("datasets", ())),
             }
         )
 

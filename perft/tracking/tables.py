@@ -10,7 +10,6 @@ from perft.errors import printable
 from perft.selection import confirmed_rows, picks
 from perft.selection.table import base_columns, columns_of, frame_of, origin_columns
 from perft.tracking.records import SearchRecord, TrialRecord
-from perft.trial import TrialResult
 
 CURVES = {
     "number": "int64",
@@ -37,7 +36,7 @@ def table(trials: Sequence[TrialRecord], search: SearchRecord) -> pd.DataFrame:
         trials: all that have started.
         search: has the status of trials without an outcome, the test scores and the base's.
     """
-    results = [found for trial in trials if (found := _result(trial))]
+    results = [found for trial in trials if (found := trial.result())]
     picked, again = picks(results), confirmed_rows(results)
     return frame_of([_row(trial, search, picked) | again.get(trial.number, {}) for trial in trials])
 
@@ -92,19 +91,3 @@ def _row(trial: TrialRecord, search: SearchRecord, picked: dict[int, str]) -> di
 
 def _time(at: int | None) -> pd.Timestamp | None:
     return None if at is None else pd.Timestamp(at, unit="ms", tz="UTC")
-
-
-def _result(trial: TrialRecord) -> TrialResult | None:
-    """The result of a trial that has ended, else None."""
-    if trial.outcome is None:
-        return None
-    return TrialResult(
-        number=trial.number,
-        config=trial.config,
-        outcome=trial.outcome,
-        reports=tuple(report for _, report in trial.reports),
-        size=trial.size,
-        error=trial.error,
-        params=trial.params,
-        origin=trial.origin,
-    )

@@ -4,7 +4,7 @@ A search's own folder is authoritative, and a tracker shows a copy that can be c
 add one, implement `Tracker` and `Runs`, and name it in `perft.tracking.trackers`.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Protocol
 
 from perft.tracking.records import Records, SearchRecord, TrialRecord
@@ -31,13 +31,13 @@ class Runs(Protocol):
                 without an outcome.
         """
 
-    def send_search(self, search: SearchRecord, trials: Collection[int]) -> None:
+    def send_search(self, search: SearchRecord, trials: Mapping[int, TrialRecord]) -> None:
         """Brings the search's run up to date with its record.
 
         Args:
             search: the record.
-            trials: numbers of the trials that have records; no other trial's run stays RUNNING
-                once the search has ended.
+            trials: all records of trials, by number; no other trial's run stays RUNNING once the
+                search has ended.
         """
 
 

@@ -13,6 +13,8 @@ from perft.tracking.mlflow.server import EXPERIMENT, Server, is_server
 from perft.tracking.mlflow.sqlite import lock_of
 
 _LOCK_SECONDS = 60.0
+KIND, MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"
+"""The tag and its value by which MLflow's UI opens an experiment on its runs, not on traces."""
 
 
 def connect(tracking_uri: str) -> tuple[MlflowClient, str]:
@@ -47,7 +49,10 @@ def _experiment(client: MlflowClient, artifacts: str | None) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
         try:
-            return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+            made = client.create_experiment(
+                EXPERIMENT, artifact_location=artifacts, tags={KIND: MODEL_TRAINING}
+            )
+            return str(made)
         except MlflowException:
             # Another search may have created it meanwhile.
             found = client.get_experiment_by_name(EXPERIMENT)
@@ -58,4 +63,6 @@ def _experiment(client: MlflowClient, artifacts: str | None) -> str:
             f"the MLflow experiment {EXPERIMENT!r} is deleted; bring it back with `mlflow "
             f"experiments restore --experiment-id {found.experiment_id}`, or use another store"
         )
+    if KIND not in found.tags:  # of an earlier version; what the user has chosen stays
+        client.set_experiment_tag(found.experiment_id, KIND, MODEL_TRAINING)
     return str(found.experiment_id)

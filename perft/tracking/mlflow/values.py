@@ -27,6 +27,9 @@ BASE_LOSS = "base_val_loss"
 LONGEST = 5000
 """Characters of a tag or parameter; MLflow refuses more than 6000."""
 
+ROUTER_LOAD = "z_router_load/"
+"""Prefix of the metrics of single PEFT experts; MLflow sorts metrics by name, and these go last."""
+
 
 def size_values(size: AdapterSize) -> dict[str, float]:
     """The parameter counts as metrics, so that they can be an axis of a plot."""
@@ -54,7 +57,9 @@ def report_values(report: Report) -> dict[str, float]:
     if report.router_load:
         values["router_load_max"] = max(report.router_load)
         values["router_load_min"] = min(report.router_load)
-        values |= {f"router_load/{expert}": load for expert, load in enumerate(report.router_load)}
+        digits = len(str(len(report.router_load) - 1))
+        for expert, load in enumerate(report.router_load):
+            values[f"{ROUTER_LOAD}{expert:0{max(2, digits)}d}"] = load
     return values
 
 
