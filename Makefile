@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 # A test process per core; the tests of one file share one, and what its fixtures made.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: help setup search test test-marked test-all test-gpu newest check base models bench bench-gpu
+.PHONY: help setup search test test-marked test-all test-gpu newest check docs base models bench bench-gpu
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -54,6 +54,10 @@ check: setup ## lint, format, types, import layers
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup ## build the site of documents in build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	@echo "open build/site/index.html"
 
 base: setup ## rebuild the built-in base from its seeded text
 	$(BIN)/python -m perft.models.pretrain --out perft/models/builtin --seed 0
