@@ -35,6 +35,7 @@ class Source:
 
     def __init__(self, functions: Mapping[str, object]) -> None:
         self._parts: dict[str, str] = {}
+        self._values: dict[str, object] = {}
         self.modules: list[ModuleType] = []
         self.unknown: list[str] = []
         for name, function in functions.items():
@@ -48,8 +49,11 @@ class Source:
 
     def _define(self, name: str, value: object) -> None:
         if name in self._parts:
+            if self._values[name] is not value:
+                self._unknown(name, value)  # the text has one of that name
             return
         self._parts[name] = ""  # a function may call itself
+        self._values[name] = value
         text = self._imported(name, value)
         if text is None and isinstance(value, FunctionType | type):
             text = self._written(name, value)

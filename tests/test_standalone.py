@@ -69,6 +69,13 @@ def test_a_closure_is_written_with_its_values() -> None:
     assert again["inner"](5) == 15  # type: ignore[operator]
 
 
+def test_two_things_of_one_name_are_not_mixed_up() -> None:
+    cell = "def rate(x):\n    return x\ndef other(x):\n    return rate(x)\n"
+    found = run_cell(cell)
+    assert Source({"rate": found["rate"], "draw": found["other"]}).unknown == []
+    assert Source({"rate": found["other"], "draw": found["rate"]}).unknown == ["rate (function)"]
+
+
 def test_what_no_text_can_define_is_named() -> None:
     cell = "lock = __import__('threading').Lock()\ndef judge(a, b):\n    return lock\n"
     assert Source({"judge": run_cell(cell)["judge"]}).unknown == ["lock (lock)"]

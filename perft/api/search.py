@@ -196,7 +196,7 @@ def _run(plan: SearchPlan, stages: Stages, relay: Relay) -> Results:
         finished = run_search(plan, stages, listeners=[relay])
     except InterruptedSearchError as error:
         error.add_note(f"in Python: {plan.settings.call_to_resume(plan.root)}")
-        raise
+        raise error from None  # where it was interrupted tells the user nothing
     except PerftError as error:
         if (raised := _raised_by_callback(error)) is not None:
             raised.add_note(str(error))

@@ -30,7 +30,7 @@ found = perft.search(
 print("changed:", changed(before, process_state()))
 print("same Ray:", ray.is_initialized() and ray.get_runtime_context().get_node_id() == node)
 print("my actor:", ray.get(mine.answer.remote()))
-print("trials:", sorted(found.trials["number"]))
+print("trials:", found.trials["number"].tolist())
 named = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True)]
 print("left in Ray:", [name for name in named if name.startswith("perft")])
 """

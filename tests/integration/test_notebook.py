@@ -41,7 +41,7 @@ def test_the_notebook_searches_shows_and_uses_what_it_found(tmp_path: Path) -> N
     assert "Results of notebook: 4 trials" in texts(results, "text/html")[0]
     assert any("plotly" in kind for output in plot.outputs for kind in output.data)
     assert texts(picked, "text/plain")[0].count("TrialResult") == 2
-    assert "'best-adapter'" in texts(host, "text/plain")[0]
+    assert "'adapter' (" in texts(host, "text/plain")[0]
     said = "".join(texts(answers, "stream"))
     assert said.index("with the adapter:") < said.index("without:") < said.index("label:")
     assert (tmp_path / "best-adapter" / "adapter_config.json").is_file()
