@@ -5,6 +5,8 @@
     perft.json                  the block `perft` of a LoRA baseline
     scorer.py                   of an own task that code scores: that code, run only if trusted
     README.md, trial.json       of an exported adapter: its model card, and its search and trial
+    MLmodel, requirements.txt,  likewise: what makes the folder a model of MLflow
+    python_env.yaml, input_example.json
 
 `adapter_config.json` is HF PEFT's: it alone says how `peft` loads `adapter_model.safetensors`.
 perft adds one block, `perft`: the adapter's configuration and origin. For the type PERFT the block
@@ -27,6 +29,8 @@ BLOCK = "perft.json"
 SCORER = "scorer.py"
 CARD = "README.md"
 TRIAL = "trial.json"
+MLFLOW_MODEL, MLFLOW_ENVIRONMENT = "MLmodel", "python_env.yaml"
+MLFLOW_EXAMPLE, REQUIREMENTS = "input_example.json", "requirements.txt"
 PERFT = "PERFT"
 """The `peft_type` that `perft.hf_peft` adds to `peft`."""
 

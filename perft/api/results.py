@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from perft.api.exporting import export_trial
+from perft.api.registering import register as register_adapter
+from perft.api.registering import registry_for
 from perft.base_score import BaseScore
 from perft.errors import SearchError
 from perft.search_folder import OPTUNA_FILE
@@ -173,6 +175,7 @@ class Results:
         out: str | Path,
         max_activated: str | None = None,
         force: bool = False,
+        register: str | None = None,
     ) -> Path:
         """Exports the adapter of a trial with its model card; the folder loads as any adapter's.
 
@@ -182,17 +185,26 @@ class Results:
             max_activated: leaves out the trials that activate more parameters per token: "0.1%" of
                 the base's, or a number such as "590000".
             force: replace an earlier export in `out`.
+            register: name of a model of MLflow's registry that gets the adapter as its next
+                version, with the alias `champion`; None for none.
 
         Returns:
             `out`, absolute.
 
         Raises:
-            SearchError: if there is no such trial; says which there are.
-            StorageError: if `out` holds something else, or cannot be written.
+            ConfigError: if MLflow refuses the name to register.
+            SearchError: if there is no such trial, says which there are; or if it is to be
+                registered and has no run in MLflow.
+            StorageError: if `out` holds something else, or cannot be written; or if MLflow does
+                not answer, or has no registry.
         """
         limit = ActivatedLimit.parse(max_activated) if max_activated else None
         picked = pick(self._trials(), str(trial), limit)
-        return export_trial(self._search, picked, Path(out), force=force)
+        registry = registry_for(self._search, picked, register) if register is not None else None
+        folder = export_trial(self._search, picked, Path(out), force=force)
+        if registry is not None:
+            register_adapter(registry, self._search, picked, folder)
+        return folder
 
     def __repr__(self) -> str:
         trials = self._trials()

@@ -60,6 +60,7 @@ def search(
     compile: bool | None = None,
     storage: str | Path | None = None,
     tracker: str = TRACKER,
+    system_metrics: bool = False,
     resume: str | None = None,
     trust_code: bool = False,
     callbacks: Sequence[SearchCallback] = (),
@@ -101,6 +102,7 @@ def search(
         compile: whether the base is compiled; None for on GPUs.
         storage: the directory or URI for searches; None for `~/.perft/searches`.
         tracker: what shows the search beside its folder: "mlflow" or "folder".
+        system_metrics: whether MLflow also shows load, memory and GPUs of this machine.
         resume: the search to resume; its other settings stay. A space that was an object must be
             given again.
         trust_code: with `resume`, runs the file that the search's folder names, even if it was
@@ -144,6 +146,7 @@ def search(
         max_activated=max_activated,
         warm_start=tuple(warm_start),
         tracker=tracker,
+        system_metrics=system_metrics,
         budget=Budget(
             max_hours=max_hours, max_gpu_hours=max_gpu_hours, max_steps_total=max_steps_total
         ),

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from perft.api.exporting import export_trial
+from perft.api.registering import register as register_adapter
+from perft.api.registering import registry_for
 from perft.export import scores_of
 from perft.options import JsonOption, NameOption, QuietOption, StorageOption
 from perft.screen import Output
@@ -47,6 +49,15 @@ def main(
             show_default=False,
         ),
     ] = None,
+    register: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Also make it the next version of this model of MLflow's registry, with the "
+            "alias champion.",
+            show_default=False,
+        ),
+    ] = None,
     storage: StorageOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier export in --out.")
@@ -60,6 +71,7 @@ def main(
       perft export --name first --out adapter
       perft export --name first --out small --pick knee --max-activated 0.5%
       perft export --name first --out adapter --pick 7 --force
+      perft export --name first --out adapter --register arithmetic
     """
     output = Output(as_json=as_json, quiet=quiet)
     search = find_search(name, storage)
@@ -69,7 +81,9 @@ def main(
     if picked in ("best", "knee"):
         for remark in remarks(results):
             output.note(remark)
+    registry = registry_for(search, trial, register) if register is not None else None
     folder = export_trial(search, trial, out, force=force)
+    registered = register_adapter(registry, search, trial, folder) if registry else None
     assert trial.last is not None, "a full-length trial has a report"
     output.document(
         {
@@ -78,8 +92,14 @@ def main(
             "config": trial.config.to_flat(),
             "scores": [dataclasses.asdict(score) for score in scores_of(search, trial)],
             "folder": str(folder),
+            "registered": dataclasses.asdict(registered) if registered else None,
         }
     )
+    if registered:
+        output.say(
+            f"version {registered.version} of the registered model {registered.name}: "
+            f"{registered.uri}"
+        )
     output.last(
         f"trial {trial.number} ({describe(trial.config)}), validation {_result(trial.last)}, "
         f"is in {folder}"

@@ -206,6 +206,13 @@ def main(
             help="What shows the search beside its folder: mlflow, or folder (tables in tracked/).",
         ),
     ] = "mlflow",
+    system_metrics: Annotated[
+        bool,
+        typer.Option(
+            "--system-metrics",
+            help="Show load, memory and GPUs of the driver's machine in MLflow, too.",
+        ),
+    ] = False,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -294,6 +301,7 @@ def main(
             max_activated=max_activated,
             warm_start=tuple(warm_start or ()),
             tracker=tracker,
+            system_metrics=system_metrics,
         )
         plan = prepare(request, stages.during)
     else:

@@ -8,10 +8,22 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from perft.adapter_folder import BLOCK, CARD, CONFIG, SCORER, TRIAL, WEIGHTS
+from perft.adapter_folder import (
+    BLOCK,
+    CARD,
+    CONFIG,
+    MLFLOW_ENVIRONMENT,
+    MLFLOW_EXAMPLE,
+    MLFLOW_MODEL,
+    REQUIREMENTS,
+    SCORER,
+    TRIAL,
+    WEIGHTS,
+)
 from perft.base_score import BaseScore
 from perft.errors import DamagedError, StorageError
 from perft.export.card import model_card
+from perft.export.mlmodel import mlflow_files
 from perft.export.score import Score
 from perft.files import resolved
 from perft.search_folder import adapter_folder
@@ -19,7 +31,8 @@ from perft.selection import Confirmed
 from perft.storage import Storage, read_folder
 from perft.trial import TrialResult
 
-_FILES = {WEIGHTS, CONFIG, BLOCK, SCORER, CARD, TRIAL}
+_MLFLOW = {MLFLOW_MODEL, MLFLOW_ENVIRONMENT, MLFLOW_EXAMPLE, REQUIREMENTS}
+_FILES = {WEIGHTS, CONFIG, BLOCK, SCORER, CARD, TRIAL} | _MLFLOW
 # Settings that mean nothing on other machines; a tracking URI may hold a password.
 _PRIVATE = {"storage", "tracking_uri"}
 
@@ -64,6 +77,7 @@ def export_adapter(
         **_adapter(search, picked.number),
         CARD: model_card(picked, public, scores, base_score, again).encode(),
         TRIAL: json.dumps(record, indent=1).encode(),
+        **mlflow_files(public),
     }
     try:
         _place(files, out)

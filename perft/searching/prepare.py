@@ -96,12 +96,18 @@ class SearchRequest:
     max_activated: str | None = None
     warm_start: tuple[str, ...] = ()
     tracker: str = TRACKER
+    system_metrics: bool = False
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
         require_choice("objective", self.objective, OBJECTIVES)
         require_sampler(self.sampler)
         require_installed(self.sampler)
+        if self.system_metrics and self.tracker != TRACKER:
+            raise ConfigError(
+                f"--system-metrics is for the tracker {TRACKER}, found --tracker {self.tracker}; "
+                "leave one of them out"
+            )
         if self.pruner is not None:
             require_choice("pruner", self.pruner, PRUNERS)
 
@@ -169,6 +175,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         validation_size=request.validation_size,
         storage=root.shown,
         tracker=request.tracker,
+        system_metrics=request.system_metrics,
         tracking_uri=masked(tracking_uri),
         num_trials=num_trials,
         max_steps=rungs[-1],

@@ -117,6 +117,7 @@ class SearchSettings:
         budget: what the search may use in all, beside its number of trials.
         versions: of the packages that affect results.
         tracker: name of the tracker.
+        system_metrics: whether MLflow shows load and memory of the driver's machine.
         space_code: hashes of the space's code, from `space_code`; empty if not recorded.
     """
 
@@ -151,6 +152,7 @@ class SearchSettings:
     warm_start: tuple[str, ...] = ()
     gpus_per_worker: float | None = None
     tracker: str = TRACKER
+    system_metrics: bool = False
     budget: Budget = field(default_factory=Budget)
     versions: Mapping[str, str] = field(default_factory=installed_versions)
     space_code: Mapping[str, str] = field(default_factory=dict)

@@ -47,6 +47,7 @@ def test_folder_holds_the_adapter_as_it_was_trained(search: Storage, out: Path):
     assert export(search, out) == out
     assert {file.name for file in out.iterdir()} == {
         "adapter_model.safetensors", "adapter_config.json", "README.md", "trial.json",
+        "MLmodel", "requirements.txt", "python_env.yaml", "input_example.json",
     }  # fmt: skip
     for name, data in adapter_files(3).items():
         assert (out / name).read_bytes() == data

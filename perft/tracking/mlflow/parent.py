@@ -7,6 +7,7 @@ from mlflow.entities import Metric, Run, RunTag
 
 from perft.search_folder import SEARCH_FILE, predictions_folder
 from perft.tracking.mlflow.data import dataset_inputs
+from perft.tracking.mlflow.monitor import monitor
 from perft.tracking.mlflow.note import note_of
 from perft.tracking.mlflow.store import Store
 from perft.tracking.mlflow.summary import ENDED, conclusion, ended, picked_trials, summary
@@ -56,6 +57,8 @@ class ParentRun:
         """
         if self._status != "RUNNING" and search.status == "RUNNING":
             self._set_status("RUNNING", None)
+        if search.status == "RUNNING" and search.params.get("system_metrics"):
+            monitor(self._store.client.tracking_uri, self.run_id)
         try:
             self._send_settings(search)
         except Exception:
