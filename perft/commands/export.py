@@ -12,7 +12,10 @@ import typer
 from perft.api.exporting import export_trial
 from perft.api.registering import register as register_adapter
 from perft.api.registering import registry_for
+from perft.errors import ConfigError
 from perft.export import scores_of
+from perft.export.front_matter import require_license
+from perft.export.hub import push, require_login
 from perft.options import JsonOption, NameOption, QuietOption, StorageOption
 from perft.screen import Output
 from perft.searches import find_search
@@ -62,6 +65,32 @@ def main(
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier export in --out.")
     ] = False,
+    license_name: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            metavar="ID",
+            help="Licence of the adapter on its card, as the hub names it: apache-2.0, mit, ...",
+            show_default="the base's, where known",
+        ),
+    ] = None,
+    no_example: Annotated[
+        bool,
+        typer.Option("--no-example", help="Show no example of the data on the card."),
+    ] = False,
+    repo: Annotated[
+        str | None,
+        typer.Option(
+            "--push-to-hub",
+            metavar="OWNER/NAME",
+            help="Send the folder to this repository of the Hugging Face hub, too, with the token "
+            "of its login or HF_TOKEN.",
+            show_default=False,
+        ),
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a new repository of the hub a private one.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -72,8 +101,10 @@ def main(
       perft export --name first --out small --pick knee --max-activated 0.5%
       perft export --name first --out adapter --pick 7 --force
       perft export --name first --out adapter --register arithmetic
+      perft export --name first --out adapter --push-to-hub me/adapter --private
     """
     output = Output(as_json=as_json, quiet=quiet)
+    _check_hub(license_name, repo, private=private)
     search = find_search(name, storage)
     limit = ActivatedLimit.parse(max_activated) if max_activated else None
     results = read_results(search)
@@ -82,8 +113,15 @@ def main(
         for remark in remarks(results):
             output.note(remark)
     registry = registry_for(search, trial, register) if register is not None else None
-    folder = export_trial(search, trial, out, force=force)
+    if repo is not None:
+        require_login(repo)
+    folder = export_trial(
+        search, trial, out, force=force, license=license_name, example=not no_example, repo=repo
+    )
     registered = register_adapter(registry, search, trial, folder) if registry else None
+    place = None
+    if repo is not None:
+        place = _push(folder, repo, f"Trial {trial.number} of search {name}", output, private)
     assert trial.last is not None, "a full-length trial has a report"
     output.document(
         {
@@ -93,6 +131,7 @@ def main(
             "scores": [dataclasses.asdict(score) for score in scores_of(search, trial)],
             "folder": str(folder),
             "registered": dataclasses.asdict(registered) if registered else None,
+            "repo": place,
         }
     )
     if registered:
@@ -102,8 +141,22 @@ def main(
         )
     output.last(
         f"trial {trial.number} ({describe(trial.config)}), validation {_result(trial.last)}, "
-        f"is in {folder}"
+        f"is in {folder}{f' and at {place}' if place else ''}"
     )
+
+
+def _check_hub(license_name: str | None, repo: str | None, *, private: bool) -> None:
+    if license_name is not None:
+        require_license(license_name)
+    if private and repo is None:
+        raise ConfigError("--private makes a repository of the hub private; add --push-to-hub")
+
+
+def _push(folder: Path, repo: str, message: str, output: Output, private: bool) -> str:
+    names = sorted(file.name for file in folder.iterdir())
+    output.note(f"sends to {repo}: {', '.join(names)}")
+    progress = output.progress.is_terminal
+    return push(folder, repo, private=private, message=message, progress=progress)
 
 
 def _result(report: Report) -> str:

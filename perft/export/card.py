@@ -4,23 +4,20 @@ Everything on it is taken from the search's own records; nothing is measured aga
 """
 
 import json
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
-
 from perft.base_score import BaseScore
-from perft.errors import printable
-from perft.export.markdown import code, text
+from perft.export.extras import LONGEST, Extras
+from perft.export.front_matter import HUB_ID, front_matter, name_of
+from perft.export.markdown import block, code, text
 from perft.export.score import Score
+from perft.export.snippets import with_peft, with_perft, with_pipeline
 from perft.selection import Confirmed, describe_origin, format_interval, format_mean, format_share
 from perft.tasks import TASKS
 from perft.trial import TrialResult
 
-# What the front matter may name as a base: the Hugging Face hub refuses a local path there.
-_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 BUILTIN = "the built-in tiny OLMoE base of perft"
 
 
@@ -37,6 +34,8 @@ def model_card(
     scores: Sequence[Score],
     base_score: BaseScore | None = None,
     again: Confirmed | None = None,
+    *,
+    extras: Extras | None = None,
 ) -> str:
     """The card as Markdown with YAML front matter.
 
@@ -46,33 +45,51 @@ def model_card(
         scores: its accuracies, the validation split's first.
         base_score: the score of the base alone; None if it was not scored.
         again: the trial's trainings with other seeds; None if there are none.
+        extras: further facts; None if none is known.
     """
+    extras = extras or Extras()
     variant = picked.config.adapter.variant
     base = settings.get("base_model")
     return f"""---
-{_front_matter(picked, settings, scores)}
+{front_matter(picked, settings, scores, again, extras)}
 ---
 
-# {text(_name(picked, settings))}
+# {text(name_of(picked, settings))}
 
 A {variant} adapter for {code(base) if base else BUILTIN}, trial {picked.number} of the perft
 search {code(settings["name"])}. It holds the adapter alone: the base stays as it is.
 
 ## Scores
 
-{_scores(scores) if scores else _loss(picked)}{_base_alone(base_score)}{_confirmed(again)}
+{_scores(scores) if scores else _loss(picked)}{_base_alone(base_score)}{_seeds(picked, again)}
 
 ## Size
 
 {_size(picked)}
 
-## How to load it
+## Prompt
 
-```python
-{_loading(base)}
-```
+{_prompt(extras)}
+
+## How to use it
+
+With perft:
+
+{block(with_perft(_named(base), extras), "python")}
+
+With peft:
+
+{block(with_peft(picked.config.adapter, _named(base), extras), "python")}
+
+In a pipeline of transformers:
+
+{block(with_pipeline(_named(base), extras), "python")}
 
 {code(_scoring(settings))} scores it again.
+
+## Cost
+
+{_cost(extras)}
 
 ## Configuration
 
@@ -82,33 +99,6 @@ search {code(settings["name"])}. It holds the adapter alone: the base stays as i
 
 {_table("what", "value", _provenance(picked, settings))}
 """
-
-
-def _front_matter(picked: TrialResult, settings: Mapping[str, Any], scores: Sequence[Score]) -> str:
-    base = settings.get("base_model")
-    results = [
-        EvalResult(
-            task_type="text-generation",
-            dataset_type=score.split,
-            dataset_name=score.split,
-            metric_type="accuracy",
-            metric_value=score.accuracy,
-        )
-        for score in scores
-    ]
-    data = ModelCardData(
-        base_model=base if base and _is_on_hub(base) else None,
-        library_name="perft",
-        tags=["perft", picked.config.adapter.variant, "mixture-of-experts", "adapter"],
-        model_name=_name(picked, settings),
-        eval_results=results,
-    )
-    matter: str = data.to_yaml()
-    return matter.strip()
-
-
-def _name(picked: TrialResult, settings: Mapping[str, Any]) -> str:
-    return f"{printable(settings['name'])}-{picked.number:04d}-{picked.config.adapter.variant}"
 
 
 def _scores(scores: Sequence[Score]) -> str:
@@ -150,19 +140,51 @@ def _base_alone(base: BaseScore | None) -> str:
     return f"\n\nThe base alone, without the adapter: {found}."
 
 
-def _confirmed(again: Confirmed | None) -> str:
-    """A paragraph on the trainings with other seeds; empty if there are none."""
+def _seeds(picked: TrialResult, again: Confirmed | None) -> str:
+    """A paragraph on the seed, and on the trainings with other seeds if there are any."""
+    trained = f"\n\nTrained with seed {picked.config.training.seed}."
     if again is None or not again.values:
-        return ""
+        return trained
     count, what = len(again.values), "accuracy" if again.scored else "loss"
     seeds = "another seed" if count == 1 else f"{count} other seeds"
+    listed = f" (seed {', '.join(map(str, again.seeds))})" if again.seeds else ""
     interval = (
         f"; the 95% interval of the mean is {found}" if (found := format_interval(again)) else ""
     )
     return (
-        f"\n\nTrained with {seeds}, this configuration reaches a validation {what} of "
-        f"{format_mean(again)} (mean and standard deviation{interval}). These trainings chose "
-        "nothing."
+        f"{trained}\n\nTrained with {seeds}, this configuration reaches a validation "
+        f"{what} of {format_mean(again)} (mean and standard deviation{interval}). These trainings"
+        f"{listed} chose nothing."
+    )
+
+
+def _prompt(extras: Extras) -> str:
+    """The prompt's format with one example, as far as both are known."""
+    if (prompt := extras.prompt) is None:
+        return (
+            "The task's data were not at hand when this card was written, so no example is shown."
+        )
+    parts = []
+    if prompt.template:
+        parts.append(
+            f"The prompt, with the columns of a row in braces:\n\n{block(prompt.template)}"
+        )
+    if (example := prompt.example) is not None:
+        parts.append(f"One example of the validation split:\n\n{block(example.prompt[:LONGEST])}")
+        parts.append(f"and what is to follow it:\n\n{block(example.completion[:LONGEST])}")
+    return "\n\n".join([*parts, f"Answers are scored by: {text(prompt.protocol)}."])
+
+
+def _cost(extras: Extras) -> str:
+    """The hours that the whole search took, as it measured them."""
+    if not extras.seconds:
+        return "The search did not note how long it ran."
+    hours, gpu_hours = extras.seconds / 3600, extras.gpu_seconds / 3600
+    where = f"{gpu_hours:.3g} GPU hours" if gpu_hours else "on CPUs alone"
+    return (
+        f"The whole search, all its trials together, took {hours:.3g} hours, {where} (measured, "
+        "with loading and scoring). Energy was not measured: what a shared device "
+        "draws is not this search's alone."
     )
 
 
@@ -176,13 +198,9 @@ def _size(picked: TrialResult) -> str:
     )
 
 
-def _loading(base: str | None) -> str:
-    named = "" if base is None else ascii(base if _is_on_hub(base) else f"path/to/{base}")
-    return (
-        "import perft\n\n"
-        f"base = perft.load_base({named})\n"
-        'perft.load_adapter(base.model, "path/to/this/folder")'
-    )
+def _named(base: str | None) -> str | None:
+    """The base as a literal of Python; None for the built-in one."""
+    return None if base is None else ascii(base if _is_on_hub(base) else f"path/to/{base}")
 
 
 def _scoring(settings: Mapping[str, Any]) -> str:
@@ -199,7 +217,7 @@ def _scoring(settings: Mapping[str, Any]) -> str:
 
 
 def _is_on_hub(base: str) -> bool:
-    return _HUB_ID.fullmatch(base) is not None
+    return HUB_ID.fullmatch(base) is not None
 
 
 def _provenance(picked: TrialResult, settings: Mapping[str, Any]) -> dict[str, Any]:

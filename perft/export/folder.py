@@ -23,6 +23,7 @@ from perft.adapter_folder import (
 from perft.base_score import BaseScore
 from perft.errors import DamagedError, StorageError
 from perft.export.card import model_card
+from perft.export.extras import Extras
 from perft.export.mlmodel import mlflow_files
 from perft.export.score import Score
 from perft.files import resolved
@@ -46,6 +47,7 @@ def export_adapter(
     scores: Sequence[Score],
     base_score: BaseScore | None = None,
     again: Confirmed | None = None,
+    extras: Extras | None = None,
     force: bool = False,
 ) -> Path:
     """Writes the adapter of a full-length trial, its model card and its record to `out`.
@@ -58,6 +60,7 @@ def export_adapter(
         scores: the trial's accuracies, for the card, the validation split's first.
         base_score: the score of the base alone, likewise; None if it was not scored.
         again: the trial's trainings with other seeds, likewise; None if there are none.
+        extras: further facts, likewise; None if none is known.
         force: replace an earlier export.
 
     Returns:
@@ -75,7 +78,7 @@ def export_adapter(
     record = {"search": public, "trial": picked.to_json()}
     files = {
         **_adapter(search, picked.number),
-        CARD: model_card(picked, public, scores, base_score, again).encode(),
+        CARD: model_card(picked, public, scores, base_score, again, extras=extras).encode(),
         TRIAL: json.dumps(record, indent=1).encode(),
         **mlflow_files(public),
     }

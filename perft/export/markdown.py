@@ -17,6 +17,14 @@ def text(value: str) -> str:
     return _STEERS.sub(r"\\\g<0>", printable(value))
 
 
+def block(value: str, language: str = "") -> str:
+    """Lines as a block of code, which nothing in them ends."""
+    lines = [printable(line) if not line.isprintable() else line for line in value.split("\n")]
+    longest = max((len(run) for line in lines for run in _TICKS.findall(line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}{language}", *lines, fence])
+
+
 def code(value: str) -> str:
     """A value as one line of code."""
     line = printable(value)

@@ -27,12 +27,14 @@ class Confirmed:
             accuracy in [0, 1], or minus the loss.
         failed: trainings with other seeds that did not end at full length.
         scored: validation examples of each accuracy; 0 for losses.
+        seeds: those of the trainings of the values.
     """
 
     trial: int
     values: tuple[float, ...]
     failed: int = 0
     scored: int = 0
+    seeds: tuple[int, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -202,12 +204,14 @@ def format_gain(found: Gain, *, scored: bool) -> str:
 
 
 def _confirmed(trial: TrialResult, again: Sequence[TrialResult]) -> Confirmed:
-    reports = [size_and_report(one)[1] for one in again if one.outcome == "complete"]
+    ended = [one for one in again if one.outcome == "complete"]
+    reports = [size_and_report(one)[1] for one in ended]
     return Confirmed(
         trial=trial.number,
         values=tuple(objective(report) for report in reports),
         failed=len(again) - len(reports),
         scored=min((report.scored for report in reports), default=0),
+        seeds=tuple(one.config.training.seed for one in ended),
     )
 
 

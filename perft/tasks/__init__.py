@@ -4,6 +4,8 @@ Invariant: the same `TaskSource` gives the same `Task` in every process, and not
 torch.
 """
 
+from pathlib import Path
+
 from perft.errors import ConfigError, unknown
 from perft.tasks import (
     arithmetic,
@@ -15,7 +17,8 @@ from perft.tasks import (
     world_questions,
 )
 from perft.tasks.contamination import Overlap, overlap
-from perft.tasks.own import OwnTask
+from perft.tasks.hub import HUB
+from perft.tasks.own import FILES, OwnTask, path_and_rest
 from perft.tasks.record import code_files, code_of, from_record, root_of, to_record, without_code
 from perft.tasks.task import Example, Scorer, Split, Task, TaskSource
 
@@ -31,6 +34,7 @@ __all__ = [
     "check_source",
     "code_files",
     "code_of",
+    "dataset_ids",
     "from_record",
     "load_task",
     "load_test",
@@ -96,6 +100,25 @@ def load_test(source: TaskSource) -> Split:
     """
     assert source.own is not None, "only a user's own task has a file of its own"
     return own_examples.load_test(OwnTask.from_json(source.own, trust_code=source.trust_code))
+
+
+def dataset_ids(source: TaskSource) -> tuple[str, ...]:
+    """Ids on the hub of the datasets that a task reads there, without doubles."""
+    if source.own is not None:
+        places = [str(source.own[name]) for name in ("train", "test") if source.own.get(name)]
+        found = [path_and_rest(place)[0] for place in places if not place.endswith(FILES)]
+        return tuple(dict.fromkeys(id for id in found if not Path(id).exists()))
+    group = _GROUP_OF.get(source.name.lower())
+    if source.data != HUB or group is None:
+        return ()
+    wanted = source.name.lower()
+    return tuple(
+        dict.fromkeys(
+            each.hub.id
+            for each in group.benchmarks
+            if each.hub and wanted in (group.name, each.name.lower())
+        )
+    )
 
 
 def check_source(source: TaskSource) -> None:

@@ -101,12 +101,17 @@ def test_card_says_where_the_adapter_comes_from(search: Storage, out: Path):
 
 
 def test_front_matter_is_what_model_hubs_read(search: Storage, out: Path):
-    matter = front_matter(export(search, out, base_model="allenai/OLMoE-1B-7B-0924"))
+    matter = front_matter(export(search, out, 1, base_model="allenai/OLMoE-1B-7B-0924"))
     assert matter["base_model"] == "allenai/OLMoE-1B-7B-0924"
-    assert matter["library_name"] == "perft"
+    assert matter["base_model_relation"] == "adapter"
+    assert (matter["library_name"], matter["pipeline_tag"]) == ("perft", "text-generation")
     results = matter["model-index"][0]["results"]
     assert [result["dataset"]["name"] for result in results] == ["validation", "addsub"]
-    assert results[0]["metrics"][0] == {"type": "accuracy", "value": 0.85}
+    assert results[0]["metrics"][0] == {
+        "type": "accuracy", "value": 0.85, "name": "accuracy (95% interval 0.8110 to 0.8817)",
+    }  # fmt: skip
+    lora = front_matter(export(search, out, 3, force=True))
+    assert lora["library_name"] == "peft", "a LoRA loads without perft"
 
 
 @pytest.mark.parametrize("base", [None, "/models/olmoe", "./olmoe"])
