@@ -19,6 +19,7 @@ _GCS, _RAYLET = "gcs_server", "raylet"
 PORTS: Mapping[int, str] = {
     5000: "`mlflow ui` (--port names another)",
     6379: "`ray start --head` (--port names another)",
+    8000: "`perft serve` (--port names another)",
     8265: "Ray's dashboard (--dashboard-port names another)",
 }
 """By port, who wants it; a search's own Ray takes free ones."""
