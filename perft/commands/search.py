@@ -327,7 +327,7 @@ def _run(plan: "SearchPlan", stages: Stages, flags: Sequence[str]) -> "Finished"
     go_on = arguments("search", "--resume", name, "--storage", root, *flags)
     never_connect_unasked()  # a thread may be late
     try:
-        with interruptible(stages.say):
+        with stages.waiting(), interruptible(stages.say, stages.leave):
             return run_search(plan, stages, go_on)
     except PerftError:
         raise

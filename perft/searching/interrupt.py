@@ -24,13 +24,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def interruptible(tell: Callable[[str], None]) -> Iterator[None]:
+def interruptible(
+    tell: Callable[[str], None], leave: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Inside, the first signal raises `KeyboardInterrupt`, and the next ends the process at once.
 
     For a process that only runs a search: other processes keep their own handlers.
 
     Args:
         tell: shows the user a line.
+        leave: gives the terminal back before the process ends at once.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -40,6 +43,7 @@ def interruptible(tell: Callable[[str], None]) -> Iterator[None]:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         nonlocal is_stopping
         if is_stopping:
+            leave()
             os._exit(STATUS)  # Ray's processes end with this one
         is_stopping = True
         tell("stopping, and keeping what there is; once more aborts")

@@ -98,6 +98,13 @@ def live_on(console: Console, render: Callable[[], RenderableType]) -> Live | No
     """
     if isinstance(console, NotebookConsole):
         return None if console.quiet else NotebookLive(render)
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal or console.quiet:
         return None
-    return Live(get_renderable=render, console=console, refresh_per_second=2)
+    return Live(
+        get_renderable=render,
+        console=console,
+        screen=True,
+        refresh_per_second=2,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )

@@ -33,6 +33,7 @@ class Restart:
         search: its folder.
         environment: of this process before it started Ray.
         tell: shows the user a line.
+        leave: gives the terminal back before this process is replaced or ends.
     """
 
     command: Sequence[str]
@@ -40,6 +41,7 @@ class Restart:
     search: Storage
     environment: Mapping[str, str]
     tell: Callable[[str], None]
+    leave: Callable[[], None] = lambda: None
 
     def clear(self) -> None:
         """Ends the Ray processes and the lock left by the process that this one has replaced.
@@ -66,6 +68,7 @@ class Restart:
     def _resume(self, process: str, reports: int) -> NoReturn:
         died = deaths(reports, self.environment)
         if died >= RAYS_WITHOUT_PROGRESS:
+            self.leave()
             print(
                 f"error: Ray's process {process} has died, as {died} Rays in a row did; resume "
                 f"search {self.name!r} by --resume {self.name}",
@@ -74,6 +77,7 @@ class Restart:
             )
             unlock(self.search)
             os._exit(2)  # the main thread waits for a Ray that is gone
+        self.leave()
         self.tell(f"Ray's process {process} has died; the search resumes from what is saved")
         sys.stdout.flush()
         _close_on_exec()

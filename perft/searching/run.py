@@ -88,6 +88,7 @@ def run_search(
             search=plan.search,
             environment=dict(os.environ),
             tell=stages.say,
+            leave=stages.leave,
         )
         restart.clear()
         with locked(plan.search, plan.settings.name, stages.say):

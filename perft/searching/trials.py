@@ -92,6 +92,7 @@ def _search(
             agenda,
             settings.max_steps,
             ledger.entries,
+            title=f"search {settings.name}",
             steps=groups.steps,
             outlook=outlook,
         )

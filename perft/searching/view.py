@@ -1,26 +1,26 @@
-"""The live view of a running search: one table, or plain lines in a job's log."""
+"""The live view of a running search: a screen of its own, or plain lines in a job's log."""
 
 import contextlib
 import dataclasses
+import io
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import IO
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from perft.files import Json
 from perft.options import MAX_TRIALS
 from perft.searching.agenda import Agenda
+from perft.searching.dashboard import Snapshot, accuracy, dashboard, trials_table
 from perft.searching.ledger import Entry
 from perft.searching.notebook import NotebookLive, live_on
 from perft.searching.stages import Stages
 from perft.searching.steering.outlook import Outlook
-from perft.selection import describe, format_score, objective
-from perft.trial import Report, is_confirmation
+from perft.selection import describe
 
-_STYLES = {"complete": "green", "pruned": "yellow", "failed": "red"}
 _ROWS = 20
 
 LEFT_SECONDS = 60.0
@@ -35,6 +35,7 @@ class View:
         agenda: knows how many trials the search has.
         max_steps: a full-length trial's steps.
         entries: the ledger's trials, by number; read, never changed.
+        title: what the search is called.
         steps: returns, by running trial, the steps it has done between rungs.
         outlook: knows what is left.
     """
@@ -46,6 +47,7 @@ class View:
         max_steps: int,
         entries: Mapping[int, Entry],
         *,
+        title: str = "perft",
         steps: Callable[[], Mapping[int, int]],
         outlook: Outlook,
     ) -> None:
@@ -56,37 +58,55 @@ class View:
         self._entries = entries
         self._steps = steps
         self._outlook = outlook
+        self._title = title
         self._told = time.monotonic()  # what is left, in a log
         self._stage = ""
         self._live: Live | NotebookLive | None = None
+        self._lines: list[str] = []  # said while the live view has the terminal
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Inside, the table is on screen or in the notebook; nothing in a log."""
+        """Inside, a terminal or a notebook shows the search as it is; a log gets its lines.
+
+        On a terminal the view has a screen of its own, which is drawn anew from its corner, so that
+        resizing leaves no torn copies. What is said meanwhile is shown afterwards, line by line.
+        """
         live = live_on(self._console, self.render)
         if live is None:
             yield
             return
-        with live:
-            self._live = live
-            try:
+        is_screen = isinstance(live, Live)
+        printing = _printing_to(self._lines.append) if is_screen else contextlib.nullcontext()
+        try:
+            with self._stages.replaced(self._lines.append), printing, live:
+                self._live = live
                 yield
-            finally:
-                self._live = None
+        finally:
+            self._live = None
+            self._leave_lines()
+            if is_screen and self._entries:
+                self._console.print(trials_table(self._now(), self._console.width, _ROWS))
+
+    def _leave_lines(self) -> None:
+        """Shows what was said while the live view had the terminal."""
+        lines = list(self._lines)
+        self._lines.clear()
+        for line in lines:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def stage(self, text: str) -> None:
         """Shows what the search is doing now."""
         self._stage = text
-        self._stages.event("stage", seconds=round(self._stages.seconds, 3), text=text)
-        self._line(text)
+        self._stages.event("stage", text=text)
+        if self._live is None:
+            self._stages.show(text)
+        elif isinstance(self._live, Live):
+            self._live.refresh()
 
     def note(self, text: str) -> None:
         """Shows a note to the user, which stays on screen."""
-        self._stages.event("note", seconds=round(self._stages.seconds, 3), text=text)
-        if self._live is None:
-            self._line(text)
-        else:
-            self._console.print(text, highlight=False, markup=False)
+        self._stages.event("note", text=text)
+        self._stages.show(text)
 
     def reported(self, entry: Entry) -> None:
         """Shows that a trial reached a rung."""
@@ -94,57 +114,39 @@ class View:
         self._event("report", entry, report=last.to_json())
         self._line(
             f"trial {entry.number:>3}  step {last.step}/{self._max_steps}  "
-            f"val loss {last.val_loss:.4f}  {_accuracy(last, 'accuracy ', '  ')}"
+            f"val loss {last.val_loss:.4f}  {accuracy(last, 'accuracy ', '  ')}"
             f"{describe(entry.config)}"
         )
 
     def ended(self, entry: Entry) -> None:
-        """Shows that a trial ended."""
+        """Shows that a trial ended; the screen keeps why one has failed."""
         self._event("trial", entry, outcome=entry.outcome, error=entry.error)
         reason = f": {entry.error}" if entry.error else ""
         left = ""
         if time.monotonic() - self._told > LEFT_SECONDS and (text := str(self._outlook)):
             self._told, left = time.monotonic(), f"  {text}"
-        self._line(f"trial {entry.number:>3}  {entry.outcome}{reason}  ({self._count()}){left}")
+        text = f"trial {entry.number:>3}  {entry.outcome}{reason}  ({self._count()}){left}"
+        if entry.outcome == "failed" or self._live is None:
+            self._stages.show(text)
 
     def render(self) -> RenderableType:
-        """The table of trials under a line with the elapsed time and the best trial so far."""
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for title in ("trial", "configuration"):
-            table.add_column(title)
-        for title in ("step", "val loss", "accuracy"):
-            table.add_column(title, justify="right")
-        table.add_column("outcome")
-        steps = self._steps()
-        shown = sorted(self._entries.values(), key=_running_first)[:_ROWS]
-        for entry in sorted(shown, key=lambda entry: entry.number):
-            self._add(table, entry, steps.get(entry.number, 0))
-        return Group(Text(self._headline(), style="bold"), table)
+        """The screen of the search, as large as the terminal is now."""
+        size = self._console.size
+        return dashboard(self._now(), size.width, size.height)
 
-    def _add(self, table: Table, entry: Entry, step: int) -> None:
-        last = entry.reports[-1] if entry.reports else None
-        step = max(step if entry.outcome is None else 0, last.step if last else 0)
-        table.add_row(
-            str(entry.number),
-            describe(entry.config),
-            f"{step}/{self._max_steps}",
-            f"{last.val_loss:.4f}" if last else "",
-            _accuracy(last) if last else "",
-            Text(entry.outcome or "running", style=_STYLES.get(entry.outcome or "", "cyan")),
+    def _now(self) -> Snapshot:
+        return Snapshot(
+            title=self._title,
+            clock=self._stages.clock,
+            stage=self._stage,
+            count=self._count(),
+            share=self._outlook.share,
+            outlook=str(self._outlook),
+            entries=list(self._entries.values()),  # the search may add one meanwhile
+            steps=self._steps(),
+            max_steps=self._max_steps,
+            notes=list(self._lines),
         )
-
-    def _headline(self) -> str:
-        entries = list(self._entries.values())  # the search may add one meanwhile
-        parts = [self._stages.clock, self._count(), str(self._outlook), self._stage]
-        complete = [
-            entry
-            for entry in entries
-            if entry.outcome == "complete" and not is_confirmation(entry.origin)
-        ]
-        if complete:
-            best = max(complete, key=lambda entry: objective(entry.reports[-1]))
-            parts.append(f"best {format_score(best.reports[-1])} trial {best.number}")
-        return "  ·  ".join(part for part in parts if part)
 
     def _count(self) -> str:
         """Trials that have ended, of how many; of a search with a budget alone, nobody knows."""
@@ -155,18 +157,32 @@ class View:
     def _event(self, kind: str, entry: Entry, **fields: Json) -> None:
         size = dataclasses.asdict(entry.size) if entry.size else None
         config = entry.config.to_flat()
-        about = {"trial": entry.number, "config": config, "size": size, **fields}
-        self._stages.event(kind, seconds=round(self._stages.seconds, 3), **about)
+        self._stages.event(kind, trial=entry.number, config=config, size=size, **fields)
 
     def _line(self, text: str) -> None:
         if self._live is None:
             self._stages.show(text)
 
 
-def _accuracy(report: Report, before: str = "", after: str = "") -> str:
-    """The accuracy between two texts; empty for a task without accuracy."""
-    return f"{before}{report.accuracy:.1%}{after}" if report.scored else ""
+class _Sink(io.TextIOBase):
+    """A stream that gives what is printed to it on as lines."""
+
+    def __init__(self, stream: IO[str], keep: Callable[[str], None]) -> None:
+        self.rich_proxied_file = stream  # where rich's own consoles write nevertheless
+        self._keep, self._part = keep, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._part = f"{self._part}{text}".split("\n")
+        for line in lines:
+            self._keep(line)
+        return len(text)
 
 
-def _running_first(entry: Entry) -> tuple[bool, int]:
-    return entry.outcome is not None, -entry.number
+@contextlib.contextmanager
+def _printing_to(keep: Callable[[str], None]) -> Iterator[None]:
+    """Inside, `keep` gets what Python code prints, which a screen would lose."""
+    with (
+        contextlib.redirect_stdout(_Sink(sys.stdout, keep)),
+        contextlib.redirect_stderr(_Sink(sys.stderr, keep)),
+    ):
+        yield

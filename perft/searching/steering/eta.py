@@ -109,6 +109,14 @@ def expected_steps(rungs: Sequence[int], kept: Mapping[int, float], step: int = 
     return total
 
 
+def steps_to_come(rungs: Sequence[int], trials: Sequence[TrialSoFar], to_come: int) -> float:
+    """Steps that all trials of a search are expected to do still; arguments of `seconds_left`."""
+    kept = kept_shares(rungs, trials)
+    running = [trial for trial in trials if trial.outcome is None]
+    steps = sum(expected_steps(rungs, kept, trial.step) for trial in running)
+    return steps + to_come * expected_steps(rungs, kept)
+
+
 def seconds_left(
     rungs: Sequence[int], trials: Sequence[TrialSoFar], to_come: int, pace: Pace
 ) -> float | None:
@@ -123,10 +131,7 @@ def seconds_left(
     rate = pace.steps_per_second
     if rate is None or not any(trial.outcome for trial in trials):
         return None
-    kept = kept_shares(rungs, trials)
-    running = [trial for trial in trials if trial.outcome is None]
-    steps = sum(expected_steps(rungs, kept, trial.step) for trial in running)
-    return (steps + to_come * expected_steps(rungs, kept)) / rate
+    return steps_to_come(rungs, trials, to_come) / rate
 
 
 def clock_decision(

@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from perft.searching.agenda import Agenda
 from perft.searching.ledger import Entry
 from perft.searching.steering.budget import HOUR, Budget
-from perft.searching.steering.eta import Pace, TrialSoFar, clock_decision, duration, seconds_left
+from perft.searching.steering.eta import (
+    Pace,
+    TrialSoFar,
+    clock_decision,
+    duration,
+    seconds_left,
+    steps_to_come,
+)
 from perft.searching.steering.events import ClockDecision
 from perft.searching.steering.stopwatch import Stopwatch
 from perft.trial import first_step
@@ -86,14 +93,28 @@ class Outlook:
             parts.append(f"budget {', '.join(left)}")
         return "  ·  ".join(parts)
 
-    def _seconds_left(self) -> float | None:
-        """The least of what the trials, the hours and the steps of the budget leave."""
-        rate = self._pace.steps_per_second
-        trials = [
+    @property
+    def share(self) -> float:
+        """Share of the search that is done, by its steps or by its hours, in [0, 1]."""
+        done, spent = self._done(), self._stopwatch.spent
+        bounds = [steps_to_come(self._rungs, self._trials(), self._agenda.to_come)]
+        if (steps := self.budget.steps_left(done)) is not None:
+            bounds.append(steps)
+        shares = [done / (done + left) if done + left else 0.0 for left in bounds]
+        if (seconds := self.budget.seconds_left(spent, self._stopwatch.gpus)) is not None:
+            shares.append(spent.seconds / max(spent.seconds + seconds, 1.0))
+        return max(shares)
+
+    def _trials(self) -> list[TrialSoFar]:
+        return [
             TrialSoFar(entry.reports[-1].step if entry.reports else 0, step, entry.outcome)
             for entry, step in self._progress()
         ]
-        found = seconds_left(self._rungs, trials, self._agenda.to_come, self._pace)
+
+    def _seconds_left(self) -> float | None:
+        """The least of what the trials, the hours and the steps of the budget leave."""
+        rate = self._pace.steps_per_second
+        found = seconds_left(self._rungs, self._trials(), self._agenda.to_come, self._pace)
         if found is None or rate is None:
             return None
         of_time = self.budget.seconds_left(self._stopwatch.spent, self._stopwatch.gpus)
