@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,8 @@ import typer
 from perft.adapter_folder import base_of, read_settings
 from perft.errors import ConfigError
 from perft.models.source import BUILTIN_NAMES, base_directory, check_base, fingerprint
-from perft.options import DtypeOption, ExpertsOption
+from perft.options import DtypeOption, ExpertsOption, JsonOption, QuietOption
+from perft.screen import Output
 from perft.searching.base import require_experts
 
 if TYPE_CHECKING:
@@ -63,10 +64,8 @@ def main(
     ] = 300.0,
     dtype: DtypeOption = "auto",
     experts: ExpertsOption = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON when requests are answered.")
-    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Serve adapters on one base: an endpoint for OpenAI's clients.
 
@@ -75,15 +74,18 @@ def main(
 
     Examples:
       perft serve --adapter adapter
-      perft serve --adapter best=adapter --adapter knee=other --port 8080
+      perft serve --adapter knee --adapter sums=path/to/best --port 9000
+      perft serve --adapter adapter --host 0.0.0.0 --token-file token
     """
+    output = Output(as_json=as_json, quiet=quiet)
     _require_libraries()
     folders = adapters_by_name(adapter)
     named = base_model or _base_of_all(folders)
     base = None if named in BUILTIN_NAMES else named
     check_base(base)
     require_experts(experts, training=False)
-    _require_trained_on(folders, named, fingerprint(base_directory(base)))
+    for folder in _of_another_base(folders.values(), fingerprint(base_directory(base))):
+        output.note(f"note: {named} is not the very base {folder} was trained on")
 
     # Imported late: a mistake in the options shows at once, before torch is loaded.
     from perft.serving.app import Service  # noqa: PLC0415
@@ -93,16 +95,14 @@ def main(
     token = read_token(host, token_file)
     limits = Limits(max_batch, max_new_tokens, max_waiting, timeout)
     with bind(host, port) as bound:
-        if not (quiet or as_json):
-            typer.echo(f"loading the base {named} ...", err=True)
+        output.say(f"loading the base {named} ...")
         served = _loaded(folders, base, limits, dtype=dtype, experts=experts)
-        url = url_of(bound)
+        models, url = list(served.adapters), url_of(bound)
 
         def ready() -> None:
-            if as_json:
-                print(json.dumps({"url": url, "models": list(served.adapters)}), flush=True)
-            elif not quiet:
-                print(_welcome(url, list(served.adapters), needs_token=token is not None))
+            output.event("ready", url=url, models=models)
+            output.say(_try_it(url, models[-1], needs_token=token is not None))
+            output.last(f"serving {', '.join(models)} at {url}/v1; Ctrl-C ends it")
 
         serve(Service(served), bound, token, ready)
 
@@ -147,11 +147,11 @@ def _base_of_all(folders: Mapping[str, Path]) -> str:
     return next(iter(bases))
 
 
-def _require_trained_on(folders: Mapping[str, Path], named: str, found: str) -> None:
-    """Notes on stderr which adapters were trained on another base than the one that is served."""
-    for folder in folders.values():
+def _of_another_base(folders: Iterable[Path], found: str) -> Iterator[Path]:
+    """The adapters that were trained on another base than the one with the fingerprint `found`."""
+    for folder in folders:
         if read_settings(folder)["perft"].get("base_fingerprint", found) != found:
-            typer.echo(f"note: {named} is not the very base {folder} was trained on", err=True)
+            yield folder
 
 
 def _loaded(
@@ -168,11 +168,8 @@ def _loaded(
     return Served(loaded, host, adapters, limits)
 
 
-def _welcome(url: str, models: Sequence[str], *, needs_token: bool) -> str:
-    """What the server is called by, with a request to try."""
-    body = json.dumps({"model": models[-1], "prompt": "...", "temperature": 0})
+def _try_it(url: str, model: str, *, needs_token: bool) -> str:
+    """A request to try."""
+    body = json.dumps({"model": model, "prompt": "...", "temperature": 0})
     header = " -H 'Authorization: Bearer TOKEN'" if needs_token else ""
-    return (
-        f"serving {', '.join(models)} at {url}/v1; Ctrl-C ends it. Try:\n"
-        f"  curl {url}/v1/completions{header} -H 'Content-Type: application/json' -d '{body}'"
-    )
+    return f"curl {url}/v1/completions{header} -H 'Content-Type: application/json' -d '{body}'"

@@ -62,6 +62,7 @@ with TRANSFORMERS.needs(_LOADING):
         ConversionOps,
         Transpose,
         WeightConverter,
+        revert_weight_conversion,
     )
     from transformers.distributed import DistributedConfig
     from transformers.distributed.fsdp import ALL_FSDP_STYLES
@@ -130,6 +131,11 @@ TRANSFORMERS.require(
     _LOADING,
 )
 TRANSFORMERS.require(
+    "_weight_conversions" in names_in(revert_weight_conversion),
+    "weights that are saved as _weight_conversions says that they were stored",
+    _LOADING,
+)
+TRANSFORMERS.require(
     FREE_FULL_WEIGHT in ALL_FSDP_STYLES, f"the FSDP style {FREE_FULL_WEIGHT!r}", _LOADING
 )
 for _quantizer, _hooks in (
@@ -163,6 +169,7 @@ __all__ = [
     "cached_tensors",
     "compiles_whole",
     "dtype_of_weight",
+    "forget_stored_form",
     "gate_of",
     "get_model_conversion_mapping",
     "grouped_mm_experts_forward",
@@ -271,6 +278,15 @@ def select_rows(cache: Any, row_B: Tensor) -> None:
         cache.batch_select_indices(row_B)
     else:
         cache.reorder_cache(row_B)
+
+
+def forget_stored_form(model: PreTrainedModel) -> None:
+    """Has `save_pretrained` write a model's weights as its class has them by default.
+
+    By itself it writes them as they were stored, also those of a quantised checkpoint that were
+    dequantised: without their scales.
+    """
+    vars(model).pop("_weight_conversions", None)
 
 
 def dtype_of_weight(operation: Any, model: Any, name: str | None) -> torch.dtype | None:

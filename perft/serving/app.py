@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from pydantic import JsonValue
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 import perft
 from perft.serving.answers import DONE, Answer, Kind, Piece
@@ -62,7 +63,7 @@ class Service:
         pieces = self._counted(answer, request, body.stop or ())
         if body.stream:
             events = self._events(answer, pieces, with_usage=body.wants_usage)
-            return StreamingResponse(events, media_type="text/event-stream")
+            return _Stream(events, lambda: self.engine.cancel(request))
         return JSONResponse(answer.whole(await _unless_gone(http, _all_of(pieces))))
 
     async def _counted(
@@ -99,6 +100,21 @@ class Service:
         if with_usage:
             yield answer.usage_event()
         yield DONE
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events; `on_end` is called also when the client has gone before the first."""
+
+    def __init__(self, events: AsyncIterator[str], on_end: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the events."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
 
 
 def make_app(service: Service, token: str | None = None) -> FastAPI:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 
-@dataclass
+@dataclass(eq=False)
 class RefusalError(Exception):
     """A request that gets an error for an answer.
 
@@ -22,6 +22,9 @@ class RefusalError(Exception):
     param: str | None = None
     code: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__(self.message)
 
     def to_json(self) -> dict[str, dict[str, str | None]]:
         """The body of the answer."""

@@ -15,6 +15,8 @@ from perft.cli import run
 NEEDED = {
     "search": "--space arithmetic",
     "serve": "--adapter somewhere",
+    "merge": "--adapter somewhere --out elsewhere",
+    "doctor": "",
     "control": "first list",
     "train": "--space arithmetic --variant perft-s --rank 2",
     "plan": "--space arithmetic",

@@ -12,7 +12,11 @@ import pytest
 from calling import Done, call, write_data
 
 from perft.__main__ import commands
+from perft.checkpoint import save_adapter
 from perft.cli import program_of
+from perft.config import LoraQVConfig
+from perft.injection import AdapterHost
+from perft.models.load import load_base
 from perft.search_folder import trial_record
 from perft.searching.prepare import SearchRequest, prepare
 from perft.selection import result_line, write_base, write_results, write_scores
@@ -71,6 +75,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         plan = prepare(request)
         plan.settings.write(plan.search)
         _fill(plan.search)
+        host = AdapterHost(load_base().model)
+        host.add("lora", LoraQVConfig(rank=2))
+        save_adapter(host, "lora", home / "lora")
         yield home
 
 
@@ -93,6 +100,7 @@ ENDING = {
     "doctor": "",
     "evaluate": "--adapter {home}/adapter",
     "export": "--name first --out {out}",
+    "merge": "--adapter {home}/lora --base-model built-in --out {out}",
     "pareto": "--name first",
     "plan": "--space arithmetic --seconds-per-step 0.4",
     "simulate": "--name first --repeats 2 --groups 1 --slots 4",

@@ -201,6 +201,17 @@ def test_what_is_no_request_is_refused(client: TestClient) -> None:
     assert client.post(COMPLETIONS, content=endless()).status_code == 413
 
 
+def test_a_base_may_end_its_texts_with_several_tokens(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eos = served.base.tokenizer.eos_token_id
+    assert served.ends == {eos}
+    monkeypatch.setattr(served.base.model.generation_config, "eos_token_id", [eos, 7])
+    assert served.ends == {eos, 7}
+    monkeypatch.setattr(served.base.model.generation_config, "eos_token_id", None)
+    assert served.ends == {eos}
+
+
 def test_chat_needs_a_template(client: TestClient, served: Served) -> None:
     body = {"model": "perft-r", "messages": [{"role": "user", "content": "Tom"}]}
     found = client.post(CHAT, json=body)
