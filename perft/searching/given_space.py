@@ -87,8 +87,8 @@ def given_space(space: str | SearchSpace) -> GivenSpace:
         return _of_object(space)
     if space == OBJECT:
         raise ConfigError(
-            "its space was an object of a program; give it again where it is defined: "
-            "perft.search(space, resume=NAME)"
+            "the space of the search was an object of a program, from which no command can draw; "
+            "perft.search(space, resume=NAME) resumes it there"
         )
     name = str(resolved(space)) if space.endswith(".py") else space
     module = space_module(space)

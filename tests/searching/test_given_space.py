@@ -112,7 +112,7 @@ def test_an_object_of_a_file_is_that_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_no_file_has_the_name_of_an_object() -> None:
-    with pytest.raises(ConfigError, match="its space was an object of a program"):
+    with pytest.raises(ConfigError, match="the space of the search was an object of a program"):
         given_space(OBJECT)
 
 
