@@ -9,9 +9,9 @@ PROBABILITIES = torch.tensor([0.1, 0.4, 0.2, 0.3], dtype=torch.float64)
 LOGITS_1V = PROBABILITIES.log().unsqueeze(0)
 
 
-def drawn(sampling: Sampling, count: int = 1500) -> torch.Tensor:
-    sampler = Sampler(sampling)
-    tokens = [next_tokens(LOGITS_1V, [sampler])[0] for _ in range(count)]
+def drawn(sampling: Sampling, count: int = 3000) -> torch.Tensor:
+    samplers = [Sampler(sampling.of_row(i)) for i in range(count)]
+    tokens = next_tokens(LOGITS_1V.expand(count, -1), samplers)
     return torch.bincount(torch.tensor(tokens), minlength=4) / count
 
 

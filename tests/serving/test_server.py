@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from serving_hosts import ADAPTERS, QUESTIONS
 
+from jobs.calling import call
 from perft.checkpoint import save_adapter
 from perft.commands.serve import adapters_by_name
 from perft.errors import ConfigError
@@ -78,14 +79,11 @@ def test_adapters_are_named_by_their_folders_or_by_the_user(tmp_path: Path) -> N
 
 
 def test_a_mistake_is_one_line_before_the_base_is_loaded(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "perft", "serve", "--adapter", str(tmp_path), "--host", "0.0.0.0"],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert "is no adapter folder" in done.stderr
-    assert done.stderr.count("\n") == 1
+    done = call("serve", "--adapter", str(tmp_path), "--host", "0.0.0.0")
+    assert done.status == 2
+    assert done.errors.startswith("error: ")
+    assert "is no adapter folder" in done.errors
+    assert done.errors.count("\n") == 1
 
 
 @pytest.fixture
