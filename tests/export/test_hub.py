@@ -114,7 +114,8 @@ def test_an_export_goes_to_the_hub_in_one_command(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["repo"] == f"{hub.address}/me/adapter"
     assert done.stderr.splitlines() == [
-        "sends to me/adapter: README.md, adapter_config.json, adapter_model.safetensors, trial.json"
+        "sends to me/adapter: MLmodel, README.md, adapter_config.json, adapter_model.safetensors, "
+        "input_example.json, python_env.yaml, requirements.txt, trial.json"
     ]
     assert hub.files == {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
     assert hub.message == "Trial 1 of search first"

@@ -20,6 +20,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from exported import record, search_with
+from perft.api.exporting import export_trial
+from perft.api.registering import register, registry_for
+from perft.config import RoutedConfig
+from perft.selection import describe
 from perft.selection.files import result_files
 from perft.storage import Storage
 from perft.tracking import Recorder, Tracking, tracker_of
@@ -164,10 +169,10 @@ def test_ui_shows_the_search_its_trials_and_their_comparison(
         browser.get(f"{address}/#/experiments/{experiment}/runs")
 
         # The parent alone at first; its expander shows the children.
-        assert not browser.find_elements(By.PARTIAL_LINK_TEXT, "0003 lora-qv")
+        assert not browser.find_elements(By.PARTIAL_LINK_TEXT, "0003 lora-qv r8")
         pages.find(f"{pages.run('first')}//*[contains(@col-id, 'Run Name')]//button").click()
         for result in search_of_six():
-            name = f"{result.number:04d} {result.config.adapter.variant}"
+            name = f"{result.number:04d} {describe(result.config)}"
             row = pages.find(pages.run(name)).get_attribute("row-id")
             pages.tick(f"//*[@role='row' and @row-id='{row}']")
 
@@ -191,6 +196,50 @@ def test_ui_shows_the_search_its_trials_and_their_comparison(
         picture = f"{address}/get-artifact?path=pareto.png&run_uuid={parent.run_id}"
         with urllib.request.urlopen(picture, timeout=30) as response:
             assert response.read(4) == b"\x89PNG"
+
+
+@pytest.mark.browser
+def test_ui_shows_the_experiment_the_run_with_its_note_and_the_registered_model(
+    tmp_path: Path, browser: webdriver.Chrome, monkeypatch: pytest.MonkeyPatch
+):
+    """The three pages of docs/tracking.md; their screenshots are kept in the test's folder."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    adapter = RoutedConfig(rank=4, num_experts=4, top_k=2)
+    search, result = search_with(tmp_path / "searches", adapter)
+    record(search, result, uri)
+    folder = export_trial(search, result, tmp_path / "adapter")
+    register(registry_for(search, result, "arithmetic"), search, result, folder)
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("perft").experiment_id
+    (parent,) = client.search_runs([experiment], "tags.`perft.search` = 'first'")
+    with server(tmp_path) as address:
+        show_pages(Pages(browser), address, experiment, parent.info.run_id, tmp_path)
+
+
+def show_pages(pages: Pages, address: str, experiment: str, run: str, out: Path) -> None:
+    """Opens the three pages, waits for what a user looks for, and keeps a picture of each."""
+    browser = pages.browser
+    # MLflow 3.17 opens an experiment on its runs only in this view, which its page remembers.
+    view = "workflowType=machine_learning"
+    browser.get(f"{address}/#/experiments/{experiment}?{view}")
+    pages.find(f"{pages.run('first')}//*[contains(@col-id, 'Run Name')]//button").click()
+    pages.find("//a[contains(normalize-space(), ' r') and starts-with(normalize-space(), '000')]")
+    assert browser.current_url.split("?")[0].endswith("/runs"), "it opens on traces"
+    browser.save_screenshot(out / "experiment.png")
+
+    browser.get(f"{address}/#/experiments/{experiment}/runs/{run}?{view}")
+    pages.find("//*[contains(., 'perft search') and contains(., 'has ended')]")
+    pages.find("//*[normalize-space()='best_accuracy']")
+    pages.find("//*[normalize-space()='Show more']").click()
+    pages.find("//table//th[contains(., 'accuracy (95% interval)')]")
+    browser.save_screenshot(out / "run.png")
+
+    browser.get(f"{address}/#/models/arithmetic/versions/1?{view}")
+    pages.find("//*[contains(., 'champion')]")
+    pages.find("//*[contains(., 'trial') and contains(., 'of the perft search first')]")
+    pages.find("//*[normalize-space()='activated_parameters']")
+    browser.save_screenshot(out / "model.png")
 
 
 def points(browser: webdriver.Chrome) -> list[list[float]]:

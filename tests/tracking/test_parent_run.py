@@ -102,14 +102,14 @@ def test_its_curves_go_over_the_trials_that_have_ended(client: MlflowClient, run
 
 def test_its_note_has_the_front_the_plot_and_the_commands(run: Run):
     note = run.data.tags["mlflow.note.content"]
-    assert "perft search `first` has ended; 6 trials have ended." in note
+    assert "perft search `first` has ended: 6 trials." in note
     rows = [line.split(" | ") for line in note.splitlines() if line.startswith("| ")]
     assert [row[0].strip("| ").partition("]")[0].strip("[") for row in rows] == [
         "trial", "base", "0000", "0001", "0003",
     ]  # fmt: skip
     assert rows[-1][1] == "85.0% (81.2-88.2)"
     assert rows[-1][-2:] == ["lora-qv r8 lr 0.005", "best |"]
-    assert f"get-artifact?path=pareto.png&run_uuid={run.info.run_id}" in note
+    assert f"get-artifact?path=pareto-small.png&run_uuid={run.info.run_id}" in note
     for command in ("pareto --name first", "export --name first", "search --resume first"):
         assert command in note
 

@@ -139,7 +139,7 @@ def test_parent_says_what_was_searched(client: MlflowClient, finished: Storage, 
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert names == {
         "search.json", "trials.parquet", "trials.csv", "pareto.html", "pareto.png",
-        "environment.txt",
+        "pareto-small.png",         "environment.txt",
     }  # fmt: skip
     path = client.download_artifacts(run.info.run_id, "trials.parquet", str(tmp_path))
     assert len(pd.read_parquet(io.BytesIO(Path(path).read_bytes()))) == 6

@@ -3,7 +3,7 @@
 Its thread samples every ten seconds, and ends when the run is no longer RUNNING.
 """
 
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from perft.compat.mlflow_monitor import SystemMetricsMonitor
 
 _started: dict[str, SystemMetricsMonitor] = {}  # by run: one each, also when its place was away
 

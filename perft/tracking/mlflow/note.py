@@ -1,10 +1,10 @@
 """The description on the page of a search's run, as Markdown; a pure function of the records."""
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import urlencode
 
 from perft.home import default_storage
-from perft.invocation import command_line
 from perft.search_folder import PLOT_PNG
 from perft.selection import (
     describe,
@@ -17,6 +17,10 @@ from perft.selection.front import is_scored, size_and_report
 from perft.selection.interval import format_base
 from perft.tracking.records import SearchRecord
 from perft.trial import TrialResult
+
+NOTE_PNG = "pareto-small.png"
+"""The plot as the note shows it: MLflow's page has no width for it, and a wide one would push all
+else aside."""
 
 MOST_ROWS = 20
 """Trials of the front in the note: MLflow refuses a tag of more than 8000 characters."""
@@ -45,21 +49,21 @@ def note_of(
             number: f"#/experiments/{experiment}/runs/{each}" for number, each in trials.items()
         }
         parts.append(_table(search, front, picks(results), links))
-        if PLOT_PNG in search.files:
-            parts.append(_picture(run))
     parts.append(_commands(search, front))
+    if front and PLOT_PNG in search.files:
+        parts.append(_picture(run))
     return "\n\n".join(parts) + "\n"
 
 
 def _state(search: SearchRecord, ended: int) -> str:
-    said = {
-        "RUNNING": "is running",
-        "FINISHED": "has ended",
-        "FAILED": "has failed",
-        "KILLED": "was stopped",
-    }
     trials = f"{ended} trial{'' if ended == 1 else 's'}"
-    return f"perft search `{search.name}` {said[search.status]}; {trials} have ended."
+    said = {
+        "RUNNING": f"is running: {trials} so far",
+        "FINISHED": f"has ended: {trials}",
+        "FAILED": f"has failed after {trials}",
+        "KILLED": f"was stopped after {trials}",
+    }
+    return f"perft search `{search.name}` {said[search.status]}."
 
 
 def _table(
@@ -68,11 +72,15 @@ def _table(
     picked: Mapping[int, str],
     links: Mapping[int, str],
 ) -> str:
-    what = "validation accuracy (95% interval)" if is_scored(front) else "validation loss"
+    what, column = (
+        ("validation accuracy", "accuracy (95% interval)")
+        if is_scored(front)
+        else ("validation loss", "loss")
+    )
     lines = [
         f"### Pareto front: {what} against activated parameters",
         "",
-        f"| trial | {what} | activated | % of base | configuration | pick |",
+        f"| trial | {column} | activated | % of base | configuration | pick |",
         "|---:|---:|---:|---:|---|---|",
     ]
     if search.base is not None:
@@ -103,16 +111,15 @@ def _shown(front: Sequence[TrialResult], picked: Collection[int]) -> list[TrialR
 
 def _picture(run: str) -> str:
     """The plot among the run's artifacts, as MLflow's server serves it."""
-    address = "get-artifact?" + urlencode({"path": PLOT_PNG, "run_uuid": run})
+    address = "get-artifact?" + urlencode({"path": NOTE_PNG, "run_uuid": run})
     return f"![Pareto front]({address})"
 
 
 def _commands(search: SearchRecord, front: Sequence[TrialResult]) -> str:
     root = search.place.removesuffix(f"/{search.name}")
     place = () if root == default_storage() else ("--storage", root)
-    lines = [("resume", command_line("search", "--resume", search.name, *place))]
+    named = ("--name", search.name, *place)
+    lines = [("search", "--resume", search.name, *place)]
     if front:
-        named = ("--name", search.name, *place)
-        lines.insert(0, ("front", command_line("pareto", *named)))
-        lines.insert(1, ("export", command_line("export", *named, "--out", "adapter")))
-    return "\n".join(["```", *(f"{name:<8}{line}" for name, line in lines), "```"])
+        lines = [("pareto", *named), ("export", *named, "--out", "adapter"), *lines]
+    return "\n".join(["```", *(shlex.join(("perft", *line)) for line in lines), "```"])

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 from mlflow.entities import Metric, Run, RunTag
 
-from perft.search_folder import SEARCH_FILE, predictions_folder
+from perft.search_folder import PLOT_PNG, SEARCH_FILE, predictions_folder
 from perft.tracking.mlflow.data import dataset_inputs
 from perft.tracking.mlflow.monitor import monitor
-from perft.tracking.mlflow.note import note_of
+from perft.tracking.mlflow.note import NOTE_PNG, note_of
+from perft.tracking.mlflow.picture import narrowed
 from perft.tracking.mlflow.store import Store
 from perft.tracking.mlflow.summary import ENDED, conclusion, ended, picked_trials, summary
 from perft.tracking.mlflow.tags import BEST, KNEE, NOTE, search_tags
@@ -98,6 +99,8 @@ class ParentRun:
             self._datasets |= {each.digest for each in datasets}
         folder = self._store.folder
         files = {name: folder.read(name) for name in search.files if folder.exists(name)}
+        if PLOT_PNG in files:
+            files[NOTE_PNG] = narrowed(files[PLOT_PNG])
         self._store.upload(self.run_id, files, None)
         self._send_base(search)
 
