@@ -41,7 +41,7 @@ from perft.search_folder import (
     trial_file,
     trial_record,
 )
-from perft.selection import read_all_scores, read_base
+from perft.selection import picked_of, read_all_scores, read_base
 from perft.selection.importance import importances
 from perft.storage import Storage
 from perft.storage.folder import CHECKSUMS
@@ -97,9 +97,11 @@ def test_only_full_length_trials_are_complete(reference: Job):
 def test_children_hold_parameters_and_tags(reference: Job, book: Book):
     for number, result in results(reference.home, REFERENCE).items():
         run = book.children[number]
-        params = {name: str(value) for name, value in result.config.to_flat().items()}
-        base = {"base_activated_parameters": str(result.size.base_activated)}
-        assert run.data.params == params | base
+        assert result.params, "it was drawn"
+        assert run.data.params == {name: str(value) for name, value in result.params.items()}
+        assert json.loads(run.data.tags["perft.config"]) == result.config.to_flat()
+        base = run.data.tags["perft.base_activated_parameters"]
+        assert base == str(result.size.base_activated)
         assert run.data.tags["perft.variant"] == result.config.adapter.variant
         assert run.info.status == "FINISHED"
         size = {name: value for name, value in run.data.metrics.items() if "parameters" in name}
@@ -120,7 +122,7 @@ def test_children_hold_metrics_over_steps(reference: Job, book: Book):
         assert [step for step, speed in speeds if speed > 0] == [r.step for r in reports]
         if result.config.adapter.variant == "perft-r":
             assert book.history(run, "router_entropy")[-1][1] == reports[-1].router_entropy
-            assert book.history(run, "router_load/0")[-1][1] == reports[-1].router_load[0]
+            assert book.history(run, "z_router_load/00")[-1][1] == reports[-1].router_load[0]
 
 
 def test_full_length_trials_have_their_adapter(reference: Job, book: Book):
@@ -140,8 +142,8 @@ def test_full_length_trials_have_their_adapter(reference: Job, book: Book):
 def test_the_parent_holds_the_table_the_plots_and_the_settings(reference: Job, book: Book):
     assert book.parent.info.status == "FINISHED"
     assert book.artifacts(book.parent) == {
-        "environment.txt", "pareto.html", "pareto.png", "predictions", "search.json", "space.py",
-        "trials.csv", "trials.parquet",
+        "environment.txt", "pareto.html", "pareto.png", "pareto-small.png", "predictions",
+        "search.json", "space.py", "trials.csv", "trials.parquet",
     }  # fmt: skip
     table = pd.read_parquet(io.BytesIO(book.download(book.parent, "trials.parquet")))
     told = told_by_search(reference.home, REFERENCE)
@@ -153,6 +155,14 @@ def test_the_parent_holds_the_table_the_plots_and_the_settings(reference: Job, b
     assert front == set(table[table["on_front"]]["number"]) != set()
     assert b"torch==" in book.download(book.parent, "environment.txt")
     assert b"SPACE = " in book.download(book.parent, "space.py")
+    picked = picked_of(list(results(reference.home, REFERENCE).values()))
+    assert picked is not None
+    metrics = book.parent.data.metrics
+    assert metrics["trials_ended"] == TRIALS
+    assert metrics["best_accuracy"] == picked.best.last.accuracy
+    assert 0 < metrics["hours"] < 1
+    contexts = {each.tags[0].value for each in book.parent.inputs.dataset_inputs}
+    assert contexts == {"train", "validation", "test"}
 
 
 def test_the_folder_holds_what_its_layout_names_and_nothing_else(reference: Job):
