@@ -11,7 +11,7 @@ from perft.__main__ import commands
 
 REPOSITORY = Path(__file__).parents[2]
 
-_COMMAND = re.compile(rf"\bperft (?:{'|'.join(commands())})\b[^|&;\n]*")
+_COMMAND = re.compile(rf"\bperft (?:{'|'.join(commands())})\b[^|&;`\n]*")
 
 
 def commands_in(text: str) -> list[list[str]]:
