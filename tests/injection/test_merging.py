@@ -12,6 +12,9 @@ from perft.injection.merging import merge_into_base
 
 MERGEABLE = {n: c for n, c in ONE_OF_EACH.items() if TABLE[n].attach != "moe block"}
 
+# Families whose code computes a part in fp32, whatever the base's dtype.
+IN_FP32 = ("beam", "granitemoe_swa", "inkling2", "inkling2_text", "nemotron_h")
+
 
 @every_family
 @torch.no_grad()
@@ -30,7 +33,7 @@ def test_merged_is_base_and_adapter(family: str) -> None:
         merge_into_base(host, name)
         assert host.configs == {}
         found = answer(host.model, ids)
-        assert (found - expected).abs().max() < (1e-4 if dtype == torch.float32 else 1e-9), name
+        assert (found - expected).abs().max() < (1e-5 if family in IN_FP32 else 1e-9), name
         assert (found - alone).abs().max() > 1e-4, name
         host.model.load_state_dict(before)
 
