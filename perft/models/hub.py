@@ -20,6 +20,15 @@ def hub_config(base: str) -> Path:
     return _fetch(base, lambda: hf_hub_download(base, CONFIG))
 
 
+def hub_small_files(base: str) -> Path:
+    """The directory in the hub's cache with all files of a hub id that are read, but its weights.
+
+    Raises:
+        BaseModelError: if it is no hub id, or cannot be fetched.
+    """
+    return _fetch(base, lambda: snapshot_download(base, allow_patterns=list(SMALL_FILES)))
+
+
 def hub_snapshot(base: str) -> Path:
     """The directory in the hub's cache with the files of a hub id that are read.
 
@@ -29,7 +38,7 @@ def hub_snapshot(base: str) -> Path:
     Raises:
         BaseModelError: if it is no hub id, or cannot be fetched.
     """
-    directory = _fetch(base, lambda: snapshot_download(base, allow_patterns=list(SMALL_FILES)))
+    directory = hub_small_files(base)
     names = (
         sorted(set(index_of(directory).values())) if (directory / INDEX).is_file() else [WEIGHTS]
     )

@@ -13,7 +13,7 @@ from perft.adapter_folder import CONFIG as ADAPTER_CONFIG
 from perft.errors import BaseModelError
 from perft.files import resolved
 from perft.models.families import require_decoder, require_moe_settings
-from perft.models.hub import hub_config, hub_snapshot
+from perft.models.hub import hub_config, hub_small_files, hub_snapshot
 from perft.models.quantization import dequantised, dequantised_note, quantization_of
 from perft.models.weight_files import CONFIG, TOKENIZERS, StoredTensor, stored_tensors, weight_files
 
@@ -70,6 +70,18 @@ def config_directory(base: str | None) -> Path:
         return BUILTIN
     _checked_config(base)
     return local_directory(base) or hub_config(base).parent
+
+
+def tokenizer_directory(base: str | None) -> Path:
+    """The directory that holds the base's tokenizer; of a hub id, no weights are fetched.
+
+    Raises:
+        BaseModelError: as `config_directory`.
+    """
+    if base is None:
+        return BUILTIN
+    _checked_config(base)
+    return local_directory(base) or hub_small_files(base)
 
 
 def local_directory(base: str) -> Path | None:

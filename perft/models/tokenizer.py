@@ -6,7 +6,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from perft.errors import BaseModelError, first_line
 from perft.models.quiet import quiet
-from perft.models.weight_files import linked_files
+from perft.models.weight_files import linked_small_files
 
 
 def known_ids(model: PreTrainedModel) -> int:
@@ -28,7 +28,7 @@ def load_tokenizer(directory: Path, embeddings: int) -> PreTrainedTokenizerBase:
     Raises:
         BaseModelError: if it cannot be loaded, or its end of sequence is unknown to the base.
     """
-    with linked_files(directory) as folder, quiet():
+    with linked_small_files(directory) as folder, quiet():
         try:
             found = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except Exception as error:  # of any type: the libraries behind it have their own

@@ -128,12 +128,21 @@ def linked_files(directory: Path) -> Iterator[str]:
 
     Libraries also load other files that they find, such as a LoRA beside the base.
     """
-    with tempfile.TemporaryDirectory(prefix="perft-base-") as folder:
-        present = [name for name in SMALL_FILES if (directory / name).is_file()]
-        for name in (*present, *weight_files(directory)):
+    with linked_small_files(directory) as folder:
+        for name in weight_files(directory):
             (Path(folder) / name).symlink_to((directory / name).resolve())
         if (Path(folder) / WEIGHTS).exists():
             (Path(folder) / INDEX).unlink(missing_ok=True)
+        yield folder
+
+
+@contextmanager
+def linked_small_files(directory: Path) -> Iterator[str]:
+    """The same without weights, which need not be there."""
+    with tempfile.TemporaryDirectory(prefix="perft-base-") as folder:
+        for name in SMALL_FILES:
+            if (directory / name).is_file():
+                (Path(folder) / name).symlink_to((directory / name).resolve())
         yield folder
 
 

@@ -20,6 +20,7 @@ NEEDED = {
     "control": "first list",
     "train": "--space arithmetic --variant perft-s --rank 2",
     "plan": "--space arithmetic",
+    "tasks": "--space arithmetic",
     "evaluate": "--adapter somewhere",
     "export": "--name first --out somewhere",
     "pareto": "--name first",

@@ -105,6 +105,7 @@ ENDING = {
     "plan": "--space arithmetic --seconds-per-step 0.4",
     "simulate": "--name first --repeats 2 --groups 1 --slots 4",
     "sync": "--name first",
+    "tasks": "--space arithmetic",
 }
 """Commands that print one document."""
 
