@@ -1,19 +1,22 @@
 """Makes the pages of the site that are not files in docs/: from the code, and from the top folder.
 
-MkDocs calls `on_files` and `on_page_markdown`. A page made from the code is never stale: commands
-come from their options, the search folder's files from `perft.search_folder`.
+MkDocs calls the functions whose names begin with `on_`. A page made from the code is never stale:
+commands come from their options, the files of a search from `perft.search_folder`.
 """
 
 import importlib
 import inspect
 import re
+import textwrap
 from pathlib import Path
 
 import click
 import nbformat
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from settings_page import settings_page
 
 import perft
 import perft.search_folder
@@ -31,6 +34,11 @@ FROM_TOP = {
 
 NOTEBOOK = "notebook.ipynb"
 _LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
+
+_LOADED = re.compile(
+    r"""<(?:script|img|iframe|source|video)\b[^>]*\bsrc=["']?(?:https?:)?//[^>]*>"""
+    r"""|<link\b(?![^>]*\brel=["']?canonical)[^>]*\bhref=["']?(?:https?:)?//[^>]*>"""
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -51,6 +59,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     is_of_top = page.file.src_uri in FROM_TOP.values()
     folder = TOP if is_of_top else TOP / "docs"
     return _LINK.sub(lambda link: _moved(link, folder), markdown)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Refuses a page that loads something from elsewhere: the site works offline."""
+    if found := _LOADED.search(output):
+        raise PluginError(f"{page.file.src_uri} loads from elsewhere: {found[0]}")
+    return output
 
 
 def _moved(link: re.Match[str], folder: Path) -> str:
@@ -74,11 +89,10 @@ def commands_page() -> str:
     ]
     for name in commands():
         program = program_of(importlib.import_module(f"perft.commands.{name}").main)
-        text = inspect.cleandoc(program.help or "").replace("\b", "")
-        purpose, _, examples = text.partition("\nExamples:\n")
-        parts += [f"## perft {name}", purpose.strip()]
+        parts += [f"## perft {name}", inspect.cleandoc(program.help or "")]
+        _, _, examples = (program.epilog or "").partition("Examples:\n")
         if examples:
-            parts.append(f"```bash\n{inspect.cleandoc(examples)}\n```")
+            parts.append(f"```bash\n{textwrap.dedent(examples)}\n```")
         parts.append(_options(program))
     return "\n\n".join(parts) + "\n"
 
@@ -104,15 +118,6 @@ def python_page() -> str:
         "[the configurations](settings.md), have pages of their own."
     )
     return "\n\n".join([opening, *map(_described, names)]) + "\n"
-
-
-def settings_page() -> str:
-    """The configurations of trials, training and every variant, by mkdocstrings."""
-    first = ["TrialConfig", "TrainingConfig"]
-    opening = "# Settings\n\nWhat configures a trial: its training, and its adapter's variant."
-    every = {name for name in perft.__all__ if name.endswith("Config")}
-    variants = sorted(every - {*first, "AdapterConfig"})
-    return "\n\n".join([opening, *map(_described, [*first, *variants])]) + "\n"
 
 
 def _described(name: str) -> str:

@@ -53,4 +53,4 @@ def test_a_base_needs_no_weights_and_own_data_are_shown(tmp_path: Path) -> None:
     assert (done.status, done.errors) == (0, "")
     assert "Ann has" in done.output
     assert done.output.splitlines()[-1] == "task arithmetic: 16 train, 4 validation, 3 AddSub"
-    assert "wanted" in call(*TASKS, "--data", str(tmp_path / "none")).refusal
+    assert "is not a directory" in call(*TASKS, "--data", str(tmp_path / "none")).refusal

@@ -20,8 +20,8 @@ class RoutedConfig(ExpertsConfig):
     """PERFT-R (K/M): M PEFT experts behind a trainable router of their own, K on per token.
 
     Attributes:
-        num_experts: M.
-        top_k: K, at most M.
+        num_experts: M, the PEFT experts beside a block.
+        top_k: K, those that a token uses, at most M.
         normalize_top_k: divide the K weights by their sum. With K = 1 the weight would always be
             1 and the router would get no gradient from the task, so that pair is refused.
         balance: coefficient of the load-balancing loss of the PEFT router.
