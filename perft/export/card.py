@@ -147,7 +147,8 @@ def _seeds(picked: TrialResult, again: Confirmed | None) -> str:
         return trained
     count, what = len(again.values), "accuracy" if again.scored else "loss"
     seeds = "another seed" if count == 1 else f"{count} other seeds"
-    listed = f" (seed {', '.join(map(str, again.seeds))})" if again.seeds else ""
+    noun = "seed" if count == 1 else "seeds"
+    listed = f" ({noun} {', '.join(map(str, again.seeds))})" if again.seeds else ""
     interval = (
         f"; the 95% interval of the mean is {found}" if (found := format_interval(again)) else ""
     )

@@ -145,7 +145,7 @@ def test_seeds_are_named() -> None:
     ]
     card = model_card(results[3], SETTINGS, SCORES, again=confirmed(results)[3])
     assert "Trained with seed 103." in card
-    assert "These trainings (seed 112, 113, 114) chose nothing." in card
+    assert "These trainings (seeds 112, 113, 114) chose nothing." in card
 
 
 def test_hours_that_were_not_noted_are_not_invented() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from perft.selection.front import pareto_front
 from perft.selection.plots.style import COLOURS, new_axes
@@ -42,6 +43,9 @@ def draw_curves(results: Sequence[TrialResult]) -> Figure | None:
     axes.legend(handles=keys, frameon=False, fontsize="small")
     if min(losses) > 0 and max(losses) > _WIDE * min(losses):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.minorticks_off()
     axes.set(xlabel="optimiser steps", ylabel="validation loss (nats)")
     return figure
 

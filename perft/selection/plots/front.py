@@ -66,7 +66,8 @@ def draw_front(
     axes.set(xlabel=X_LABEL, ylabel=y_label(results), xscale="log")
     axes.set_xticks(*ticks(results))
     axes.minorticks_off()
-    axes.legend(frameon=False, fontsize="small")
+    # Below the axes: a front and its intervals may be anywhere within them.
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize="small")
     return figure
 
 
