@@ -44,6 +44,12 @@ def perft_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
+@pytest.fixture(autouse=True)
+def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The width of a terminal is said by tests alone; notebooks set COLUMNS for all that follows."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     """Starts a program as `Job` does, in a home of the test's own; leaves nothing running."""
