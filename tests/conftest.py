@@ -46,7 +46,7 @@ def perft_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The width of a terminal is said by tests alone; notebooks set COLUMNS for all that follows."""
+    """Tests say how wide a terminal is; a notebook sets COLUMNS for all that follow it."""
     monkeypatch.delenv("COLUMNS", raising=False)
 
 
