@@ -87,7 +87,7 @@ class ChatTemplate:
             )
         completion = whole.removeprefix(prompt)
         said = self._require_said(completion, turn, where)
-        for name in (each for message in messages for each in extras_of(message)):
+        for name in dict.fromkeys(each for message in messages for each in extras_of(message)):
             self._require_taken(name, messages, where, tools)
         if tools and whole == self._rendered(messages, where, ()):
             raise DataError(f"{where} has tools, which the chat template leaves out; remove them")

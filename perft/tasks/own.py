@@ -99,7 +99,7 @@ class OwnTask:
     messages: str = ""
     system: str = ""
     chat_template: str | Path = ""
-    special_tokens: Mapping[str, str] = field(default_factory=dict)
+    special_tokens: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         require_name("the name of a task", self.name)
