@@ -44,6 +44,12 @@ def perft_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
+@pytest.fixture(autouse=True)
+def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests say how wide a terminal is; a notebook sets COLUMNS for all that follow it."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     """Starts a program as `Job` does, in a home of the test's own; leaves nothing running."""

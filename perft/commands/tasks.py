@@ -25,6 +25,7 @@ from perft.options import (
     space_names,
 )
 from perft.screen import Output
+from perft.searching.base import with_base_template
 from perft.searching.space import find_space
 from perft.tasks import Example, Split, load_task
 from perft.tasks.rendered import rendered
@@ -62,7 +63,8 @@ def main(
     """
     output = Output(as_json=as_json, quiet=quiet)
     found = find_space(space)
-    task = load_task(found.source(data, validation_size, seed))
+    source = with_base_template(found.source(data, validation_size, seed), base_model)
+    task = load_task(source)
     max_length = found.trained(base_model is None).max_length
     tokenizer = _tokenizer(base_model)
     lengths = {split.name: _Lengths.of(split, tokenizer, max_length) for split in task.splits}

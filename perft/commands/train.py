@@ -30,7 +30,7 @@ from perft.options import (
     space_names,
 )
 from perft.screen import Output
-from perft.searching.base import require_base, require_experts
+from perft.searching.base import require_base, require_experts, with_base_template
 from perft.searching.space import SearchSpace, find_space, of_length
 from perft.selection import describe, format_score, format_share
 from perft.storage import Storage
@@ -112,6 +112,7 @@ def main(
     source = found.source(data, validation_size, seed)
     check_base(base_model)
     require_experts(experts, training=True)
+    source = with_base_template(source, base_model)
     task = load_task(source)
     require_readable(training.objective, task)
     require_base(base_model, task.splits)

@@ -47,10 +47,11 @@ def with_peft(adapter: AdapterConfig, base: str | None, extras: Extras) -> str:
 def with_pipeline(base: str | None, extras: Extras) -> str:
     """The adapter in a pipeline of transformers."""
     imports = ["import perft", *_download(extras), "from transformers import pipeline"]
+    settings = "'add_special_tokens': False, " if _plain(extras) else ""
     generate = [
         f"prompt = {_prompt(extras)}",
         "write = pipeline('text-generation', model=base.model, tokenizer=base.tokenizer)",
-        f"settings = {{'max_new_tokens': {_tokens(extras)}, 'do_sample': False}}",
+        f"settings = {{{settings}'max_new_tokens': {_tokens(extras)}, 'do_sample': False}}",
         "print(write(prompt, return_full_text=False, **settings)[0]['generated_text'])",
     ]
     return "\n".join([*imports, "", *_on_base(base, extras), *generate])
@@ -68,11 +69,17 @@ def _on_base(base: str | None, extras: Extras) -> list[str]:
 def _generate(model: str, tokenizer: str, extras: Extras) -> list[str]:
     return [
         f"prompt = {_prompt(extras)}",
-        f"inputs = {tokenizer}(prompt, return_tensors='pt').to({model}.device)",
+        f"inputs = {tokenizer}(prompt, {_plain(extras)}return_tensors='pt').to({model}.device)",
         f"output = {model}.generate(**inputs, max_new_tokens={_tokens(extras)}, do_sample=False)",
         "answer = output[0, inputs['input_ids'].shape[1] :]",
         f"print({tokenizer}.decode(answer, skip_special_tokens=True))",
     ]
+
+
+def _plain(extras: Extras) -> str:
+    """Keeps the tokenizer from adding special tokens to a prompt that has its chat template's."""
+    example = extras.prompt.example if extras.prompt else None
+    return "add_special_tokens=False, " if example and example.is_rendered else ""
 
 
 def _prompt(extras: Extras) -> str:

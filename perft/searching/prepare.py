@@ -15,7 +15,7 @@ from perft.searches import (
     require_name,
     resume_command,
 )
-from perft.searching.base import require_base, require_experts
+from perft.searching.base import require_base, require_experts, with_base_template
 from perft.searching.extent import extent_of
 from perft.searching.given_space import GivenSpace, given_space
 from perft.searching.objectives import ACCURACY, DEFAULT_OBJECTIVE, OBJECTIVES
@@ -137,7 +137,9 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         check_base(base_model)
         base_fingerprint = fingerprint(base_directory(base_model))
     require_experts(request.experts, training=True)
-    source = space.source(data, request.validation_size, request.seed)
+    source = with_base_template(
+        space.source(data, request.validation_size, request.seed), base_model
+    )
     with during("reading the task"):
         task = load_task(source)
     with during("checking the base and its tokenizer"):

@@ -8,7 +8,7 @@ from perft.files import resolved
 from perft.masking import masked
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.searches import find_storage, remember_search, resume_command
-from perft.searching.base import require_base, require_experts
+from perft.searching.base import require_base, require_experts, with_base_template
 from perft.searching.changes import other_versions, require_unchanged, started_trials
 from perft.searching.given_space import given_space
 from perft.searching.prepare import SearchPlan, remember_paths
@@ -77,6 +77,7 @@ def prepare_resume(
         given = given_space(space if isinstance(space, SearchSpace) else settings.space)
         found = given.space
         source = found.source(settings.data, settings.validation_size, settings.seed)
+        source = with_base_template(source, settings.base_model)
         task = load_task(source)
         now = dataclasses.replace(
             settings,

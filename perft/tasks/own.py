@@ -15,7 +15,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -26,16 +26,19 @@ from perft.checks import (
     require_text,
     shown,
 )
-from perft.config.typed import read_fields
-from perft.errors import ConfigError
-from perft.files import Json, resolved
+from perft.config.typed import read_fields, typed
+from perft.errors import ConfigError, first_line
+from perft.files import Json, require_file, resolved
 from perft.modules import load_module
 from perft.standalone import importable
+from perft.tasks.chat_template import ChatTemplate
 from perft.tasks.template import Template
 
 Rule = Literal["exact", "numeric", "choice", "preference", "loss only"]
 Judge = Callable[[str, str], bool]
 """Whether a generated text answers rightly, as `judge(text, label)`."""
+
+_LONGEST_CHAT_TEXT = 100_000  # characters of a chat template or a system prompt
 
 MAX_NEW_TOKENS = 1 << 16
 """The largest limit of generated tokens."""
@@ -53,6 +56,11 @@ class OwnTask:
     one. Configuration and split may follow: "org/name:config[validation]"; by default the split is
     "train" or "test".
 
+    Conversations are declared by `messages` in place of `prompt`; the base's own chat template
+    writes them, and every turn of the assistant is trained:
+
+        OwnTask(name="support", train="chats.jsonl", messages="messages", scorer="loss only")
+
     Attributes:
         name: what to call it.
         train: training data, a part of which is held out for validation.
@@ -68,19 +76,30 @@ class OwnTask:
             them or, as an integer, its index from 0.
         max_new_tokens: limit of generation.
         rejected: the column of the answer that `answer` is preferred to, put into `completion` in
-            its place; "" where there are no pairs.
+            its place; "" where there are no pairs. Of conversations, the column of one that differs
+            from `messages` in its last turn.
+        messages: the column of conversations, lists of {"role", "content"}, in place of `prompt`;
+            `answer` may then be left out, and the last turn is the label.
+        system: a system prompt for conversations that have none.
+        chat_template: in Jinja, or the file with it; by default the base's own.
+        special_tokens: texts of the tokens that the template names, as {"bos_token": "<s>"}; by
+            default the base's.
     """
 
     name: str
     train: str | Path
-    prompt: str
-    answer: str
     scorer: Rule | Judge
+    prompt: str = ""
+    answer: str = ""
     test: str | Path | None = None
     completion: str = ""
     choices: str | tuple[str, ...] = ()
     max_new_tokens: int = 32
     rejected: str = ""
+    messages: str = ""
+    system: str = ""
+    chat_template: str | Path = ""
+    special_tokens: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         require_name("the name of a task", self.name)
@@ -94,16 +113,12 @@ class OwnTask:
             place = getattr(self, name)
             if place is not None or name == "train":
                 require_name(name, str(place) if isinstance(place, Path) else place, most=4096)
-        require_name("answer", self.answer)
+        if self.answer != "" or not self.messages:
+            require_name("answer", self.answer)
         if callable(self.scorer):
             _require_function(self.scorer)
         else:
             require_choice("scorer", self.scorer, get_args(Rule))
-        if (self.scorer == "choice") != bool(self.choices):
-            raise ConfigError(
-                'the scorer "choice" and choices belong together, found scorer '
-                f"{self.scorer!r} and choices {shown(self.choices)}"
-            )
         if self.rejected != "":
             require_name("rejected", self.rejected)
         elif self.scorer == "preference":
@@ -111,18 +126,71 @@ class OwnTask:
                 'the scorer "preference" compares pairs, found no rejected; name the column of the '
                 "rejected answers"
             )
+        self._check_choices()
+        require_positive("max_new_tokens", self.max_new_tokens, MAX_NEW_TOKENS)
+        if self.messages:
+            self._check_chats()
+        else:
+            self._check_prompt()
+
+    def _check_choices(self) -> None:
+        if (self.scorer == "choice") != bool(self.choices):
+            raise ConfigError(
+                'the scorer "choice" and choices belong together, found scorer '
+                f"{self.scorer!r} and choices {shown(self.choices)}"
+            )
         if not isinstance(self.choices, str | tuple | list):
             raise ConfigError(f"choices must be a column or texts, found {shown(self.choices)}")
         for choice in [self.choices] if isinstance(self.choices, str) else self.choices:
             if self.choices:
                 require_text("choices", choice)
-        require_positive("max_new_tokens", self.max_new_tokens, MAX_NEW_TOKENS)
+
+    def _check_prompt(self) -> None:
+        if self.system or self.chat_template or self.special_tokens:
+            raise ConfigError(
+                "system, chat_template and special_tokens are of conversations, found no messages; "
+                "name the column of the conversations"
+            )
         if not self.prompt_template.columns:
             raise ConfigError(
                 f"the prompt {shown(self.prompt)} names no column; write one in braces, as "
                 "{question}"
             )
         _ = self.completion_template
+
+    def _check_chats(self) -> None:
+        require_name("messages", self.messages)
+        for name in ("prompt", "completion", "choices"):
+            if found := getattr(self, name):
+                raise ConfigError(
+                    f"{name} and messages exclude each other, found {shown(found)} and "
+                    f"{shown(self.messages)}; leave one out"
+                )
+        if self.system:
+            require_text("system", self.system, most=_LONGEST_CHAT_TEXT)
+        if isinstance(self.chat_template, Path):
+            require_name("chat_template", str(self.chat_template), most=4096)
+        elif self.chat_template:
+            require_text("chat_template", self.chat_template, most=_LONGEST_CHAT_TEXT)
+        texts = typed(Mapping[str, str], self.special_tokens, "special_tokens")
+        for token, text in texts.items():
+            require_name("special_tokens", token)
+            require_text("special_tokens", text)
+
+    @property
+    def template_of_chats(self) -> ChatTemplate:
+        """The chat template.
+
+        Raises:
+            ConfigError: if neither the task nor its base has one, or its file is missing.
+        """
+        if not self.chat_template:
+            raise ConfigError(
+                f"task {self.name!r} is of conversations, and neither it nor the base has a chat "
+                'template; give the task one, chat_template=Path("template.jinja"), or a base '
+                "with a chat_template in its tokenizer"
+            )
+        return ChatTemplate(_template_text(self.chat_template), self.special_tokens)
 
     @property
     def prompt_template(self) -> Template:
@@ -142,6 +210,8 @@ class OwnTask:
         for name in ("train", "test"):
             flat[name] = _absolute(flat[name])
         flat["choices"] = flat["choices"] if isinstance(self.choices, str) else list(self.choices)
+        flat["chat_template"] = _template_text(self.chat_template)
+        flat["special_tokens"] = dict(self.special_tokens)
         if callable(self.scorer):
             flat["scorer"] = list(importable(self.scorer))
         return flat
@@ -174,14 +244,18 @@ class _Flat:
 
     name: str
     train: str
-    prompt: str
-    answer: str
     scorer: str | tuple[str, ...]
+    prompt: str = ""
+    answer: str = ""
     test: str | None = None
     completion: str = ""
     choices: str | tuple[str, ...] = ()
     max_new_tokens: int = 32
     rejected: str = ""
+    messages: str = ""
+    system: str = ""
+    chat_template: str = ""
+    special_tokens: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.scorer, str) and len(self.scorer) != 2:
@@ -212,6 +286,20 @@ def _absolute(place: str | Path | None) -> str | None:
     # Links are not resolved: their targets may have no suffix, as in the hub's cache.
     here = resolved(Path(path).parent) / Path(path).name
     return f"{here}{rest}" if here.exists() else str(place)
+
+
+def _template_text(template: str | Path) -> str:
+    """The text of a chat template, which its file holds if it is a path."""
+    if isinstance(template, str):
+        return template
+    try:
+        require_file(template, _LONGEST_CHAT_TEXT)
+        return template.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"the chat_template {str(template)!r} cannot be read: {first_line(error)}; name a file "
+            "of Jinja in UTF-8"
+        ) from error
 
 
 def _function(file: str, name: str) -> Judge:

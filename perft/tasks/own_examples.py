@@ -6,6 +6,7 @@ from pathlib import Path
 from perft.checks import shown
 from perft.errors import ConfigError, DataError, first_line
 from perft.files import resolved
+from perft.tasks.chat_examples import ChatExampleBuilder, answer_of
 from perft.tasks.extraction import is_number, labels_match, last_number, numbers_match
 from perft.tasks.hub import dataset_rows
 from perft.tasks.own import DATASET, FILES, Judge, OwnTask
@@ -23,7 +24,7 @@ def load(own: OwnTask, source: TaskSource) -> Task:
         DataError: when a file, dataset or row is unusable.
     """
     scorer = _scorer(own)
-    make = _ExampleBuilder(own)
+    make = _builder(own)
     rows = _rows(str(own.train), "train")
     examples = tuple(make(row) for row in rows)
     _check_scorer(own, examples[0].answer)
@@ -33,6 +34,8 @@ def load(own: OwnTask, source: TaskSource) -> Task:
             f"{own.train} has too few rows to hold out a fifth for validation: wanted at least 5 "
             "with different prompts"
         )
+    if isinstance(make, ChatExampleBuilder):
+        train = make.earlier_turns(train, held)
     tests = () if own.test is None else (_test(own, make, scorer),)
     return Task(own.name, Split("train", train, scorer), Split("validation", held, scorer), tests)
 
@@ -44,12 +47,12 @@ def load_test(own: OwnTask) -> Split:
         ConfigError, DataError: as `load`.
     """
     assert own.test is not None, "the task has no test split"
-    split = _test(own, _ExampleBuilder(own), _scorer(own))
+    split = _test(own, _builder(own), _scorer(own))
     _check_scorer(own, split.examples[0].answer)
     return split
 
 
-def _test(own: OwnTask, make: "_ExampleBuilder", scorer: Scorer) -> Split:
+def _test(own: OwnTask, make: "_Builder", scorer: Scorer) -> Split:
     return Split("test", tuple(make(row) for row in _rows(str(own.test), "test")), scorer)
 
 
@@ -63,6 +66,10 @@ def _rows(place: str, split: str) -> list[DataRow]:
             '"org/name:config[split]"'
         )
     return dataset_rows(named["id"], named["config"], named["split"] or split)
+
+
+def _builder(own: OwnTask) -> "_Builder":
+    return ChatExampleBuilder(own) if own.messages else _ExampleBuilder(own)
 
 
 class _ExampleBuilder:
@@ -89,6 +96,9 @@ class _ExampleBuilder:
             raise DataError(f"{row.where} has {error}") from error
         made = Example(prompt, completion, answer, tuple(others[: len(choices)]), row.where)
         return replace(made, rejected=others[-1]) if rejected else made
+
+
+_Builder = _ExampleBuilder | ChatExampleBuilder
 
 
 def _check_scorer(own: OwnTask, label: str) -> None:
@@ -157,8 +167,9 @@ def _scorer(own: OwnTask) -> Scorer:
     protocol = f"own task {own.name}: {rule}, greedy, {own.max_new_tokens} tokens"
     if own.scorer == "numeric":
         return Scorer(protocol, own.max_new_tokens, last_number, numbers_match)
+    extract = answer_of if own.messages else (lambda text: text.strip() or None)
     matches = _judge(own.scorer) if callable(own.scorer) else labels_match
-    return Scorer(protocol, own.max_new_tokens, lambda text: text.strip() or None, matches)
+    return Scorer(protocol, own.max_new_tokens, extract, matches)
 
 
 def _judge(function: Judge) -> Judge:

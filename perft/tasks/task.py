@@ -25,6 +25,8 @@ class Example:
             are none.
         where: its file or dataset and row, for messages; empty for a generated example.
         rejected: the completion that `completion` is preferred to; empty where there is no pair.
+        is_rendered: whether the texts have their special tokens, as a chat template writes them;
+            tokenisation then adds none, but end of sequence where a completion ends without it.
     """
 
     prompt: str
@@ -33,6 +35,7 @@ class Example:
     choices: tuple[str, ...] = ()
     where: str = field(default="", compare=False, repr=False)
     rejected: str = ""
+    is_rendered: bool = False
 
     @property
     def pair(self) -> tuple[str, ...]:
@@ -90,7 +93,10 @@ class Split:
     @property
     def content(self) -> bytes:
         """Name, scoring protocol and every example, as the fingerprint of a task reads them."""
-        rows = [[e.prompt, e.completion, e.answer, *e.choices, *e.pair[1:]] for e in self.examples]
+        rows = [
+            [e.prompt, e.completion, e.answer, *e.choices, *e.pair[1:], *[True] * e.is_rendered]
+            for e in self.examples
+        ]
         return json.dumps([self.name, self.scorer.protocol, rows]).encode()
 
 

@@ -53,7 +53,7 @@ def cached_rows(
     """
     digest = hashlib.sha256(json.dumps([_VERSION, tokenizer_fingerprint, settings]).encode())
     for example in examples:
-        digest.update(json.dumps([example.prompt, *example.pair]).encode())
+        digest.update(json.dumps(_texts(example)).encode())
     folder = home() / "tokens" / digest.hexdigest()
     try:
         if not (folder / FILE).is_file():
@@ -67,6 +67,10 @@ def cached_rows(
             f"cannot keep token rows in {folder}: {error}; delete that folder, or set PERFT_HOME "
             "to a folder that can be written"
         ) from error
+
+
+def _texts(example: Example) -> list[str | bool]:
+    return [example.prompt, *example.pair, *[True] * example.is_rendered]
 
 
 def fingerprint_of(tokenizer: "PreTrainedTokenizerBase") -> str:

@@ -6,7 +6,8 @@ has more than one.
 Prompt and completion are tokenised separately and then joined, so that generation continues from
 exactly the ids that training saw. Tokens that the tokenizer puts before a text come first and count
 as part of the prompt. Tokens that it puts after a text end training rows only, followed by end of
-sequence if that is not the last of them.
+sequence if that is not the last of them. Texts that a chat template has written get neither, but
+end of sequence where it is missing.
 """
 
 from array import array
@@ -132,12 +133,12 @@ def _joined(
     """A row for each answer of every example, all of an example's with the same prompt."""
     eos = require_eos(tokenizer)
     around = affixes(tokenizer)
-    start, end = list(around.before), ending(around, eos) if ends else []
-    room = _room("max_length", max_length, len(start), 2)
+    room = _room("max_length", max_length, len(around.before), 2)
     prompts = encode([example.prompt for example in examples], tokenizer)
     ids, lengths, prompt_lengths, truncated = array("i"), [], [], 0
-    for prompt, its in zip(prompts, answers, strict=True):
-        whole = [[*answer, *end] for answer in its]
+    for example, prompt, its in zip(examples, prompts, answers, strict=True):
+        start = _start(example, around)
+        whole = [[*answer, *_ending(example, answer, around, eos, ends)] for answer in its]
         kept = [answer[: room - min(1, len(prompt))] for answer in whole]
         kept_prompt = _end(prompt, room - max(map(len, kept)))
         for answer in kept:
@@ -158,11 +159,12 @@ def tokenize_prompts(
     Raises:
         ConfigError: when `max_prompt_length` has no room for one token of the prompt.
     """
-    start = affixes(tokenizer).before
-    room = _room("max_prompt_length", max_prompt_length, len(start), 1)
+    around = affixes(tokenizer)
+    room = _room("max_prompt_length", max_prompt_length, len(around.before), 1)
     ids, lengths, truncated = array("i"), [], 0
-    for prompt in encode([example.prompt for example in examples], tokenizer):
-        kept = _end(prompt, room)
+    prompts = encode([example.prompt for example in examples], tokenizer)
+    for example, prompt in zip(examples, prompts, strict=True):
+        start, kept = _start(example, around), _end(prompt, room)
         truncated += len(kept) < len(prompt)
         ids.extend([*start, *kept])
         lengths.append(len(start) + len(kept))
@@ -216,6 +218,18 @@ def affixes(tokenizer: Tokenizer) -> Affixes:
 def ending(around: Affixes, eos: int) -> tuple[int, ...]:
     """The ids that end a training row: the tokenizer's own suffix, and end of sequence."""
     return around.after if around.after[-1:] == (eos,) else (*around.after, eos)
+
+
+def _start(example: Example, around: Affixes) -> tuple[int, ...]:
+    return () if example.is_rendered else around.before
+
+
+def _ending(
+    example: Example, answer: list[int], around: Affixes, eos: int, ends: bool
+) -> tuple[int, ...]:
+    if not ends or (example.is_rendered and answer[-1:] == [eos]):
+        return ()
+    return (eos,) if example.is_rendered else ending(around, eos)
 
 
 def require_eos(tokenizer: Tokenizer) -> int:

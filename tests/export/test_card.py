@@ -172,6 +172,17 @@ def test_a_prompt_is_shown_as_it_is_and_adds_nothing() -> None:
         compile(code, "card", "exec")
 
 
+def test_a_prompt_of_a_chat_template_gets_no_further_special_tokens() -> None:
+    """Whose text has them: many tokenizers would add a second beginning of sequence."""
+    for is_rendered in (True, False):
+        example = Example("<s>[INST] hi [/INST]", " ho</s>", "ho", is_rendered=is_rendered)
+        prompt = Prompt(template="", protocol="exact", max_new_tokens=8, example=example)
+        snippets = code_of(model_card(PICKED, SETTINGS, SCORES, extras=Extras(prompt=prompt)))
+        assert [code.count("add_special_tokens") for code in snippets] == [is_rendered] * 3
+        for code in snippets:
+            compile(code, "card", "exec")
+
+
 def test_no_example_is_shown_if_the_user_wants_none(tmp_path: Path) -> None:
     rows = [{"q": f"secret {i}", "a": str(i)} for i in range(20)]
     (tmp_path / "train.json").write_text(json.dumps(rows))

@@ -12,6 +12,16 @@ from perft.tasks import TaskSource, load_task
 from perft.tasks.rendered import rendered
 from perft.tasks.tokenize import tokenize
 
+CHATS = """
+from dataclasses import replace
+from pathlib import Path
+from perft import OwnTask
+from search_spaces.arithmetic import SPACE as OTHER
+
+HERE = Path(__file__).parent
+TASK = OwnTask(name="chats", train=HERE / "chats.jsonl", messages="messages", scorer="exact")
+SPACE = replace(OTHER, task=TASK)
+"""
 TASKS = ("tasks", "--space", "arithmetic")
 
 
@@ -54,3 +64,24 @@ def test_a_base_needs_no_weights_and_own_data_are_shown(tmp_path: Path) -> None:
     assert "Ann has" in done.output
     assert done.output.splitlines()[-1] == "task arithmetic: 16 train, 4 validation, 3 AddSub"
     assert "is not a directory" in call(*TASKS, "--data", str(tmp_path / "none")).refusal
+
+
+def test_a_conversation_is_shown_as_the_template_writes_it(tmp_path: Path) -> None:
+    space = tmp_path / "space.py"
+    space.write_text(CHATS)
+    asked, said = '{"role": "user", "content": "%d?"}', '{"role": "assistant", "content": "1"}'
+    row = f'{{"messages": [{asked}, {said}]}}'
+    (tmp_path / "chats.jsonl").write_text("\n".join(row % i for i in range(6)))
+    refused = call("tasks", "--space", str(space))
+    assert refused.status != 0
+    assert "neither it nor the base has a chat template" in " ".join(refused.errors.split())
+    base = tmp_path / "base"
+    base.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(BUILTIN / name, base)
+    (base / "chat_template.jinja").write_text(
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    done = call("tasks", "--space", str(space), "--base-model", str(base), "--examples", "1")
+    assert "?<assistant>\u00ab1\u00bb" in done.output

@@ -157,9 +157,9 @@ def _others(results: Sequence[TrialResult]) -> list[str]:
             "confirmations dotted."
         )
         found.append(_section("Learning curves", told, curves, "curves"))
-    if parallel := draw_parallel(results):
+    if coordinates := draw_parallel(results):
         told = "One line a trial: its parameters, its size, its score. The darker, the better."
-        found.append(_section("Parameters", told, parallel, "parallel"))
+        found.append(_section("Parameters", told, coordinates, "parameters"))
     if mattered := importances(results):
         told = "How much each parameter mattered."
         figure = draw_importance(mattered)
