@@ -67,12 +67,12 @@ def _table(config: type) -> str:
     """A row for every field that the class itself declares."""
     meanings, hints = _meanings(config), get_type_hints(config, include_extras=True)
     options = {parameter.name for parameter in program_of(train.main).params}
-    rows = ["| setting | option | default | values | meaning |", "|---|---|---|---|---|"]
+    rows = ["| setting, option | default | values | meaning |", "|---|---|---|---|"]
     for field in _own(config):
-        option = f"`{option_name(field.name)}`" if field.name in options else ""
+        option = f"<br>`{option_name(field.name)}`" if field.name in options else ""
         hint = hints[field.name]
         meaning = meanings.get(field.name) or ", ".join(each.help for each in _options(hint))
-        cells = (f"`{field.name}`", option, _default(field, hint), _values(hint), meaning)
+        cells = (f"`{field.name}`{option}", _default(field, hint), _values(hint), meaning)
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows)
 

@@ -45,9 +45,7 @@ class ChatTemplate:
             Exception: of any type, from the template.
         """
         # Late: a task without conversations does not need transformers.
-        from transformers.utils.chat_template_utils import (  # noqa: PLC0415
-            render_jinja_template,
-        )
+        from perft.compat.chat_templates import render_jinja_template  # noqa: PLC0415
 
         (text,), _ = render_jinja_template(
             [[dict(message) for message in messages]],

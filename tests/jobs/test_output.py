@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from calling import Done, call, write_data
@@ -17,8 +18,11 @@ from perft.cli import program_of
 from perft.config import LoraQVConfig
 from perft.injection import AdapterHost
 from perft.models.load import load_base
+from perft.packing.messages import Scored
 from perft.search_folder import trial_record
 from perft.searching.prepare import SearchRequest, prepare
+from perft.searching.run import Finished
+from perft.searching.stages import Stages
 from perft.selection import result_line, write_base, write_results, write_scores
 from perft.storage import Storage
 from perft.tracking.records import TrialRecord
@@ -143,6 +147,41 @@ def test_quiet_is_the_last_line(command: str, place: Path, tmp_path: Path) -> No
     last = whole.output.splitlines()[-1].replace(str(tmp_path), str(tmp_path / "again"))
     assert quiet.output.rstrip() == last
     assert whole.output.count("\n") > 1 or command == "export"
+
+
+@pytest.fixture
+def searched(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Calls `perft search` with a search of six trials in place of one that trains."""
+    monkeypatch.setenv("PERFT_HOME", str(tmp_path))
+
+    def run_search(plan: Any, stages: Stages, *_more: Any, **_options: Any) -> Finished:
+        _fill(plan.search)
+        for text in ("starting a Ray of the search's own", "training"):
+            stages.say(text)
+        return Finished(search_of_six(), Scored(base=BASE), "")
+
+    monkeypatch.setattr("perft.searching.run.run_search", run_search)
+    args = ("--space", "arithmetic", "--name", "first", "--tracker", "folder")
+    return lambda *more: call("search", *args, "--data", str(place / "data"), *more)
+
+
+def test_a_search_streams_events_and_ends_with_its_front(searched) -> None:
+    done = searched("--json", "--validation-size", "4")
+    assert (done.status, done.errors) == (0, "")
+    *events, end = (json.loads(line) for line in done.output.splitlines())
+    assert {event["event"] for event in events} == {"stage"}
+    assert [event["seconds"] for event in events] == sorted(event["seconds"] for event in events)
+    assert "training" in [event["text"] for event in events]
+    assert (end["event"], end["search"], end["best"]) == ("end", "first", 3)
+    assert [trial["number"] for trial in end["front"]] == [0, 1, 3]
+    assert end["trials"] == {"complete": 4, "pruned": 1, "failed": 1}
+
+
+def test_a_quiet_search_says_its_best_trial(searched) -> None:
+    done = searched("--quiet", "--validation-size", "4")
+    assert (done.status, done.errors) == (0, "")
+    assert done.output.startswith("search first, best: trial 3, accuracy 85.0% (81.2-88.2), ")
+    assert done.output.count("\n") == 1
 
 
 def test_every_command_that_ends_is_tried_here() -> None:

@@ -229,3 +229,27 @@ def test_a_note_stays_on_screen(terminal: bool) -> None:
     with view.running():
         view.note("experts run [uncompiled]")
     assert "experts run [uncompiled]" in output.getvalue()
+
+
+def test_programs_hear_of_reports_and_ends_and_notes() -> None:
+    events: list[dict[str, Any]] = []
+
+    def event(kind: str, **fields: Any) -> None:
+        events.append({"event": kind, **fields})
+
+    agenda: Any = SimpleNamespace(num_trials=16)
+    outlook: Any = Left("")
+    stages = Stages(Console(quiet=True), event)
+    watching = View(stages, agenda, 200, ENTRIES, steps=dict, outlook=outlook)
+    with watching.running():
+        watching.stage("training")
+        watching.note("a note")
+        watching.reported(ENTRIES[3])
+        watching.ended(ENTRIES[2])
+    assert [each["event"] for each in events] == ["stage", "note", "report", "trial"]
+    assert all(each.pop("seconds") >= 0 for each in events)
+    assert events[0] == {"event": "stage", "text": "training"}
+    assert events[2]["trial"] == 3
+    assert events[2]["report"] == ENTRIES[3].reports[-1].to_json()
+    assert events[2]["config"] == ENTRIES[3].config.to_flat()
+    assert (events[3]["outcome"], events[3]["error"]) == ("failed", ENTRIES[2].error)
