@@ -5,6 +5,7 @@ for ever; JSON nested deeper than Python can follow is an error.
 """
 
 import json
+import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 
 RECORD_BYTES = 1 << 28
 """Most bytes of a JSON file of perft; 100,000 trials of a search take less."""
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a path that was one has lost a slash
 
 
 def read_file(path: Path, at_most: int = RECORD_BYTES) -> bytes:
@@ -68,6 +71,17 @@ def resolved(place: str | Path) -> Path:
         return Path(place).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"{str(place)!r} is no path here: {error}") from error
+
+
+def local_folder(place: str | Path) -> Path:
+    """The absolute path of a folder to make on this machine.
+
+    Raises:
+        ConfigError: if it is the address of a store, such as `s3://bucket/path`, or no path.
+    """
+    if _ADDRESS.match(str(place)):
+        raise ConfigError(f"{str(place)!r} is an address; give a folder of this machine")
+    return resolved(place)
 
 
 def _object(pairs: Iterable[tuple[str, Json]]) -> dict[str, Json]:

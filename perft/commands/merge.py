@@ -9,7 +9,7 @@ import typer
 from perft.adapter_folder import base_of, read_settings
 from perft.config import AdapterConfig, adapter_from_flat
 from perft.errors import AdapterError, ConfigError
-from perft.files import resolved
+from perft.files import local_folder
 from perft.models.source import BUILTIN_NAMES, base_directory, check_base
 from perft.models.weight_files import CONFIG
 from perft.options import Dtype, JsonOption, QuietOption
@@ -45,7 +45,7 @@ def main(
     base = None if named in BUILTIN_NAMES else named
     check_base(base)
     config = _config_of(settings["perft"]["adapter"], adapter)
-    out = resolved(out)
+    out = local_folder(out)
 
     # Imported late: a mistake in the options shows at once, before torch is loaded.
     from perft.checkpoint import load_adapter  # noqa: PLC0415

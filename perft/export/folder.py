@@ -26,7 +26,7 @@ from perft.export.card import model_card
 from perft.export.extras import Extras
 from perft.export.mlmodel import mlflow_files
 from perft.export.score import Score
-from perft.files import resolved
+from perft.files import local_folder
 from perft.search_folder import adapter_folder
 from perft.selection import Confirmed
 from perft.storage import Storage, read_folder
@@ -67,10 +67,11 @@ def export_adapter(
         `out`, absolute.
 
     Raises:
+        ConfigError: when `out` is an address, such as `s3://bucket/path`.
         StorageError: when the adapter is not in the search's folder, when `out` holds something,
             or when it cannot be written.
     """
-    out = resolved(out)
+    out = local_folder(out)
     _require_free(out, force)
     public = {
         name: _without_folder(value) for name, value in settings.items() if name not in _PRIVATE

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import ray
 import ray.train
 
-from perft.compat.ray_train import DataParallelTrainer, without_datasets
+from perft.compat.ray_train import DataParallelTrainer, EndableTrainer, endable
 from perft.packing.coordinator import Coordinator
 from perft.packing.deaths import DEATHS
 from perft.packing.handle import ANSWER_SECONDS, CoordinatorHandle
@@ -28,6 +28,12 @@ MAX_FAILURES = -1
 
 STOP_SECONDS = 60.0
 """Time for the groups to end cleanly."""
+
+KILLED_SECONDS = 30.0
+"""Time for the threads of groups that were killed to end."""
+
+LOOK_SECONDS = 0.1
+"""Time for which one group's thread is waited for before the next."""
 
 log = logging.getLogger(__name__)
 
@@ -64,18 +70,18 @@ def _work(config: Mapping[str, GroupSettings]) -> None:
     work(settings)
 
 
-def _trainer_of(shape: GroupShape) -> Callable[..., DataParallelTrainer]:
+def _trainer_of(shape: GroupShape) -> Callable[..., EndableTrainer]:
     """Ray Train's trainer for a group: a lone worker needs no process group.
 
     Without one, neither this process nor the group's controller imports torch, which would add two
     seconds to the start of a group. Groups read their own data.
     """
     if shape.workers == 1:
-        return without_datasets(DataParallelTrainer)
+        return endable(DataParallelTrainer)
     from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415 - imports torch
 
     backend = TorchConfig(backend="nccl" if shape.use_gpu else "gloo")
-    return functools.partial(without_datasets(TorchTrainer), torch_config=backend)
+    return functools.partial(endable(TorchTrainer), torch_config=backend)
 
 
 class WorkerGroups:
@@ -93,6 +99,7 @@ class WorkerGroups:
     ) -> None:
         self.shape = shape
         self._is_stopping = False
+        self._trainers: dict[int, EndableTrainer] = {}
         self.name = f"perft-coordinator-{uuid.uuid4().hex[:12]}"
         self.namespace: str = ray.get_runtime_context().namespace
         calls = calls_at_once(shape)
@@ -126,17 +133,33 @@ class WorkerGroups:
             return {}
 
     def stop(self) -> None:
-        """Ends the groups cleanly, then the coordinator; groups that are late end with Ray."""
+        """Ends the groups cleanly, then the coordinator and the groups that are late.
+
+        Waits for the groups' threads: Ray ends a process in which a thread calls it after its
+        shutdown.
+        """
         self._is_stopping = True
         deadline = time.monotonic() + STOP_SECONDS
         started: Sequence[int] = range(len(self._threads))
         with contextlib.suppress(ray.exceptions.RayError):  # it may be gone already
             self.coordinator.stop()
-            # The others, which wait for resources, end with Ray.
+            # The others wait for resources, or start their processes.
             started = self.coordinator.status(ANSWER_SECONDS).started
         for group in started:
             self._threads[group].join(max(0.0, deadline - time.monotonic()))
         self.coordinator.kill()
+        self._kill_groups()
+
+    def _kill_groups(self) -> None:
+        """Ends the groups that still run; one may only now begin to."""
+        deadline = time.monotonic() + KILLED_SECONDS
+        alive = set(range(len(self._threads)))
+        while alive and time.monotonic() < deadline:
+            for group in alive & self._trainers.keys():
+                self._trainers[group].end()
+            for group in alive:
+                self._threads[group].join(LOOK_SECONDS)
+            alive = {group for group in alive if self._threads[group].is_alive()}
 
     def _run(self, index: int, shape: GroupShape, work: WorkSettings) -> None:
         """Runs one group, restarting it until it is stopped or cannot start."""
@@ -144,7 +167,8 @@ class WorkerGroups:
             if self._is_stopping:
                 return
             try:
-                self._trainer(index, start, shape, work).fit()
+                trainer = self._trainers[index] = self._trainer(index, start, shape, work)
+                trainer.fit()
             except DEATHS as error:
                 _ERRORS.append(error)
                 log.debug("the controller of worker group %d died", index, exc_info=True)
@@ -157,7 +181,7 @@ class WorkerGroups:
 
     def _trainer(
         self, index: int, start: int, shape: GroupShape, work: WorkSettings
-    ) -> DataParallelTrainer:
+    ) -> EndableTrainer:
         settings = GroupSettings(
             group=index,
             coordinator=self.name,

@@ -20,6 +20,9 @@ from perft.storage import Storage
 STATUS = 130
 """Exit status of a search that was interrupted."""
 
+STOP_SECONDS = 180.0
+"""Time for a search to stop, and its process to end, after the first signal."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -28,6 +31,9 @@ def interruptible(
     tell: Callable[[str], None], leave: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
     """Inside, the first signal raises `KeyboardInterrupt`, and the next ends the process at once.
+
+    `STOP_SECONDS` after the first the process ends in any case: an exception in the middle of an
+    import may leave a lock behind for which another thread waits, also at Python's own end.
 
     For a process that only runs a search: other processes keep their own handlers.
 
@@ -40,13 +46,19 @@ def interruptible(
         return
     is_stopping = False
 
+    def abort() -> None:
+        leave()
+        os._exit(STATUS)  # Ray's processes end with this one
+
     def stop(_signal: int, _frame: FrameType | None) -> None:
         nonlocal is_stopping
         if is_stopping:
-            leave()
-            os._exit(STATUS)  # Ray's processes end with this one
+            abort()
         is_stopping = True
         tell("stopping, and keeping what there is; once more aborts")
+        late = threading.Timer(STOP_SECONDS, abort)
+        late.daemon = True
+        late.start()
         raise KeyboardInterrupt
 
     with handlers_kept():

@@ -30,8 +30,8 @@ from perft.searching.tune.tuning import agenda_of, tune_trials
 from perft.searching.view import View
 from perft.selection import picked_of
 
-TALKING_SECONDS = 0.5
-"""Time for the threads that show the groups' status to end."""
+TALKING_SECONDS = 30.0
+"""Time for the threads that show the groups' status to end; they do when the coordinator does."""
 
 COORDINATORS_WITHOUT_PROGRESS = 4
 """Coordinators that may die, with no new report between them, before a search gives up."""
@@ -72,11 +72,12 @@ def _search(
     listeners: Sequence[Listener],
 ) -> Scored:
     settings = plan.settings
-    agenda = agenda_of(plan)
     with (
         contextlib.ExitStack() as talking,
-        _worker_groups(plan, shape, agenda.num_trials, stages) as groups,
+        _worker_groups(plan, shape, stages) as groups,
     ):
+        agenda = agenda_of(plan)  # takes seconds, in which the groups start
+        groups.coordinator.expect(agenda.num_trials)
         stopwatch = Stopwatch(plan.search, shape.total_gpus)
         outlook = Outlook(
             settings.rungs,
@@ -151,13 +152,11 @@ def _relay_notes(groups: WorkerGroups, view: View) -> None:
 
 
 @contextlib.contextmanager
-def _worker_groups(
-    plan: SearchPlan, shape: GroupShape, num_trials: int, stages: Stages
-) -> Iterator[WorkerGroups]:
+def _worker_groups(plan: SearchPlan, shape: GroupShape, stages: Stages) -> Iterator[WorkerGroups]:
     settings = plan.settings
     groups = WorkerGroups(
         shape,
-        num_trials,
+        settings.most_trials,
         settings.rungs,
         WorkSettings(
             base_model=settings.base_model,

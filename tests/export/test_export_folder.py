@@ -9,7 +9,7 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from perft.errors import StorageError
+from perft.errors import ConfigError, StorageError
 from perft.export import Score, export_adapter
 from perft.storage import Storage
 from perft.trial import TrialResult
@@ -189,6 +189,13 @@ def test_a_file_in_the_way_is_named(search: Storage, out: Path):
 
 
 HOSTILE = "x`](http://evil) | <script>alert(1)</script>\n---\n# owned\n\x1b[31m{{7}} 'quoted'"
+
+
+@pytest.mark.parametrize("address", ["s3://user:secret@bucket/best", "gs:/bucket", "file:///best"])
+def test_an_address_is_not_taken_for_a_folder(search: Storage, address: str):
+    with pytest.raises(ConfigError, match="give a folder of this machine") as refused:
+        export(search, Path(address))
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("field", ["name", "task", "base_model", "space", "data"])

@@ -32,6 +32,8 @@ REFERENCE = "undisturbed"
 WORKER, THIN_TRIAL = "ray::RayTrainWorker", "ray::ResourceTrainable"
 CONTROLLER, MEETING_POINT = "ray::TrainController", "ray::Coordinator"
 _RUNG = re.compile(r"^\[\d+:\d\d\] trial +\d+  step ", re.MULTILINE)
+HANGING_SECONDS = 600.0
+"""A program that takes longer has hung, however busy the machine is."""
 _WORK = 0.2  # processor seconds by which a worker is seen to train
 
 
@@ -69,6 +71,7 @@ class Job:
                     "HOME": str(self.user),
                     "PERFT_HOME": str(home),
                     "COLUMNS": "200",
+                    "PYTHONFAULTHANDLER": "1",
                     **environment,
                 },
                 stdin=subprocess.DEVNULL,
@@ -111,16 +114,27 @@ class Job:
 
     def until(self, true: Callable[[], Any]) -> None:
         """Waits; it is a failure if the program ends before."""
+        hanging = time.monotonic() + HANGING_SECONDS
         while not true():
             assert self._process.poll() is None, f"ended early:\n{self.output}\n{self.errors}"
+            self._must_not_hang(hanging)
             time.sleep(0.05)
 
     def end(self) -> int:
         """Waits for the exit status."""
+        hanging = time.monotonic() + HANGING_SECONDS
         while (status := self.status) is None:
             self.family.look()
-            time.sleep(0.5)
+            self._must_not_hang(hanging)
+            time.sleep(0.2)
         return status
+
+    def _must_not_hang(self, until: float) -> None:
+        """Fails with the stacks of the program's threads when it is too late."""
+        if time.monotonic() > until:
+            self._process.send_signal(signal.SIGABRT)  # Python shows all stacks then
+            self._process.wait()
+            raise AssertionError(f"it hangs:\n{self.output}\n{self.errors}")
 
     def kill_worker_at_work(self, after: int) -> int:
         """`kill -9` of a train worker while it trains; the id it had.

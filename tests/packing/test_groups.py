@@ -3,6 +3,8 @@
 import dataclasses
 import gc
 import sys
+import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,6 +38,48 @@ def test_a_group_starts_everything_of_ray_train_but_the_manager_of_datasets() ->
     usual.remove("DatasetsCallback")
     assert callbacks_of(_trainer_of(lone)) == usual
     assert callbacks_of(_trainer_of(dataclasses.replace(lone, workers=2))) == usual
+
+
+def test_what_has_not_begun_need_not_be_ended() -> None:
+    lone = GroupShape(groups=1, workers=1, slots=1, gpus=0, cpus=1)
+    _trainer_of(lone)(print, scaling_config=ray.train.ScalingConfig(num_workers=1)).end()
+
+
+class LateTrainer:
+    """Begins only some time after it was told to, and runs until it is ended."""
+
+    def __init__(self) -> None:
+        self.begun, self.over = threading.Event(), threading.Event()
+
+    def fit(self) -> None:
+        time.sleep(0.3)
+        self.begun.set()
+        assert self.over.wait(60)
+
+    def end(self) -> None:
+        if self.begun.is_set():
+            self.over.set()
+
+
+def test_no_thread_of_a_group_is_left_when_the_groups_have_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainers = [LateTrainer() for _ in range(3)]
+    killed: list[object] = []
+    monkeypatch.setattr(ray, "get", lambda _ref, timeout: GroupStatus(started=()))
+    monkeypatch.setattr(ray, "kill", killed.append)
+    groups = object.__new__(WorkerGroups)
+    call = SimpleNamespace(remote=lambda: "ref")
+    actor: Any = SimpleNamespace(status=call, stop=call)
+    groups.coordinator = CoordinatorHandle(actor)
+    groups._trainers = dict(enumerate(trainers[:2]))  # one has none yet
+    groups._threads = [threading.Thread(target=each.fit) for each in trainers]
+    for thread in groups._threads:
+        thread.start()
+    threading.Timer(0.6, groups._trainers.__setitem__, (2, trainers[2])).start()
+    groups.stop()
+    assert killed == [actor]
+    assert not [thread for thread in groups._threads if thread.is_alive()]
 
 
 def groups_whose_meeting_point_answers(
