@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from perft.api.exporting import export_trial
-from perft.api.registering import register as register_adapter
-from perft.api.registering import registry_for
+from perft.api.publishing import Wanted, publish
 from perft.base_score import BaseScore
 from perft.errors import SearchError
 from perft.search_folder import OPTUNA_FILE
@@ -175,7 +173,11 @@ class Results:
         out: str | Path,
         max_activated: str | None = None,
         force: bool = False,
+        license: str | None = None,
+        example: bool = True,
         register: str | None = None,
+        push_to_hub: str | None = None,
+        private: bool = False,
     ) -> Path:
         """Exports the adapter of a trial with its model card; the folder loads as any adapter's.
 
@@ -185,26 +187,37 @@ class Results:
             max_activated: leaves out the trials that activate more parameters per token: "0.1%" of
                 the base's, or a number such as "590000".
             force: replace an earlier export in `out`.
+            license: the adapter's on its card, as the hub names it: "apache-2.0", "mit", ...; None
+                for the base's, where that is known.
+            example: whether the card shows an example of the data.
             register: name of a model of MLflow's registry that gets the adapter as its next
                 version, with the alias `champion`; None for none.
+            push_to_hub: repository of the Hugging Face hub that gets the folder, "owner/name", with
+                the token of its login or HF_TOKEN; None for none.
+            private: makes a new repository of the hub a private one.
 
         Returns:
             `out`, absolute.
 
         Raises:
-            ConfigError: if MLflow refuses the name to register.
+            ConfigError: if MLflow or the hub refuses a name, or nobody is logged in at the hub.
             SearchError: if there is no such trial, says which there are; or if it is to be
                 registered and has no run in MLflow.
-            StorageError: if `out` holds something else, or cannot be written; or if MLflow does
-                not answer, or has no registry.
+            StorageError: if `out` holds something else, or cannot be written; or if MLflow or the
+                hub does not answer, or MLflow has no registry.
         """
         limit = ActivatedLimit.parse(max_activated) if max_activated else None
         picked = pick(self._trials(), str(trial), limit)
-        registry = registry_for(self._search, picked, register) if register is not None else None
-        folder = export_trial(self._search, picked, Path(out), force=force)
-        if registry is not None:
-            register_adapter(registry, self._search, picked, folder)
-        return folder
+        wanted = Wanted(
+            out=Path(out),
+            force=force,
+            license=license,
+            example=example,
+            register=register,
+            repo=push_to_hub,
+            private=private,
+        )
+        return publish(self._search, picked, wanted).folder
 
     def __repr__(self) -> str:
         trials = self._trials()

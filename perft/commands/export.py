@@ -9,13 +9,8 @@ from typing import Annotated
 
 import typer
 
-from perft.api.exporting import export_trial
-from perft.api.registering import register as register_adapter
-from perft.api.registering import registry_for
-from perft.errors import ConfigError
+from perft.api.publishing import Wanted, publish
 from perft.export import scores_of
-from perft.export.front_matter import require_license
-from perft.export.hub import push, require_login
 from perft.options import JsonOption, NameOption, QuietOption, StorageOption
 from perft.screen import Output
 from perft.searches import find_search
@@ -104,7 +99,15 @@ def main(
       perft export --name first --out adapter --push-to-hub me/adapter --private
     """
     output = Output(as_json=as_json, quiet=quiet)
-    _check_hub(license_name, repo, private=private)
+    wanted = Wanted(
+        out=out,
+        force=force,
+        license=license_name,
+        example=not no_example,
+        register=register,
+        repo=repo,
+        private=private,
+    )
     search = find_search(name, storage)
     limit = ActivatedLimit.parse(max_activated) if max_activated else None
     results = read_results(search)
@@ -112,16 +115,7 @@ def main(
     if picked in ("best", "knee"):
         for remark in remarks(results):
             output.note(remark)
-    registry = registry_for(search, trial, register) if register is not None else None
-    if repo is not None:
-        require_login(repo)
-    folder = export_trial(
-        search, trial, out, force=force, license=license_name, example=not no_example, repo=repo
-    )
-    registered = register_adapter(registry, search, trial, folder) if registry else None
-    place = None
-    if repo is not None:
-        place = _push(folder, repo, f"Trial {trial.number} of search {name}", output, private)
+    done = publish(search, trial, wanted, tell=output.note, progress=output.progress.is_terminal)
     assert trial.last is not None, "a full-length trial has a report"
     output.document(
         {
@@ -129,34 +123,20 @@ def main(
             "trial": trial.number,
             "config": trial.config.to_flat(),
             "scores": [dataclasses.asdict(score) for score in scores_of(search, trial)],
-            "folder": str(folder),
-            "registered": dataclasses.asdict(registered) if registered else None,
-            "repo": place,
+            "folder": str(done.folder),
+            "registered": dataclasses.asdict(done.registered) if done.registered else None,
+            "repo": done.repo,
         }
     )
-    if registered:
+    if done.registered:
         output.say(
-            f"version {registered.version} of the registered model {registered.name}: "
-            f"{registered.uri}"
+            f"version {done.registered.version} of the registered model {done.registered.name}: "
+            f"{done.registered.uri}"
         )
     output.last(
         f"trial {trial.number} ({describe(trial.config)}), validation {_result(trial.last)}, "
-        f"is in {folder}{f' and at {place}' if place else ''}"
+        f"is in {done.folder}{f' and at {done.repo}' if done.repo else ''}"
     )
-
-
-def _check_hub(license_name: str | None, repo: str | None, *, private: bool) -> None:
-    if license_name is not None:
-        require_license(license_name)
-    if private and repo is None:
-        raise ConfigError("--private makes a repository of the hub private; add --push-to-hub")
-
-
-def _push(folder: Path, repo: str, message: str, output: Output, private: bool) -> str:
-    names = sorted(file.name for file in folder.iterdir())
-    output.note(f"sends to {repo}: {', '.join(names)}")
-    progress = output.progress.is_terminal
-    return push(folder, repo, private=private, message=message, progress=progress)
 
 
 def _result(report: Report) -> str:

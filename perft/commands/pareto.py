@@ -14,6 +14,7 @@ from perft.files import Json
 from perft.options import JsonOption, NameOption, QuietOption, StorageOption
 from perft.screen import Output
 from perft.searches import find_search
+from perft.searching.chance import chance_note
 from perft.searching.settings import SearchSettings
 from perft.selection import (
     OPTIONAL_COLUMNS,
@@ -59,7 +60,7 @@ def main(
         output.document(_to_json(name, results, base, reference))
         return
     output.table(front_table(results, base), OPTIONAL_COLUMNS)
-    for remark in remarks(results):
+    for remark in [*remarks(results), *chance_note(search, results)]:
         output.say(remark)
     outcomes = Counter(result.outcome for result in results)
     ended = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())

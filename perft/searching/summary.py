@@ -12,6 +12,7 @@ from perft.packing.messages import Scored
 from perft.screen import Output
 from perft.search_folder import PLOT_HTML
 from perft.searches import name_options
+from perft.searching.chance import chance_note
 from perft.searching.prepare import SearchPlan
 from perft.searching.run import Finished
 from perft.selection import (
@@ -40,7 +41,7 @@ def show(plan: SearchPlan, finished: Finished, output: Output) -> None:
     look = tracker_of(plan.settings.tracker).where_to_look(finished.tracking_uri, plan.search.shown)
     output.event("end", **_to_json(plan, finished), look=masked(look))
     output.table(front_table(results, finished.scored.base), OPTIONAL_COLUMNS)
-    for remark in remarks(results):
+    for remark in [*remarks(results), *chance_note(plan.search, results)]:
         output.say(remark)
     output.say(f"{len(results)} trials: {_counts(results)}")
     for who, scores in _tested(finished.scored):

@@ -88,7 +88,7 @@ class Monkey:
             return
 
     def _go_on(self, job: Job) -> Job:
-        """Runs the search again once nothing of it is left."""
-        job.family.disappears()
+        """Runs the search again once no worker of it is left."""
+        job.wait_for_workers()
         begun = (job.home / "searches" / self.name / "search.json").exists()
         return self.start(*((*SEARCH, "--resume", self.name) if begun else self.first))

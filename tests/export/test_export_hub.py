@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hub_server import TOKEN, Hub, hub_server
 
+import perft
 from perft.errors import ConfigError, StorageError
 from perft.export.hub import push, require_login
 from perft.selection import result_line, write_results
@@ -91,6 +92,30 @@ def test_a_refusal_says_what_is_left(hub: Hub, folder: Path) -> None:
         push(folder, "me/adapter", private=False, message="x", progress=False)
     assert "\n" not in str(found.value)
     assert hub.files == {}
+
+
+def test_an_export_goes_to_the_hub_in_one_call(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFT_HOME", str(tmp_path))
+    search = Storage(str(tmp_path)).child("searches/first")
+    search.write("search.json", json.dumps(SETTINGS).encode())
+    store_adapters(search, search_of_six())
+    write_results(search, map(result_line, search_of_six()))
+    found = perft.results("first")
+    with pytest.raises(ConfigError, match="add --push-to-hub"):
+        found.export(out=tmp_path / "adapter", private=True)
+    with pytest.raises(ConfigError, match="license"):
+        found.export(out=tmp_path / "adapter", license="no licence")
+    assert not (tmp_path / "adapter").exists()
+    folder = found.export(
+        out=tmp_path / "adapter", license="mit", push_to_hub="me/adapter", private=True
+    )
+    assert hub.files == {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert hub.repos["me/adapter"]["visibility"] == "private"
+    assert hub.message == "Trial 3 of search first"
+    matter = yaml.safe_load((folder / "README.md").read_text().split("---")[1])
+    assert matter["license"] == "mit"
 
 
 def test_an_export_goes_to_the_hub_in_one_command(tmp_path: Path) -> None:

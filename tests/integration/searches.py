@@ -152,10 +152,15 @@ class Job:
         os.kill(self.family.titled(title)[0], signal.SIGKILL)
 
     def kill_driver_at_work(self, after: int) -> None:
-        """`kill -9` of the program while a worker trains; waits until Ray has gone with it."""
+        """`kill -9` of the program while a worker trains; waits until no worker is left."""
         self._worker_at_work(after)
         self.kill()
-        self.family.disappears()
+        self.wait_for_workers()
+
+    def wait_for_workers(self) -> None:
+        """Waits until no worker is left; Ray's agents look for their raylet for a minute."""
+        while self.workers:
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """`kill -9` of the program."""
