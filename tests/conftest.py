@@ -3,8 +3,10 @@
 A test that was asked for and lacks its hardware or program fails: it never passes silently.
 """
 
+import atexit
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +33,9 @@ os.environ.update(
 )
 if "PYTEST_XDIST_WORKER" in os.environ:  # there is a test process for each core already
     os.environ["OMP_NUM_THREADS"] = "1"
+    # A search joins the cluster that `ray start` began on its machine: not another process's.
+    os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets: a short path
+    atexit.register(shutil.rmtree, os.environ["RAY_TMPDIR"], ignore_errors=True)
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "RAY_ADDRESS"):
     os.environ.pop(name, None)
 

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from searches import FIRST_ROUND, SEARCH, SIZE, SPACE, Job
 
 from doors import serving
+from perft.compat.ray import temporary_folder
 from perft.selection import pareto_front, read_results
 from perft.storage import Storage
 
@@ -88,7 +89,7 @@ def require_no_secret(*jobs: Job, since: float, folder: Path) -> None:
     """Neither in what was printed, nor in any file that was written since, Ray's logs included."""
     for job in jobs:
         assert SECRET not in job.output + job.errors
-    for place in (jobs[0].home, folder, *Path("/tmp/ray").glob("session_*/logs")):
+    for place in (jobs[0].home, folder, *temporary_folder().glob("session_*/logs")):
         for file in place.rglob("*"):
             with contextlib.suppress(FileNotFoundError):  # another's, that has ended
                 if file.is_file() and not file.is_symlink() and file.stat().st_mtime >= since:

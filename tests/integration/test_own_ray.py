@@ -32,6 +32,7 @@ def test_two_searches_at_once_both_finish(
     start: Callable[..., Job], short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(short))
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
     first, second = (start(*SEARCH, *SPACE, *SIZE) for _ in range(2))
     first.until(lambda: first.workers)
     assert first.listening
