@@ -19,8 +19,13 @@ _ENDLESS = 100_000
 
 
 def screen(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """The console that a command prints to; a quiet one shows nothing."""
-    return Console(markup=False, emoji=False, highlight=False, stderr=stderr, quiet=quiet)
+    """The console that a command prints to; a quiet one shows nothing.
+
+    It keeps to the stream of now: while a space's own code runs, what that prints goes elsewhere,
+    and other threads print meanwhile.
+    """
+    file = sys.stderr if stderr else sys.stdout
+    return Console(file=file, markup=False, emoji=False, highlight=False, quiet=quiet)
 
 
 class Output:
@@ -41,6 +46,7 @@ class Output:
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
+        self._stdout = sys.stdout
         self.console = screen(quiet=quiet or as_json)
         self._last = screen(quiet=as_json)
         self._notes = screen(stderr=True, quiet=quiet)
@@ -66,7 +72,7 @@ class Output:
     def document(self, value: Json) -> None:
         """Prints the result for programs, if they want it."""
         if self.as_json:
-            print(json.dumps(_finite(value), indent=1))
+            print(json.dumps(_finite(value), indent=1), file=self._stdout)
 
     def event(self, kind: str, **fields: Json) -> None:
         """Prints what has happened as a line of JSON, at once, if programs want it.
@@ -76,7 +82,8 @@ class Output:
             fields: what there is to know about it.
         """
         if self.as_json:
-            print(json.dumps(_finite({"event": kind, **fields})), flush=True)
+            line = json.dumps(_finite({"event": kind, **fields}))
+            print(line, file=self._stdout, flush=True)
 
 
 def _finite(value: Json) -> Json:

@@ -1,11 +1,13 @@
 """Tables are printed whole however narrow the screen, and names are taken for no markup."""
 
+import contextlib
 import io
+import sys
 
 import pytest
 from rich.console import Console
 
-from perft.screen import print_table, screen
+from perft.screen import Output, print_table, screen
 from perft.selection import front_table
 from pretend import search_of_six, trial
 
@@ -32,3 +34,17 @@ def test_a_file_has_one_line_for_each_row() -> None:
 def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     screen().print("[red]x[/blue] [/] :smile:")
     assert capsys.readouterr().out == "[red]x[/blue] [/] :smile:\n"
+
+
+def test_lines_keep_their_stream_while_a_thread_prints_elsewhere(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    people, program = Output(), Output(as_json=True)
+    with contextlib.redirect_stdout(sys.stderr):  # as around a space's own code
+        people.say("a line")
+        people.last("the last")
+        program.event("stage", text="one")
+        program.document({"result": 1})
+    found = capsys.readouterr()
+    assert found.err == ""
+    assert found.out.startswith('a line\nthe last\n{"event": "stage", "text": "one"}\n')
