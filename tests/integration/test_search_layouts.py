@@ -22,7 +22,7 @@ thousand times: in float32 the losses of one trial with a high rate differed by 
 by 3e-7.
 """
 
-EXACT = (*SEARCH, *SPACE, *SIZE, "--dtype", "float64")
+EXACT = (*SEARCH, *SPACE, *SIZE, "--dtype", "float64", "--tracker", "folder")
 ONE_GROUP = (*EXACT, "--groups", "1", "--slots", str(FIRST_ROUND))
 TWO_WORKERS = (*ONE_GROUP, "--workers-per-group", "2")
 TWO_GROUPS = (*EXACT, "--groups", "2", "--slots", str(FIRST_ROUND // 2))
