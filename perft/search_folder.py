@@ -9,6 +9,9 @@
       trials/0007.safetensors       a worker, after every round: the state of trial 7
       trials/0007.other.safetensors the same, alternately: one of the two is of the round before
       trials/0007.failed.json       a worker: why trial 7 cannot be trained further
+      snapshots/<id>/000012/        a worker whose machine is about to be taken: the states of its
+                                    batch's trials after 12 steps of their round, 0007.safetensors
+                                    of trial 7. It is deleted when the round's states are written
       adapters/0007/                a worker, at full length: the adapter (`perft.adapter_folder`)
       results.json                  the driver, whenever a trial ends: all that have ended
       commands/<id>.json            `perft control`: a command, until the driver has taken it
@@ -35,9 +38,9 @@
       tune/                         Ray Tune, likewise: its own record of the trials
       train/                        Ray Train: its own record of the worker groups
 
-A folder with `checksums.json` is complete (`perft.storage`): adapters/0007, predictions/0007. If
-the storage is an object store, Optuna's study is in memory, and tune/ and train/ are in a temporary
-folder. Files are written atomically. This module only computes names.
+A folder with `checksums.json` is complete (`perft.storage`): adapters/0007, predictions/0007, and
+a snapshot's. If the storage is an object store, Optuna's study is in memory, and tune/ and train/
+are in a temporary folder. Files are written atomically. This module only computes names.
 """
 
 import re
@@ -59,6 +62,7 @@ IMPORTANCE_PNG = "importance.png"
 LOCK = "lock"
 COMMANDS = "commands"
 STATES = "trials"
+SNAPSHOTS = "snapshots"
 ADAPTERS = "adapters"
 PREDICTIONS = "predictions"
 RECORDS = "records"
@@ -97,6 +101,16 @@ def trial_file(trial: int, turn: int = 0) -> str:
 def failure_file(trial: int) -> str:
     """Path of the note that a trial has failed."""
     return f"{STATES}/{trial_folder(trial)}.failed.json"
+
+
+def snapshots_of(batch: str) -> str:
+    """Path of the folder of a batch's snapshots."""
+    return f"{SNAPSHOTS}/{batch}"
+
+
+def snapshot_folder(batch: str, steps: int) -> str:
+    """Path of a batch's snapshot after some steps of its round; sorted by them."""
+    return f"{snapshots_of(batch)}/{steps:06d}"
 
 
 def trial_of(name: str) -> int | None:

@@ -23,7 +23,9 @@ with RAY.needs(_GROUPS):
         WORKER_GROUP_START_TIMEOUT_S_ENV_VAR as START_SECONDS_VARIABLE,
     )
     from ray.train.v2._internal.constants import get_env_vars_to_propagate
+    from ray.train.v2._internal.execution.context import TrainContext, get_train_context
     from ray.train.v2._internal.execution.controller import TrainController
+    from ray.train.v2._internal.execution.preemption import PreemptionContext
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     _callbacks = DataParallelTrainer._create_default_callbacks
@@ -36,6 +38,13 @@ RAY.require(
     "to end a worker group",
 )
 
+RAY.require(
+    "preemption_context" in TrainContext.__annotations__
+    and "preemption_info" in PreemptionContext.__annotations__,
+    "a worker's context with its preemption",
+    "to keep trials' states before a machine is taken",
+)
+
 __all__ = [
     "HEALTH_SECONDS_VARIABLE",
     "PREEMPTION_VARIABLE",
@@ -43,7 +52,18 @@ __all__ = [
     "DataParallelTrainer",
     "EndableTrainer",
     "endable",
+    "warned_nodes",
 ]
+
+
+def warned_nodes() -> tuple[str, ...]:
+    """Ids of the nodes of this worker's group that are about to be taken, as far as it has heard.
+
+    Ray's watcher tells every worker of the group. `ray.train.get_preemption_info` is a call that
+    all workers must make together, and waits for another process; this one costs nothing.
+    """
+    info = get_train_context().preemption_context.preemption_info
+    return tuple(info.preempted_node_ids) if info is not None else ()
 
 
 class EndableTrainer(Protocol):

@@ -1,6 +1,7 @@
 """What the machines of a cluster have, and what its autoscaler can add."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,12 @@ ANSWER_SECONDS = 120.0
 def alive_nodes() -> list[Node]:
     """The machines of the cluster that are up."""
     return [node for node in ray.nodes() if node["Alive"]]
+
+
+@functools.cache
+def address_of(node: str) -> str:
+    """The address of a machine; `node` is Ray's id of it, given back if it is unknown."""
+    return next((n["NodeManagerAddress"] for n in ray.nodes() if n["NodeID"] == node), node)
 
 
 def gpu_memory(nodes: Sequence[Node]) -> int:

@@ -15,15 +15,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import ray.train.torch
 import torch
 
+from perft.compat.ray_train import warned_nodes
 from perft.errors import ConfigError, PerftError, SearchError, StorageError
 from perft.models.load import load_base
 from perft.packing.beginning import Beginning
 from perft.packing.deaths import DEATHS
 from perft.packing.handle import CoordinatorHandle
 from perft.packing.keeping import Keeper
+from perft.packing.machines import address_of
 from perft.packing.messages import Assignment, BatchResult, Failed, NotDue, Reported, ToScore, Work
 from perft.packing.scorer import GroupScorer
 from perft.packing.settings import GroupSettings, WorkSettings
+from perft.packing.snapshots import Snapshots
 from perft.packing.states import SavedStates
 from perft.ranks import Ranks
 from perft.search_folder import SEARCH_FILE, trial_folder
@@ -55,7 +58,7 @@ def work(settings: GroupSettings) -> None:
     stage = functools.partial(coordinator.stage, settings.group) if first else _nothing
     try:
         pack = _load(settings.work, ranks, say, stage)
-        worker = GroupWorker(settings, pack, ranks, coordinator)
+        worker = GroupWorker(settings, pack, ranks, coordinator, _warned)
     except PerftError as error:
         coordinator.give_up(f"worker group {settings.group} cannot start: {error}")
         return
@@ -66,6 +69,16 @@ def work(settings: GroupSettings) -> None:
 
 def _nothing(_text: str) -> None:
     """Stands for the messages of ranks other than 0, which would only repeat."""
+
+
+def _warned() -> tuple[str, ...]:
+    """Addresses of the group's machines that are about to be taken."""
+    return tuple(map(address_of, warned_nodes()))
+
+
+def _unwarned() -> tuple[str, ...]:
+    """Where nobody warns."""
+    return ()
 
 
 def _load(
@@ -101,10 +114,16 @@ class GroupWorker:
         pack: the base and the trials on it.
         ranks: the group's processes.
         coordinator: the coordinator.
+        warned: the machines of the group that are about to be taken.
     """
 
     def __init__(
-        self, settings: GroupSettings, pack: Pack, ranks: Ranks, coordinator: CoordinatorHandle
+        self,
+        settings: GroupSettings,
+        pack: Pack,
+        ranks: Ranks,
+        coordinator: CoordinatorHandle,
+        warned: Callable[[], Sequence[str]] = _unwarned,
     ) -> None:
         self._group = settings.group
         self._pack = pack
@@ -115,6 +134,7 @@ class GroupWorker:
         self._states = SavedStates(self._storage, self._say)
         self._beginning = Beginning(pack, ranks, self._states)
         self._keeper = Keeper(pack, ranks, self._states, self._beginning, settings.work.task)
+        self._snapshots = Snapshots(pack, ranks, self._states, warned)
         self._scorer = GroupScorer(pack, ranks, self._states, self._give_up)
         self._noted = 0.0
 
@@ -195,6 +215,7 @@ class GroupWorker:
         """Trains all to their targets, and evaluates those that are due."""
         targets = {trial_folder(assignment.trial): assignment.target for assignment in wanted}
         due = [trial_folder(assignment.trial) for assignment in wanted if assignment.due]
+        self._snapshots.resume(wanted)
         try:
             self._train(targets)
         except ConfigError as error:  # of several trials, each fails when it trains alone
@@ -203,6 +224,7 @@ class GroupWorker:
             return {wanted[0].trial: Failed(str(error))}
         outcomes = self._pack.report(due)
         self._keeper.commit(wanted)
+        self._snapshots.delete()
         outcomes |= {n: failure for n in targets if (failure := self._pack.running[n].failure)}
         return {
             int(name): self._result(name, outcomes[name]) if name in outcomes else NotDue(step)
@@ -216,7 +238,7 @@ class GroupWorker:
             ConfigError: if a lone rank has no memory for a trial, however small the micro-batches.
         """
         try:
-            self._pack.train(targets, self._note_steps)
+            self._pack.train(targets, self._between_steps)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 limit = self._pack.max_tokens_per_microbatch
@@ -241,6 +263,10 @@ class GroupWorker:
     def _say(self, text: str) -> None:
         if self._ranks.rank == 0:
             self._coordinator.note(text)
+
+    def _between_steps(self) -> None:
+        self._snapshots.take_if_warned()
+        self._note_steps()
 
     def _note_steps(self) -> None:
         now = time.monotonic()

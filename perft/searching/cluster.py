@@ -41,14 +41,19 @@ WORKER_ENVIRONMENT = {
     # glibc keeps freed memory for the next step, which saves 7% of a step on a CPU.
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
-    # Trials are persisted at every report: nothing remains to do before a machine is preempted.
-    PREEMPTION_VARIABLE: "0",
     # Seconds after which Ray Train sees that a group has ended, or has lost a worker.
     HEALTH_SECONDS_VARIABLE: "0.5",
     # Seconds for which a group waits for resources before Ray Train renews its request.
     START_SECONDS_VARIABLE: "86400",
 }
 """Environment of the processes on the cluster."""
+
+OWN_ENVIRONMENT = {
+    **WORKER_ENVIRONMENT,
+    # Nobody warns of the end of this machine; the watcher is a process that takes two CPU seconds.
+    PREEMPTION_VARIABLE: "0",
+}
+"""The same for a Ray of the search's own."""
 
 VARIABLE = "RAY_ADDRESS"
 ANSWER_SECONDS = 5.0
@@ -139,7 +144,7 @@ def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
         return
     with handlers_kept():  # Ray installs a SIGTERM handler
         if cluster.address is None:
-            start_own_ray(WORKER_ENVIRONMENT, tell)
+            start_own_ray(OWN_ENVIRONMENT, tell)
         else:
             _join(cluster.address)
 

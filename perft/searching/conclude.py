@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from perft.base_score import BaseScore
 from perft.packing.messages import Scored
-from perft.search_folder import ENVIRONMENT_FILE, SPACE_FILE, predictions_folder
+from perft.search_folder import ENVIRONMENT_FILE, SNAPSHOTS, SPACE_FILE, predictions_folder
 from perft.searching.drawing import draw
 from perft.searching.ledger import Ledger
 from perft.searching.prepare import SearchPlan
@@ -61,6 +61,7 @@ def conclude(
     )
     if scored.base is not None:
         write_base(plan.search, scored.base)
+    plan.search.delete(SNAPSHOTS)  # of batches that were then split, or whose group died meanwhile
     if front:  # last: a search that has them is finished
         write_scores(plan.search, scored.trials)
 

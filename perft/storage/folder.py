@@ -51,16 +51,26 @@ def read_folder(storage: Storage, folder: str) -> dict[str, bytes]:
     return files
 
 
+def read_whole_folder(storage: Storage, folder: str) -> dict[str, bytes]:
+    """The files of a folder by name; it must have checksums, and the files must match them.
+
+    Raises:
+        DamagedError: if it is not whole.
+        StorageError: when the storage cannot be read.
+    """
+    if not storage.exists(f"{folder}/{CHECKSUMS}"):
+        raise DamagedError(f"{storage.shown}/{folder} is not whole: it has no {CHECKSUMS}{_MEND}")
+    return read_folder(storage, folder)
+
+
 def is_whole(storage: Storage, folder: str) -> bool:
     """Whether a folder has checksums and its files match them.
 
     Raises:
         StorageError: when the storage cannot be read.
     """
-    if not storage.exists(f"{folder}/{CHECKSUMS}"):
-        return False
     try:
-        read_folder(storage, folder)
+        read_whole_folder(storage, folder)
     except DamagedError:
         return False
     return True

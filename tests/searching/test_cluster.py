@@ -18,6 +18,7 @@ import ray
 from ray._private import ray_constants, services
 
 from perft.compat import ray as compat
+from perft.compat.ray_train import PREEMPTION_VARIABLE
 from perft.errors import SearchError
 from perft.searching import cluster
 from perft.searching.cluster import (
@@ -83,6 +84,7 @@ def test_what_ray_address_names_is_joined(monkeypatch: pytest.MonkeyPatch, asked
     ((address, options),) = asked
     assert address == "10.0.0.1:6379"
     assert options["runtime_env"] == {"env_vars": WORKER_ENVIRONMENT}
+    assert PREEMPTION_VARIABLE not in WORKER_ENVIRONMENT, "Ray warns by default"
     assert not (Path(os.environ["PERFT_HOME"])).exists()
 
 
@@ -185,6 +187,7 @@ def test_a_ray_of_ones_own_keeps_its_token_and_its_ports_to_itself(asked: Any) -
     assert options["dashboard_port"] != 8265  # that of the user's own clusters
     assert "runtime_env" not in options
     assert WORKER_ENVIRONMENT.items() <= os.environ.items()
+    assert os.environ[PREEMPTION_VARIABLE] == "0", "nobody warns, and the watcher costs"
     assert not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} & set(os.environ)
     token = Path(os.environ["PERFT_HOME"]) / "ray" / "auth_token"
     assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(token)
