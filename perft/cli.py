@@ -15,7 +15,13 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError:
+    raise SystemExit(
+        f"error: {sys.executable} lacks the packages of perft; in a clone, `make setup` makes "
+        ".venv, and .venv/bin/python has them"
+    ) from None
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 

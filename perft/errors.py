@@ -86,7 +86,7 @@ def _cleaned(message: str) -> str:
 
 def unknown(kind: str, found: str, known: Iterable[str]) -> str:
     """Says that `found` is no `kind` (such as "variant"), with the nearest names and all names."""
-    names = sorted(known)
+    names = sorted(known, key=lambda name: (0, int(name)) if name.isdecimal() else (1, name))
     near = get_close_matches(found[:_LONGEST], names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     shown = masked(repr(found) if len(found) <= _LONGEST else f"{found[:_LONGEST]!r}...")

@@ -9,7 +9,7 @@
       trials/0007.safetensors       a worker, after every round: the state of trial 7
       trials/0007.other.safetensors the same, alternately: one of the two is of the round before
       trials/0007.failed.json       a worker: why trial 7 cannot be trained further
-      snapshots/<id>/000012/        a worker whose machine is about to be taken: the states of its
+      batches/<id>/000012/          a worker whose machine is about to be taken: the states of its
                                     batch's trials after 12 steps of their round, 0007.safetensors
                                     of trial 7. It is deleted when the round's states are written
       adapters/0007/                a worker, at full length: the adapter (`perft.adapter_folder`)
@@ -62,7 +62,7 @@ IMPORTANCE_PNG = "importance.png"
 LOCK = "lock"
 COMMANDS = "commands"
 STATES = "trials"
-SNAPSHOTS = "snapshots"
+SNAPSHOTS = "batches"
 ADAPTERS = "adapters"
 PREDICTIONS = "predictions"
 RECORDS = "records"

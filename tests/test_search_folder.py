@@ -74,6 +74,7 @@ def test_no_name_of_a_searchs_folder_is_spelt_elsewhere() -> None:
         "tune",
         "train",
         "tracked",
+        "batches",
     } == FOLDERS
     # Of an own task's files "train" may be a folder, and of the world that is asked about a word.
     own = FOLDERS - {"train"}

@@ -33,9 +33,9 @@ def main(
         str,
         typer.Option(
             "--pick",
-            metavar="best|knee|RUN_ID",
+            metavar="best|knee|NUMBER|RUN_ID",
             help="The most accurate trial, the one where more parameters begin to pay less, or "
-            "one given by its MLflow run id or number.",
+            "one given by its number or MLflow run id.",
         ),
     ] = "best",
     max_activated: Annotated[

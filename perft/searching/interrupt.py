@@ -70,7 +70,10 @@ def interruptible(
 def interrupted(search: Storage, settings: SearchSettings) -> InterruptedSearchError:
     """The error that tells the user how to resume a search that was stopped."""
     if not search.exists(SEARCH_FILE):
-        return InterruptedSearchError(f"search {settings.name!r} was interrupted before it began")
+        return InterruptedSearchError(
+            f"search {settings.name!r} was interrupted before it began; "
+            "start it again by the same command"
+        )
     resume_by = settings.resume_by(settings.storage)
     of = "" if settings.num_trials is None else f" of {settings.num_trials}"
     return InterruptedSearchError(

@@ -41,7 +41,7 @@ def show(plan: SearchPlan, finished: Finished, output: Output) -> None:
     look = tracker_of(plan.settings.tracker).where_to_look(finished.tracking_uri, plan.search.shown)
     output.event("end", **_to_json(plan, finished), look=masked(look))
     output.table(front_table(results, finished.scored.base), OPTIONAL_COLUMNS)
-    for remark in [*remarks(results), *chance_note(plan.search, results)]:
+    for remark in [*remarks(results, finished.scored.base), *chance_note(plan.search, results)]:
         output.say(remark)
     output.say(f"{len(results)} trials: {_counts(results)}")
     for who, scores in _tested(finished.scored):

@@ -6,14 +6,32 @@ A table of percentages looks the same whether the trials learned something or no
 from collections.abc import Sequence
 from itertools import pairwise
 
+from perft.base_score import BaseScore
 from perft.selection.confirm import Confirmed, confirmed
 from perft.selection.front import best, complete, is_scored, pareto_front, size_and_report
 from perft.trial import TrialResult
 
 
-def remarks(results: Sequence[TrialResult]) -> list[str]:
-    """Notes on the front of a search, which is not empty, a line each; mostly none."""
-    return [*_of_scores(results), *_of_means(results)]
+def remarks(results: Sequence[TrialResult], base: BaseScore | None = None) -> list[str]:
+    """Notes on the front of a search, which is not empty, a line each; mostly none.
+
+    Args:
+        results: all trials of the search.
+        base: the score of the base alone; None if it is not known.
+    """
+    return [*_of_scores(results), *_of_means(results), *_of_base(results, base)]
+
+
+def _of_base(results: Sequence[TrialResult], base: BaseScore | None) -> list[str]:
+    """Which trials of the front are no better than no adapter at all."""
+    if base is None or base.accuracy is None or not is_scored(complete(results)):
+        return []
+    least, front = base.accuracy, pareto_front(results)
+    worse = [str(t.number) for t in front if size_and_report(t)[1].accuracy <= least]
+    if not worse:
+        return []
+    which = f"trial {worse[0]} is" if len(worse) == 1 else f"trials {', '.join(worse)} are"
+    return [f"note: {which} no more accurate than the base alone, which needs no adapter"]
 
 
 def _of_scores(results: Sequence[TrialResult]) -> list[str]:

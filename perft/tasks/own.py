@@ -298,7 +298,7 @@ def _template_text(template: str | Path) -> str:
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"the chat_template {str(template)!r} cannot be read: {first_line(error)}; name a file "
-            "of Jinja in UTF-8"
+            "of Jinja in UTF-8, by a path that holds from any folder: Path(__file__).parent / ..."
         ) from error
 
 

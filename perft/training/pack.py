@@ -72,6 +72,7 @@ class Pack:
         self.task = task
         self.ranks = ranks
         self.host = AdapterHost(base.model)
+        self._say = say
         self.rows = TokenizedTask(task, base.tokenizer, base.positions)
         self.running: dict[str, RunningTrial] = {}
         pad: int = base.tokenizer.pad_token_id
@@ -124,6 +125,12 @@ class Pack:
             )
         require_readable(training.objective, self.task)
         rows = self.rows.read_by(training)
+        if rows.truncated:
+            self._say(
+                f"{rows.truncated:,} of {len(rows):,} training rows are longer than max_length = "
+                f"{training.max_length} tokens and lose the beginning of their prompt; raise it in "
+                "the space's training"
+            )
         start = adapter if saved is None else saved.adapter
         if start is None:
             self.host.add(name, config.adapter, seed=training.seed)

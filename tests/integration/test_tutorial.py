@@ -63,7 +63,14 @@ def test_the_tutorial_leads_from_data_to_a_served_adapter(
         return start("-m", "perft", *args, inside=("env", "-C", str(tmp_path)), environment=PATHS)
 
     *steps, serve = commands()
-    assert [step[0] for step in steps] == ["plan", "search", "pareto", "export", "evaluate"]
+    assert [step[0] for step in steps] == [
+        "tasks",
+        "plan",
+        "search",
+        "pareto",
+        "export",
+        "evaluate",
+    ]
     for step in steps:
         job = perft(*step, *(SHORTER if step[0] == "search" else ()))
         assert job.end() == 0, job.errors

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
+from perft.base_score import BaseScore
 from perft.selection import front_table, pareto_front, remarks, why_no_front
-from perft.trial import TrialResult
+from perft.trial import AnswerCount, TrialResult
 from pretend import search_of_six, trial
 
 
@@ -27,6 +28,17 @@ def test_a_front_that_tells_nothing_apart_says_so(results: list[TrialResult], wo
     assert words in remark
     assert pareto_front(results)
     assert front_table(results).row_count
+
+
+@pytest.mark.parametrize(
+    ("correct", "words"),
+    [(0, []), (200, ["trial 0 is"]), (400, ["trials 0, 1, 3 are"])],
+)
+def test_what_is_no_better_than_the_base_alone_is_named(correct: int, words: list[str]) -> None:
+    base = BaseScore(objective="sft", val_loss=1.0, validation=AnswerCount(correct, 400))
+    found = remarks(search_of_six(), base)
+    assert len(found) == len(words)
+    assert all(word in text for word, text in zip(words, found, strict=True))
 
 
 def test_tasks_that_score_nothing_have_no_accuracy_to_remark_on() -> None:

@@ -8,6 +8,8 @@ import contextlib
 import os
 import queue
 import shlex
+import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -81,7 +83,14 @@ def where_to_look(tracking_uri: str) -> str:
     shown = masked(tracking_uri)
     if is_server(shown):
         return shown
-    return f"mlflow ui --backend-store-uri {shlex.quote(shown)}"
+    return f"{_program()} ui --backend-store-uri {shlex.quote(shown)}"
+
+
+def _program() -> str:
+    """MLflow's program: its name where a shell finds it, else its path beside this Python."""
+    beside = Path(sys.executable).with_name("mlflow")
+    found = shutil.which("mlflow")
+    return "mlflow" if found or not beside.exists() else shlex.quote(str(beside))
 
 
 def _check(tracking_uri: str) -> None:
