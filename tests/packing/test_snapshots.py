@@ -60,10 +60,10 @@ class Bench:
         notes: for the user.
     """
 
-    def __init__(self, pack: Pack, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, pack: Pack, patch: pytest.MonkeyPatch, ranks: Ranks | None = None) -> None:
         self.trained: list[tuple[tuple[str, int], ...]] = []
         self.notes: list[str] = []
-        self._pack = pack
+        self._pack, self._ranks = pack, ranks or Ranks()
         self._left = -1
         self._warnings: Sequence[int] = ()
         step = Pack._step
@@ -94,11 +94,12 @@ class Bench:
         coordinator = Meeting(*given)
 
         def warned() -> Sequence[str]:
-            return ("10.0.0.7",) if len(self.trained) in warned_after else ()
+            is_told = self._ranks.rank == 0 and len(self.trained) in warned_after
+            return ("10.0.0.7",) if is_told else ()
 
         try:
             told = settings(folder)
-            GroupWorker(told, self._pack, Ranks(), coordinator, warned).run()  # type: ignore[arg-type]
+            GroupWorker(told, self._pack, self._ranks, coordinator, warned).run()  # type: ignore[arg-type]
         finally:
             self.notes += [str(call[1]) for call in coordinator.calls if call[0] == "note"]
         return [plain(outcomes) for outcomes in coordinator.handed_in[1:] if outcomes is not None]
