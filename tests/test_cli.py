@@ -151,3 +151,13 @@ def test_no_command_imports_torch_before_its_threads_are_set():
         "assert 'torch' not in sys.modules and 'ray' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+
+
+def test_a_python_without_the_packages_says_which_has_them() -> None:
+    program = str(REPOSITORY / "jobs" / "pareto.py")
+    done = subprocess.run(
+        [sys.executable, "-S", program, "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {sys.executable} lacks the packages of perft")
+    assert done.stderr.count("\n") == 1
