@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import ray
 import ray.train
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from perft.compat.ray_train import DataParallelTrainer, EndableTrainer, endable
 from perft.packing.coordinator import Coordinator
@@ -103,7 +104,9 @@ class WorkerGroups:
         self.name = f"perft-coordinator-{uuid.uuid4().hex[:12]}"
         self.namespace: str = ray.get_runtime_context().namespace
         calls = calls_at_once(shape)
-        actor = ray.remote(num_cpus=0, max_concurrency=calls)(Coordinator)
+        # Beside the driver, as Ray Train's controllers: another machine may be taken away.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor = ray.remote(num_cpus=0, max_concurrency=calls, scheduling_strategy=here)(Coordinator)
         self.coordinator = CoordinatorHandle(
             actor.options(name=self.name).remote(shape.groups, shape.slots, num_trials, rungs)
         )

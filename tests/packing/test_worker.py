@@ -372,6 +372,16 @@ class Mortal(GroupWorker):
 
     lives = -1
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        write = self._states.write
+
+        def write_or_die(trial: int, turn: int, data: bytes) -> None:
+            self._live()
+            write(trial, turn, data)
+
+        self._states.write = write_or_die  # type: ignore[method-assign]
+
     def _live(self) -> None:
         if self.lives == 0:
             raise Killed
@@ -379,10 +389,6 @@ class Mortal(GroupWorker):
 
     def _note_steps(self) -> None:
         self._live()
-
-    def _keep(self, trial: int) -> None:
-        self._live()
-        super()._keep(trial)
 
 
 class Configured(StandIn):
