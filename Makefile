@@ -10,8 +10,6 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 
 # A test process per core; the tests of one file share one, and what its fixtures made.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
-# A search waits as long as it computes, so that two of them share two cores well.
-MARKED := --numprocesses 2 --dist loadfile
 
 .PHONY: help setup search test test-marked test-all test-gpu newest check docs base models bench bench-gpu
 
@@ -41,7 +39,7 @@ test: setup ## run the fast tests, on all cores
 
 test-marked: setup ## run the tests that need Ray, a browser, several ranks or more time
 	$(BIN)/python -m pytest $(PARALLEL) -m families $(ARGS)
-	$(BIN)/python -m pytest $(MARKED) -m "(ray or browser or multi_rank or slow) and not families" $(ARGS)
+	$(BIN)/python -m pytest -m "(ray or browser or multi_rank or slow) and not families" $(ARGS)
 
 test-all: test test-marked ## run every test that needs no GPU
 
