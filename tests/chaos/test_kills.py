@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),
 ]
 
-KILLS = int(os.environ.get("PERFT_CHAOS_KILLS", "5"))
+KILLS = int(os.environ.get("PERFT_CHAOS_KILLS", "3"))
 SEED = int(os.environ.get("PERFT_CHAOS_SEED", "1"))
 
 
