@@ -3,6 +3,7 @@
 Nothing is trained and no weights are read: a look at it costs seconds.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -78,7 +79,8 @@ def main(
             "max_length": max_length,
             "scored_by": task.validation.scorer.protocol,
             "splits": [
-                {"split": split.name, **asdict(lengths[split.name])} for split in task.splits
+                {"split": split.name, **asdict(lengths[split.name]), "labels": _labels(split)}
+                for split in task.splits
             ],
             "examples": [_to_json(each, rows, i) for i, each in enumerate(shown)],
         }
@@ -95,6 +97,10 @@ def main(
     output.say("trained: what stands between \u00ab and \u00bb, and end of sequence")
     output.say(f"scored by {task.validation.scorer.protocol}")
     output.table(_table(task.splits, lengths))
+    for split in task.splits:
+        if labels := _labels(split):
+            counts = ", ".join(f"{label[:40]!r} {count:,}" for label, count in labels.items())
+            output.say(f"labels of {split.name}: {counts}")
     cut = sum(each.longer for each in lengths.values())
     if cut:
         output.say(
@@ -129,6 +135,20 @@ class _Lengths:
             trained_tokens=median((rows.lengths - rows.prompt_lengths).tolist()),
             longer=int((rows.lengths > max_length).sum()),
         )
+
+
+MOST_LABELS = 12
+"""Most different labels of which the numbers are shown."""
+
+
+def _labels(split: Split) -> dict[str, int]:
+    """How many examples have each label, also choices that none has; empty if there are many."""
+    counts = Counter(each.answer for each in split.examples)
+    choices = {choice.strip() for each in split.examples for choice in each.choices}
+    if counts.keys() <= choices:  # else a choice is a sentence with the label in it
+        counts.update(dict.fromkeys(choices, 0))
+    few = len(counts) <= min(MOST_LABELS, len(split.examples) - 1)
+    return dict(sorted(counts.items())) if few else {}
 
 
 _ENDLESS = 1 << 30

@@ -56,6 +56,37 @@ def test_people_see_prompts_labels_and_lengths() -> None:
     assert lines[-1] == "task arithmetic: 4,000 train, 400 validation, 1,000 test"
 
 
+LABELLED = """
+from dataclasses import replace
+from pathlib import Path
+from perft import OwnTask
+from search_spaces.arithmetic import SPACE as OTHER
+
+HERE = Path(__file__).parent
+TASK = OwnTask(
+    name="moods", train=HERE / "moods.jsonl", prompt="{text}", answer="mood",
+    choices=("bad", "good", "mixed"), scorer="choice",
+)
+SPACE = replace(OTHER, task=TASK)
+"""
+
+
+def test_labels_are_counted_also_those_that_never_occur(tmp_path: Path) -> None:
+    (tmp_path / "space.py").write_text(LABELLED)
+    rows = [{"text": f"text {i}", "mood": "good" if i % 3 else "bad"} for i in range(30)]
+    (tmp_path / "moods.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    options = ("tasks", "--space", str(tmp_path / "space.py"), "--validation-size", "6")
+    done = call(*options)
+    assert (done.status, done.errors) == (0, "")
+    assert "labels of train: 'bad' " in done.output
+    assert ", 'mixed' 0\n" in done.output
+    train, validation = json.loads(call(*options, "--json").output)["splits"]
+    assert train["labels"]["bad"] + validation["labels"]["bad"] == 10
+    assert sum(train["labels"].values()) == 24
+    many, *_ = json.loads(call(*TASKS, "--json").output)["splits"]
+    assert many["labels"] == {}
+
+
 def test_a_base_needs_no_weights_and_own_data_are_shown(tmp_path: Path) -> None:
     base = shutil.copytree(BUILTIN, tmp_path / "base", ignore=lambda *_: ["model.safetensors"])
     data = write_data(tmp_path / "data")
