@@ -199,13 +199,26 @@ def test_places_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     assert home() == Path.home() / ".perft"
 
 
-def test_where_to_look():
+def test_where_to_look(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     assert where_to_look("https://tracking") == "https://tracking"
     assert where_to_look("https://ann:pass@tracking") == "https://***@tracking"
     command = where_to_look("sqlite:////home/me/.perft/mlflow.db")
-    assert command.endswith("mlflow ui --backend-store-uri sqlite:////home/me/.perft/mlflow.db")
+    assert command == "mlflow ui --backend-store-uri sqlite:////home/me/.perft/mlflow.db"
     command = where_to_look("sqlite:////home/my own/mlflow.db")
-    assert command.endswith("mlflow ui --backend-store-uri 'sqlite:////home/my own/mlflow.db'")
+    assert command == "mlflow ui --backend-store-uri 'sqlite:////home/my own/mlflow.db'"
+
+
+def test_a_program_that_no_shell_finds_is_named_by_its_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "my env" / "python"))
+    assert where_to_look("sqlite:///x.db") == "mlflow ui --backend-store-uri sqlite:///x.db"
+    (tmp_path / "my env").mkdir()
+    (tmp_path / "my env" / "mlflow").touch()
+    command = where_to_look("sqlite:///x.db")
+    assert command == f"'{tmp_path}/my env/mlflow' ui --backend-store-uri sqlite:///x.db"
 
 
 def test_a_store_that_another_search_makes_may_have_an_older_schema_yet(tmp_path: Path):
