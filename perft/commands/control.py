@@ -29,7 +29,7 @@ from perft.searching.steering.control import (
 )
 from perft.searching.steering.event_log import waiting
 from perft.searching.steering.events import action_to_json
-from perft.selection import describe, describe_origin, read_results
+from perft.selection import describe, describe_origin
 from perft.storage import Storage
 from perft.tracking.records import TrialRecord
 
@@ -156,12 +156,8 @@ def _set(search: Storage, values: Sequence[str], _given: Mapping[str, object]) -
     _require_count("set", values, 2)
     what, text = values
     if what == "num-trials":
-        count = _number(what, text, int)
-        set_num_trials(search, count)
-        drawn = sum(each.origin is None for each in read_results(search))
-        if drawn >= count:
-            return f"will draw no more trials; {drawn} have been drawn and ended"
-        return f"will draw {text} trials in all, or those that it has drawn if they are more"
+        set_num_trials(search, _number(what, text, int))
+        return f"will draw trials until there are {text}"
     if what not in BOUNDS:
         raise ConfigError(unknown("setting", what, ["num-trials", *BOUNDS]))
     set_budget(search, **{what.replace("-", "_"): _number(what, text, BOUNDS[what])})

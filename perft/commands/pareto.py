@@ -60,7 +60,7 @@ def main(
         output.document(_to_json(name, results, base, reference))
         return
     output.table(front_table(results, base), OPTIONAL_COLUMNS)
-    for remark in [*remarks(results, base), *chance_note(search, results)]:
+    for remark in [*remarks(results, base), *chance_note(search, results, base)]:
         output.say(remark)
     outcomes = Counter(result.outcome for result in results)
     ended = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())

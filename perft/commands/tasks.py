@@ -69,6 +69,7 @@ def main(
     max_length = found.trained(base_model is None).max_length
     tokenizer = _tokenizer(base_model)
     lengths = {split.name: _Lengths.of(split, tokenizer, max_length) for split in task.splits}
+    labels = {split.name: _labels(split) for split in task.splits}
     shown = task.train.examples[:examples]
     rows = _tokens(shown, tokenizer, max_length)
     output.document(
@@ -79,8 +80,8 @@ def main(
             "max_length": max_length,
             "scored_by": task.validation.scorer.protocol,
             "splits": [
-                {"split": split.name, **asdict(lengths[split.name]), "labels": _labels(split)}
-                for split in task.splits
+                {"split": name, **asdict(length), "labels": labels[name]}
+                for name, length in lengths.items()
             ],
             "examples": [_to_json(each, rows, i) for i, each in enumerate(shown)],
         }
@@ -97,10 +98,10 @@ def main(
     output.say("trained: what stands between \u00ab and \u00bb, and end of sequence")
     output.say(f"scored by {task.validation.scorer.protocol}")
     output.table(_table(task.splits, lengths))
-    for split in task.splits:
-        if labels := _labels(split):
-            counts = ", ".join(f"{label[:40]!r} {count:,}" for label, count in labels.items())
-            output.say(f"labels of {split.name}: {counts}")
+    for name, counts in labels.items():
+        if counts:
+            told = ", ".join(f"{label[:40]!r} {count:,}" for label, count in counts.items())
+            output.say(f"labels of {name}: {told}")
     cut = sum(each.longer for each in lengths.values())
     if cut:
         output.say(

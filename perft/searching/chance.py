@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyarrow import parquet
 
+from perft.base_score import CHANCE, BaseScore
 from perft.errors import StorageError
 from perft.search_folder import predictions_folder
 from perft.selection import format_share, picked_of, wilson
@@ -25,6 +26,8 @@ SAMPLES = 3
 
 WIDTH = 60
 """Characters shown of a prompt's end and of an answer."""
+
+_COLUMNS = ["split", "index", "prompt", "output", "label", "correct"]
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,9 @@ class _Scored:
         return f"{share} on {self.name}, where {self.always} is right in {self.chance:.1%}"
 
 
-_COLUMNS = ["split", "index", "prompt", "output", "label", "correct"]
-
-
-def chance_note(search: Storage, results: Sequence[TrialResult]) -> list[str]:
+def chance_note(
+    search: Storage, results: Sequence[TrialResult], base: BaseScore | None
+) -> list[str]:
     """Lines that warn of a best trial that is not above chance on any test split; mostly none.
 
     Chance is the share of the most frequent label; of pairs of answers, one half.
@@ -58,6 +60,7 @@ def chance_note(search: Storage, results: Sequence[TrialResult]) -> list[str]:
     Args:
         search: the folder of a search that has scored its best trial.
         results: its trials.
+        base: the score of the base alone, which knows whether the task compares pairs of answers.
     """
     picked = picked_of(results)
     if picked is None:
@@ -67,7 +70,7 @@ def chance_note(search: Storage, results: Sequence[TrialResult]) -> list[str]:
         rows = _predictions(search, best.number)
     except (StorageError, pa.ArrowException):  # the result does not depend on them
         return []
-    splits = _splits(rows, pairs=best.config.training.objective == "dpo")
+    splits = _splits(rows, pairs=base is not None and base.is_tie)
     if not splits or any(split.is_above for split in splits):
         return []
     return [
@@ -100,7 +103,7 @@ def _scored(name: str, rows: Sequence[Row], *, pairs: bool) -> _Scored:
     correct = sum(bool(row["correct"]) for row in rows)
     ((label, count),) = Counter(str(row["label"]) for row in rows).most_common(1)
     always = "a coin" if pairs else f"always {_short(label)}"
-    chance = 0.5 if pairs else count / len(rows)
+    chance = CHANCE if pairs else count / len(rows)
     return _Scored(name, correct, len(rows), always, chance)
 
 

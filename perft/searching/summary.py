@@ -40,8 +40,9 @@ def show(plan: SearchPlan, finished: Finished, output: Output) -> None:
         raise SearchError(why_no_front(results))
     look = tracker_of(plan.settings.tracker).where_to_look(finished.tracking_uri, plan.search.shown)
     output.event("end", **_to_json(plan, finished), look=masked(look))
-    output.table(front_table(results, finished.scored.base), OPTIONAL_COLUMNS)
-    for remark in [*remarks(results, finished.scored.base), *chance_note(plan.search, results)]:
+    base = finished.scored.base
+    output.table(front_table(results, base), OPTIONAL_COLUMNS)
+    for remark in [*remarks(results, base), *chance_note(plan.search, results, base)]:
         output.say(remark)
     output.say(f"{len(results)} trials: {_counts(results)}")
     for who, scores in _tested(finished.scored):

@@ -44,6 +44,14 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+def write_search(home: Path) -> None:
+    """Writes the search `first` under a home of perft."""
+    search = Storage(str(home)).child("searches/first")
+    search.write("search.json", json.dumps(SETTINGS).encode())
+    store_adapters(search, search_of_six())
+    write_results(search, map(result_line, search_of_six()))
+
+
 def test_a_folder_arrives_whole(hub: Hub, folder: Path) -> None:
     require_login("me/adapter")
     place = push(folder, "me/adapter", private=True, message="Trial 3", progress=False)
@@ -98,10 +106,7 @@ def test_an_export_goes_to_the_hub_in_one_call(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PERFT_HOME", str(tmp_path))
-    search = Storage(str(tmp_path)).child("searches/first")
-    search.write("search.json", json.dumps(SETTINGS).encode())
-    store_adapters(search, search_of_six())
-    write_results(search, map(result_line, search_of_six()))
+    write_search(tmp_path)
     found = perft.results("first")
     with pytest.raises(ConfigError, match="add --push-to-hub"):
         found.export(out=tmp_path / "adapter", private=True)
@@ -119,10 +124,7 @@ def test_an_export_goes_to_the_hub_in_one_call(
 
 
 def test_an_export_goes_to_the_hub_in_one_command(tmp_path: Path) -> None:
-    search = Storage(str(tmp_path)).child("searches/first")
-    search.write("search.json", json.dumps(SETTINGS).encode())
-    store_adapters(search, search_of_six())
-    write_results(search, map(result_line, search_of_six()))
+    write_search(tmp_path)
     with hub_server() as hub:
         done = subprocess.run(
             [

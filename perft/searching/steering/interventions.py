@@ -98,7 +98,7 @@ class Interventions:
                 self._add(action)
             case SetNumTrials(count=count):
                 self._agenda.draw(count)
-                self._tell(f"as commanded, the search draws trials up to {count} in all")
+                self._tell(f"as commanded, the search draws trials until there are {count}")
             case SetBudget(budget=budget):
                 self._outlook.budget = budget
                 self._agenda.bound(budget.max_steps_total)
