@@ -18,7 +18,13 @@ from perft.trial import AdapterSize, Origin, Outcome, Report, TrialConfig, Trial
 
 @dataclass
 class Entry:
-    """One trial so far."""
+    """One trial so far.
+
+    Attributes:
+        known_reports: how many of its reports an earlier process has recorded.
+        was_ended: whether an earlier process has recorded its end.
+        line: of `results.json`, once it has ended; kept for rewrites.
+    """
 
     number: int
     config: TrialConfig
@@ -29,7 +35,14 @@ class Entry:
     size: AdapterSize | None = None
     outcome: Outcome | None = None
     error: str = ""
-    line: str = ""  # of `results.json`, once it has ended; kept for rewrites
+    line: str = ""
+    known_reports: int = 0
+    was_ended: bool = False
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether a process that ran the search earlier has recorded all of this."""
+        return self.was_ended if self.outcome else len(self.reports) <= self.known_reports
 
     @property
     def is_full_length(self) -> bool:
@@ -83,6 +96,9 @@ class Ledger:
         """
         if number not in self.entries:
             entry = Entry(number, config, params or {}, origin)
+            if known := self._recorder.trial(number):
+                entry.known_reports = len(known.reports)
+                entry.was_ended = known.outcome is not None
             self._recorder.start_trial(number, config, entry.params, origin)
             self.entries[number] = entry
 

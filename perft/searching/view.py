@@ -61,6 +61,7 @@ class View:
         self._title = title
         self._told = time.monotonic()  # what is left, in a log
         self._stage = ""
+        self._known_reports = 0  # known before, since the last line
         self._live: Live | NotebookLive | None = None
         self._lines: list[str] = []  # said while the live view has the terminal
 
@@ -109,9 +110,12 @@ class View:
         self._stages.show(text)
 
     def reported(self, entry: Entry) -> None:
-        """Shows that a trial reached a rung."""
+        """Shows that a trial reached a rung; not again after a resume."""
         last = entry.reports[-1]
-        self._event("report", entry, report=last.to_json())
+        self._event("report", entry, report=last.to_json(), repeated=entry.is_repeated)
+        if entry.is_repeated:
+            self._known_reports += 1
+            return
         self._line(
             f"trial {entry.number:>3}  step {last.step}/{self._max_steps}  "
             f"val loss {last.val_loss:.4f}  {accuracy(last, 'accuracy ', '  ')}"
@@ -119,15 +123,23 @@ class View:
         )
 
     def ended(self, entry: Entry) -> None:
-        """Shows that a trial ended; the screen keeps why one has failed."""
-        self._event("trial", entry, outcome=entry.outcome, error=entry.error)
+        """Shows that a trial ended; the screen keeps why one has failed. Not again after a resume."""
+        self._event(
+            "trial",
+            entry,
+            outcome=entry.outcome,
+            error=entry.error,
+            repeated=entry.is_repeated,
+        )
+        if entry.is_repeated:
+            return
         reason = f": {entry.error}" if entry.error else ""
         left = ""
         if time.monotonic() - self._told > LEFT_SECONDS and (text := str(self._outlook)):
             self._told, left = time.monotonic(), f"  {text}"
         text = f"trial {entry.number:>3}  {entry.outcome}{reason}  ({self._count()}){left}"
         if entry.outcome == "failed" or self._live is None:
-            self._stages.show(text)
+            self._show(text)
 
     def render(self) -> RenderableType:
         """The screen of the search, as large as the terminal is now."""
@@ -161,7 +173,14 @@ class View:
 
     def _line(self, text: str) -> None:
         if self._live is None:
-            self._stages.show(text)
+            self._show(text)
+
+    def _show(self, text: str) -> None:
+        """Shows the line of something new; before the first, what was known, in one line."""
+        if self._known_reports:
+            known, self._known_reports = self._known_reports, 0
+            self._stages.show(f"reports known from before: {known}; new ones follow")
+        self._stages.show(text)
 
 
 class _Sink(io.TextIOBase):

@@ -95,6 +95,10 @@ class Recorder:
         trials = self._records.trials.values()
         return sum(len(trial.reports) + (trial.outcome == "failed") for trial in trials)
 
+    def trial(self, number: int) -> TrialRecord | None:
+        """What is recorded of a trial, also by earlier processes."""
+        return self._records.trials.get(number)
+
     def run_id(self, number: int) -> str:
         """The tracker's id of the trial's run; empty if there is none yet."""
         return self._sender.run_ids.get(number, "")

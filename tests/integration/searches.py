@@ -157,6 +157,16 @@ class Job:
         self.kill()
         self.wait_for_workers()
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Its train workers stand still meanwhile, so that no trial goes on or ends."""
+        workers = self.workers
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        yield
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
+
     def wait_for_workers(self) -> None:
         """Waits until no worker is left; Ray's agents look for their raylet for a minute."""
         while self.workers:

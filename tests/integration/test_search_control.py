@@ -1,6 +1,7 @@
 """Commands to a running search, which dies meanwhile; and what it makes of them when it resumes."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from searches import SEARCH, SPACE, Job
 
 from perft.search_folder import RESULTS_FILE, SCORES_FILE
 from perft.searching.steering import control
-from perft.searching.steering.event_log import recorded, waiting
+from perft.searching.steering.event_log import LOOK_SECONDS, recorded, waiting
 from perft.searching.steering.events import AddTrial, SetNumTrials, StopTrial
 from perft.storage import Storage
 
@@ -27,10 +28,12 @@ def test_a_running_search_does_as_it_is_told_and_a_resumed_one_repeats_it(
     job = start(*SEARCH, *SPACE, *OPTIONS)
     search = Storage(str(job.home / "searches/first"))
     job.until(lambda: job.rungs >= 2)
-    control.stop_trial(search, 1)
-    control.add_trial(search, {"variant": "perft-s", "rank": 3, "lr": 0.02})
-    control.clone_trial(search, 0, {"lr": 0.004})
-    control.set_num_trials(search, 3)
+    with job.frozen():  # a trial that has ended before the search looks cannot be stopped
+        control.stop_trial(search, 1)
+        control.add_trial(search, {"variant": "perft-s", "rank": 3, "lr": 0.02})
+        control.clone_trial(search, 0, {"lr": 0.004})
+        control.set_num_trials(search, 3)
+        time.sleep(LOOK_SECONDS)
     job.until(lambda: len(recorded(search)) == 4)
     job.kill_driver_at_work(after=job.rungs + 1)
     resumed = start(*SEARCH, "--resume", "first", home=job.home)

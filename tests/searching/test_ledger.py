@@ -10,6 +10,7 @@ from perft.search_folder import ADAPTERS, trial_folder
 from perft.searching.ledger import Ledger
 from perft.selection import read_results
 from perft.storage import Storage
+from perft.tracking.records import TrialRecord
 from perft.trial import AdapterSize, Report, TrialConfig, TrialResult
 
 FULL = 200
@@ -23,7 +24,11 @@ class Recorder:
         self.runs: dict[int, str] = {}
         self.reports: list[tuple[int, int]] = []
         self.finished: dict[int, tuple[TrialResult, str]] = {}
+        self.known: dict[int, TrialRecord] = {}
         self.is_away = False
+
+    def trial(self, number: int) -> TrialRecord | None:
+        return self.known.get(number)
 
     def start_trial(self, number: int, config: TrialConfig, *_about: object) -> None:
         assert number not in self.runs
@@ -63,6 +68,20 @@ def go(ledger: Ledger, number: int, *steps: int) -> None:
     ledger.start(number, config(number))
     for step in steps:
         ledger.report(number, Reported(pretend.report(step, 100), SIZE))
+
+
+def test_what_an_earlier_process_recorded_is_repeated(ledger: Ledger, tracker: Recorder) -> None:
+    reports = tuple((0, pretend.report(step, 100)) for step in (50, 100))
+    tracker.known[0] = TrialRecord(
+        number=0, config=config(0), started=0, reports=reports, outcome="pruned"
+    )
+    tracker.known[1] = TrialRecord(number=1, config=config(1), started=0, reports=reports)
+    for number in (0, 1, 2):
+        go(ledger, number, 50, 100)
+        assert ledger.entries[number].is_repeated == (number < 2)
+        assert ledger.end(number).is_repeated == (number == 0)
+    go(ledger, 3, 50)
+    assert not ledger.entries[3].is_repeated
 
 
 def test_a_full_length_trial_is_complete_and_keeps_its_adapter(

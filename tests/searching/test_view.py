@@ -188,6 +188,24 @@ def test_a_log_gets_plain_lines_and_no_table() -> None:
     assert "\x1b" not in stream.getvalue()
 
 
+def test_what_an_earlier_process_recorded_is_not_shown_as_new() -> None:
+    known = dataclasses.replace(ENTRIES[0], known_reports=3, was_ended=True)
+    farther = dataclasses.replace(entry(3, None, 120, 130), known_reports=1)
+    entries = {0: known, 3: dataclasses.replace(farther, reports=farther.reports[:1])}
+    watching, stream = view(terminal=False, entries=entries)
+    watching.reported(known)
+    watching.ended(known)
+    watching.reported(entries[3])
+    assert stream.getvalue() == ""
+    watching.reported(farther)
+    watching.ended(dataclasses.replace(farther, outcome="pruned"))
+    lines = [line.partition("] ")[2] for line in stream.getvalue().splitlines()]
+    assert lines[0] == "reports known from before: 2; new ones follow"
+    assert lines[1].startswith("trial   3  step 100/200")
+    assert lines[2].startswith("trial   3  pruned")
+    assert len(lines) == 3
+
+
 def test_trials_may_begin_while_the_table_is_drawn() -> None:
     entries: dict[int, Entry] = {}
 
