@@ -19,7 +19,7 @@ from perft.searching.ledger import Entry
 from perft.searching.notebook import NotebookLive, live_on
 from perft.searching.stages import Stages
 from perft.searching.steering.outlook import Outlook
-from perft.selection import describe
+from perft.selection import describe, describe_origin
 
 _ROWS = 20
 
@@ -119,7 +119,7 @@ class View:
         self._line(
             f"trial {entry.number:>3}  step {last.step}/{self._max_steps}  "
             f"val loss {last.val_loss:.4f}  {accuracy(last, 'accuracy ', '  ')}"
-            f"{describe(entry.config)}"
+            f"{describe(entry.config)} {describe_origin(entry.origin)}".rstrip()
         )
 
     def ended(self, entry: Entry) -> None:
@@ -168,8 +168,11 @@ class View:
 
     def _event(self, kind: str, entry: Entry, **fields: Json) -> None:
         size = dataclasses.asdict(entry.size) if entry.size else None
+        origin = dataclasses.asdict(entry.origin) if entry.origin else None
         config = entry.config.to_flat()
-        self._stages.event(kind, trial=entry.number, config=config, size=size, **fields)
+        self._stages.event(
+            kind, trial=entry.number, config=config, origin=origin, size=size, **fields
+        )
 
     def _line(self, text: str) -> None:
         if self._live is None:

@@ -16,6 +16,7 @@ from perft.options import MAX_TRIALS
 from perft.searching.ledger import Entry
 from perft.searching.stages import Stages
 from perft.searching.view import LEFT_SECONDS, View
+from perft.selection import describe_origin
 from perft.trial import Origin
 
 
@@ -188,6 +189,13 @@ def test_a_log_gets_plain_lines_and_no_table() -> None:
     assert "\x1b" not in stream.getvalue()
 
 
+def test_a_line_says_where_a_trial_comes_from() -> None:
+    origin = Origin(kind="continue", trial=1, step=50)
+    watching, stream = view(terminal=False)
+    watching.reported(dataclasses.replace(ENTRIES[0], origin=origin))
+    assert stream.getvalue().endswith(f" {describe_origin(origin)}\n")
+
+
 def test_what_an_earlier_process_recorded_is_not_shown_as_new() -> None:
     known = dataclasses.replace(ENTRIES[0], known_reports=3, was_ended=True)
     farther = dataclasses.replace(entry(3, None, 120, 130), known_reports=1)
@@ -270,4 +278,5 @@ def test_programs_hear_of_reports_and_ends_and_notes() -> None:
     assert events[2]["trial"] == 3
     assert events[2]["report"] == ENTRIES[3].reports[-1].to_json()
     assert events[2]["config"] == ENTRIES[3].config.to_flat()
+    assert (events[2]["origin"], events[2]["repeated"]) == (None, False)
     assert (events[3]["outcome"], events[3]["error"]) == ("failed", ENTRIES[2].error)
