@@ -1,14 +1,14 @@
 """Scores an exported adapter on the validation and test splits of a task."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeGuard
 
 import typer
-from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from perft.adapter_folder import base_of, read_settings
 from perft.errors import ConfigError
@@ -111,8 +111,10 @@ def main(
     record = settings["perft"].get("trained_on") or {}
     if loaded and _have_changed(record, source, loaded):
         output.note(f"note: these are not the very data {adapter} was trained on")
-    bar = output.progress
-    right, parquet = _predict(folders, base, splits, way, bar, dtype=dtype, experts=experts)
+    with _progress(output) as progress:
+        right, parquet = _predict(
+            folders, base, splits, way, progress, dtype=dtype, experts=experts
+        )
     scores = _scores(overlap(loaded) if loaded else {}, splits, way, right)
     tests = [score for score in scores if score.overlap]
     average = macro_average(tests) if len(tests) > 1 else None
@@ -207,7 +209,7 @@ def _predict(
     base_model: str | None,
     splits: tuple[Split, ...],
     scoring: Scoring,
-    bar: Console,
+    progress: Progress,
     *,
     dtype: str,
     experts: str,
@@ -221,21 +223,31 @@ def _predict(
     from perft.injection import AdapterHost  # noqa: PLC0415
     from perft.models.load import load_base  # noqa: PLC0415
 
+    loading = progress.add_task(f"loading the base {base_model or 'built in'}", total=None)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = load_base(base_model, device=device, dtype=dtype, experts=experts, compile=False)
     host = AdapterHost(base.model)
     for role, folder in folders.items():
         load_adapter(host, folder, name=role)
-    found = {
-        split.name: predict_split(base, host, list(folders), split, scoring)
-        for split in track(splits, "scoring", console=bar, disable=bar.quiet)
-    }
+    progress.update(loading, visible=False)
+    found = {}
+    for split in splits:
+        task = progress.add_task(f"{split.name}, {len(split.examples):,} examples", total=1.0)
+        advance = functools.partial(progress.advance, task)
+        found[split.name] = predict_split(
+            base, host, list(folders), split, scoring, advance=advance
+        )
     by_adapter = {role: {split: rows[role] for split, rows in found.items()} for role in folders}
     right = {
         role: {split: [row.correct for row in rows] for split, rows in by_split.items()}
         for role, by_split in by_adapter.items()
     }
     return right, predictions_parquet(by_adapter, splits)
+
+
+def _progress(output: Output) -> Progress:
+    """Bars of the splits, which vanish at the end; none if the terminal is no person's."""
+    return Progress(console=output.progress, transient=True, disable=output.progress.quiet)
 
 
 def _scores(

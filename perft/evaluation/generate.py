@@ -1,6 +1,6 @@
 """Batched greedy generation with a KV cache, for the rows of many adapters at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +20,13 @@ Name = TypeVar("Name", str, str | None)
 MAX_ROWS = 1024
 """Most rows of a batch: enough for any device, and their logits take memory, too."""
 
+Advance = Callable[[float], None]
+"""Hears of every batch that is done: its share of all rows."""
+
+
+def unheard(_share: float) -> None:
+    """Lets a batch pass without a word."""
+
 
 @torch.no_grad()
 def generate(
@@ -29,6 +36,7 @@ def generate(
     pad: int,
     eos: int,
     ranks: Ranks,
+    advance: Advance = unheard,
 ) -> dict[Name, list[list[int]]]:
     """Continues every row greedily, until end of sequence or its `max_new_tokens`.
 
@@ -40,6 +48,7 @@ def generate(
         pad: token id of padding.
         eos: token id that ends a row.
         ranks: all ranks run the same number of forward passes.
+        advance: hears of progress.
 
     Returns:
         For each adapter, for each of its rows, the new token ids without end of sequence.
@@ -49,7 +58,8 @@ def generate(
         try:
             # Each batch has a shape of its own: compiling for it would take longer than running it.
             with uncompiled(host.model):
-                return _generate(host, openings, DecoderSettings(pad, eos, max_rows), ranks)
+                settings = DecoderSettings(pad, eos, max_rows)
+                return _generate(host, openings, settings, ranks, advance)
         except torch.OutOfMemoryError:
             if max_rows == 1 or ranks.size > 1:  # other ranks may have memory left
                 raise
@@ -63,7 +73,9 @@ def _generate(
     openings: Mapping[Name, Sequence[Opening]],
     settings: DecoderSettings,
     ranks: Ranks,
+    advance: Advance,
 ) -> dict[Name, list[list[int]]]:
+    total = sum(map(len, openings.values()))
     decoder = _decoder(host, openings, settings, ranks)
     found: dict[Name, list[list[int]]] = {name: [[]] * len(rows) for name, rows in openings.items()}
     for batch in decoder.batches:
@@ -72,6 +84,7 @@ def _generate(
         for name, indices in batch.items():
             for i in indices:
                 found[name][i] = next(new)
+        advance(sum(map(len, batch.values())) / max(total, 1))
     return found
 
 

@@ -13,6 +13,7 @@ from itertools import accumulate
 
 import torch
 
+from perft.evaluation.generate import Advance, unheard
 from perft.evaluation.loss import chunks_by_length
 from perft.evaluation.score import Prediction, judge
 from perft.forward import AdapterBatch, row_losses
@@ -32,6 +33,7 @@ def choose(
     normalized: bool,
     pad: int,
     ranks: Ranks,
+    advance: Advance = unheard,
 ) -> dict[str, list[Prediction]]:
     """Predictions of this rank's share of the split, for each adapter, by example index.
 
@@ -43,6 +45,7 @@ def choose(
         normalized: whether a log-likelihood is divided by the choice's characters.
         pad: token id of padding.
         ranks: the rows are shared among them.
+        advance: hears of progress.
     """
     total = {name: torch.zeros(len(rows), dtype=torch.float64, device="cpu") for name in names}
     for chunk in chunks_by_length(rows.lengths.tolist(), len(names), ranks):
@@ -50,6 +53,7 @@ def choose(
         part = AdapterBatch([rows.row(i) for i in mine])
         for name, losses in row_losses(host, pad, dict.fromkeys(names, part)).items():
             total[name][mine] = losses.cpu()
+        advance(len(chunk) / len(rows))
     on_device = {name: losses.to(ranks.device) for name, losses in total.items()}
     ranks.all_reduce_(list(on_device.values()))
     indices = range(len(split.examples))[ranks.local_slice(len(split.examples))]

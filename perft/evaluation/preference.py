@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from perft.evaluation.generate import Advance, unheard
 from perft.evaluation.loss import ShapedMicroBatch, passes_over
 from perft.evaluation.score import Prediction
 from perft.forward import AdapterBatch, AdapterLosses, pack_losses
@@ -27,6 +28,7 @@ def compare(
     pad: int,
     ranks: Ranks,
     together: Sequence[ShapedMicroBatch] | None = None,
+    advance: Advance = unheard,
 ) -> dict[str, AdapterLosses]:
     """What each adapter, and the base alone, makes of every pair.
 
@@ -38,6 +40,7 @@ def compare(
         pad: token id of padding.
         ranks: the pairs are shared among them.
         together: as `perft.evaluation.loss.validate`, of shapes with references.
+        advance: hears of progress.
 
     Returns:
         By adapter, the losses of all ranks' rows, fp64 on the CPU.
@@ -56,6 +59,7 @@ def compare(
             one = losses.of(name)
             both = torch.stack([one.rows(), one.reference()]).double().cpu()
             found[name][:, mine] = both[:, : len(mine)]
+        advance(len(some) * len(chunk) / (len(names) * pairs))
     on_device = {name: both.to(ranks.device) for name, both in found.items()}
     ranks.all_reduce_(list(on_device.values()))
     return {name: AdapterLosses.of(*both.cpu()) for name, both in on_device.items()}

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from perft.errors import ConfigError
 from perft.evaluation.decoding import Ids, Opening
-from perft.evaluation.generate import Name, generate
+from perft.evaluation.generate import Advance, Name, generate, unheard
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
@@ -60,6 +60,7 @@ def predict(
     tokenizer: PreTrainedTokenizerBase,
     ranks: Ranks,
     known_prefix: Mapping[Name, Mapping[int, Sequence[int]]] | None = None,
+    advance: Advance = unheard,
 ) -> dict[Name, list[Prediction]]:
     """Predictions of this rank's share of the split, for each adapter, by example index.
 
@@ -73,6 +74,7 @@ def predict(
         known_prefix: by adapter and example, the known first tokens of the answer, as `validate`
             finds them: only these examples of this rank are scored, and only the rest of each
             is generated. None scores all, from their prompts on.
+        advance: hears of progress.
     """
     if known_prefix is None:
         mine = range(len(prompts))[ranks.local_slice(len(prompts))]
@@ -91,7 +93,8 @@ def predict(
         for name, indices in waiting.items()
     }
     pad: int = tokenizer.pad_token_id
-    for name, new in generate(host, openings, pad=pad, eos=eos, ranks=ranks).items():
+    found = generate(host, openings, pad=pad, eos=eos, ranks=ranks, advance=advance)
+    for name, new in found.items():
         for i, ids in zip(waiting[name], new, strict=True):
             answers[name][i] += ids
     return {name: _judged(split, answers[name], tokenizer) for name in names}

@@ -12,6 +12,7 @@ from pyarrow import parquet
 from transformers import PreTrainedTokenizerBase
 
 from perft.errors import AdapterError
+from perft.evaluation.generate import Advance, unheard
 from perft.evaluation.likelihood import choose
 from perft.evaluation.preference import compare, preferred
 from perft.evaluation.score import Prediction, predict, prompt_rows
@@ -28,7 +29,13 @@ Predictions = Mapping[str, Mapping[str, Sequence[Prediction]]]
 
 
 def predict_split(
-    base: Base, host: AdapterHost, names: Sequence[str], split: Split, scoring: Scoring
+    base: Base,
+    host: AdapterHost,
+    names: Sequence[str],
+    split: Split,
+    scoring: Scoring,
+    *,
+    advance: Advance = unheard,
 ) -> dict[str, list[Prediction]]:
     """Every prediction of each adapter, by example index.
 
@@ -38,6 +45,7 @@ def predict_split(
         names: the adapters.
         split: examples and scorer.
         scoring: by generation, by the likelihood of choices, or by preference.
+        advance: hears of progress.
 
     Raises:
         ConfigError: if the base has no room for prompt and answer.
@@ -46,7 +54,7 @@ def predict_split(
         AdapterError: if the base was computed without calling an adapter.
     """
     require_embeddings([split], base.tokenizer, base.embeddings)
-    found = _predicted(base, host, names, split, scoring)
+    found = _predicted(base, host, names, split, scoring, advance=advance)
     for name in names if split.examples else ():
         if silent := host.untouched(name):
             raise AdapterError(
@@ -57,17 +65,25 @@ def predict_split(
 
 
 def _predicted(
-    base: Base, host: AdapterHost, names: Sequence[str], split: Split, scoring: Scoring
+    base: Base,
+    host: AdapterHost,
+    names: Sequence[str],
+    split: Split,
+    scoring: Scoring,
+    *,
+    advance: Advance,
 ) -> dict[str, list[Prediction]]:
     ranks, tokenizer = Ranks(device=base.model.device), base.tokenizer
     if scoring == "preference":
         pairs = tokenize_pairs(split.examples, tokenizer, base.positions)
         count, pad = len(split.examples), _pad(tokenizer)
-        losses = compare(host, names, pairs, pairs=count, pad=pad, ranks=ranks)
+        losses = compare(host, names, pairs, pairs=count, pad=pad, ranks=ranks, advance=advance)
         return {name: preferred(split, losses[name]) for name in names}
     if scoring == "generation":
         prompts = prompt_rows(split, tokenizer, base.positions)
-        found = predict(host, names, split, prompts=prompts, tokenizer=tokenizer, ranks=ranks)
+        found = predict(
+            host, names, split, prompts=prompts, tokenizer=tokenizer, ranks=ranks, advance=advance
+        )
         return {name: found[name] for name in names}
     return choose(
         host,
@@ -77,6 +93,7 @@ def _predicted(
         normalized=scoring == "likelihood-normalized",
         pad=_pad(tokenizer),
         ranks=ranks,
+        advance=advance,
     )
 
 

@@ -123,7 +123,7 @@ class View:
         )
 
     def ended(self, entry: Entry) -> None:
-        """Shows that a trial ended; the screen keeps why one has failed. Not again after a resume."""
+        """Shows that a trial ended, not again after a resume; the screen keeps why one failed."""
         self._event(
             "trial",
             entry,
