@@ -109,6 +109,8 @@ def main(
     target = Storage(out).prepare() if out else None
     _warn(folders, fingerprint(base_directory(base)), named, output)
     record = settings["perft"].get("trained_on") or {}
+    if against:
+        _warn_of_another_task(record, against, output)
     if loaded and _have_changed(record, source, loaded):
         output.note(f"note: these are not the very data {adapter} was trained on")
     with _progress(output) as progress:
@@ -195,6 +197,13 @@ def _warn(folders: dict[str, Path], base_fingerprint: str, named: str, output: O
         trained_on = read_settings(folder)["perft"].get("base_fingerprint", base_fingerprint)
         if trained_on != base_fingerprint:
             output.note(f"note: {named} is not the very base {folder} was trained on")
+
+
+def _warn_of_another_task(record: dict[str, Any], against: Path, output: Output) -> None:
+    other = read_settings(against)["perft"].get("trained_on") or {}
+    mine, theirs = record.get("name"), other.get("name")
+    if mine and theirs and mine != theirs:
+        output.note(f"note: {against} was trained on task {theirs!r}, the adapter on {mine!r}")
 
 
 def _have_changed(record: dict[str, Any], source: TaskSource, task: Task) -> bool:

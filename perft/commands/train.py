@@ -192,7 +192,7 @@ def _train(
     scores = pack.count_tests(pack.predict_tests([NAME]))
     for split, (correct, scored) in scores[NAME].items():
         output.event("test", split=split, correct=correct, scored=scored)
-        output.say(f"test {split}: {correct}/{scored}, {format_share(correct, scored)}")
+        output.say(f"test split {split}: {correct}/{scored}, {format_share(correct, scored)}")
     return last, pack.adapter(NAME, source)
 
 

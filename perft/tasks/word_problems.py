@@ -17,7 +17,7 @@ from perft.tasks.task import Example, Scorer, Task
 _SHAPE_CYCLE = ("train", "train", "train", "validation", "test")
 
 SCORER = Scorer(
-    protocol="perft-embedded: greedy, last number of the completion, within 0.001 of the label",
+    protocol="perft built-in: greedy, last number of the completion, within 0.001 of the label",
     max_new_tokens=32,
     extract=last_number,
     matches=numbers_match,

@@ -89,7 +89,7 @@ def answer_of(text: str) -> str | None:
 
 
 SCORER = Scorer(
-    protocol="perft-embedded: greedy, the answer that the completion states, letter by letter",
+    protocol="perft built-in: greedy, the answer that the completion states, letter by letter",
     max_new_tokens=32,
     extract=answer_of,
     matches=lambda found, label: found == label,

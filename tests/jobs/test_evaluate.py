@@ -209,6 +209,17 @@ def test_an_adapter_against_itself_is_noise(adapter: Path):
     assert not {"better", "worse"} & set(done.output.split())
 
 
+def test_an_adapter_of_another_task_is_noted(adapter: Path, tmp_path: Path):
+    other = Path(shutil.copytree(adapter, tmp_path / "other"))
+    file = other / "adapter_config.json"
+    settings = json.loads(file.read_text())
+    settings["perft"]["trained_on"]["name"] = "commonsense"
+    file.write_text(json.dumps(settings))
+    done = evaluate(adapter, "--against", str(other))
+    note = f"note: {other} was trained on task 'commonsense', the adapter on 'arithmetic'\n"
+    assert (done.status, done.errors) == (0, note)
+
+
 def test_likelihood_of_a_task_without_choices(adapter: Path):
     message = evaluate(adapter, "--scoring", "likelihood").refusal
     assert message.startswith("likelihood compares choices and the examples of validation have")

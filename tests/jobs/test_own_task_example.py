@@ -30,7 +30,7 @@ def test_it_trains_and_is_scored_again_on_its_own_data(space: str, tmp_path: Pat
         "20", "--out", str(tmp_path / "adapter"),
     )  # fmt: skip
     assert (done.status, done.errors) == (0, "")
-    correct = int(done.output.partition("test test: ")[2].partition("/80")[0])
+    correct = int(done.output.partition("test split test: ")[2].partition("/80")[0])
     assert correct > 20
     again = call("evaluate", "--adapter", str(tmp_path / "adapter"), "--json")
     assert (again.status, again.errors) == (0, "")
@@ -57,7 +57,7 @@ def test_an_adapter_scores_the_same_on_another_machine(
         "train", "--space", space, "--variant", "lora-qv", "--rank", "8", "--validation-size",
         "20", "--out", str(tmp_path / "adapter"),
     )  # fmt: skip
-    correct = int(done.output.partition("test test: ")[2].partition("/80")[0])
+    correct = int(done.output.partition("test split test: ")[2].partition("/80")[0])
     assert correct > 20
     # Nothing is left of where it was made but the folder and a file of rows.
     there = tmp_path / "there"

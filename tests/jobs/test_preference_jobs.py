@@ -76,11 +76,11 @@ def test_an_adapter_of_own_pairs_is_trained_exported_and_scored_again(
     adapter, out = tmp_path / "adapter", tmp_path / "scores"
     done = call("train", "--space", str(space), *ALONE, "--beta", "0.5", "--out", str(adapter))
     assert (done.status, done.errors) == (0, "")
-    assert accuracy_of(done.output, "test test")[1] == "10"
+    assert accuracy_of(done.output, "test split test")[1] == "10"
     again = call("evaluate", "--adapter", str(adapter), "--json", "--out", str(out))
     assert (again.status, again.errors) == (0, "")
     validation, test = json.loads(again.output)["scores"]
-    assert (str(test["correct"]), str(test["scored"])) == accuracy_of(done.output, "test test")
+    assert (str(test["correct"]), str(test["scored"])) == accuracy_of(done.output, "test split test")
     assert validation["scored"] == 6
     assert f"accuracy {validation['accuracy']:.1%}" in done.output
     assert test["protocol"].startswith("own task kind-answers: preference")
@@ -93,7 +93,7 @@ def test_an_adapter_of_own_pairs_is_trained_exported_and_scored_again(
 def test_the_chosen_answers_alone_can_be_trained_on(space: Path) -> None:
     done = call("train", "--space", str(space), *ALONE, "--objective", "sft")
     assert (done.status, done.errors) == (0, "")
-    assert accuracy_of(done.output, "test test")[1] == "10"
+    assert accuracy_of(done.output, "test split test")[1] == "10"
     refused = call("train", "--space", str(space), *ALONE, "--objective", "sft", "--beta", "1")
     assert refused.refusal == (
         "the objective sft has no beta, found --beta 1.0; leave it out, or add --objective dpo"
