@@ -7,12 +7,13 @@ the user has interrupted it.
 import inspect
 import math
 import os
+import re
 import signal
 import sys
 import textwrap
 import threading
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 try:
@@ -164,15 +165,30 @@ def _require_text(option: str, value: str) -> None:
         raise typer.BadParameter(reason, param_hint=repr(option) if option else None)
 
 
+_PLAIN_WORDS: Mapping[str, str] = {
+    "^Value error, ": "",
+    "^Input should be a valid integer, .*": "wanted a whole number",
+    "^Input should be a valid number, .*": "wanted a number",
+    "^Input should be greater than or equal to ": "wanted at least ",
+    "^Input should be less than or equal to ": "wanted at most ",
+    "^Input should be greater than ": "wanted more than ",
+    "^Input should be less than ": "wanted less than ",
+}
+"""What typer says of a value, as patterns, and what perft says."""
+
+
 def _with_value(error: typer.BadParameter, values: Sequence[tuple[str, str]]) -> typer.BadParameter:
-    """The error with the value that was found, which typer often leaves out."""
+    """The error in plain words, with the value that was found, which typer often leaves out."""
     options: Sequence[str] = getattr(error.param, "opts", [])
     found = [value for option, value in values if option in options]
-    message = error.message.removeprefix("Value error, ").rstrip(".")
-    if not found or repr(found[-1]) in message:
+    if not found:
         return error
-    shown = textwrap.shorten(found[-1], 60, placeholder="...")
-    return typer.BadParameter(f"{message}, found {shown}", param_hint=repr(options[0]))
+    message = error.message.rstrip(".")
+    for words, plain in _PLAIN_WORDS.items():
+        message = re.sub(words, plain, message)
+    if repr(found[-1]) not in message:
+        message = f"{message}, found {textwrap.shorten(found[-1], 60, placeholder='...')}"
+    return typer.BadParameter(message, param_hint=repr(options[0]))
 
 
 def _say(report: ExitReport) -> int:

@@ -50,8 +50,8 @@ def test_options_at_their_defaults_count_as_given(capsys):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--size", "0"), "'--size': Input should be greater than or equal to 1, found 0"),
-        (("--size=x",), "integer, found x"),
+        (("--size", "0"), "'--size': wanted at least 1, found 0"),
+        (("--size=x",), "'--size': wanted a whole number, found x"),
         (("--size",), "'--size' requires an argument"),
         (("--seize", "1"), "No such option: --seize"),
         (("extra",), "extra"),

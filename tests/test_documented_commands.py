@@ -28,7 +28,7 @@ def calls() -> Iterator[tuple[str, str]]:
     """Documents, and the calls in them from the command's name on."""
     for document in DOCUMENTS:
         for line in lines_of(document):
-            if found := CALL.search(line.partition("  #")[0].strip()):
+            if found := CALL.search(line.partition("  #")[0].partition(" | ")[0].strip()):
                 yield document.name, found[1]
 
 

@@ -71,7 +71,11 @@ def main(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the search.", show_default="space and time")
+        str | None,
+        typer.Option(
+            help="Name of the search: letters, digits, '.', '_' and '-'.",
+            show_default="space and time",
+        ),
     ] = None,
     num_trials: Annotated[
         int | None,

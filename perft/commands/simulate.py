@@ -161,7 +161,7 @@ def main(
         )
         for one, rule in track(kinds, "replaying", console=output.progress, transient=True)
     ]  # fmt: skip
-    output.document([_to_json(each, seconds, gpus) for each in simulated])
+    output.document({"simulated": [_to_json(each, seconds, gpus) for each in simulated]})
     output.table(_table(simulated, seconds, gpus))
     for remark in _remarks(recording, simulated, seconds):
         output.say(remark)

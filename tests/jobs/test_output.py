@@ -28,6 +28,7 @@ from perft.storage import Storage
 from perft.tracking.records import TrialRecord
 from pretend import BASE, search_of_six, store_adapters
 
+REPOSITORY = Path(__file__).parents[2]
 SERVERS = {"serve"}
 """Commands that go on until they are stopped."""
 
@@ -106,7 +107,7 @@ ENDING = {
     "export": "--name first --out {out}",
     "merge": "--adapter {home}/lora --base-model built-in --out {out}",
     "pareto": "--name first",
-    "plan": "--space arithmetic --seconds-per-step 0.4",
+    "plan": "--space arithmetic",
     "simulate": "--name first --repeats 2 --groups 1 --slots 4",
     "sync": "--name first",
     "tasks": "--space arithmetic",
@@ -135,7 +136,23 @@ def test_training_streams_events(place: Path) -> None:
 def test_json_is_one_document_and_nothing_else(command: str, place: Path, tmp_path: Path) -> None:
     done = called(command, place, tmp_path, "--json")
     assert (done.status, done.errors) == (0, "")
-    assert json.loads(done.output)
+    assert set(json.loads(done.output)) == documented()[command]
+
+
+def documented() -> dict[str, set[str]]:
+    """By command, the fields that the document of JSON output promises."""
+    text = (REPOSITORY / "docs" / "json.md").read_text()
+    rows = re.findall(r"^\| `(\w+)(?: NAME list)?` \| ([^|(;]+(?:\([^)]*\)[^|(;]*)*)", text, re.M)
+    without_parts = ((name, re.sub(r"\([^)]*\)", "", fields)) for name, fields in rows)
+    return {name: set(re.findall(r"`(\w+)`", fields)) for name, fields in without_parts}
+
+
+def test_every_event_is_documented() -> None:
+    code = "".join(file.read_text() for file in (REPOSITORY / "perft").rglob("*.py"))
+    kinds = set(re.findall(r"\b_?event\(\s*\"(\w+)\"", code))
+    text = (REPOSITORY / "docs" / "json.md").read_text()
+    rows = re.findall(r"^\| `(?:search|train|serve)` \| ([`\w, ]+) \|", text, re.M)
+    assert kinds == set(re.findall(r"`(\w+)`", " ".join(rows)))
 
 
 @pytest.mark.parametrize("command", ENDING)

@@ -80,7 +80,9 @@ def test_an_adapter_of_own_pairs_is_trained_exported_and_scored_again(
     again = call("evaluate", "--adapter", str(adapter), "--json", "--out", str(out))
     assert (again.status, again.errors) == (0, "")
     validation, test = json.loads(again.output)["scores"]
-    assert (str(test["correct"]), str(test["scored"])) == accuracy_of(done.output, "test split test")
+    assert (str(test["correct"]), str(test["scored"])) == accuracy_of(
+        done.output, "test split test"
+    )
     assert validation["scored"] == 6
     assert f"accuracy {validation['accuracy']:.1%}" in done.output
     assert test["protocol"].startswith("own task kind-answers: preference")

@@ -79,7 +79,7 @@ def stopped(trial: TrialResult) -> TrialResult:
 def simulated(*options: str) -> list[dict[str, Any]]:
     done = call("simulate", *options, "--repeats", "2", "--json")
     assert done.status == 0, done.errors
-    found: list[dict[str, Any]] = json.loads(done.output)
+    found: list[dict[str, Any]] = json.loads(done.output)["simulated"]
     return found
 
 
