@@ -3,8 +3,10 @@
 `python benchmarks/replay.py`. Prints the regret (the share of the hypervolume of the front of all
 recorded trials that the front of the search's own full-length trials lacks) after so many optimiser
 steps, evaluations not counted: the mean over seeds, with its 95% interval. Accuracy goes from 0 to
-1, the logarithm of the activated parameters from 600 to 40,000. Real parts of a search decide:
-agenda, sampler, pruner, rounds; `record_curves.py` has recorded the reports.
+1, the logarithm of the activated parameters from 600 to 40,000. Then, of the fronts of whole
+searches, the hypervolume and the number of points: the mean and the worst, and the steps in all.
+Real parts of a search decide: agenda, sampler, pruner, rounds; `record_curves.py` has recorded the
+reports.
 
 The sampler "shuffled" takes the recorded trials themselves in random order, none twice, early those
 that the space draws often: what a rung rule alone is worth. Every other proposes from the space,
@@ -21,6 +23,7 @@ from random import Random
 from statistics import mean, stdev
 from typing import Annotated
 
+import numpy as np
 import optuna
 import typer
 from optuna.samplers import RandomSampler
@@ -36,6 +39,8 @@ from perft.searching.replay.replay import Ended
 from perft.searching.replay.simulation import Scenario, Target, simulate, simulate_with
 from perft.searching.sampling.samplers import SAMPLERS
 from perft.searching.space import Draw, find_space
+from perft.selection import objective
+from perft.selection.front import front_indices
 from perft.selection.hypervolume import BUILTIN
 from perft.trial import Origin, Outcome, TrialConfig
 
@@ -43,6 +48,9 @@ CURVES = Path(__file__).parent / "curves"
 SHUFFLED = "shuffled"
 DRAWS = 2000
 """Random draws by which it is counted how often the space draws a recorded trial."""
+
+POINTS = 4
+"""A front of fewer points leaves little to choose."""
 
 LENGTHS = (4, 8, 16, 32, 64)
 """Optimiser steps after which the regret is printed, in full lengths of a trial."""
@@ -123,15 +131,12 @@ def main(
                 second_chances=second_chances,
             )  # fmt: skip
             start = time.perf_counter()
-            found = [
-                [target.regret(ended, budget) for budget in budgets]
-                for ended in (
-                    _search(scenario, draw, recording, counts, seed) for seed in range(repeats)
-                )
-            ]
+            searches = [_search(scenario, draw, recording, counts, seed) for seed in range(repeats)]
             took = (time.perf_counter() - start) / repeats
+            found = [[target.regret(each, budget) for budget in budgets] for each in searches]
             columns = "".join(_shown(each) for each in zip(*found, strict=True))
             print(f"{one:9} {rule:6}{columns}   {took:.2f} s a search")
+            print(f"{'':16}  {_fronts(searches, target)}")
 
 
 def _counts(recording: Recording, draw: Draw) -> Counter[TrialConfig]:
@@ -151,6 +156,29 @@ def _search(
     if scenario.sampler == SHUFFLED:
         return simulate_with(scenario, Shuffled(counts, seed), recording)
     return simulate(scenario, draw, recording, seed)
+
+
+def _fronts(searches: Sequence[Sequence[Ended]], target: Target) -> str:
+    """The fronts of whole searches in a line."""
+    volumes = [target.volume * (1 - target.regret(ended)) for ended in searches]
+    points = [_points(ended) for ended in searches]
+    return (
+        f"whole searches: hypervolume {mean(volumes):.3f}, the worst {min(volumes):.3f}; "
+        f"{mean(points):.1f} points, in {sum(each < POINTS for each in points)} of {len(points)} "
+        f"fewer than {POINTS}; {mean(ended[-1].steps for ended in searches):,.0f} steps"
+    )
+
+
+def _points(searched: Sequence[Ended]) -> int:
+    """Points of the front of a search."""
+    found = [each.last for each in searched if each.outcome == "complete" and each.last]
+    return len(
+        front_indices(
+            np.array([each.size.activated for each in found], dtype=np.int64),
+            np.array([objective(each.report) for each in found], dtype=np.float64),
+            np.array([each.report.val_loss for each in found], dtype=np.float64),
+        )
+    )
 
 
 def _shown(regrets: Sequence[float]) -> str:

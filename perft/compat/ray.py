@@ -63,6 +63,7 @@ with RAY.needs(_WATCHING):
 
 _ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _CONFIGURATION, _ADDRESS = "--autoscaling-config=", "--gcs-address="
+_MODULES, _STATES = "--modules-to-load=", "StateHead"
 QUIET_VARIABLE = "RAY_IGNORE_UNHANDLED_ERRORS"
 """Environment: do not print a task's error again when its last reference is dropped."""
 STARTUPS_VARIABLE = "RAY_worker_maximum_startup_concurrency"
@@ -72,6 +73,11 @@ RAY.require(
     {_CONFIGURATION, _ADDRESS} <= names_in(_start_monitor),
     f"an autoscaler that is started with {_CONFIGURATION} and {_ADDRESS}",
     _MACHINES,
+)
+RAY.require(
+    any(name.startswith(_MODULES) for name in names_in(services.start_api_server)),
+    f"a dashboard that takes {_MODULES}",
+    _OWN,
 )
 RAY.require(_ALIVE in names_in(NodeInfoGcsServiceStub.__init__), f"the call {_ALIVE}", _JOINING)
 RAY.require(
@@ -99,7 +105,7 @@ __all__ = [
     "never_connect_unasked",
     "pynvml",
     "temporary_folder",
-    "with_dashboard_environment",
+    "with_small_dashboard",
 ]
 
 
@@ -137,19 +143,21 @@ def forget_token() -> None:
 
 
 @contextmanager
-def with_dashboard_environment(
-    made_of: Callable[[list[str]], dict[str, str]],
-) -> Iterator[None]:
-    """Inside, a new dashboard process gets additional variables.
+def with_small_dashboard(made_of: Callable[[list[str]], dict[str, str]]) -> Iterator[None]:
+    """Inside, a new dashboard only answers for the states of actors.
+
+    Ray waits for all modules of a dashboard, which are a process each and take seconds to start.
 
     Args:
-        made_of: returns the variables for the command that starts it; may be empty.
+        made_of: returns additional variables for the command that starts it; may be empty.
     """
     start = services.start_ray_process
 
     def start_with(command: list[str], process_type: str, **more: Any) -> Any:
-        if process_type == _DASHBOARD and (found := made_of(command)):
-            more["env_updates"] = found
+        if process_type == _DASHBOARD:
+            command = [*command, f"{_MODULES}{_STATES}"]
+            if found := made_of(command):
+                more["env_updates"] = found
         return start(command, process_type, **more)
 
     services.start_ray_process = start_with

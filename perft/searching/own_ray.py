@@ -25,7 +25,7 @@ from perft.compat.ray import (
     forget_token,
     listen_on_loopback,
     temporary_folder,
-    with_dashboard_environment,
+    with_small_dashboard,
 )
 from perft.errors import SearchError, StorageError
 from perft.home import home
@@ -66,11 +66,11 @@ def start_own_ray(environment: Mapping[str, str], tell: Callable[[str], None]) -
     for left in reversed(range(STARTS)):
         before = set(psutil.Process().children())
         try:
-            with with_dashboard_environment(_in_session), _address_known():
+            with with_small_dashboard(_in_session), _address_known():
                 ray.init(
                     "local",
-                    # Ray Train asks the dashboard to free what a dead controller held; its usual
-                    # port stays free for the user's clusters.
+                    # Ray Train asks it for the states of controllers, to free what a dead one held;
+                    # its usual port stays free for the user's clusters.
                     include_dashboard=True,
                     dashboard_host=LOOPBACK,
                     dashboard_port=_free_port(),

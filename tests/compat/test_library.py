@@ -125,6 +125,7 @@ CHANGES = [
     ("transformers", f"{QUANTIZERS}.quantizer_mxfp4", "Mxfp4HfQuantizer",
      without("validate_environment"), "_process_model_before_weight_loading"),
     ("ray", "ray._private.services", "start_monitor", other, "--autoscaling-config="),
+    ("ray", "ray._private.services", "start_api_server", other, "--modules-to-load="),
     ("ray", "ray.core.generated.gcs_service_pb2_grpc.NodeInfoGcsServiceStub", "__init__", other,
      "CheckAlive"),
     ("ray", "ray._private.worker.Worker", "raise_errors", other, "RAY_IGNORE_UNHANDLED_ERRORS"),

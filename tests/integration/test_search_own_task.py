@@ -11,7 +11,7 @@ from searches import REPOSITORY, SEARCH, Job
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
-SIZE = ("--num-trials", "3", "--max-steps", "8", "--validation-size", "10")
+SIZE = ("--num-trials", "3", "--max-steps", "8", "--validation-size", "10", "--groups", "1")
 
 
 def test_a_task_without_answers_is_searched_by_its_loss(

@@ -39,7 +39,7 @@ def test_a_search_on_pairs_ends_with_adapters_that_prefer_better_than_the_base(
     tmp_path: Path, start: Callable[..., Job]
 ) -> None:
     # Which trials are drawn, and stopped, is not the question: one that learns must run to its end.
-    plain = ("--sampler", "random", "--pruner", "none", "--tracker", "folder")
+    plain = ("--sampler", "random", "--pruner", "none", "--tracker", "folder", "--groups", "1")
     job = start(*SEARCH, "--space", "preferences", *SIZE, *plain, "--name", "pairs")
     assert job.end() == 0, job.errors
     assert "Pareto front: validation accuracy" in job.output

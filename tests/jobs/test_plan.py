@@ -154,7 +154,7 @@ def test_it_says_how_long_a_search_takes() -> None:
     done = call(
         "plan", "--space", "arithmetic", "--seconds-per-step", "2", "--gpus-per-worker", "0"
     )
-    assert "16 trials of 200 steps, 4 at a time, 2 s per step: 1,000 to 3,200 steps" in done.output
+    assert "20 trials of 200 steps, 4 at a time, 2 s per step: 1,250 to 4,000 steps" in done.output
     assert "GPU hours" not in done.output
 
 
