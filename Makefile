@@ -8,8 +8,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-# A test process per core; the tests of one file share one, and what its fixtures made.
-PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
+# A test process per core. Tests of one file share what its fixtures made; but a few files have most
+# of the families' tests, and there a process that is done early takes over.
+PROCESSES := --numprocesses auto --maxprocesses 8
 
 .PHONY: help setup search test test-marked test-all test-gpu newest check docs base models bench bench-gpu
 
@@ -35,10 +36,10 @@ search: setup ## run a search on the built-in base, ending with the Pareto table
 	$(BIN)/python jobs/search.py --space arithmetic $(ARGS)
 
 test: setup ## run the fast tests, on all cores
-	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest $(PROCESSES) --dist loadfile $(ARGS)
 
 test-marked: setup ## run the tests that need Ray, a browser, several ranks or more time
-	$(BIN)/python -m pytest $(PARALLEL) -m families $(ARGS)
+	$(BIN)/python -m pytest $(PROCESSES) --dist worksteal -m families $(ARGS)
 	$(BIN)/python -m pytest -m "(ray or browser or multi_rank or slow) and not families" $(ARGS)
 
 test-all: test test-marked ## run every test that needs no GPU
