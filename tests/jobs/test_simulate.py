@@ -92,9 +92,9 @@ def test_every_sampler_with_every_pruner_on_a_file(curves: Path) -> None:
         ("random", "none"), ("random", "front"), ("tpe", "none"), ("tpe", "front")
     ]  # fmt: skip
     full, pruned = found[0], found[1]
-    assert full["steps"] == 16 * 200
-    assert full["full_length"] == 16
-    assert full["steps_in_a_row"] == 4 * 200
+    assert full["steps"] == 20 * 200
+    assert full["full_length"] == 20
+    assert full["steps_in_a_row"] == 5 * 200
     assert pruned["steps"] < full["steps"]
     assert full["cut"] == pruned["cut"] == 0
     for each in found:

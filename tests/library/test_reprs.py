@@ -37,5 +37,5 @@ def test_results_and_spaces() -> None:
         assert text.startswith(f"<TrialResult number={result.number}, outcome={result.outcome!r}")
         assert "\n" not in text
     assert repr(find_space("arithmetic")) == (
-        "SearchSpace(task='arithmetic', suggest=suggest, num_trials=16, rungs=3)"
+        "SearchSpace(task='arithmetic', suggest=suggest, num_trials=20, rungs=3)"
     )
