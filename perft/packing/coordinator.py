@@ -153,6 +153,11 @@ class Coordinator:
             self._attached[group] = self._attached.get(group, 0) + 1
             self._changed.notify_all()
 
+    async def kept(self, group: int) -> None:
+        """Notes that a group has kept its batch before its machine is taken: that is no crash."""
+        self._starts[group] = 0
+        self._rounds.kept(group)
+
     async def stage(self, group: int, text: str) -> None:
         """Notes what a group does before it is ready."""
         self._stages[group] = text

@@ -141,6 +141,10 @@ class CoordinatorHandle:
         """Says that a group has loaded its base; waits until the coordinator knows."""
         ray.get(self._actor.attach.remote(group))
 
+    def kept(self, group: int) -> None:
+        """Says that a group has kept the state of its batch: its machine is about to be taken."""
+        self._actor.kept.remote(group)
+
     def beat(self, group: int) -> None:
         """Says that a group is alive."""
         self._actor.beat.remote(group)

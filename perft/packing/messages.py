@@ -27,7 +27,8 @@ of a group train. One report takes this path:
 
 So the searcher and the scheduler get one report after the other, in the order of their losses,
 whatever the processes' timing. Workers also send their progress (`stage`, `note`, `note_steps`,
-`beat`), and at the end the driver has chosen trials and the base scored (`score`, `scored`).
+`beat`), say that they have kept their batch when Ray warns (`kept`), and at the end the driver has
+chosen trials and the base scored (`score`, `scored`).
 
 Constructors validate messages, but Ray pickles them, and unpickling calls no constructor. So the
 coordinator checks every message that arrives, and `CoordinatorHandle` every answer, with

@@ -47,6 +47,7 @@ class _Round:
     results: dict[int, BatchResult] = field(default_factory=dict)
     in_flight: dict[int, list[int]] = field(default_factory=dict)
     crashes: dict[tuple[int, ...], int] = field(default_factory=dict)  # by batch
+    kept: set[int] = field(default_factory=set)  # groups whose machine is about to be taken
 
     @property
     def trained(self) -> bool:
@@ -162,6 +163,7 @@ class Rounds:
         if self._round is None:
             return
         batch = self._round.in_flight.pop(group, [])
+        self._round.kept.discard(group)
         self._round.crashes.pop(tuple(batch), None)
         for trial in results.keys() & set(batch):
             self._round.results.setdefault(trial, results[trial])
@@ -169,20 +171,28 @@ class Rounds:
                 self._trials[trial].crashes_alone = 0
         self._maybe_close()
 
+    def kept(self, group: int) -> None:
+        """Notes that a group has kept its batch: that it dies then is no fault of its trials."""
+        if self._round is not None and group in self._round.in_flight:
+            self._round.kept.add(group)
+
     def crashed(self, group: int) -> None:
         """Notes that a group has restarted or is gone; its batch is queued again."""
         if self._round is None or group not in self._round.in_flight:
             return
         batch = self._round.in_flight.pop(group)
         queue = self._round.batches.setdefault(group, [])
-        if len(batch) == 1:
+        if group in self._round.kept:
+            self._round.kept.remove(group)
+            queue.insert(0, batch)
+        elif len(batch) == 1:
             self._crashed_alone(batch[0], queue)
             self._maybe_close()
-            return
-        crashes = self._round.crashes.get(tuple(batch), 0) + 1
-        self._round.crashes[tuple(batch)] = crashes
-        alone = crashes >= MAX_CRASHES_TOGETHER
-        queue[:0] = [[trial] for trial in batch] if alone else [batch]
+        else:
+            crashes = self._round.crashes.get(tuple(batch), 0) + 1
+            self._round.crashes[tuple(batch)] = crashes
+            alone = crashes >= MAX_CRASHES_TOGETHER
+            queue[:0] = [[trial] for trial in batch] if alone else [batch]
 
     def ready(self, trial: int, after: int) -> Reported | Failed | None:
         """The next report of a trial after step `after`; None while the trial must wait."""

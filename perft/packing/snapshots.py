@@ -110,24 +110,23 @@ class Snapshots:
             self._pack.running[name].failure = failure.decode()
         self._say(f"a worker group resumes with {self._shown}, kept before a machine was taken")
 
-    def take_if_warned(self) -> None:
+    def take_if_warned(self) -> bool:
         """Writes a snapshot if a machine is about to be taken; called between two steps.
 
         A storage that cannot be written costs the snapshot only: the round's end tells.
+
+        Returns:
+            Whether one was written.
         """
         if self._ranks.rank != 0 or not (machines := self._warned()):
-            return
+            return False
         begin = self._clock()
         if begin < self._next:
-            return
-        try:
-            self._write()
-        except StorageError as error:
-            self._tell(machines, f"the states of its trials cannot be kept: {error}")
-        else:
-            self._tell(machines, f"the state of {self._shown} is kept")
+            return False
+        is_kept = self._write_for(machines)
         end = self._clock()
         self._next = end + max(AGAIN_SECONDS, AGAIN_RATIO * (end - begin))
+        return is_kept
 
     def delete(self) -> None:
         """Deletes the snapshots of the batch, whose states are written; one may be left over."""
@@ -174,6 +173,16 @@ class Snapshots:
             return {}
         is_same = all(s.config == w.config for s, w in zip(states, batch, strict=True))
         return found if is_same else {}
+
+    def _write_for(self, machines: Sequence[str]) -> bool:
+        """Writes a snapshot and tells of it; whether that was possible."""
+        try:
+            self._write()
+        except StorageError as error:
+            self._tell(machines, f"the states of its trials cannot be kept: {error}")
+            return False
+        self._tell(machines, f"the state of {self._shown} is kept")
+        return True
 
     def _write(self) -> None:
         """Writes a snapshot, then deletes the earlier ones, which are valid until then."""

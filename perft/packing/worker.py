@@ -265,7 +265,8 @@ class GroupWorker:
             self._coordinator.note(text)
 
     def _between_steps(self) -> None:
-        self._snapshots.take_if_warned()
+        if self._snapshots.take_if_warned():
+            self._coordinator.kept(self._group)
         self._note_steps()
 
     def _note_steps(self) -> None:

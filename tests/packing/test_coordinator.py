@@ -408,6 +408,22 @@ def test_work_that_is_done_clears_the_count_of_starts() -> None:
     run(play)
 
 
+@pytest.mark.usefixtures("short_poll")
+def test_a_group_whose_machines_are_taken_again_and_again_goes_on() -> None:
+    async def play(point: Coordinator) -> None:
+        asked = ask(point, 0)
+        await asyncio.sleep(0)
+        for _ in range(2 * MAX_STARTS_WITHOUT_WORK):
+            assert await point.starting(0)
+            await point.attach(0)
+            assert trials_in(await point.next_work(0, None)) == [0]
+            await point.kept(0)
+        await point.next_work(0, {0: reported(10)})
+        assert await asked == reported(10)
+
+    run(play, trials=1)
+
+
 def test_steps_are_there_for_whoever_watches() -> None:
     async def play(point: Coordinator) -> None:
         await point.note_steps({0: 3})

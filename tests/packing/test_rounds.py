@@ -369,6 +369,34 @@ def test_a_pack_that_keeps_crashing_is_taken_apart_and_the_culprit_fails() -> No
     assert "crashed its worker" in outcome.reason
 
 
+@pytest.mark.parametrize("trials", [1, 3])
+def test_to_lose_a_machine_after_the_batch_was_kept_is_no_crash(trials: int) -> None:
+    rounds = started(1, trials, trials)
+    for _ in range(MAX_CRASHES_ALONE + MAX_CRASHES_TOGETHER):
+        assert batch(rounds) == list(range(trials))
+        rounds.kept(0)
+        rounds.crashed(0)
+    for _ in range(MAX_CRASHES_ALONE if trials == 1 else MAX_CRASHES_TOGETHER):
+        assert batch(rounds) == list(range(trials)), "each was kept for one loss alone"
+        rounds.crashed(0)
+    rest = [trial for _ in range(trials) for trial in batch(rounds)]
+    assert rest == ([] if trials == 1 else [0]), "then it fails, or is taken apart"
+
+
+def test_what_was_kept_in_one_batch_excuses_no_crash_in_the_next() -> None:
+    rounds = started(1, 1, 1)
+    batch(rounds)
+    rounds.kept(0)
+    finish(rounds, RUNGS[0])
+    rounds.processed(0, RUNGS[0])
+    rounds.request(0, CONFIG, RUNGS[0])
+    for _ in range(MAX_CRASHES_ALONE):
+        assert batch(rounds) == [0]
+        rounds.crashed(0)
+    assert batch(rounds) == []
+    assert isinstance(rounds.ready(0, RUNGS[0]), Failed)
+
+
 def test_a_lone_trial_is_forgiven_a_dead_worker_once_it_has_gone_on() -> None:
     rounds = started(1, 1, 1)
     for step in RUNGS:

@@ -292,10 +292,12 @@ def test_a_machine_that_trains_on_is_kept_again_after_a_while(
     kept.resume(batch(0, 4)[:1])
     taken: list[float] = []
     monkeypatch.setattr(kept, "_write", lambda: taken.append(now[0]))
+    said = []
     for second in range(0, 70, 10):
         now[0] = float(second)
-        kept.take_if_warned()
+        said.append(kept.take_if_warned())
     assert taken == [0.0, 30.0, 60.0]
+    assert said == [True, False, False, True, False, False, True]
 
 
 SAME, CLONE = batch(0, 4), Origin(kind="clone", trial=0, step=4)
