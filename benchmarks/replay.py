@@ -23,7 +23,6 @@ from random import Random
 from statistics import mean, stdev
 from typing import Annotated
 
-import numpy as np
 import optuna
 import typer
 from optuna.samplers import RandomSampler
@@ -39,10 +38,9 @@ from perft.searching.replay.replay import Ended
 from perft.searching.replay.simulation import Scenario, Target, simulate, simulate_with
 from perft.searching.sampling.samplers import SAMPLERS
 from perft.searching.space import Draw, find_space
-from perft.selection import objective
-from perft.selection.front import front_indices
-from perft.selection.hypervolume import BUILTIN
-from perft.trial import Origin, Outcome, TrialConfig
+from perft.selection import pareto_front
+from perft.selection.hypervolume import BUILTIN, hypervolume_of
+from perft.trial import Origin, Outcome, TrialConfig, TrialResult
 
 CURVES = Path(__file__).parent / "curves"
 SHUFFLED = "shuffled"
@@ -160,8 +158,9 @@ def _search(
 
 def _fronts(searches: Sequence[Sequence[Ended]], target: Target) -> str:
     """The fronts of whole searches in a line."""
-    volumes = [target.volume * (1 - target.regret(ended)) for ended in searches]
-    points = [_points(ended) for ended in searches]
+    results = [_results(ended) for ended in searches]
+    volumes = [hypervolume_of(each, target.reference) for each in results]
+    points = [len(pareto_front(each)) for each in results]
     return (
         f"whole searches: hypervolume {mean(volumes):.3f}, the worst {min(volumes):.3f}; "
         f"{mean(points):.1f} points, in {sum(each < POINTS for each in points)} of {len(points)} "
@@ -169,16 +168,20 @@ def _fronts(searches: Sequence[Sequence[Ended]], target: Target) -> str:
     )
 
 
-def _points(searched: Sequence[Ended]) -> int:
-    """Points of the front of a search."""
-    found = [each.last for each in searched if each.outcome == "complete" and each.last]
-    return len(
-        front_indices(
-            np.array([each.size.activated for each in found], dtype=np.int64),
-            np.array([objective(each.report) for each in found], dtype=np.float64),
-            np.array([each.report.val_loss for each in found], dtype=np.float64),
+def _results(searched: Sequence[Ended]) -> list[TrialResult]:
+    """The trials of a replayed search, with their last reports alone."""
+    return [
+        TrialResult(
+            number=each.trial.number,
+            config=each.trial.config,
+            outcome=each.outcome,
+            reports=(each.last.report,),
+            size=each.last.size,
+            origin=each.trial.origin,
         )
-    )
+        for each in searched
+        if each.last
+    ]
 
 
 def _shown(regrets: Sequence[float]) -> str:
