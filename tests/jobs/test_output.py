@@ -107,7 +107,7 @@ ENDING = {
     "export": "--name first --out {out}",
     "merge": "--adapter {home}/lora --base-model built-in --out {out}",
     "pareto": "--name first",
-    "plan": "--space arithmetic",
+    "plan": "--space arithmetic --seconds-per-step 0.4",
     "simulate": "--name first --repeats 2 --groups 1 --slots 4",
     "sync": "--name first",
     "tasks": "--space arithmetic",
