@@ -1,5 +1,7 @@
 """Options that several commands have, so that they read the same everywhere, and their ranges."""
 
+import contextlib
+import math
 import pkgutil
 from typing import Annotated, Literal
 
@@ -91,3 +93,72 @@ ValidationSizeOption = Annotated[
 WorkersOption = Annotated[
     int, typer.Option(min=1, max=10_000, help="Processes that share one sharded base.")
 ]
+NewNameOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of the search: letters, digits, '.', '_' and '-'.",
+        show_default="space and time",
+    ),
+]
+NewStorageOption = Annotated[
+    str | None,
+    typer.Option(help="Directory or URI for searches.", show_default="~/.perft/searches"),
+]
+GroupsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=10_000, help="Worker groups, one base each.", show_default="fit the cluster"
+    ),
+]
+SlotsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="Trials a group trains together; auto: as many as a GPU's memory holds, up to 8, "
+        "and on CPUs 4 in all.",
+    ),
+]
+GpusOption = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="GPUs of each worker: 1, a part of one, or 0 for CPUs; with a number the search "
+        "asks the cluster's autoscaler and waits. auto: 1 where the cluster has GPUs, or can "
+        "bring them up.",
+    ),
+]
+MaxStepsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=2, max=MAX_STEPS, help="Steps of a full-length trial.", show_default="the space's"
+    ),
+]
+SearchSeedOption = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the search.")]
+TrackerOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What shows the search beside its folder: mlflow, or folder (tables in tracked/).",
+    ),
+]
+
+
+def number_of_slots(slots: str) -> int | None:
+    """What `--slots` says; None for auto."""
+    if slots == "auto":
+        return None
+    if not (slots.isdecimal() and len(slots) < 10 and 0 < int(slots) <= MAX_SLOTS):
+        message = f"{slots!r} is neither a number from 1 to {MAX_SLOTS} nor auto."
+        raise typer.BadParameter(message, param_hint="'--slots'")
+    return int(slots)
+
+
+def number_of_gpus(text: str) -> float | None:
+    """What `--gpus-per-worker` says; None for auto."""
+    if text == "auto":
+        return None
+    with contextlib.suppress(ValueError):
+        if math.isfinite(found := float(text)) and found >= 0:
+            return found
+    message = f"{text!r} is neither a number from 0 on nor auto."
+    raise typer.BadParameter(message, param_hint="'--gpus-per-worker'")

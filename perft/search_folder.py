@@ -26,6 +26,7 @@
       trials.parquet .csv           likewise: the table of all trials, if one is full-length
       pareto.html                   likewise: the page with all plots; pareto.png, the front alone
       importance.png                likewise: how much each parameter mattered, if that can be said
+      study.md, study.png           likewise, of a study: its findings, and their picture
       base.json                     the driver, before the last: the score of the base alone
       scores.json                   the driver, last of all: the test scores. A search that has it
                                     is finished
@@ -58,6 +59,7 @@ OPTUNA_FILE = "optuna.journal"
 TABLE_PARQUET, TABLE_CSV = "trials.parquet", "trials.csv"
 PLOT_HTML, PLOT_PNG = "pareto.html", "pareto.png"
 IMPORTANCE_PNG = "importance.png"
+STUDY_PAGE, STUDY_PNG = "study.md", "study.png"
 
 LOCK = "lock"
 COMMANDS = "commands"

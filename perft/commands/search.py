@@ -1,20 +1,13 @@
 """Searches for the best adapters of a base on a task, and ends with the Pareto front."""
 
-import contextlib
 import gc
-import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from perft.cli import explicit_options
-from perft.errors import ConfigError, PerftError
-from perft.invocation import arguments
+from perft.errors import ConfigError
 from perft.options import (
-    LARGEST_SEED,
-    MAX_SLOTS,
-    MAX_STEPS,
     MAX_TRIALS,
     BaseOption,
     CheckpointingOption,
@@ -22,23 +15,30 @@ from perft.options import (
     DataOption,
     DtypeOption,
     ExpertsOption,
+    GpusOption,
+    GroupsOption,
     JsonOption,
+    MaxStepsOption,
+    NewNameOption,
+    NewStorageOption,
     QuietOption,
+    SearchSeedOption,
+    SlotsOption,
+    TrackerOption,
     ValidationSizeOption,
     WorkersOption,
+    number_of_gpus,
+    number_of_slots,
     search_names,
     space_names,
 )
 from perft.screen import Output
+from perft.searching.foreground import run_in_foreground
 from perft.searching.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from perft.searching.pruning.pruners import PRUNERS
 from perft.searching.sampling.samplers import DEFAULT_SAMPLER, HUB, SAMPLERS
 from perft.searching.stages import Stages
 from perft.searching.steering.budget import MAX_STEPS_TOTAL, Budget
-
-if TYPE_CHECKING:
-    from perft.searching.prepare import SearchPlan
-    from perft.searching.run import Finished
 
 MAY_CHANGE = (
     "resume",
@@ -70,13 +70,7 @@ def main(
             autocompletion=space_names,
         ),
     ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the search: letters, digits, '.', '_' and '-'.",
-            show_default="space and time",
-        ),
-    ] = None,
+    name: NewNameOption = None,
     num_trials: Annotated[
         int | None,
         typer.Option(
@@ -107,42 +101,14 @@ def main(
     ] = None,
     base_model: BaseOption = None,
     data: DataOption = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(help="Directory or URI for searches.", show_default="~/.perft/searches"),
-    ] = None,
+    storage: NewStorageOption = None,
     workers_per_group: WorkersOption = 1,
-    groups: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=10_000, help="Worker groups, one base each.", show_default="fit the cluster"
-        ),
-    ] = None,
-    slots: Annotated[
-        str,
-        typer.Option(
-            metavar="N|auto",
-            help="Trials a group trains together; auto: as many as a GPU's memory holds, up to 8, "
-            "and on CPUs 4 in all.",
-        ),
-    ] = "auto",
-    gpus_per_worker: Annotated[
-        str,
-        typer.Option(
-            metavar="N|auto",
-            help="GPUs of each worker: 1, a part of one, or 0 for CPUs; with a number the search "
-            "asks the cluster's autoscaler and waits. auto: 1 where the cluster has GPUs, or can "
-            "bring them up.",
-        ),
-    ] = "auto",
-    max_steps: Annotated[
-        int | None,
-        typer.Option(
-            min=2, max=MAX_STEPS, help="Steps of a full-length trial.", show_default="the space's"
-        ),
-    ] = None,
+    groups: GroupsOption = None,
+    slots: SlotsOption = "auto",
+    gpus_per_worker: GpusOption = "auto",
+    max_steps: MaxStepsOption = None,
     validation_size: ValidationSizeOption = 400,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the search.")] = 0,
+    seed: SearchSeedOption = 0,
     dtype: DtypeOption = "auto",
     experts: ExpertsOption = "auto",
     checkpointing: CheckpointingOption = False,
@@ -203,13 +169,7 @@ def main(
             autocompletion=search_names,
         ),
     ] = None,
-    tracker: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="What shows the search beside its folder: mlflow, or folder (tables in tracked/).",
-        ),
-    ] = "mlflow",
+    tracker: TrackerOption = "mlflow",
     system_metrics: Annotated[
         bool,
         typer.Option(
@@ -253,7 +213,7 @@ def main(
     budget = Budget(
         max_hours=max_hours, max_gpu_hours=max_gpu_hours, max_steps_total=max_steps_total
     )
-    slots_wanted, gpus_wanted = _number_of(slots), _gpus_of(gpus_per_worker)
+    slots_wanted, gpus_wanted = number_of_slots(slots), number_of_gpus(gpus_per_worker)
     output = Output(as_json=as_json, quiet=quiet)
     stages = Stages(output.console, output.event)
     stages.say("loading the libraries")
@@ -311,51 +271,9 @@ def main(
     else:
         raise ConfigError("name a search space with --space, or a search to continue with --resume")
     flags = {"--trust-code": trust_code, "--json": as_json, "--quiet": quiet}
-    finished = _run(plan, stages, [flag for flag, given in flags.items() if given])
+    finished = run_in_foreground(plan, stages, [flag for flag, given in flags.items() if given])
     from perft.searching.summary import show  # noqa: PLC0415 - likewise
 
     show(plan, finished, output)
     # Skips the two seconds of garbage collection at exit.
     gc.freeze()
-
-
-def _run(plan: "SearchPlan", stages: Stages, flags: Sequence[str]) -> "Finished":
-    """Runs the search in a process that is its own: with its signals, and replaced if Ray dies."""
-    from perft.compat.ray import never_connect_unasked  # noqa: PLC0415 - as above
-    from perft.searches import resume_command  # noqa: PLC0415
-    from perft.searching.interrupt import interruptible  # noqa: PLC0415
-    from perft.searching.run import run_search  # noqa: PLC0415
-
-    name, root = plan.settings.name, plan.root
-    stages.say(f"search {name} in {plan.search.shown}")
-    go_on = arguments("search", "--resume", name, "--storage", root, *flags)
-    never_connect_unasked()  # a thread may be late
-    try:
-        with stages.waiting(), interruptible(stages.say, stages.leave):
-            return run_search(plan, stages, go_on)
-    except PerftError:
-        raise
-    except Exception as error:
-        error.add_note(f"resume the search by: {resume_command(name, root)}")
-        raise
-
-
-def _number_of(slots: str) -> int | None:
-    """None for "auto"."""
-    if slots == "auto":
-        return None
-    if not (slots.isdecimal() and len(slots) < 10 and 0 < int(slots) <= MAX_SLOTS):
-        message = f"{slots!r} is neither a number from 1 to {MAX_SLOTS} nor auto."
-        raise typer.BadParameter(message, param_hint="'--slots'")
-    return int(slots)
-
-
-def _gpus_of(text: str) -> float | None:
-    """None for "auto"."""
-    if text == "auto":
-        return None
-    with contextlib.suppress(ValueError):
-        if math.isfinite(found := float(text)) and found >= 0:
-            return found
-    message = f"{text!r} is neither a number from 0 on nor auto."
-    raise typer.BadParameter(message, param_hint="'--gpus-per-worker'")

@@ -106,4 +106,5 @@ def _write_files(
     files = {ENVIRONMENT_FILE: environment().encode(), SPACE_FILE: plan.given.text()}
     for name, data in files.items():
         plan.search.write(name, data)
-    return [*files, *draw(plan.search, plan.settings, ledger.results(), base)]
+    study = plan.given.space.study
+    return [*files, *draw(plan.search, plan.settings, ledger.results(), base, study)]

@@ -6,6 +6,8 @@ from perft.base_score import BaseScore
 from perft.home import home
 from perft.searching.settings import SearchSettings
 from perft.storage import Storage
+from perft.studies import Study
+from perft.studies.page import pages
 from perft.trial import TrialResult
 
 
@@ -26,13 +28,20 @@ def draw(
     settings: SearchSettings,
     results: list[TrialResult],
     base: BaseScore | None,
+    study: Study | None = None,
 ) -> list[str]:
-    """Writes the table and the plots into the search's folder; returns their names."""
+    """Writes the table, the plots and a study's page into the search's folder.
+
+    Returns:
+        The files' names.
+    """
     from perft.selection.files import result_files  # noqa: PLC0415 - plotting is slow to import
 
     if not any(result.outcome == "complete" for result in results):
         return []
     files = result_files(results, f"{settings.name}: {settings.task}", base)
+    if study is not None:
+        files |= pages(study, results, base, settings.to_json())
     for name, data in files.items():
         search.write(name, data)
     return list(files)

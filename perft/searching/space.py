@@ -17,6 +17,7 @@ from types import ModuleType
 import optuna
 
 from perft.checks import (
+    LARGEST_SEED,
     require_name,
     require_positive,
     require_positive_number,
@@ -28,6 +29,7 @@ from perft.errors import ConfigError, unknown
 from perft.files import Json
 from perft.modules import load_module
 from perft.searching.calls import name_of, result_of
+from perft.studies import Study
 from perft.tasks import OwnTask, TaskSource
 from perft.trial import TrialConfig
 
@@ -53,6 +55,8 @@ class SearchSpace:
         rungs: number of rungs before the full length.
         prior: `prior(config, builtin)` says how good a trial is expected to be before anything is
             known: a positive number, which counts relative to those of other trials.
+        study: the question that its points answer; its page is written when a search ends, and
+            `perft study` trains all of them.
     """
 
     task: str | OwnTask
@@ -62,6 +66,7 @@ class SearchSpace:
     points: Sequence[Mapping[str, Json]] = ()
     rungs: int = 3
     prior: Callable[[TrialConfig, bool], float] | None = None
+    study: Study | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, OwnTask):
@@ -71,6 +76,8 @@ class SearchSpace:
                 raise ConfigError(f"{name} must be a function, found {shown(getattr(self, name))}")
         require_positive("num_trials", self.num_trials)
         require_whole("rungs", self.rungs, 0, MAX_RUNGS)
+        if not isinstance(self.study, Study | None):
+            raise ConfigError(f"study must be a Study, found {shown(self.study)}")
 
     def __repr__(self) -> str:
         task = self.task if isinstance(self.task, str) else self.task.name
@@ -183,11 +190,15 @@ def space_module(name: str) -> ModuleType:
     if name.endswith(".py"):
         with contextlib.redirect_stdout(sys.stderr):
             return load_module(name)
-    package = importlib.import_module(PACKAGE)
-    known = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    if name not in known:
-        raise ConfigError(unknown("search space", name, known))
+    if name not in spaces():
+        raise ConfigError(unknown("search space", name, spaces()))
     return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+def spaces() -> list[str]:
+    """Names of the spaces in `search_spaces`, in alphabetical order."""
+    package = importlib.import_module(PACKAGE)
+    return [module.name for module in pkgutil.iter_modules(package.__path__)]
 
 
 def of_length(training: TrainingConfig, seed: int, max_steps: int | None) -> TrainingConfig:
@@ -205,7 +216,8 @@ class Draw:
     Attributes:
         space: the search space.
         builtin: whether the base is the built-in one.
-        seed: training seed of every trial, so that trials differ by configuration alone.
+        seed: training seed of every trial, so that trials differ by configuration alone; what the
+            space's own training configuration has is added to it.
         max_steps: full length in optimiser steps; None keeps the space's own.
     """
 
@@ -221,7 +233,8 @@ class Draw:
             ConfigError: if the space's `suggest` fails; names it.
         """
         config = self.space.draw(trial, self.builtin)
-        return TrialConfig(config.adapter, of_length(config.training, self.seed, self.max_steps))
+        seed = (self.seed + config.training.seed) % (LARGEST_SEED + 1)
+        return TrialConfig(config.adapter, of_length(config.training, seed, self.max_steps))
 
     def expects(self, config: TrialConfig) -> float:
         """How good a trial is expected to be before anything is known, relative to others.

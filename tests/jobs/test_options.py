@@ -25,6 +25,7 @@ NEEDED = {
     "export": "--name first --out somewhere",
     "pareto": "--name first",
     "simulate": "--name first",
+    "study": "bottleneck",
     "sync": "--name first",
 }
 NO_TEXT = ("", " ", "a\nb", "a\0b", "\x1b[31m", "\udcff", "a" * 5000)

@@ -12,11 +12,11 @@ from perft.config import VARIANTS
 from perft.errors import printable
 
 # Okabe and Ito's palette, then three of Tol's: told apart by colour-blind readers too.
-_PALETTE = (
+PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#F0E442", "#56B4E9", "#000000",
     "#999999", "#882255", "#117733", "#332288",
 )  # fmt: skip
-COLOURS = dict(zip(VARIANTS, cycle(_PALETTE), strict=False))
+COLOURS = dict(zip(VARIANTS, cycle(PALETTE), strict=False))
 """The colour of each variant, the same in every figure."""
 FRONT, BASE, FAINT = "#444444", "#B22222", "#B8B8B8"
 

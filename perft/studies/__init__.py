@@ -1,0 +1,12 @@
+"""Studies: questions that a search space with a fixed design answers, and the pages that do.
+
+A study trains every adapter of its design at every learning rate with several seeds, and says what
+follows from that and what does not. Everything here is a pure function of `TrialResult`s.
+"""
+
+from perft.studies.curves import Curves, Series
+from perft.studies.design import MAX_SEEDS, Design
+from perft.studies.methods import Methods
+from perft.studies.study import Study
+
+__all__ = ["MAX_SEEDS", "Curves", "Design", "Methods", "Series", "Study"]

@@ -1,0 +1,53 @@
+"""The picture of a study: curves with 95% intervals over a number."""
+
+from collections.abc import Mapping
+from itertools import cycle
+
+from perft.selection.confirm import Confirmed
+from perft.selection.plots.style import BASE, PALETTE, new_axes, to_png
+from perft.studies.study import Plot
+
+_MOST_TICKS = 12
+
+
+def to_picture(plot: Plot, scored: bool, base: float | None) -> bytes:
+    """The picture as PNG.
+
+    Args:
+        plot: its curves.
+        scored: whether the values are accuracies in [0, 1], and not losses with a minus.
+        base: the value of the base alone, drawn as a line; None if unknown.
+    """
+    figure, axes = new_axes()
+    for (name, values), colour in zip(plot.lines.items(), cycle(PALETTE), strict=False):
+        y = [_drawn(found.mean, scored) for found in values.values()]
+        axes.errorbar(
+            list(values), y, yerr=_reaches(values, scored), color=colour, marker="o",
+            markersize=4, linewidth=1.2, capsize=3, label=name,
+        )  # fmt: skip
+    if base is not None:
+        axes.axhline(
+            _drawn(base, scored), color=BASE, linewidth=1, linestyle="--", label="base alone"
+        )
+    axes.set(xscale="log", xlabel=f"{plot.x_label} (log scale)")
+    axes.set_ylabel("validation accuracy (%)" if scored else "validation loss")
+    numbers = sorted({x for values in plot.lines.values() for x in values})
+    if len(numbers) <= _MOST_TICKS:
+        axes.set_xticks(numbers, [f"{x:g}" for x in numbers])
+        axes.minorticks_off()
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    return to_png(figure)
+
+
+def _drawn(value: float, scored: bool) -> float:
+    return 100 * value if scored else -value
+
+
+def _reaches(values: Mapping[float, Confirmed], scored: bool) -> list[list[float]]:
+    """How far the intervals reach below and above the means."""
+    ends = [found.interval or (found.mean, found.mean) for found in values.values()]
+    drawn = [sorted(_drawn(end, scored) for end in pair) for pair in ends]
+    means = [_drawn(found.mean, scored) for found in values.values()]
+    pairs = list(zip(drawn, means, strict=True))
+    return [[max(0.0, mean - low) for (low, _), mean in pairs],
+            [max(0.0, high - mean) for (_, high), mean in pairs]]  # fmt: skip

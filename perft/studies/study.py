@@ -1,0 +1,114 @@
+"""What all studies have: a question, a design, and a page of findings."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from perft.selection.confirm import Confirmed, Gain, format_gain, format_interval, format_mean
+from perft.studies.answers import Answers, Cell, Tuned
+from perft.studies.design import Design
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence of a page.
+
+    Attributes:
+        text: the sentence.
+        is_shown: whether the trainings show it, at 95% confidence; else they leave it open.
+    """
+
+    text: str
+    is_shown: bool
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of a page.
+
+    Attributes:
+        title: above it.
+        heading: of each column.
+        rows: its cells.
+    """
+
+    title: str
+    heading: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Curves of the picture.
+
+    Attributes:
+        x_label: of the horizontal axis, which is logarithmic.
+        lines: by name, values by the number on that axis, ascending.
+    """
+
+    x_label: str
+    lines: Mapping[str, Mapping[float, Confirmed]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(ABC):
+    """A question and the design that answers it.
+
+    Attributes:
+        question: in a sentence, for the title of the page.
+        design: what is trained.
+    """
+
+    question: str
+    design: Design
+
+    @abstractmethod
+    def findings(self, answers: Answers) -> list[Finding]:
+        """What follows from the answers, and what stays open."""
+
+    @abstractmethod
+    def tables(self, answers: Answers) -> list[TextTable]:
+        """The numbers behind the findings."""
+
+    @abstractmethod
+    def plot(self, answers: Answers) -> Plot:
+        """What the picture of the page shows."""
+
+
+def is_better(gain: Gain | None) -> bool:
+    """Whether the first of two is better by more than noise."""
+    return gain is not None and gain.verdict == "better"
+
+
+def told(gain: Gain | None, found: Confirmed) -> str:
+    """A difference in brackets: "(+2.1% p 0.03)"; empty if it cannot be said."""
+    return "" if gain is None else f" ({format_gain(gain, scored=bool(found.scored))})"
+
+
+def factor(rate: float) -> str:
+    """A factor of the usual rate: "0.3x"."""
+    return f"{rate:g}x"
+
+
+def tuned_cells(tuned: Tuned | None) -> tuple[str, str, str]:
+    """Mean and spread at the tuned rate, its 95% interval, and that rate; empty if unknown."""
+    if tuned is None:
+        return "", "", ""
+    return format_mean(tuned.found), format_interval(tuned.found), factor(tuned.chosen.rate)
+
+
+def adapter_heading(first: str, answers: Answers) -> tuple[str, ...]:
+    """The heading of `adapter_row`."""
+    rates = (f"at {factor(rate)}" for rate in answers.rates)
+    return first, "activated", "tuned", "95% interval", "rate", *rates
+
+
+def adapter_row(label: str, name: str, answers: Answers) -> tuple[str, ...]:
+    """A row of a table: an adapter tuned, and at every rate."""
+    cells: Sequence[Confirmed | None] = [answers.at(Cell(name, rate)) for rate in answers.rates]
+    return (
+        label,
+        f"{answers.sizes[name].activated:,}",
+        *tuned_cells(answers.tuned([name])),
+        *("failed" if each is None else format_mean(each) for each in cells),
+    )

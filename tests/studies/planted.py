@@ -1,0 +1,79 @@
+"""Trials of a design whose scores follow a planted rule."""
+
+from collections.abc import Callable
+
+import numpy as np
+from optuna.trial import FixedTrial
+
+from perft.config import SingleConfig, TrainingConfig
+from perft.searching.space import Draw, SearchSpace
+from perft.studies import Curves, Design, Methods, Series
+from perft.studies.answers import Cell
+from perft.studies.study import Study
+from perft.trial import AdapterSize, Report, TrialResult
+
+WIDTHS = (2, 4, 8, 16)
+SCORED = 2000
+SETTINGS = {
+    "space": "planted", "task": "arithmetic", "base_model": None, "data": None, "seed": 7,
+    "max_steps": 40, "validation_size": SCORED, "num_trials": 36, "dtype": "auto",
+}  # fmt: skip
+
+
+def usual(builtin: bool) -> TrainingConfig:
+    return TrainingConfig(lr=1e-2, max_steps=40, warmup_steps=4)
+
+
+DESIGN = Design(
+    adapters={f"s r{width}": SingleConfig(rank=width) for width in WIDTHS},
+    rates=(0.5, 1.0, 2.0),
+    usual=usual,
+)
+CURVES = Curves(
+    question="Where does it turn?",
+    design=DESIGN,
+    number="width",
+    series=[Series(name="S", adapters={width: f"s r{width}" for width in WIDTHS})],
+)
+METHODS = Methods(
+    question="Which is best?",
+    design=DESIGN,
+    methods={"small": ("s r2", "s r4"), "large": ("s r8", "s r16")},
+    reference="small",
+    fixed={"small": Cell("s r4", 1.0), "large": Cell("s r8", 1.0)},
+)
+
+Truth = Callable[[int, float], float]
+"""The accuracy that is expected, by width and by factor of the rate."""
+
+
+def space_of(study: Study) -> SearchSpace:
+    design = study.design
+    return SearchSpace(
+        task="arithmetic", training=design.training, suggest=design.suggest, points=design.points,
+        num_trials=3 * design.cells, rungs=0, study=study,
+    )  # fmt: skip
+
+
+def trained(truth: Truth, seeds: int = 3, spread: float = 0.01, draw: int = 0) -> list[TrialResult]:
+    """The trials of the design, as a search draws them, with scores of the truth and noise."""
+    random = np.random.default_rng(draw)
+    drawn = Draw(space_of(CURVES), True, 7)
+    results = []
+    for number, point in enumerate(DESIGN.points[: seeds * DESIGN.cells]):
+        config = drawn(FixedTrial(dict(point)))
+        width, rate = config.adapter.rank, float(point["rate"])
+        share = np.clip(truth(width, rate) + spread * random.standard_normal(), 0, 1)
+        report = Report(
+            step=40, train_loss=1.0, val_loss=1.0, correct=round(SCORED * share), scored=SCORED,
+            lr=0.0, tokens_per_second=1.0,
+        )  # fmt: skip
+        results.append(
+            TrialResult(
+                number=number, config=config, outcome="complete", reports=(report,), params=point,
+                size=AdapterSize(
+                    trainable=9 * width, activated=9 * width, base_activated=10_000
+                ),
+            )
+        )  # fmt: skip
+    return results

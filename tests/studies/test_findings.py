@@ -1,0 +1,69 @@
+"""Studies say what is planted, and leave open what is not."""
+
+import math
+
+from perft.studies.answers import Answers
+from studies.planted import CURVES, METHODS, trained
+
+
+def said(study, results) -> dict[bool, list[str]]:
+    found = study.findings(Answers.of(results))
+    return {
+        shown: [each.text for each in found if each.is_shown is shown] for shown in (True, False)
+    }
+
+
+def peak_at_eight(width: int, rate: float) -> float:
+    return 0.8 - 0.2 * abs(math.log2(width / 8))
+
+
+def test_a_curve_that_rises_and_falls_is_shown_to() -> None:
+    shown = said(CURVES, trained(peak_at_eight))[True]
+    assert shown[0].startswith("**S** is better at 8 than at width 2 (+40.")
+    assert shown[1].startswith("**S** falls beyond 8, up to 16,")
+
+
+def test_a_flat_curve_shows_nothing() -> None:
+    for draw in range(5):
+        found = said(CURVES, trained(lambda width, rate: 0.5, draw=draw))
+        assert found[True] == []
+        assert any("is not shown to need more than width 2" in each for each in found[False])
+
+
+def test_a_curve_that_still_rises_at_its_end_leaves_the_turn_open() -> None:
+    found = said(CURVES, trained(lambda width, rate: 0.3 + 0.15 * math.log2(width)))
+    assert any("where it turns is not known" in each for each in found[False])
+    assert len(found[True]) == 1
+
+
+def test_a_fall_at_high_rates_alone_is_the_rates() -> None:
+    def truth(width: int, rate: float) -> float:
+        return 0.8 - 0.2 * max(0.0, math.log2(width * rate / 8))
+
+    found = said(CURVES, trained(truth))
+    (moved,) = [each for each in found[True] if "at one fixed rate" in each]
+    assert "so the turn is the rate's" in moved
+    assert not any("falls beyond" in each for each in found[True]), "each width has its rate"
+
+
+def test_methods_are_ranked_and_compared_with_the_reference() -> None:
+    found = said(METHODS, trained(lambda width, rate: 0.5 if width < 8 else 0.7))
+    assert found[True][0].startswith("**large** is better than small, both tuned (+2")
+    assert any("turns round no order" in each for each in found[False])
+
+
+def test_tuning_that_turns_the_ranking_round_is_shown() -> None:
+    def truth(width: int, rate: float) -> float:
+        if width < 8:
+            return 0.6
+        return 0.8 if rate == 0.5 else 0.4
+
+    found = said(METHODS, trained(truth))
+    (turned,) = [each for each in found[True] if each.startswith("**Tuning**")]
+    assert "turns round what is shown without it: small over large" in turned
+    assert any("**large** is better than small" in each for each in found[True])
+
+
+def test_equal_methods_are_not_told_apart() -> None:
+    found = said(METHODS, trained(lambda width, rate: 0.5))
+    assert found[True] == []
