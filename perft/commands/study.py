@@ -43,7 +43,7 @@ def main(
     study: Annotated[
         str,
         typer.Argument(
-            help="A space with a study: bottleneck, sparsity, baselines, or a file.",
+            help="A space with a study: bottleneck, sparsity, baselines, paper, or a file.",
             show_default=False,
             autocompletion=space_names,
         ),

@@ -29,10 +29,12 @@ def to_picture(plot: Plot, scored: bool, base: float | None) -> bytes:
         axes.axhline(
             _drawn(base, scored), color=BASE, linewidth=1, linestyle="--", label="base alone"
         )
-    axes.set(xscale="log", xlabel=f"{plot.x_label} (log scale)")
+    if plot.is_log:
+        axes.set(xscale="log")
+    axes.set_xlabel(f"{plot.x_label} (log scale)" if plot.is_log else plot.x_label)
     axes.set_ylabel("validation accuracy (%)" if scored else "validation loss")
     numbers = sorted({x for values in plot.lines.values() for x in values})
-    if len(numbers) <= _MOST_TICKS:
+    if plot.is_log and len(numbers) <= _MOST_TICKS:
         axes.set_xticks(numbers, [f"{x:g}" for x in numbers])
         axes.minorticks_off()
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")

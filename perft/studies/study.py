@@ -42,12 +42,14 @@ class Plot:
     """Curves of the picture.
 
     Attributes:
-        x_label: of the horizontal axis, which is logarithmic.
+        x_label: of the horizontal axis.
         lines: by name, values by the number on that axis, ascending.
+        is_log: whether that axis is logarithmic.
     """
 
     x_label: str
     lines: Mapping[str, Mapping[float, Confirmed]]
+    is_log: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

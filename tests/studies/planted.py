@@ -7,8 +7,9 @@ from optuna.trial import FixedTrial
 
 from perft.config import SingleConfig, TrainingConfig
 from perft.searching.space import Draw, SearchSpace
-from perft.studies import Curves, Design, Methods, Series
+from perft.studies import Curves, Design, Methods, Published, Series
 from perft.studies.answers import Cell
+from perft.studies.published import Row
 from perft.studies.study import Study
 from perft.trial import AdapterSize, Report, TrialResult
 
@@ -41,6 +42,13 @@ METHODS = Methods(
     methods={"small": ("s r2", "s r4"), "large": ("s r8", "s r16")},
     reference="small",
     fixed={"small": Cell("s r4", 1.0), "large": Cell("s r8", 1.0)},
+)
+PUBLISHED = Published(
+    question="Does it come out again?",
+    design=DESIGN,
+    rows=[Row("S", Cell(f"s r{width}", 1.0), 50.0 + width) for width in WIDTHS],
+    claims=[("s r16", "s r2")],
+    source="Published somewhere.",
 )
 
 Truth = Callable[[int, float], float]

@@ -3,7 +3,7 @@
 import math
 
 from perft.studies.answers import Answers
-from studies.planted import CURVES, METHODS, trained
+from studies.planted import CURVES, METHODS, PUBLISHED, trained
 
 
 def said(study, results) -> dict[bool, list[str]]:
@@ -67,3 +67,16 @@ def test_tuning_that_turns_the_ranking_round_is_shown() -> None:
 def test_equal_methods_are_not_told_apart() -> None:
     found = said(METHODS, trained(lambda width, rate: 0.5))
     assert found[True] == []
+
+
+def test_published_scores_that_come_out_again_are_shown_to() -> None:
+    found = said(PUBLISHED, trained(lambda width, rate: 0.3 + width / 50))
+    claim, ranking = found[True] if len(found[True]) == 2 else (found[True][0], found[False][0])
+    assert claim.startswith("**s r16 over s r2**, by 14.0 points as published, holds here (+2")
+    assert "Kendall's tau +1.00" in ranking
+
+
+def test_a_published_claim_that_is_wrong_is_turned_round_and_one_of_noise_left_open() -> None:
+    found = said(PUBLISHED, trained(lambda width, rate: 0.8 - width / 50))
+    assert "is turned round here (-2" in found[True][0]
+    assert "is neither shown nor refuted" in said(PUBLISHED, trained(lambda w, r: 0.5))[False][0]

@@ -9,7 +9,7 @@ from perft.selection.confirm import format_mean
 from perft.studies.answers import Answers
 from perft.studies.page import pages
 from pretend import BASE
-from studies.planted import CURVES, DESIGN, METHODS, SETTINGS, trained
+from studies.planted import CURVES, DESIGN, METHODS, PUBLISHED, SETTINGS, trained
 
 
 def page(study, results, **settings: object) -> str:
@@ -54,7 +54,8 @@ def test_its_command_parses_and_asks_for_the_same() -> None:
 def test_the_picture_is_there_also_of_losses_and_without_a_base() -> None:
     results = trained(lambda width, rate: 0.5)
     for base in (BASE, None):
-        assert pages(CURVES, results, base, SETTINGS)[STUDY_PNG].startswith(b"\x89PNG")
+        for study in (CURVES, METHODS, PUBLISHED):
+            assert pages(study, results, base, SETTINGS)[STUDY_PNG].startswith(b"\x89PNG")
 
 
 def test_before_one_seed_is_complete_there_is_no_page() -> None:

@@ -6,13 +6,13 @@ from perft.injection import AdapterHost
 from perft.models.load import load_base
 from perft.searching.sampling.points import drafts_at
 from perft.searching.space import Draw, find_space, spaces
-from perft.studies import MAX_SEEDS, Curves, Methods
+from perft.studies import MAX_SEEDS, Curves, Methods, Published
 
 STUDIES = [name for name in spaces() if find_space(name).study is not None]
 
 
 def test_there_are_some() -> None:
-    assert {"bottleneck", "sparsity", "baselines"} <= set(STUDIES)
+    assert {"bottleneck", "sparsity", "baselines", "paper"} <= set(STUDIES)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -45,6 +45,10 @@ def test_it_speaks_of_adapters_of_its_design_alone_and_of_all(name: str) -> None
     if isinstance(study, Curves):
         named = [each for series in study.series for each in series.adapters.values()]
         assert all(list(each.adapters) == sorted(each.adapters) for each in study.series)
+    elif isinstance(study, Published):
+        named = [row.cell.adapter for row in study.rows]
+        assert {each for claim in study.claims for each in claim} <= set(named)
+        assert {row.cell.rate for row in study.rows} == set(study.design.rates)
     else:
         assert isinstance(study, Methods)
         named = [each for adapters in study.methods.values() for each in adapters]
