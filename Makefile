@@ -9,7 +9,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 # A test process per core. Tests of one file share what its fixtures made; but a few files have most
-# of the families' tests, and there a process that is done early takes over.
+# of the families' tests, and there a process that is done early takes over. Ray and a browser fill
+# all cores with one test.
 PROCESSES := --numprocesses auto --maxprocesses 8
 
 .PHONY: help setup search test test-marked test-all test-gpu newest check docs base models bench bench-gpu
@@ -39,8 +40,8 @@ test: setup ## run the fast tests, on all cores
 	$(BIN)/python -m pytest $(PROCESSES) --dist loadfile $(ARGS)
 
 test-marked: setup ## run the tests that need Ray, a browser, several ranks or more time
-	$(BIN)/python -m pytest $(PROCESSES) --dist worksteal -m families $(ARGS)
-	$(BIN)/python -m pytest -m "(ray or browser or multi_rank or slow) and not families" $(ARGS)
+	$(BIN)/python -m pytest $(PROCESSES) --dist worksteal -m "(families or multi_rank or slow) and not (ray or browser)" $(ARGS)
+	$(BIN)/python -m pytest -m "ray or browser" $(ARGS)
 
 test-all: test test-marked ## run every test that needs no GPU
 
