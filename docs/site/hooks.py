@@ -9,6 +9,7 @@ import inspect
 import re
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 import click
 import nbformat
@@ -20,6 +21,7 @@ from settings_page import settings_page
 
 import perft
 import perft.search_folder
+import perft.studies
 from perft.__main__ import commands
 from perft.cli import program_of
 
@@ -117,11 +119,18 @@ def python_page() -> str:
         "# From Python\n\nEverything here is importable from `perft`. [Its use](library.md), and "
         "[the configurations](settings.md), have pages of their own."
     )
-    return "\n\n".join([opening, *map(_described, names)]) + "\n"
+    studies = [name for name in perft.studies.__all__ if name[0].isupper() and name[1].islower()]
+    parts = [
+        opening,
+        *(_described(perft, name) for name in names),
+        "## Studies\n\nThese are importable from `perft.studies` ([their use](studies.md)).",
+        *(_described(perft.studies, name) for name in studies),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
-def _described(name: str) -> str:
-    return f"::: {getattr(perft, name).__module__}.{name}"
+def _described(module: ModuleType, name: str) -> str:
+    return f"::: {getattr(module, name).__module__}.{name}"
 
 
 def search_folder_page() -> str:
