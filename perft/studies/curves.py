@@ -54,6 +54,7 @@ class Curves(Study):
                     self._at_the_low_end(each, curve, peak),
                     *self._at_the_high_end(each, curve, peak),
                     self._by_rate(each, answers),
+                    *self._at_ends(each, curve, answers),
                 ]
         return found
 
@@ -132,6 +133,19 @@ class Curves(Study):
             "best over the largest.",
             moves,
         )
+
+    def _at_ends(
+        self, series: Series, curve: Mapping[float, Tuned], answers: Answers
+    ) -> list[Finding]:
+        """The numbers whose best rate is the lowest or the highest that was tried."""
+        found = []
+        for at, rate in (("lower", min(answers.rates)), ("higher", max(answers.rates))):
+            if numbers := [f"{x:g}" for x, each in curve.items() if each.chosen.rate == rate]:
+                found.append(f"a {at} rate than {factor(rate)} at {', '.join(numbers)}")
+        if not found or len(answers.rates) == 1:
+            return []
+        text = f"**{series.name}**: not tried, and perhaps better, is {'; '.join(found)}."
+        return [Finding(text, False)]
 
     def _at(self, series: Series, answers: Answers, rate: float) -> dict[float, Confirmed]:
         found = {x: answers.at(Cell(name, rate)) for x, name in series.adapters.items()}

@@ -12,6 +12,7 @@ from perft.studies.study import (
     TextTable,
     adapter_heading,
     adapter_row,
+    factor,
     is_better,
     told,
     tuned_cells,
@@ -43,7 +44,12 @@ class Methods(Study):
             for name, each in tuned.items()
             if name != self.reference
         ]
-        return [*found, *self._best_two(tuned), *self._rankings(tuned, answers)]
+        return [
+            *found,
+            *self._best_two(tuned),
+            *self._rankings(tuned, answers),
+            *self._at_ends(tuned, answers),
+        ]
 
     def tables(self, answers: Answers) -> list[TextTable]:
         """The methods, best first, and all their adapters."""
@@ -123,6 +129,17 @@ class Methods(Study):
             else "turns round no order of two methods that is shown without it"
         )
         return [Finding(f"**Tuning** {says}. Without tuning: {untuned}.", bool(turned))]
+
+    def _at_ends(self, tuned: Mapping[str, Tuned], answers: Answers) -> list[Finding]:
+        """The methods whose best adapter or rate is the last one that was tried."""
+        largest = [n for n, each in tuned.items() if each.chosen.adapter == self.methods[n][-1]]
+        found = [f"more than its largest adapter: {', '.join(largest)}"] if largest else []
+        for at, rate in (("lower", min(answers.rates)), ("higher", max(answers.rates))):
+            if names := [n for n, each in tuned.items() if each.chosen.rate == rate]:
+                found.append(f"a {at} rate than {factor(rate)}: {', '.join(names)}")
+        if not found or len(answers.rates) == 1:
+            return []
+        return [Finding(f"**Not tried**, and perhaps better: {'; '.join(found)}.", False)]
 
     def _adapters(self, answers: Answers) -> TextTable:
         names = [each for adapters in self.methods.values() for each in adapters]

@@ -80,3 +80,23 @@ def test_a_published_claim_that_is_wrong_is_turned_round_and_one_of_noise_left_o
     found = said(PUBLISHED, trained(lambda width, rate: 0.8 - width / 50))
     assert "is turned round here (-2" in found[True][0]
     assert "is neither shown nor refuted" in said(PUBLISHED, trained(lambda w, r: 0.5))[False][0]
+
+
+def test_what_is_best_at_an_end_of_the_design_is_said_to_be() -> None:
+    results = trained(lambda width, rate: 0.3 + width / 50 + rate / 10)
+    (open_end,) = [each for each in said(METHODS, results)[False] if "**Not tried**" in each]
+    assert "more than its largest adapter: large, small" in open_end
+    assert "a higher rate than 2x: large, small" in open_end
+    assert any(
+        "perhaps better, is a higher rate than 2x at 2, 4, 8, 16." in each
+        for each in said(CURVES, results)[False]
+    )
+
+    def within(width: int, rate: float) -> float:
+        return 0.8 - 0.1 * abs(math.log2(rate)) - 0.1 * (width in (2, 4, 16))
+
+    for study in (METHODS, CURVES):
+        assert not any(
+            "not tried" in each.lower() and "rate" in each
+            for each in said(study, trained(within))[False]
+        )
