@@ -23,6 +23,7 @@ from perft.options import (
     DtypeOption,
     ExpertsOption,
     JsonOption,
+    QuantizeOption,
     QuietOption,
     ValidationSizeOption,
     WorkersOption,
@@ -145,6 +146,7 @@ def main(
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the search.")] = 0,
     dtype: DtypeOption = "auto",
     experts: ExpertsOption = "auto",
+    quantize: QuantizeOption = "none",
     checkpointing: CheckpointingOption = False,
     compile: CompileOption = None,
     rung_accuracy: Annotated[
@@ -293,6 +295,7 @@ def main(
             seed=seed,
             dtype=dtype,
             experts=experts,
+            quantize=quantize,
             checkpointing=checkpointing,
             compile=compile,
             rung_accuracy=rung_accuracy,
