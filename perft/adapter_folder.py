@@ -42,6 +42,7 @@ _PEFT: Mapping[str, Any] = {
 _BLOCK: Mapping[str, Any] = {
     "base_fingerprint": str | None,
     "base_name": str | None,
+    "quantize": str | None,
     "trained_on": Mapping[str, Any] | None,
 }
 

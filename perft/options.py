@@ -19,6 +19,9 @@ MAX_SLOTS = 1000
 Dtype = Literal["auto", "float32", "bfloat16", "float64"]
 """What `--dtype` takes."""
 
+Precision = Literal["none", "nf4", "int8", "fp8"]
+"""What `--quantize` takes."""
+
 
 def search_names(incomplete: str) -> list[str]:
     """The searches that this machine knows whose names begin so, for a shell to complete."""
@@ -56,6 +59,13 @@ ExpertsOption = Annotated[
     typer.Option(
         help="How the base's experts are computed: auto, eager, or another of transformers' "
         "(grouped_mm, batched_mm, sonicmoe, deepgemm)."
+    ),
+]
+QuantizeOption = Annotated[
+    Precision,
+    typer.Option(
+        help="Hold the frozen base's large weights in 4 or 8 bits, for a larger base on one GPU; "
+        "it then runs uncompiled."
     ),
 ]
 StorageOption = Annotated[

@@ -23,6 +23,7 @@ from perft.config import AdapterConfig, adapter_from_flat
 from perft.errors import AdapterError, ConfigError, StorageError
 from perft.files import require_file
 from perft.injection import AdapterHost
+from perft.models.precision import NONE
 from perft.tensor_keys import with_prefix, without_prefix
 
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
@@ -34,6 +35,7 @@ def adapter_files(
     *,
     base: str | None,
     fingerprint: str | None = None,
+    quantize: str = NONE,
     trained_on: Mapping[str, Any] | None = None,
 ) -> dict[str, bytes]:
     """The files of an adapter's folder, by name.
@@ -43,11 +45,14 @@ def adapter_files(
         tensors: its tensors, from `AdapterHost.tensors`.
         base: hub id of the base, or "built-in"; of a directory only the name is kept.
         fingerprint: the base's, to detect another base.
+        quantize: the precision of the base's large weights.
         trained_on: the task, from `perft.tasks.to_record`, for scoring on the same data.
     """
     block: dict[str, Any] = {"adapter": config.to_flat()}
     if fingerprint is not None:
         block["base_fingerprint"] = fingerprint
+    if quantize != NONE:
+        block["quantize"] = quantize
     if trained_on is not None:
         block["trained_on"] = dict(trained_on)
     if base is not None and Path(base).is_dir():  # a local path is useless elsewhere

@@ -14,8 +14,9 @@ from perft.adapter_folder import base_of, read_settings
 from perft.errors import ConfigError
 from perft.files import Json
 from perft.home import remembered_place
+from perft.models.precision import notes_on_precision, require_precision
 from perft.models.source import BUILTIN_NAMES, base_directory, check_base, fingerprint
-from perft.options import DtypeOption, ExpertsOption, JsonOption, QuietOption
+from perft.options import DtypeOption, ExpertsOption, JsonOption, QuantizeOption, QuietOption
 from perft.screen import Output
 from perft.searching.base import require_base, require_experts
 from perft.selection import format_share
@@ -76,6 +77,7 @@ def main(
     quiet: QuietOption = False,
     dtype: DtypeOption = "auto",
     experts: ExpertsOption = "auto",
+    quantize: QuantizeOption = "none",
     trust_code: Annotated[
         bool,
         typer.Option(
@@ -100,23 +102,25 @@ def main(
     named = base_model or base_of(settings, adapter)
     base = None if named in BUILTIN_NAMES else named
     check_base(base)
-    require_experts(experts, training=False)
+    require_precision(quantize)
+    require_experts(experts, training=False, quantize=quantize)
     splits, loaded = _splits(source, data)
     way = scoring or scoring_of(splits[0])
     for split in splits:
         require_scorable(split, way)
     require_base(base, splits)
+    base_options = {"base": base, "dtype": dtype, "experts": experts, "quantize": quantize}
     target = Storage(out).prepare() if out else None
     _warn(folders, fingerprint(base_directory(base)), named, output)
+    for line in notes_on_precision(folders.values(), quantize):
+        output.note(line)
     record = settings["perft"].get("trained_on") or {}
     if against:
         _warn_of_another_task(record, against, output)
     if loaded and _have_changed(record, source, loaded):
         output.note(f"note: these are not the very data {adapter} was trained on")
     with _progress(output) as progress:
-        right, parquet = _predict(
-            folders, base, splits, way, progress, dtype=dtype, experts=experts
-        )
+        right, parquet = _predict(folders, splits, way, progress, base_options)
     scores = _scores(overlap(loaded) if loaded else {}, splits, way, right)
     tests = [score for score in scores if score.overlap]
     average = macro_average(tests) if len(tests) > 1 else None
@@ -215,13 +219,10 @@ def _have_changed(record: dict[str, Any], source: TaskSource, task: Task) -> boo
 
 def _predict(
     folders: dict[str, Path],
-    base_model: str | None,
     splits: tuple[Split, ...],
     scoring: Scoring,
     progress: Progress,
-    *,
-    dtype: str,
-    experts: str,
+    base_options: Mapping[str, Any],
 ) -> tuple[dict[str, dict[str, list[bool]]], bytes]:
     """By adapter and split, which answers are right; and all predictions as Parquet."""
     # Imported late: a mistake in the options shows at once, before torch is loaded.
@@ -232,9 +233,11 @@ def _predict(
     from perft.injection import AdapterHost  # noqa: PLC0415
     from perft.models.load import load_base  # noqa: PLC0415
 
-    loading = progress.add_task(f"loading the base {base_model or 'built in'}", total=None)
+    loading = progress.add_task(
+        f"loading the base {base_options['base'] or 'built in'}", total=None
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    base = load_base(base_model, device=device, dtype=dtype, experts=experts, compile=False)
+    base = load_base(device=device, compile=False, **base_options)
     host = AdapterHost(base.model)
     for role, folder in folders.items():
         load_adapter(host, folder, name=role)

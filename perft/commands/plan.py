@@ -14,6 +14,7 @@ from rich.table import Table
 from perft.cli import explicit_options, option_name
 from perft.errors import BaseModelError, ConfigError
 from perft.files import Json
+from perft.models.precision import require_precision
 from perft.options import (
     MAX_SLOTS,
     MAX_STEPS,
@@ -21,6 +22,7 @@ from perft.options import (
     BaseOption,
     CheckpointingOption,
     JsonOption,
+    QuantizeOption,
     QuietOption,
     StorageOption,
     WorkersOption,
@@ -66,6 +68,7 @@ def main(
         ),
     ] = None,
     workers_per_group: WorkersOption = 1,
+    quantize: QuantizeOption = "none",
     checkpointing: CheckpointingOption = False,
     seconds_per_step: Annotated[
         float | None,
@@ -109,9 +112,9 @@ def main(
 ) -> None:
     """Print the smallest and the largest adapter of every variant that a space can draw.
 
-    With --device-memory also what one trial with the largest costs beside a bf16 base on a GPU, and
-    how many such trials fit (--slots of a search). With --seconds-per-step or --like also how long
-    a search takes.
+    With --device-memory also what one trial with the largest costs beside a bf16 base on a GPU, or
+    one in fewer bits (--quantize), and how many such trials fit (--slots of a search). With
+    --seconds-per-step or --like also how long a search takes.
 
     Works without weights: --base-model may be a directory with only a config.json, and of a hub
     id nothing else is fetched.
@@ -130,6 +133,7 @@ def main(
     }
     _require_used(explicit_options(context), [name for name, given in asked.items() if given])
     found = find_space(space)
+    require_precision(quantize, workers=workers_per_group)
     configs = extreme_adapters(found, builtin=base_model is None)
     # Imported late: a mistake in the options shows at once, before torch is loaded.
     from perft.searching.capacity import count, step_workload  # noqa: PLC0415
@@ -154,7 +158,11 @@ def main(
     memory = None
     if device_memory is not None:
         load = step_workload(
-            found, base_model, workers=workers_per_group, checkpointing=checkpointing
+            found,
+            base_model,
+            workers=workers_per_group,
+            quantize=quantize,
+            checkpointing=checkpointing,
         )
         memory = _memory(plan, load, int(device_memory * GIGABYTE))
     answer: dict[str, Json] = {"space": space, "base": base_model, **_to_json(plan)}
@@ -186,6 +194,7 @@ def _range_of(plan: "SpaceOnBase") -> str:
 
 _GOES_WITH = {
     "workers_per_group": ("device_memory", "seconds_per_step"),
+    "quantize": ("device_memory",),
     "checkpointing": ("device_memory",),
     "num_trials": ("seconds_per_step", "like"),
     "max_steps": ("seconds_per_step",),

@@ -21,6 +21,7 @@ from perft.options import (
     MaxStepsOption,
     NewNameOption,
     NewStorageOption,
+    QuantizeOption,
     QuietOption,
     SearchSeedOption,
     SlotsOption,
@@ -111,6 +112,7 @@ def main(
     seed: SearchSeedOption = 0,
     dtype: DtypeOption = "auto",
     experts: ExpertsOption = "auto",
+    quantize: QuantizeOption = "none",
     checkpointing: CheckpointingOption = False,
     compile: CompileOption = None,
     rung_accuracy: Annotated[
@@ -253,6 +255,7 @@ def main(
             seed=seed,
             dtype=dtype,
             experts=experts,
+            quantize=quantize,
             checkpointing=checkpointing,
             compile=compile,
             rung_accuracy=rung_accuracy,

@@ -4,14 +4,15 @@ import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from perft.adapter_folder import base_of, read_settings
 from perft.errors import ConfigError
+from perft.models.precision import notes_on_precision, require_precision
 from perft.models.source import BUILTIN_NAMES, base_directory, check_base, fingerprint
-from perft.options import DtypeOption, ExpertsOption, JsonOption, QuietOption
+from perft.options import DtypeOption, ExpertsOption, JsonOption, QuantizeOption, QuietOption
 from perft.screen import Output
 from perft.searching.base import require_experts
 
@@ -64,6 +65,7 @@ def main(
     ] = 300.0,
     dtype: DtypeOption = "auto",
     experts: ExpertsOption = "auto",
+    quantize: QuantizeOption = "none",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -83,20 +85,24 @@ def main(
     named = base_model or _base_of_all(folders)
     base = None if named in BUILTIN_NAMES else named
     check_base(base)
-    require_experts(experts, training=False)
+    require_precision(quantize)
+    require_experts(experts, training=False, quantize=quantize)
     for folder in _of_another_base(folders.values(), fingerprint(base_directory(base))):
         output.note(f"note: {named} is not the very base {folder} was trained on")
+    for line in notes_on_precision(folders.values(), quantize):
+        output.note(line)
 
     # Imported late: a mistake in the options shows at once, before torch is loaded.
     from perft.serving.app import Service  # noqa: PLC0415
     from perft.serving.limits import Limits  # noqa: PLC0415
     from perft.serving.server import bind, read_token, serve, url_of  # noqa: PLC0415
 
+    base_options = {"base": base, "dtype": dtype, "experts": experts, "quantize": quantize}
     token = read_token(host, token_file)
     limits = Limits(max_batch, max_new_tokens, max_waiting, timeout)
     with bind(host, port) as bound:
         output.say(f"loading the base {named} ...")
-        served = _loaded(folders, base, limits, dtype=dtype, experts=experts)
+        served = _loaded(folders, limits, base_options)
         models, url = list(served.adapters), url_of(bound)
 
         def ready() -> None:
@@ -155,7 +161,7 @@ def _of_another_base(folders: Iterable[Path], found: str) -> Iterator[Path]:
 
 
 def _loaded(
-    folders: Mapping[str, Path], base: str | None, limits: "Limits", *, dtype: str, experts: str
+    folders: Mapping[str, Path], limits: "Limits", base_options: Mapping[str, Any]
 ) -> "Served":
     import torch  # noqa: PLC0415
 
@@ -163,7 +169,7 @@ def _loaded(
     from perft.serving.models import Served, load_adapters  # noqa: PLC0415
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    loaded = load_base(base, device=device, dtype=dtype, experts=experts, compile=False)
+    loaded = load_base(device=device, compile=False, **base_options)
     host, adapters = load_adapters(loaded, folders)
     return Served(loaded, host, adapters, limits)
 

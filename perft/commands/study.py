@@ -19,6 +19,7 @@ from perft.options import (
     MaxStepsOption,
     NewNameOption,
     NewStorageOption,
+    QuantizeOption,
     QuietOption,
     SearchSeedOption,
     SlotsOption,
@@ -66,6 +67,7 @@ def main(
     seed: SearchSeedOption = 0,
     dtype: DtypeOption = "auto",
     experts: ExpertsOption = "auto",
+    quantize: QuantizeOption = "none",
     checkpointing: CheckpointingOption = False,
     compile: CompileOption = None,
     tracker: TrackerOption = "mlflow",
@@ -107,6 +109,7 @@ def main(
         seed=seed,
         dtype=dtype,
         experts=experts,
+        quantize=quantize,
         checkpointing=checkpointing,
         compile=compile,
         sampler="random",  # draws nothing: the points of the space are as many as the trials

@@ -12,6 +12,7 @@ from perft.cli import option_name
 from perft.config.training import OBJECTIVE_SETTINGS, ObjectiveName
 from perft.errors import ConfigError
 from perft.home import remember_place
+from perft.models.precision import require_precision
 from perft.models.source import base_directory, check_base
 from perft.options import (
     LARGEST_SEED,
@@ -24,6 +25,7 @@ from perft.options import (
     DtypeOption,
     ExpertsOption,
     JsonOption,
+    QuantizeOption,
     QuietOption,
     RungAccuracyOption,
     ValidationSizeOption,
@@ -78,6 +80,7 @@ def main(
     ] = 0,
     dtype: DtypeOption = "auto",
     experts: ExpertsOption = "auto",
+    quantize: QuantizeOption = "none",
     checkpointing: CheckpointingOption = False,
     compile: CompileOption = None,
     slots: Annotated[
@@ -111,14 +114,21 @@ def main(
     training = of_length(config.training, seed, max_steps)
     source = found.source(data, validation_size, seed)
     check_base(base_model)
-    require_experts(experts, training=True)
+    require_precision(quantize, compile=compile)
+    require_experts(experts, training=True, quantize=quantize)
     source = with_base_template(source, base_model)
     task = load_task(source)
     require_readable(training.objective, task)
     require_base(base_model, task.splits)
     target = Storage(out).prepare() if out else None
     trial = TrialConfig(config.adapter, training)
-    base_options = {"base": base_model, "dtype": dtype, "experts": experts, "compile": compile}
+    base_options = {
+        "base": base_model,
+        "dtype": dtype,
+        "experts": experts,
+        "quantize": quantize,
+        "compile": compile,
+    }
     pack_options = {
         "slots": slots,
         "checkpointing": checkpointing,

@@ -26,10 +26,11 @@ TESTED: Mapping[str, str] = {
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "peft": {"peft": "0.21.2"},
     "serve": {"fastapi": "0.165.0", "uvicorn": "0.54.0"},
+    "quantize": {"bitsandbytes": "0.50.2"},
 }
 """By extra, its packages with the versions that were tested."""
 
-_UNLOCKS = {"peft": "adapters in HF PEFT", "serve": "`perft serve`"}
+_UNLOCKS = {"peft": "adapters in HF PEFT", "serve": "`perft serve`", "quantize": "`--quantize nf4`"}
 
 Installed = Callable[[str], str]
 """A package's version; `PackageNotFoundError` without it."""

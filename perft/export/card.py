@@ -20,6 +20,7 @@ from perft.trial import TrialResult
 
 BUILTIN = "the built-in tiny OLMoE base of perft"
 
+_NONE = "none"  # of `quantize`: the base has its dtype
 
 _HOW_SCORED = """\
 Intervals are 95% Wilson score intervals. The validation split chose this adapter among the
@@ -49,15 +50,16 @@ def model_card(
     """
     extras = extras or Extras()
     variant = picked.config.adapter.variant
-    base = settings.get("base_model")
+    base, given = settings.get("base_model"), _given(settings)
     return f"""---
 {front_matter(picked, settings, scores, again, extras)}
 ---
 
 # {text(name_of(picked, settings))}
 
-A {variant} adapter for {code(base) if base else BUILTIN}, trial {picked.number} of the perft
-search {code(settings["name"])}. It holds the adapter alone: the base stays as it is.
+A {variant} adapter for {code(base) if base else BUILTIN}{_held(settings)},
+trial {picked.number} of the perft search {code(settings["name"])}. It holds the adapter alone: the
+base stays as it is.
 
 ## Scores
 
@@ -75,7 +77,7 @@ search {code(settings["name"])}. It holds the adapter alone: the base stays as i
 
 With perft:
 
-{block(with_perft(_named(base), extras), "python")}
+{block(with_perft(given, extras), "python")}
 
 With peft:
 
@@ -83,7 +85,7 @@ With peft:
 
 In a pipeline of transformers:
 
-{block(with_pipeline(_named(base), extras), "python")}
+{block(with_pipeline(given, extras), "python")}
 
 {code(_scoring(settings))} scores it again.
 
@@ -204,6 +206,19 @@ def _named(base: str | None) -> str | None:
     return None if base is None else ascii(base if _is_on_hub(base) else f"path/to/{base}")
 
 
+def _given(settings: Mapping[str, Any]) -> str | None:
+    """The arguments with which `perft.load_base` gives the base that the adapter was trained on."""
+    named, quantize = _named(settings.get("base_model")), settings.get("quantize", _NONE)
+    parts = [named] if named else []
+    return ", ".join(parts if quantize == _NONE else [*parts, f"quantize={quantize!r}"]) or None
+
+
+def _held(settings: Mapping[str, Any]) -> str:
+    """How the base was held in training; empty if it was not quantised."""
+    quantize = settings.get("quantize", _NONE)
+    return "" if quantize == _NONE else f" in {quantize}"
+
+
 def _scoring(settings: Mapping[str, Any]) -> str:
     """The command that scores the adapter, with placeholders for local paths."""
     base, data, task = settings.get("base_model"), settings.get("data"), settings["task"]
@@ -214,6 +229,8 @@ def _scoring(settings: Mapping[str, Any]) -> str:
         command += f" --data <path of {data}>"
     elif task.lower() not in TASKS:
         command += " --data <folder of the task's files>"
+    if (quantize := settings.get("quantize", _NONE)) != _NONE:
+        command += f" --quantize {quantize}"
     return command
 
 
@@ -230,7 +247,7 @@ def _provenance(picked: TrialResult, settings: Mapping[str, Any]) -> dict[str, A
         "trial": f"{picked.number} {describe_origin(picked.origin)}".strip(),
         "MLflow run": picked.run_id,
         "steps": steps,
-        "base": settings.get("base_model") or BUILTIN,
+        "base": (settings.get("base_model") or BUILTIN) + _held(settings),
         **{name.replace("_", " "): value for name, value in facts.items() if value is not None},
     }
 

@@ -15,7 +15,7 @@ _TOKENS = 64  # where the task generates nothing
 
 
 def with_perft(base: str | None, extras: Extras) -> str:
-    """Loads base and adapter by perft, and generates by transformers."""
+    """Loads base and adapter by perft, given the arguments for the base; transformers generates."""
     imports = ["import perft", *_download(extras)]
     return "\n".join(
         [*imports, "", *_on_base(base, extras), *_generate("base.model", "base.tokenizer", extras)]
@@ -45,7 +45,7 @@ def with_peft(adapter: AdapterConfig, base: str | None, extras: Extras) -> str:
 
 
 def with_pipeline(base: str | None, extras: Extras) -> str:
-    """The adapter in a pipeline of transformers."""
+    """The adapter in a pipeline of transformers, likewise."""
     imports = ["import perft", *_download(extras), "from transformers import pipeline"]
     settings = "'add_special_tokens': False, " if _plain(extras) else ""
     generate = [

@@ -192,6 +192,13 @@ def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
     return [layer for path in lists for layer in model.get_submodule(path).children()]
 
 
+def experts_and_routers(model: PreTrainedModel) -> tuple[list[nn.Module], list[nn.Module]]:
+    """All modules of experts, and all routers, those of routed attention too."""
+    blocks = _routed(model)
+    experts = [b.module.get_submodule(name) for b in blocks for name in _expert_names(b.module)]
+    return experts, [block.router for block in blocks]
+
+
 def layer_numbers(model: PreTrainedModel, paths: Sequence[str]) -> list[int]:
     """Which of the `decoder_layers` each of some modules is in, by their dotted paths."""
     names = {module: path for path, module in model.named_modules()}

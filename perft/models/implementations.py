@@ -25,6 +25,7 @@ from perft.compat.transformers import (
 )
 from perft.errors import BaseModelError, ConfigError, unknown
 from perft.models.experts import OURS, use_frozen_experts
+from perft.models.precision import NONE
 
 AUTO = "auto"
 
@@ -51,16 +52,17 @@ def implementations() -> tuple[str, ...]:
     return AUTO, "eager", *sorted(name for name in own if name != OURS)
 
 
-def require_implementation(name: str, *, training: bool) -> None:
+def require_implementation(name: str, *, training: bool, quantize: str = NONE) -> None:
     """Refuses an implementation that cannot run, before anything is loaded or started.
 
     Args:
         name: one of `implementations`.
         training: whether a gradient is wanted.
+        quantize: the precision of the base's large weights.
 
     Raises:
-        ConfigError: if there is no such implementation, it has no gradient, or its kernels are not
-            there; says what to install.
+        ConfigError: if there is no such implementation, it has no gradient, it does not read
+            packed weights, or its kernels are not there; says what to install.
     """
     if name not in implementations():
         raise ConfigError(unknown("implementation of the experts", name, implementations()))
@@ -71,6 +73,11 @@ def require_implementation(name: str, *, training: bool) -> None:
         )
     if name not in _KERNELS:
         return
+    if quantize != NONE:
+        raise ConfigError(
+            f"--experts {name} reads the experts' memory, which --quantize {quantize} packs; leave "
+            "one of them out"
+        )
     if not is_kernels_available():
         raise ConfigError(
             f"--experts {name} needs the package kernels; install it: "

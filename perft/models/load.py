@@ -13,6 +13,8 @@ from perft.models.compilers import compiles_by_default, missing_compiler, requir
 from perft.models.compiling import compile_regions
 from perft.models.implementations import AUTO, require_implementation, use_experts
 from perft.models.norms import fuse_norms
+from perft.models.precision import NONE, require_precision
+from perft.models.quantise import quantise
 from perft.models.quiet import quiet
 from perft.models.rehearsal import require_complete
 from perft.models.sharding import shard, sharded_loading
@@ -36,6 +38,7 @@ class Base:
         directory: where it was loaded from.
         fingerprint: tells this base from every other one.
         activated: parameters that one token uses, embeddings included.
+        quantize: the precision of its large weights, "none" for the dtype's.
     """
 
     name: str
@@ -44,12 +47,14 @@ class Base:
     directory: Path
     fingerprint: str
     activated: int
+    quantize: str = NONE
 
     def __repr__(self) -> str:
         total = sum(each.numel() for each in self.model.parameters())
         return (
             f"<Base {self.name}: {type(self.model).__name__}, {total:,} parameters, "
-            f"{self.activated:,} activated per token, {self.model.dtype}, on {self.model.device}>"
+            f"{self.activated:,} activated per token, {self.model.dtype}"
+            f"{'' if self.quantize == NONE else f' in {self.quantize}'}, on {self.model.device}>"
         )
 
     @property
@@ -70,6 +75,7 @@ def load_base(
     dtype: str = "auto",
     compile: bool | None = None,
     experts: str = AUTO,
+    quantize: str = NONE,
     ranks: Ranks = ALONE,
 ) -> Base:
     """Loads a base; of several ranks, each reads and holds its own part.
@@ -79,31 +85,42 @@ def load_base(
         device: where the weights go.
         dtype: a torch dtype name, or "auto": bf16 on a GPU, fp32 on a CPU.
         compile: whether its regions are compiled (`perft.models.compiling`), lazily for each new
-            batch shape; None for yes on a GPU and no on a CPU.
+            batch shape; None for yes on a GPU, and no on a CPU or if it is quantised.
         experts: how its experts are computed: "auto", or one of transformers' implementations
             (`perft.models.implementations`).
+        quantize: how its large weights are held: "none" for in its dtype, "nf4", "int8" or "fp8"
+            (`perft.models.precision`).
         ranks: the processes that share the base; all of them load it at the same time.
 
     Raises:
         BaseModelError: if it is missing, not of a supported MoE family, or cannot be loaded.
-        ConfigError: if a compiler that it needs is missing, or if its experts cannot be computed as
-            asked for.
+        ConfigError: if a compiler that it needs is missing, or if its experts cannot be computed,
+            or its weights not be quantised, as asked for.
     """
     device = torch.device(device)
+    require_precision(quantize, compile=compile, workers=ranks.size)
     if compile:
         require_compiler(missing_compiler(device.type))
     if experts != AUTO:
-        require_implementation(experts, training=False)
+        require_implementation(experts, training=False, quantize=quantize)
     check_base(base)
     directory = base_directory(base)
     if dtype == "auto":
         dtype = "bfloat16" if device.type == "cuda" else "float32"
     model = _load(directory, dtype, ranks, bars=base is not None)
     tokenizer = load_tokenizer(directory, known_ids(model))
+    quantise(model, quantize)
+    if quantize != NONE:
+        compile = False
     make_ready(model, device, experts=experts, compile=compile, ranks=ranks)
-    activated = activated_parameters(model)
     return Base(
-        base or BUILTIN_NAMES[0], model, tokenizer, directory, fingerprint(directory), activated
+        base or BUILTIN_NAMES[0],
+        model,
+        tokenizer,
+        directory,
+        fingerprint(directory),
+        activated_parameters(model),
+        quantize,
     )
 
 

@@ -13,6 +13,7 @@ class WorkSettings:
         base_model: None for the built-in base, else a local directory or a hub id.
         dtype: dtype of the base, or "auto".
         experts: how the base's experts are computed, as `load_base` takes it.
+        quantize: how the base's large weights are held, as `load_base` takes it.
         checkpointing: whether the base's layers are recomputed in the backward pass.
         compile: whether the base is compiled; None for only on GPUs.
         slots: trials that the group trains together.
@@ -24,6 +25,7 @@ class WorkSettings:
     base_model: str | None
     dtype: str
     experts: str
+    quantize: str
     checkpointing: bool
     compile: bool | None
     slots: int

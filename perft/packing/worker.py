@@ -90,6 +90,7 @@ def _load(
         device=ranks.device,
         dtype=settings.dtype,
         experts=settings.experts,
+        quantize=settings.quantize,
         compile=settings.compile,
         ranks=ranks,
     )

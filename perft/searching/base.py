@@ -31,12 +31,12 @@ def require_base(base: str | None, splits: Iterable[Split]) -> None:
         require_embeddings(splits, known.tokenizer, known.embeddings)
 
 
-def require_experts(experts: str, *, training: bool) -> None:
+def require_experts(experts: str, *, training: bool, quantize: str = "none") -> None:
     """Like `perft.models.implementations.require_implementation`; imports torch only if needed."""
     if experts != "auto":
         from perft.models.implementations import require_implementation  # noqa: PLC0415
 
-        require_implementation(experts, training=training)
+        require_implementation(experts, training=training, quantize=quantize)
 
 
 def with_base_template(source: TaskSource, base: str | None) -> TaskSource:

@@ -71,6 +71,7 @@ def step_workload(
     workers: int = 1,
     dtype: str = "auto",
     experts: str = "auto",
+    quantize: str = "none",
     checkpointing: bool = False,
 ) -> StepWorkload:
     """The largest workload of a trial of the space in a step on GPUs; arguments as a search's.
@@ -88,6 +89,7 @@ def step_workload(
         dtype=torch.bfloat16 if dtype == "auto" else getattr(torch, dtype),
         ranks=workers,
         experts=experts,
+        quantize=quantize,
         checkpointing=checkpointing,
         fixed=True,
         objective=extent.objective,
@@ -132,6 +134,7 @@ def slots_in(
             f"one trial on {base_model or 'the built-in base'} would take {most.total / 1e9:.1f} "
             f"GB on each worker, {most.base / 1e9:.1f} GB of them for the base, and a GPU here has "
             f"{memory / 1e9:.1f} GB, of which {USABLE:.0%} are planned with; share the base among "
-            "more --workers-per-group, add --checkpointing, or say --slots 1 to try all the same"
+            "more --workers-per-group, add --quantize or --checkpointing, or say --slots 1 to try "
+            "all the same"
         )
     return slots

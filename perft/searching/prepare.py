@@ -7,6 +7,7 @@ from perft.errors import ConfigError, SearchError
 from perft.files import resolved
 from perft.home import default_storage, remember_place
 from perft.masking import masked
+from perft.models.precision import NONE, require_precision
 from perft.models.source import base_directory, check_base, fingerprint, layer_count
 from perft.search_folder import SEARCH_FILE
 from perft.searches import (
@@ -85,6 +86,7 @@ class SearchRequest:
     seed: int = 0
     dtype: str = "auto"
     experts: str = "auto"
+    quantize: str = "none"
     checkpointing: bool = False
     compile: bool | None = None
     rung_accuracy: bool | None = None
@@ -136,7 +138,8 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
     with during("reading the base"):
         check_base(base_model)
         base_fingerprint = fingerprint(base_directory(base_model))
-    require_experts(request.experts, training=True)
+    require_precision(request.quantize, compile=request.compile, workers=request.workers_per_group)
+    require_experts(request.experts, training=True, quantize=request.quantize)
     source = with_base_template(
         space.source(data, request.validation_size, request.seed), base_model
     )
@@ -189,8 +192,9 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         seed=request.seed,
         dtype=request.dtype,
         experts=request.experts,
+        quantize=request.quantize,
         checkpointing=request.checkpointing,
-        compile=request.compile,
+        compile=request.compile if request.quantize == NONE else False,
         rung_accuracy=_rung_accuracy(request),
         sampler=request.sampler,
         pruner=request.pruner or DEFAULT_PRUNERS[request.objective],

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from perft.errors import ConfigError, SearchError
 from perft.files import resolved
 from perft.masking import masked
+from perft.models.precision import require_precision
 from perft.models.source import base_directory, check_base, fingerprint
 from perft.searches import find_storage, remember_search, resume_command
 from perft.searching.base import require_base, require_experts, with_base_template
@@ -73,7 +74,8 @@ def prepare_resume(
         settings = dataclasses.replace(settings, gpus_per_worker=gpus_per_worker)
     with during("reading the base and the task"):
         check_base(settings.base_model)
-        require_experts(settings.experts, training=True)
+        require_precision(settings.quantize, workers=settings.workers_per_group)
+        require_experts(settings.experts, training=True, quantize=settings.quantize)
         given = given_space(space if isinstance(space, SearchSpace) else settings.space)
         found = given.space
         source = found.source(settings.data, settings.validation_size, settings.seed)

@@ -19,6 +19,7 @@ from perft.config.typed import read_fields, typed
 from perft.errors import ConfigError, SearchError
 from perft.files import Json
 from perft.masking import masked
+from perft.models.precision import PRECISIONS
 from perft.options import MAX_TRIALS
 from perft.search_folder import SEARCH_FILE
 from perft.searches import resume_command
@@ -103,6 +104,7 @@ class SearchSettings:
         seed: seeds the proposals, the adapters and the order of the data.
         dtype: dtype of the base, or "auto".
         experts: how the base's experts are computed, as `load_base` takes it.
+        quantize: how the base's large weights are held, as `load_base` takes it.
         checkpointing: whether the base's layers are recomputed in the backward pass.
         compile: whether the base is compiled; None for only on GPUs.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
@@ -140,6 +142,7 @@ class SearchSettings:
     seed: int
     dtype: str = "auto"
     experts: str = "auto"
+    quantize: str = "none"
     checkpointing: bool = False
     compile: bool | None = None
     rung_accuracy: bool = True
@@ -172,6 +175,7 @@ class SearchSettings:
         require_sampler(self.sampler)
         require_choice("pruner", self.pruner, PRUNERS)
         require_choice("objective", self.objective, OBJECTIVES)
+        require_choice("quantize", self.quantize, PRECISIONS)
         require_whole("second_chances", self.second_chances, 0)
         require_whole("confirmations", self.confirmations, 0)
         self.budget.require_length(self.max_steps)

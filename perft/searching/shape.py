@@ -199,6 +199,7 @@ def _slots_on_gpus(plan: SearchPlan, memory: int) -> int:
         workers=settings.workers_per_group,
         dtype=settings.dtype,
         experts=settings.experts,
+        quantize=settings.quantize,
         checkpointing=settings.checkpointing,
     )
     slots = slots_in(memory, space, settings.base_model, load)

@@ -162,6 +162,7 @@ def _worker_groups(plan: SearchPlan, shape: GroupShape, stages: Stages) -> Itera
             base_model=settings.base_model,
             dtype=settings.dtype,
             experts=settings.experts,
+            quantize=settings.quantize,
             checkpointing=settings.checkpointing,
             compile=settings.compile,
             slots=shape.slots,

@@ -25,7 +25,7 @@ from perft.tasks.tokenize import require_eos, tokenize_prompts
 
 COLUMN, NAME = "prompt", "adapter"
 DEFAULT_NEW_TOKENS = 256
-_CONFIG = ("base_model", "dtype", "experts")
+_CONFIG = ("base_model", "dtype", "experts", "quantize")
 
 
 class AdapterModel:
@@ -82,7 +82,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Ad
     Args:
         path: the folder.
         model_config: `base_model` (a hub id or a local directory) where the folder does not say
-            which, `dtype` and `experts` as `perft.load_base` takes them.
+            which; `dtype`, `experts` and `quantize` as `perft.load_base` takes them.
 
     Raises:
         PerftError: if the folder is damaged, or its base cannot be found or loaded.
@@ -95,6 +95,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Ad
         device="cuda" if torch.cuda.is_available() else "cpu",
         dtype=config.get("dtype", "auto"),
         experts=config.get("experts", "auto"),
+        quantize=config.get("quantize", "none"),
         compile=False,
     )
     return AdapterModel(base, load_adapter(base.model, path, name=NAME))

@@ -111,12 +111,12 @@ def _failures(failed: frozenset[Cell]) -> Iterator[str]:
 
 def _command(study: Study, settings: Mapping[str, Json]) -> str:
     """The command that trains the same trials."""
-    given = ("seed", "max_steps", "validation_size", "base_model", "data", "dtype")
+    given = ("seed", "max_steps", "validation_size", "base_model", "data", "dtype", "quantize")
     seeds = -(-int(str(settings["num_trials"])) // study.design.cells)
     options = [
         part
         for name in given
-        if settings.get(name) not in (None, "auto")
+        if settings.get(name) not in (None, "auto", "none")
         for part in (f"--{name.replace('_', '-')}", str(settings[name]))
     ]
     return shlex.join(["perft", "study", str(settings["space"]), "--seeds", str(seeds), *options])

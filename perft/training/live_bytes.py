@@ -1,6 +1,7 @@
 """Counts the bytes of live tensors at every operation, on any device.
 
-Fake and meta tensors, which have no memory, count like real ones.
+Fake tensors, which have no memory, count like real ones; those on the meta device, which are only
+shapes, do not. Of a packed weight, what its numbers take while an operator reads them.
 """
 
 import weakref
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from perft.compat.torch import TorchDispatchMode, address_of, tree_leaves
+from perft.models.quantised_weight import QuantisedWeight
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -36,9 +38,11 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
+        if QuantisedWeight in types:  # comes again with the weight's numbers
+            return NotImplemented
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
+            if isinstance(leaf, Tensor) and not leaf.is_meta:
                 self._see(_storage(leaf))
         return result
 

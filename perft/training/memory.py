@@ -29,6 +29,9 @@ from perft.forward import AdapterBatch, TokenizedExample, pack_losses
 from perft.injection import AdapterHost
 from perft.models.blocks import decoder_layers
 from perft.models.implementations import AUTO, use_rehearsable
+from perft.models.precision import NONE
+from perft.models.quantise import quantise, stored_bytes, tensors_in
+from perft.models.quantised_weight import QuantisedWeight
 from perft.models.skeleton import skeleton_of
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
@@ -58,6 +61,7 @@ class StepWorkload:
         dtype: the base's.
         ranks: processes that share the base.
         experts: how the base's experts are computed, as `load_base` takes it.
+        quantize: the precision of the base's large weights, as `load_base` takes it.
         checkpointing: whether the base's layers are recomputed in the backward pass.
         fixed: whether micro-batches have fixed shapes, for as many trials as are counted.
         objective: what the trials minimise.
@@ -69,6 +73,7 @@ class StepWorkload:
     dtype: torch.dtype
     ranks: int = 1
     experts: str = AUTO
+    quantize: str = NONE
     checkpointing: bool = False
     fixed: bool = False
     objective: ObjectiveName = "sft"
@@ -133,6 +138,7 @@ def pack_memory(
     with torch.device("cpu"), FakeTensorMode():
         _fill(model)
         use_rehearsable(model, load.experts)
+        quantise(model.requires_grad_(False), load.quantize)
         host = AdapterHost(model)
         for name, adapter in names.items():
             host.add(name, dataclasses.replace(adapter, dropout=0.0))
@@ -187,13 +193,14 @@ def _rehearse(host: AdapterHost, one: MicroBatch, load: StepWorkload) -> tuple[i
         )
         for i, name in enumerate(one.names)
     }
-    tensors = [*host.model.parameters(), *host.model.buffers()]
-    for tensor in tensors:
+    parameters = list(host.model.parameters())
+    known = [part for tensor in parameters for part in tensors_in(tensor)]
+    for tensor in parameters:
         if tensor.requires_grad:  # counted separately, so freed at once
             tensor.register_post_accumulate_grad_hook(_forget_gradient)
     with _GroupedProducts():  # type: ignore[no-untyped-call]
         pack_losses(host, 0, {name: AdapterBatch([_row(2)]) for name in one.names})  # fills caches
-        with LiveBytes(tensors) as live:
+        with LiveBytes([*known, *host.model.buffers()]) as live:
             with forward_context(host, one, checkpointing=load.checkpointing):
                 losses = pack_losses(host, 0, parts, one.shape)
                 goal = Goal(training, 1)
@@ -213,6 +220,8 @@ class _GroupedProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
+        if QuantisedWeight in types:  # comes again with the weight's numbers
+            return NotImplemented
         if func is not GROUPED_MM:
             return func(*args, **(kwargs or {}))
         left, right, *others = args
@@ -230,11 +239,11 @@ def _fill(model: PreTrainedModel) -> None:
 
 def _base_bytes(model: PreTrainedModel, trainable: Sequence[Tensor], ranks: int) -> int:
     own = {id(tensor) for tensor in trainable}
-    total = sum(_bytes(p) for p in model.parameters() if id(p) not in own)
+    total = sum(stored_bytes(p) for p in model.parameters() if id(p) not in own)
     if ranks == 1:
         return total
     layers = [
-        sum(_bytes(p) for p in layer.parameters() if id(p) not in own)
+        sum(stored_bytes(p) for p in layer.parameters() if id(p) not in own)
         for layer in decoder_layers(model)
     ]
     whole = total - sum(layers) + 2 * max(layers)

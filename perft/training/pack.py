@@ -228,6 +228,7 @@ class Pack:
             self.host.tensors(name),
             base=self.base.name,
             fingerprint=self.base.fingerprint,
+            quantize=self.base.quantize,
             trained_on=to_record(trained_on, self.task.fingerprint),
         )
         return files | code_files(trained_on)

@@ -26,6 +26,7 @@ from perft.config import (
 )
 from perft.models.blocks import activated_parameters
 from perft.models.load import Base
+from perft.models.quantise import quantise
 from perft.ranks import Ranks
 from perft.tasks import Example, Scorer, Split, Task
 from perft.training.pack import Pack
@@ -75,15 +76,19 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def loaded_base(
-    family: str = "olmoe", dtype: torch.dtype = torch.float64, experts: str | None = None
+    family: str = "olmoe",
+    dtype: torch.dtype = torch.float64,
+    experts: str | None = None,
+    quantize: str = "none",
 ) -> Base:
     """A tiny base as `load_base` gives one; `experts` chooses the experts' implementation."""
     model = tiny_base(family, dtype)
     if experts is not None:
         model.set_experts_implementation(experts)
     model.requires_grad_(False)
+    quantise(model, quantize)
     activated = activated_parameters(model)
-    return Base(family, model, tiny_tokenizer(), Path(), "tiny", activated)
+    return Base(family, model, tiny_tokenizer(), Path(), "tiny", activated, quantize)
 
 
 def tiny_pack(
@@ -91,6 +96,7 @@ def tiny_pack(
     dtype: torch.dtype = torch.float64,
     *,
     experts: str | None = None,
+    quantize: str = "none",
     task: Task | None = None,
     ranks: Ranks | None = None,
     checkpointing: bool = False,
@@ -98,7 +104,7 @@ def tiny_pack(
     rung_accuracy: bool = True,
 ) -> Pack:
     return Pack(
-        loaded_base(family, dtype, experts),
+        loaded_base(family, dtype, experts, quantize),
         task or tiny_task(),
         ranks or Ranks(),
         checkpointing=checkpointing,

@@ -49,7 +49,9 @@ def test_the_tested_pythons_are_those_of_the_classifiers() -> None:
 def test_all_packages_as_tested_are_ok() -> None:
     found = [*packages(installed()), *extras(installed())]
     assert {each.state for each in found} == {"ok"}
-    assert [each.name for each in found[-2:]] == ["extra peft", "extra serve"]
+    assert [each.name for each in found[-3:]] == [
+        "extra peft", "extra serve", "extra quantize",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_another_version_is_told(found: str | None, state: str, words: str) -> N
 
 
 def test_a_missing_extra_is_a_warning_that_says_what_it_is_for() -> None:
-    peft, serve = extras(installed(uvicorn=None, peft="0.22.0"))
+    peft, serve, _quantize = extras(installed(uvicorn=None, peft="0.22.0"))
     assert (serve.state, serve.found) == ("warning", "not installed")
     assert serve.advice == "for `perft serve`: pip install 'fastapi==0.165.0' 'uvicorn==0.54.0'"
     assert (peft.state, peft.found) == ("warning", "peft 0.22.0 (tested: 0.21.2)")

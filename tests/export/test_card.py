@@ -110,6 +110,18 @@ def test_lines_for_a_base_and_a_repository_of_the_hub() -> None:
     assert "import perft" not in with_peft, "peft loads a LoRA alone"
 
 
+def test_lines_for_a_quantised_base_load_one() -> None:
+    card = model_card(PICKED, SETTINGS | {"base_model": "a/b", "quantize": "int8"}, SCORES)
+    with_perft, _with_peft, with_pipeline = code_of(card)
+    for code in (with_perft, with_pipeline):
+        assert "perft.load_base('a/b', quantize='int8')" in code
+    assert "`a/b` in int8," in card
+    assert "--quantize int8` scores it again" in card
+    builtin = model_card(PICKED, SETTINGS | {"quantize": "nf4"}, SCORES)
+    assert "perft.load_base(quantize='nf4')" in builtin
+    assert "quantize" not in model_card(PICKED, SETTINGS | {"quantize": "none"}, SCORES)
+
+
 def test_the_hub_reads_every_score() -> None:
     again = confirmed(search_of_six_confirmed())[3]
     card = ModelCard(

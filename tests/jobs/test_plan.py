@@ -81,6 +81,27 @@ def test_what_a_trial_costs_a_device_is_foretold(monkeypatch: pytest.MonkeyPatch
     assert [int(fit.replace(",", "")) for fit in fits] == [wanted]
 
 
+@pytest.mark.parametrize(("precision", "share"), [("nf4", 0.283), ("int8", 0.501)])
+def test_a_quantised_base_takes_less(precision: str, share: float, tmp_path: Path) -> None:
+    config = OlmoeConfig(
+        vocab_size=50304, intermediate_size=1024, pad_token_id=1, num_hidden_layers=2
+    )
+    config.save_pretrained(tmp_path)
+    options = ("--base-model", str(tmp_path), "--device-memory", "80", "--quantize", precision)
+    found, outside = plan(*options), 2 * 2 * 50304 * 2048
+    for cost in found["memory"].values():
+        layers = (cost["base"] - outside) / (2 * found["base_parameters"] - outside)
+        assert layers == pytest.approx(share, abs=2e-3)
+
+
+def test_a_base_of_several_workers_is_not_quantised() -> None:
+    done = call(
+        "plan", "--space", "arithmetic", "--device-memory", "80", "--quantize", "int8",
+        "--workers-per-group", "2",
+    )  # fmt: skip
+    assert "found 2 workers per group" in done.refusal
+
+
 def test_a_base_whose_costs_cannot_be_known_says_so(tmp_path: Path) -> None:
     tiny_config("jetmoe").save_pretrained(tmp_path)
     found = plan("--base-model", str(tmp_path), "--device-memory", "8")

@@ -64,6 +64,16 @@ def test_experts_that_cannot_be_computed_so():
     assert "computes no gradients" in refusal(*SPACE, "--experts", "deepgemm")
 
 
+def test_a_base_that_cannot_be_quantised_so(monkeypatch: pytest.MonkeyPatch):
+    assert "on one GPU" in refusal(*SPACE, "--quantize", "int8", "--workers-per-group", "2")
+    assert "leave out --compile" in refusal(*SPACE, "--quantize", "fp8", "--compile")
+    assert "--experts sonicmoe reads" in refusal(
+        *SPACE, "--quantize", "int8", "--experts", "sonicmoe"
+    )
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert "pip install 'perft[quantize]'" in refusal(*SPACE, "--quantize", "nf4")
+
+
 def test_a_sampler_and_a_pruner_that_there_are_not():
     assert refusal(*SPACE, "--sampler", "tp") == unknown("sampler", "tp", [*SAMPLERS, "hub:NAME"])
     assert refusal(*SPACE, "--pruner", "asa") == unknown("pruner", "asa", PRUNERS)

@@ -76,6 +76,23 @@ def test_experts_are_computed_as_asked_for(data: str):
     assert losses[0] == pytest.approx(losses[1], abs=2e-3)
 
 
+@pytest.mark.parametrize("precision", ["nf4", "int8", "fp8"])
+def test_a_quantised_base_is_trained_on_and_noted(data: str, precision: str, tmp_path: Path):
+    folder, option = tmp_path / "adapter", ("--quantize", precision)
+    done = train(ROUTED, *SHORT, "--data", data, *option, "--out", str(folder))
+    assert done.status == 0, done.errors
+    assert (
+        json.loads((folder / "adapter_config.json").read_text())["perft"]["quantize"] == precision
+    )
+    again = ("evaluate", "--adapter", str(folder), "--json")
+    same, other = call(*again, *option), call(*again)
+    assert (same.status, same.errors) == (0, "")
+    assert f"{folder} was trained on a base in {precision}: --quantize {precision}" in other.errors
+    shares = re.findall(r"AddSub: (\d+)/(\d+)", done.output)
+    (score,) = [s for s in json.loads(same.output)["scores"] if s["split"] == "AddSub"]
+    assert shares == [(str(score["correct"]), str(score["scored"]))]
+
+
 @pytest.mark.parametrize("name", ["sonicmoe", "deepgemm", "grouped"])
 def test_experts_that_cannot_be_computed_so(data: str, name: str, tmp_path: Path):
     done = train(ROUTED, *SHORT, "--data", data, "--experts", name, "--out", str(tmp_path / "new"))

@@ -104,7 +104,8 @@ class Meeting:
 def settings(folder: Path) -> GroupSettings:
     told = WorkSettings(
         base_model=None, dtype="auto", task=TaskSource(name="arithmetic"), storage=str(folder),
-        experts="auto", checkpointing=False, rung_accuracy=True, compile=None, slots=1,
+        experts="auto", quantize="none", checkpointing=False, rung_accuracy=True, compile=None,
+        slots=1,
     )  # fmt: skip
     return GroupSettings(group=0, coordinator="m", namespace="n", threads=1, work=told)
 

@@ -90,7 +90,15 @@ def test_a_damaged_file_is_refused(data: bytes, tmp_path: Path) -> None:
 def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     search = Storage(str(tmp_path))
     flat = SETTINGS.to_json()
-    for later in ("space_code", "versions", "experts", "rung_accuracy", "sampler", "pruner"):
+    for later in (
+        "space_code",
+        "versions",
+        "experts",
+        "quantize",
+        "rung_accuracy",
+        "sampler",
+        "pruner",
+    ):
         del flat[later]
     search.write(FILE, json.dumps(flat).encode())
     found = SearchSettings.read(search)

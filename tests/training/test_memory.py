@@ -11,9 +11,12 @@ from contracts.packs import trial
 from perft.config import AdapterConfig, EmbeddedConfig, RoutedConfig, SingleConfig
 from perft.errors import BaseModelError
 from perft.injection import AdapterHost
+from perft.models import quantise as quantising
 from perft.models.families import FAMILIES
+from perft.models.formats import FORMATS
 from perft.models.implementations import use_experts
 from perft.models.load import load_base
+from perft.models.quantise import quantise, stored_bytes, tensors_in
 from perft.models.tiny import tiny_config, tiny_model
 from perft.ranks import Ranks
 from perft.training.live_bytes import LiveBytes
@@ -54,7 +57,8 @@ def measured(model, adapters: list[AdapterConfig], load: StepWorkload) -> int:
         ]
         batches[f"a{i}"] = TrialBatch(training, 0, rows, optimizer)
     together = microbatches_of(host, batches, load)
-    with LiveBytes([*model.parameters(), *model.buffers()]) as live:
+    known = [part for weight in model.parameters() for part in tensors_in(weight)]
+    with LiveBytes([*known, *model.buffers()]) as live:
         gradients_of(host, 0, Ranks(), batches, together, checkpointing=load.checkpointing)
     for name in batches:
         host.remove(name)
@@ -140,6 +144,38 @@ def test_other_experts_cost_what_was_foretold(experts: str) -> None:
     model = OlmoeForCausalLM(wide_config()).eval()
     assert predicted == pytest.approx(measured(model, adapters, load), rel=0.15)
     assert predicted > 1.1 * auto
+
+
+@pytest.mark.parametrize("precision", FORMATS)
+@pytest.mark.parametrize("family", ["mixtral", "gpt_oss", "llama4_text"])
+def test_a_quantised_base_takes_the_bytes_that_were_foretold(
+    family: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantising, "SMALLEST", 8)
+    load = dataclasses.replace(LOAD, quantize=precision)
+    predicted = pack_memory(tiny_config(family), [SIX["perft-s"]], load).base
+    model = tiny_model(family).requires_grad_(False)
+    whole = sum(map(stored_bytes, model.parameters()))
+    quantise(model, precision)
+    assert predicted == sum(map(stored_bytes, model.parameters())) < whole
+
+
+@pytest.mark.parametrize("precision", FORMATS)
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_step_on_a_quantised_base_costs_what_was_foretold(
+    precision: str, checkpointing: bool
+) -> None:
+    base = load_base(quantize=precision)
+    load = dataclasses.replace(
+        LOAD, rows=16, length=56, quantize=precision, checkpointing=checkpointing
+    )
+    adapters = list(SIX.values())
+    predicted = pack_memory(base.model.config, adapters, load)
+    assert predicted.base == sum(map(stored_bytes, base.model.parameters()))
+    wanted = measured(base.model, adapters, load)
+    assert of_the_step(predicted) == pytest.approx(wanted, rel=0.15)
+    plain = pack_memory(base.model.config, adapters, dataclasses.replace(load, quantize="none"))
+    assert predicted.activations == plain.activations, "no numbers are kept"
 
 
 def test_bfloat16_halves_the_base_and_no_adapter() -> None:
