@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from itertools import cycle
 
+from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator
+
 from perft.selection.confirm import Confirmed
 from perft.selection.plots.style import BASE, PALETTE, new_axes, to_png
 from perft.studies.study import Plot
@@ -29,13 +31,14 @@ def to_picture(plot: Plot, scored: bool, base: float | None) -> bytes:
         axes.axhline(
             _drawn(base, scored), color=BASE, linewidth=1, linestyle="--", label="base alone"
         )
-    if plot.is_log:
-        axes.set(xscale="log")
     axes.set_xlabel(f"{plot.x_label} (log scale)" if plot.is_log else plot.x_label)
     axes.set_ylabel("validation accuracy (%)" if scored else "validation loss")
-    numbers = sorted({x for values in plot.lines.values() for x in values})
-    if plot.is_log and len(numbers) <= _MOST_TICKS:
-        axes.set_xticks(numbers, [f"{x:g}" for x in numbers])
+    if plot.is_log:
+        axes.set(xscale="log")
+        numbers = sorted({x for values in plot.lines.values() for x in values})
+        few = len(numbers) <= _MOST_TICKS
+        axes.xaxis.set_major_locator(FixedLocator(numbers) if few else LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.minorticks_off()
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return to_png(figure)
