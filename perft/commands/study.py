@@ -164,6 +164,6 @@ def _show(study: Study, plan: "SearchPlan", finished: "Finished", output: Output
     output.say(f"\npage:    {page}")
     known = sum(each.is_shown for each in findings)
     output.last(
-        f"study {plan.settings.name}: of {len(findings)} findings {known} are shown, "
-        f"{len(findings) - known} stay open"
+        f"study {plan.settings.name}: {known} of {len(findings)} findings shown, "
+        f"{len(findings) - known} open"
     )

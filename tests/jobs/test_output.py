@@ -202,7 +202,7 @@ def test_a_quiet_search_says_its_best_trial(searched) -> None:
 
 
 def test_every_command_that_ends_is_tried_here() -> None:
-    assert {*ENDING, "search", "train"} == set(commands()) - SERVERS
+    assert {*ENDING, "search", "study", "train"} == set(commands()) - SERVERS
 
 
 def test_quiet_errors_are_still_said(place: Path) -> None:
