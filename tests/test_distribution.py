@@ -95,4 +95,10 @@ def test_an_index_takes_both_and_shows_their_description(built: Built) -> None:
 def test_the_metadata_say_what_it_runs_on(built: Built) -> None:
     assert built.metadata["Requires-Python"] == ">=3.11"
     assert built.metadata["License-Expression"] == "Apache-2.0"
-    assert set(built.metadata.get_all("Provides-Extra", [])) == {"peft", "serve", "docs", "dev"}
+    assert set(built.metadata.get_all("Provides-Extra", [])) == {
+        "peft",
+        "quantize",
+        "serve",
+        "docs",
+        "dev",
+    }
