@@ -55,12 +55,4 @@ STUDY = Methods(
     reference="LoRA q,v",
     fixed={each: Cell(_name(each, _FIRST), 1.0) for each in _METHODS},
 )
-SPACE = SearchSpace(
-    task="arithmetic",
-    training=DESIGN.training,
-    suggest=DESIGN.suggest,
-    points=DESIGN.points,
-    num_trials=3 * DESIGN.cells,
-    rungs=0,
-    study=STUDY,
-)
+SPACE = SearchSpace.of_study("arithmetic", STUDY)

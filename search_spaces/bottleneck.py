@@ -49,12 +49,4 @@ STUDY = Curves(
     number="bottleneck",
     series=[Series(name=kind, adapters={r: f"{kind} r{r}" for r in _WIDTHS}) for kind in _KINDS],
 )
-SPACE = SearchSpace(
-    task="arithmetic",
-    training=DESIGN.training,
-    suggest=DESIGN.suggest,
-    points=DESIGN.points,
-    num_trials=3 * DESIGN.cells,
-    rungs=0,
-    study=STUDY,
-)
+SPACE = SearchSpace.of_study("arithmetic", STUDY)

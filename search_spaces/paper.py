@@ -83,12 +83,4 @@ STUDY = Published(
     "authors' repository github.com/liuyilun2000/PERFUME (September 2024), which predate the "
     "paper.",
 )
-SPACE = SearchSpace(
-    task="commonsense",
-    training=DESIGN.training,
-    suggest=DESIGN.suggest,
-    points=DESIGN.points,
-    num_trials=3 * DESIGN.cells,
-    rungs=0,
-    study=STUDY,
-)
+SPACE = SearchSpace.of_study("commonsense", STUDY)

@@ -36,12 +36,4 @@ STUDY = Curves(
         for name, curve in _CURVES.items()
     ],
 )
-SPACE = SearchSpace(
-    task="arithmetic",
-    training=DESIGN.training,
-    suggest=DESIGN.suggest,
-    points=DESIGN.points,
-    num_trials=3 * DESIGN.cells,
-    rungs=0,
-    study=STUDY,
-)
+SPACE = SearchSpace.of_study("arithmetic", STUDY)

@@ -33,7 +33,7 @@ from perft.options import (
 from perft.screen import Output
 from perft.searching.foreground import run_in_foreground
 from perft.searching.stages import Stages
-from perft.studies import MAX_SEEDS, Study
+from perft.studies import MAX_SEEDS, SEEDS, Study
 
 if TYPE_CHECKING:
     from perft.searching.prepare import SearchPlan
@@ -53,7 +53,7 @@ def main(
     seeds: Annotated[
         int,
         typer.Option(min=2, max=MAX_SEEDS, help="Trainings of each adapter at each rate."),
-    ] = 3,
+    ] = SEEDS,
     name: NewNameOption = None,
     base_model: BaseOption = None,
     data: DataOption = None,

@@ -14,13 +14,12 @@ from perft.export.front_matter import HUB_ID, front_matter, name_of
 from perft.export.markdown import block, code, text
 from perft.export.score import Score
 from perft.export.snippets import with_peft, with_perft, with_pipeline
+from perft.models.precision import NONE
 from perft.selection import Confirmed, describe_origin, format_interval, format_mean, format_share
 from perft.tasks import TASKS
 from perft.trial import TrialResult
 
 BUILTIN = "the built-in tiny OLMoE base of perft"
-
-_NONE = "none"  # of `quantize`: the base has its dtype
 
 _HOW_SCORED = """\
 Intervals are 95% Wilson score intervals. The validation split chose this adapter among the
@@ -208,15 +207,15 @@ def _named(base: str | None) -> str | None:
 
 def _given(settings: Mapping[str, Any]) -> str | None:
     """The arguments with which `perft.load_base` gives the base that the adapter was trained on."""
-    named, quantize = _named(settings.get("base_model")), settings.get("quantize", _NONE)
+    named, quantize = _named(settings.get("base_model")), settings.get("quantize", NONE)
     parts = [named] if named else []
-    return ", ".join(parts if quantize == _NONE else [*parts, f"quantize={quantize!r}"]) or None
+    return ", ".join(parts if quantize == NONE else [*parts, f"quantize={quantize!r}"]) or None
 
 
 def _held(settings: Mapping[str, Any]) -> str:
     """How the base was held in training; empty if it was not quantised."""
-    quantize = settings.get("quantize", _NONE)
-    return "" if quantize == _NONE else f" in {quantize}"
+    quantize = settings.get("quantize", NONE)
+    return "" if quantize == NONE else f" in {quantize}"
 
 
 def _scoring(settings: Mapping[str, Any]) -> str:
@@ -229,7 +228,7 @@ def _scoring(settings: Mapping[str, Any]) -> str:
         command += f" --data <path of {data}>"
     elif task.lower() not in TASKS:
         command += " --data <folder of the task's files>"
-    if (quantize := settings.get("quantize", _NONE)) != _NONE:
+    if (quantize := settings.get("quantize", NONE)) != NONE:
         command += f" --quantize {quantize}"
     return command
 

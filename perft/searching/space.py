@@ -29,7 +29,7 @@ from perft.errors import ConfigError, unknown
 from perft.files import Json
 from perft.modules import load_module
 from perft.searching.calls import name_of, result_of
-from perft.studies import Study
+from perft.studies import SEEDS, Study
 from perft.tasks import OwnTask, TaskSource
 from perft.trial import TrialConfig
 
@@ -78,6 +78,20 @@ class SearchSpace:
         require_whole("rungs", self.rungs, 0, MAX_RUNGS)
         if not isinstance(self.study, Study | None):
             raise ConfigError(f"study must be a Study, found {shown(self.study)}")
+
+    @classmethod
+    def of_study(cls, task: str | OwnTask, study: Study) -> "SearchSpace":
+        """The space of a study's design, whose search trains every trial of it to full length."""
+        design = study.design
+        return cls(
+            task=task,
+            training=design.training,
+            suggest=design.suggest,
+            points=design.points,
+            num_trials=SEEDS * design.cells,
+            rungs=0,
+            study=study,
+        )
 
     def __repr__(self) -> str:
         task = self.task if isinstance(self.task, str) else self.task.name

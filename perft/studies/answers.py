@@ -9,10 +9,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TypeVar
 
 from perft.selection import Confirmed, objective
 from perft.studies.design import ADAPTER, RATE, SEED
 from perft.trial import AdapterSize, TrialResult
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, order=True)
@@ -99,6 +102,11 @@ class Answers:
         chosen = [self._best(cells, leave_out=seed) for seed in self.seeds]
         judged = [self.values[c][seed] for c, seed in zip(chosen, self.seeds, strict=True)]
         return Tuned(self._found(judged), self._best(cells))
+
+    def tuned_each(self, kinds: Mapping[K, Sequence[str]]) -> dict[K, Tuned]:
+        """By kind, the best of its adapters at its best rate, where that is known."""
+        found = {kind: self.tuned(adapters) for kind, adapters in kinds.items()}
+        return {kind: tuned for kind, tuned in found.items() if tuned is not None}
 
     def _best(self, cells: Sequence[Cell], leave_out: int | None = None) -> Cell:
         """The cell with the highest mean over the seeds; the first of equal ones."""

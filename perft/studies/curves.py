@@ -14,6 +14,7 @@ from perft.studies.study import (
     adapter_row,
     factor,
     is_better,
+    rates_not_tried,
     told,
 )
 
@@ -80,8 +81,7 @@ class Curves(Study):
 
     def _tuned(self, series: Series, answers: Answers) -> dict[float, Tuned]:
         """Each number at the rate that suits it."""
-        found = {x: answers.tuned([name]) for x, name in series.adapters.items()}
-        return {x: tuned for x, tuned in found.items() if tuned is not None}
+        return answers.tuned_each({x: [name] for x, name in series.adapters.items()})
 
     def _number_of(self, series: Series, cell: Cell) -> float:
         return next(x for x, name in series.adapters.items() if name == cell.adapter)
@@ -138,11 +138,9 @@ class Curves(Study):
         self, series: Series, curve: Mapping[float, Tuned], answers: Answers
     ) -> list[Finding]:
         """The numbers whose best rate is the lowest or the highest that was tried."""
-        found = []
-        for at, rate in (("lower", min(answers.rates)), ("higher", max(answers.rates))):
-            if numbers := [f"{x:g}" for x, each in curve.items() if each.chosen.rate == rate]:
-                found.append(f"a {at} rate than {factor(rate)} at {', '.join(numbers)}")
-        if not found or len(answers.rates) == 1:
+        numbers = {f"{x:g}": each for x, each in curve.items()}
+        found = [f"{what} at {at}" for what, at in rates_not_tried(numbers, answers)]
+        if not found:
             return []
         text = f"**{series.name}**: not tried, and perhaps better, is {'; '.join(found)}."
         return [Finding(text, False)]

@@ -15,8 +15,8 @@ from perft.config import AdapterConfig, TrainingConfig
 from perft.files import Json
 from perft.trial import TrialConfig
 
-MAX_SEEDS = 5
-"""Most trainings of an adapter at one learning rate."""
+SEEDS, MAX_SEEDS = 3, 5
+"""Usual and most trainings of an adapter at one learning rate."""
 ADAPTER, RATE, SEED = "adapter", "rate", "seed"
 """The parameters of a trial."""
 

@@ -12,8 +12,8 @@ from perft.studies.study import (
     TextTable,
     adapter_heading,
     adapter_row,
-    factor,
     is_better,
+    rates_not_tried,
     told,
     tuned_cells,
 )
@@ -24,7 +24,7 @@ class Methods(Study):
     """A study of methods, each tuned over its own adapters and rates.
 
     Attributes:
-        methods: names of the design's adapters, by method; the one of `fixed` sizes first.
+        methods: names of the design's adapters, by method, the smallest first.
         reference: the method that the others are compared with.
         fixed: the cell of each method that everybody would try first, without tuning.
     """
@@ -69,20 +69,17 @@ class Methods(Study):
         """Each method's adapters at their tuned rates, over activated parameters."""
         lines = {}
         for name, adapters in self.methods.items():
-            tuned = {each: answers.tuned([each]) for each in adapters if each in answers.sizes}
+            tuned = answers.tuned_each({each: [each] for each in adapters})
             values = {
-                float(answers.sizes[each].activated): found.found
-                for each, found in tuned.items()
-                if found is not None
+                float(answers.sizes[each].activated): found.found for each, found in tuned.items()
             }
             lines[name] = dict(sorted(values.items()))
         return Plot("activated PEFT parameters per token", lines)
 
     def _ranked(self, answers: Answers) -> dict[str, Tuned]:
         """The methods, tuned, best first."""
-        tuned = {name: answers.tuned(adapters) for name, adapters in self.methods.items()}
-        known = {name: each for name, each in tuned.items() if each is not None}
-        return dict(sorted(known.items(), key=lambda item: -item[1].found.mean))
+        tuned = answers.tuned_each(self.methods)
+        return dict(sorted(tuned.items(), key=lambda item: -item[1].found.mean))
 
     def _against(self, name: str, found: Confirmed, reference: Confirmed) -> Finding:
         over = gain(found, reference)
@@ -134,9 +131,7 @@ class Methods(Study):
         """The methods whose best adapter or rate is the last one that was tried."""
         largest = [n for n, each in tuned.items() if each.chosen.adapter == self.methods[n][-1]]
         found = [f"more than its largest adapter: {', '.join(largest)}"] if largest else []
-        for at, rate in (("lower", min(answers.rates)), ("higher", max(answers.rates))):
-            if names := [n for n, each in tuned.items() if each.chosen.rate == rate]:
-                found.append(f"a {at} rate than {factor(rate)}: {', '.join(names)}")
+        found += [f"{what}: {names}" for what, names in rates_not_tried(tuned, answers)]
         if not found or len(answers.rates) == 1:
             return []
         return [Finding(f"**Not tried**, and perhaps better: {'; '.join(found)}.", False)]

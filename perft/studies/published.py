@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from perft.selection.confirm import Confirmed, format_interval, format_mean, gain
+from perft.selection.interval import CONFIDENCE
 from perft.studies.answers import Answers, Cell
 from perft.studies.study import Finding, Plot, Study, TextTable, told
 
@@ -91,7 +92,7 @@ class Published(Study):
         if len(known) < 3:
             return []
         found = kendalltau([row.score for row, _ in known], [here.mean for _, here in known])
-        agrees = found.pvalue < 0.05
+        agrees = found.pvalue < 1 - CONFIDENCE
         what = ("agrees with" if found.statistic > 0 else "contradicts") if agrees else (
             "is not shown to agree with"
         )  # fmt: skip

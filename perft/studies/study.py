@@ -1,7 +1,7 @@
 """What all studies have: a question, a design, and a page of findings."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from perft.selection.confirm import Confirmed, Gain, format_gain, format_interval, format_mean
@@ -90,6 +90,14 @@ def told(gain: Gain | None, found: Confirmed) -> str:
 def factor(rate: float) -> str:
     """A factor of the usual rate: "0.3x"."""
     return f"{rate:g}x"
+
+
+def rates_not_tried(tuned: Mapping[str, Tuned], answers: Answers) -> Iterator[tuple[str, str]]:
+    """Rates beyond the lowest or the highest, and the names of those that were best there."""
+    if len(answers.rates) > 1:
+        for at, rate in (("lower", min(answers.rates)), ("higher", max(answers.rates))):
+            if names := [name for name, each in tuned.items() if each.chosen.rate == rate]:
+                yield f"a {at} rate than {factor(rate)}", ", ".join(names)
 
 
 def tuned_cells(tuned: Tuned | None) -> tuple[str, str, str]:

@@ -31,10 +31,7 @@ STUDY = Curves(
     question="How wide?", design=DESIGN, number="width",
     series=[Series(name="S", adapters={2: "r2", 4: "r4"})],
 )
-SPACE = SearchSpace(
-    task="arithmetic", training=DESIGN.training, suggest=DESIGN.suggest, points=DESIGN.points,
-    num_trials=12, rungs=0, study=STUDY,
-)
+SPACE = SearchSpace.of_study("arithmetic", STUDY)
 """
 
 

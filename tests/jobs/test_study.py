@@ -16,7 +16,12 @@ from perft.studies.answers import Answers
 from pretend import BASE
 from studies.planted import CURVES, DESIGN, trained
 
-SPACE = "from studies.planted import CURVES, space_of\n\nSPACE = space_of(CURVES)\n"
+SPACE = """
+from perft import SearchSpace
+from studies.planted import CURVES
+
+SPACE = SearchSpace.of_study("arithmetic", CURVES)
+"""
 Study = Callable[..., Done]
 
 

@@ -10,7 +10,6 @@ from perft.searching.space import Draw, SearchSpace
 from perft.studies import Curves, Design, Methods, Published, Series
 from perft.studies.answers import Cell
 from perft.studies.published import Row
-from perft.studies.study import Study
 from perft.trial import AdapterSize, Report, TrialResult
 
 WIDTHS = (2, 4, 8, 16)
@@ -55,18 +54,10 @@ Truth = Callable[[int, float], float]
 """The accuracy that is expected, by width and by factor of the rate."""
 
 
-def space_of(study: Study) -> SearchSpace:
-    design = study.design
-    return SearchSpace(
-        task="arithmetic", training=design.training, suggest=design.suggest, points=design.points,
-        num_trials=3 * design.cells, rungs=0, study=study,
-    )  # fmt: skip
-
-
 def trained(truth: Truth, seeds: int = 3, spread: float = 0.01, draw: int = 0) -> list[TrialResult]:
     """The trials of the design, as a search draws them, with scores of the truth and noise."""
     random = np.random.default_rng(draw)
-    drawn = Draw(space_of(CURVES), True, 7)
+    drawn = Draw(SearchSpace.of_study("arithmetic", CURVES), True, 7)
     results = []
     for number, point in enumerate(DESIGN.points[: seeds * DESIGN.cells]):
         config = drawn(FixedTrial(dict(point)))
