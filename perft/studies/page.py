@@ -59,9 +59,8 @@ def _lines(
     yield ""
     yield _design(study, answers, settings)
     if base is not None:
-        yield (
-            f"The base alone scores {base:.1%}." if answers.scored else f"Its loss is {-base:.4f}."
-        )
+        score = f"{base:.1%}" if answers.scored else f"a loss of {-base:.4f}"
+        yield f"The base alone scores {score}."
     yield ""
     findings = study.findings(answers)
     yield from _list("What is shown", [each for each in findings if each.is_shown])

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import get_args
 
 import pytest
 import torch
@@ -26,8 +27,10 @@ from perft.models.blocks import activated_parameters, find_moe_blocks
 from perft.models.experts import use_frozen_experts
 from perft.models.formats import FORMATS
 from perft.models.load import load_base
+from perft.models.precision import NONE, PRECISIONS
 from perft.models.quantise import quantise, stored_bytes, tensors_in
 from perft.models.quantised_weight import QuantisedWeight
+from perft.options import Precision
 from perft.training.live_bytes import LiveBytes
 
 ERRORS = {"nf4": 0.11, "int8": 0.012, "fp8": 0.03}
@@ -40,6 +43,10 @@ each_format = pytest.mark.parametrize("precision", FORMATS)
 def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """The weights of tiny bases are quantised, too."""
     monkeypatch.setattr(module, "SMALLEST", 8)
+
+
+def test_option_settings_and_formats_name_the_same_precisions() -> None:
+    assert get_args(Precision) == PRECISIONS == (NONE, *FORMATS)
 
 
 def frozen(family: str, precision: str = "none", dtype: torch.dtype = torch.float32):

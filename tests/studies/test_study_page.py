@@ -53,6 +53,7 @@ def test_its_command_parses_and_asks_for_the_same() -> None:
 
 def test_the_picture_is_there_also_of_losses_and_without_a_base() -> None:
     results = trained(lambda width, rate: 0.5)
+    assert "The base alone scores 10.0%." in page(CURVES, results)
     for base in (BASE, None):
         for study in (CURVES, METHODS, PUBLISHED):
             assert pages(study, results, base, SETTINGS)[STUDY_PNG].startswith(b"\x89PNG")
