@@ -4,6 +4,7 @@ On the CPU, whatever the machine has: they would take a GPU, and a base in bf16.
 """
 
 import contextlib
+import gc
 import io
 import json
 import re
@@ -49,6 +50,7 @@ def call(job: str, *args: str) -> Done:
             pytest.raises(SystemExit) as ended,
         ):
             run(main, args)
+    gc.unfreeze()  # a search freezes its objects at its end; this process goes on
     return Done(int(ended.value.code or 0), output.getvalue(), _without_bars(errors.getvalue()))
 
 
