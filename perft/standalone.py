@@ -89,6 +89,8 @@ class Source:
             tree = ast.parse(text)
         except (OSError, TypeError, SyntaxError):  # of exec, or a lambda amid other things
             return self._unknown(name, code)
+        if not _defines(tree, code.__name__):  # exec within `python -c`, whose text Python keeps
+            return self._unknown(name, code)
         known = _surroundings(code)
         named = (node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
         for other in dict.fromkeys(named):
@@ -145,6 +147,14 @@ class Source:
         what = f"{name} ({type(value).__name__})"
         self.unknown.append(what)
         return f"# {what}: not to be written"
+
+
+def _defines(tree: ast.Module, name: str) -> bool:
+    """Whether a text is the definition of a function or class of that name, or has a lambda."""
+    if name == "<lambda>":
+        return any(isinstance(node, ast.Lambda) for node in ast.walk(tree))
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return any(isinstance(each, kinds) and each.name == name for each in tree.body)
 
 
 def importable(function: Callable[..., object]) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """What a notebook defines is the same where its text is run."""
 
+import linecache
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,17 @@ def test_what_no_text_can_define_is_named() -> None:
     assert Source({"judge": run_cell(cell)["judge"]}).unknown == ["lock (lock)"]
     namespace: dict[str, object] = {"__name__": "__main__"}
     exec("def judge(a, b): return True", namespace)
+    assert Source({"judge": namespace["judge"]}).unknown == ["judge (function)"]
+
+
+def test_another_text_at_its_place_is_not_taken_for_its_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Python 3.13 keeps the text of `python -c` under the file name of what exec defines.
+    lines = ["import sys\n", "def other(): return 1\n"]
+    monkeypatch.setitem(linecache.cache, "<string>", (30, None, lines, "<string>"))
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    exec("\ndef judge(a, b): return True", namespace)
     assert Source({"judge": namespace["judge"]}).unknown == ["judge (function)"]
 
 

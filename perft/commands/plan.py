@@ -15,6 +15,7 @@ from perft.cli import explicit_options, option_name
 from perft.errors import BaseModelError, ConfigError
 from perft.files import Json
 from perft.models.precision import require_precision
+from perft.models.source import is_tiny
 from perft.options import (
     MAX_SLOTS,
     MAX_STEPS,
@@ -134,7 +135,7 @@ def main(
     _require_used(explicit_options(context), [name for name, given in asked.items() if given])
     found = find_space(space)
     require_precision(quantize, workers=workers_per_group)
-    configs = extreme_adapters(found, builtin=base_model is None)
+    configs = extreme_adapters(found, builtin=is_tiny(base_model))
     # Imported late: a mistake in the options shows at once, before torch is loaded.
     from perft.searching.capacity import count, step_workload  # noqa: PLC0415
 
@@ -143,7 +144,7 @@ def main(
     if like is not None:
         time = time_like(find_search(like, storage), trials)
     elif seconds_per_step is not None:
-        steps = extent_of(Draw(found, base_model is None, 0, max_steps)).max_steps
+        steps = extent_of(Draw(found, is_tiny(base_model), 0, max_steps)).max_steps
         time = time_of(
             Setup(
                 num_trials=trials,

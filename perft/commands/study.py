@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perft.errors import ConfigError
 from perft.options import (
     BaseOption,
     CheckpointingOption,
@@ -34,6 +33,7 @@ from perft.screen import Output
 from perft.searching.foreground import run_in_foreground
 from perft.searching.stages import Stages
 from perft.studies import MAX_SEEDS, SEEDS, Study
+from perft.studies.study import counted, said
 
 if TYPE_CHECKING:
     from perft.searching.prepare import SearchPlan
@@ -44,7 +44,7 @@ def main(
     study: Annotated[
         str,
         typer.Argument(
-            help="A space with a study: bottleneck, sparsity, baselines, paper, or a file.",
+            help="A space with a study, such as baselines, or a file.",
             show_default=False,
             autocompletion=space_names,
         ),
@@ -91,8 +91,9 @@ def main(
     stages.say("loading the libraries")
     # Imported late: help, and mistakes in the options, show at once.
     from perft.searching.prepare import SearchRequest, prepare  # noqa: PLC0415
+    from perft.searching.space import find_study  # noqa: PLC0415
 
-    asked = _study_of(study)
+    asked = find_study(study)
     request = SearchRequest(
         space=study,
         name=name,
@@ -125,24 +126,6 @@ def main(
     gc.freeze()
 
 
-def _study_of(space: str) -> Study:
-    """The study of a space.
-
-    Raises:
-        ConfigError: if there is no such space, or it has none.
-    """
-    from perft.searching.space import find_space, spaces  # noqa: PLC0415 - slow
-
-    found = find_space(space).study
-    if found is None:
-        with_one = [name for name in spaces() if find_space(name).study is not None]
-        raise ConfigError(
-            f"the space {space!r} has no study, wanted one of {', '.join(with_one)}, or a file "
-            "with a SPACE that has one; perft search searches the other spaces"
-        )
-    return found
-
-
 def _show(study: Study, plan: "SearchPlan", finished: "Finished", output: Output) -> None:
     from perft.search_folder import STUDY_PAGE  # noqa: PLC0415
     from perft.studies.answers import Answers  # noqa: PLC0415 - slow
@@ -156,14 +139,7 @@ def _show(study: Study, plan: "SearchPlan", finished: "Finished", output: Output
         page=page,
         findings=[vars(each) for each in findings],
     )
-    for title, shown in (("shown", True), ("open", False)):
-        output.say(f"\n{title}:")
-        for each in findings:
-            if each.is_shown is shown:
-                output.say(f"- {each.text.replace('**', '')}")
+    for line in said(findings):
+        output.say(line)
     output.say(f"\npage:    {page}")
-    known = sum(each.is_shown for each in findings)
-    output.last(
-        f"study {plan.settings.name}: {known} of {len(findings)} findings shown, "
-        f"{len(findings) - known} open"
-    )
+    output.last(f"study {plan.settings.name}: {counted(findings)}")

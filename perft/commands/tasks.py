@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from perft.files import Json
-from perft.models.source import tokenizer_directory
+from perft.models.source import is_tiny, tokenizer_directory
 from perft.options import (
     LARGEST_SEED,
     BaseOption,
@@ -66,7 +66,7 @@ def main(
     found = find_space(space)
     source = with_base_template(found.source(data, validation_size, seed), base_model)
     task = load_task(source)
-    max_length = found.trained(base_model is None).max_length
+    max_length = found.trained(is_tiny(base_model)).max_length
     tokenizer = _tokenizer(base_model)
     lengths = {split.name: _Lengths.of(split, tokenizer, max_length) for split in task.splits}
     labels = {split.name: _labels(split) for split in task.splits}

@@ -13,7 +13,7 @@ from perft.config.training import OBJECTIVE_SETTINGS, ObjectiveName
 from perft.errors import ConfigError
 from perft.home import remember_place
 from perft.models.precision import require_precision
-from perft.models.source import base_directory, check_base
+from perft.models.source import base_directory, check_base, is_tiny
 from perft.options import (
     LARGEST_SEED,
     MAX_SLOTS,
@@ -110,7 +110,7 @@ def main(
     output = Output(as_json=as_json, quiet=quiet)
     found = find_space(space)
     trained = {"lr": lr, "objective": objective, "beta": beta}
-    config = _config(found, settings, trained, builtin=base_model is None)
+    config = _config(found, settings, trained, builtin=is_tiny(base_model))
     training = of_length(config.training, seed, max_steps)
     source = found.source(data, validation_size, seed)
     check_base(base_model)
@@ -133,7 +133,7 @@ def main(
         "slots": slots,
         "checkpointing": checkpointing,
         # On a real base answers take longer than the training between two rungs.
-        "rung_accuracy": base_model is None if rung_accuracy is None else rung_accuracy,
+        "rung_accuracy": is_tiny(base_model) if rung_accuracy is None else rung_accuracy,
     }
     report, files = _train(found, trial, (source, task), base_options, pack_options, output=output)
     if target:

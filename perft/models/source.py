@@ -20,6 +20,8 @@ from perft.models.weight_files import CONFIG, TOKENIZERS, StoredTensor, stored_t
 BUILTIN = Path(__file__).parent / "builtin"
 BUILTIN_NAMES = ("built-in", "embedded")
 """What adapters call the built-in base; the second is its name before 0.2."""
+PRETRAINING = "pretraining.json"
+"""File of a tiny base that perft has pretrained: the settings of its pretraining."""
 _SAMPLE = 1 << 20
 
 _LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
@@ -43,6 +45,14 @@ def check_base(base: str | None) -> None:
     require_decoder(config, base)
     if (directory := local_directory(base)) is not None:
         _check_files(directory, config, base)
+
+
+def is_tiny(base: str | None) -> bool:
+    """Whether it is the built-in base, or one that perft has pretrained alike.
+
+    Search spaces treat both alike: their learning rates and sizes suit such a base, and no other.
+    """
+    return base is None or (resolved(base) / PRETRAINING).is_file()
 
 
 def base_directory(base: str | None) -> Path:

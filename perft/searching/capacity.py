@@ -10,6 +10,7 @@ from perft.config import AdapterConfig
 from perft.errors import AdapterError, BaseModelError, SearchError
 from perft.injection import AdapterHost
 from perft.models.skeleton import skeleton
+from perft.models.source import is_tiny
 from perft.searching.extent import extent_of
 from perft.searching.size_extremes import SizeExtreme, extreme_adapters, size_extremes
 from perft.searching.space import Draw, SearchSpace
@@ -81,7 +82,7 @@ def step_workload(
     Raises:
         ConfigError: if the space draws trials that do not make sense.
     """
-    extent = extent_of(Draw(space, base_model is None, seed=0, max_steps=_ANY_STEPS))
+    extent = extent_of(Draw(space, is_tiny(base_model), seed=0, max_steps=_ANY_STEPS))
     return StepWorkload(
         rows=extent.largest_batch * (1 + OBJECTIVES[extent.objective].reads_pairs),
         length=extent.longest,
@@ -122,7 +123,7 @@ def slots_in(
     Raises:
         SearchError: if it does not hold a single one.
     """
-    counted = count(extreme_adapters(space, builtin=base_model is None), base_model)
+    counted = count(extreme_adapters(space, builtin=is_tiny(base_model)), base_model)
     try:
         costs = largest_costs(counted, load)
     except BaseModelError:

@@ -8,7 +8,13 @@ from perft.files import resolved
 from perft.home import default_storage, remember_place
 from perft.masking import masked
 from perft.models.precision import NONE, require_precision
-from perft.models.source import base_directory, check_base, fingerprint, layer_count
+from perft.models.source import (
+    base_directory,
+    check_base,
+    fingerprint,
+    is_tiny,
+    layer_count,
+)
 from perft.search_folder import SEARCH_FILE
 from perft.searches import (
     fresh_name,
@@ -147,7 +153,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         task = load_task(source)
     with during("checking the base and its tokenizer"):
         require_base(base_model, task.splits)
-    draw = Draw(space, base_model is None, request.seed, request.max_steps)
+    draw = Draw(space, is_tiny(base_model), request.seed, request.max_steps)
     extent = extent_of(draw)
     draw = replace(draw, max_steps=extent.max_steps)  # as after a resume
     rungs = space.steps_of_rungs(extent.max_steps)
@@ -232,12 +238,12 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
 def _rung_accuracy(request: SearchRequest) -> bool:
     """Whether trials generate answers at every rung.
 
-    By default only where rungs compare accuracies, and on the built-in base alone: even there
+    By default only where rungs compare accuracies, and on tiny bases alone: even there
     answers take as long as six training steps, and on a real base longer than a whole rung.
     """
     if request.rung_accuracy is not None:
         return request.rung_accuracy
-    return request.objective == ACCURACY and request.base_model is None
+    return request.objective == ACCURACY and is_tiny(request.base_model)
 
 
 def remember_paths(settings: SearchSettings, source: TaskSource) -> None:

@@ -7,7 +7,7 @@ from perft.errors import ConfigError, SearchError
 from perft.files import resolved
 from perft.masking import masked
 from perft.models.precision import require_precision
-from perft.models.source import base_directory, check_base, fingerprint
+from perft.models.source import base_directory, check_base, fingerprint, is_tiny
 from perft.searches import find_storage, remember_search, resume_command
 from perft.searching.base import require_base, require_experts, with_base_template
 from perft.searching.changes import other_versions, require_unchanged, started_trials
@@ -95,7 +95,7 @@ def prepare_resume(
         tell(line)
     remember_paths(settings, source)
     remember_search(name, root.uri)
-    draw = Draw(found, settings.base_model is None, settings.seed, settings.max_steps)
+    draw = Draw(found, is_tiny(settings.base_model), settings.seed, settings.max_steps)
     return SearchPlan(
         settings,
         draw,

@@ -44,7 +44,8 @@ REDUCTION_FACTOR = 2
 class SearchSpace:
     """A space that a search draws trials from.
 
-    `builtin` is true for the built-in base, which needs other sizes and learning rates.
+    `builtin` is true for the built-in base, and for tiny ones that perft has pretrained alike: they
+    need other sizes and learning rates.
 
     Attributes:
         task: name of a task of `perft.tasks`, or the user's own task.
@@ -215,6 +216,22 @@ def spaces() -> list[str]:
     return [module.name for module in pkgutil.iter_modules(package.__path__)]
 
 
+def find_study(name: str) -> Study:
+    """The study of a space.
+
+    Raises:
+        ConfigError: if there is no such space, or it has none.
+    """
+    found = find_space(name).study
+    if found is None:
+        with_one = [each for each in spaces() if find_space(each).study is not None]
+        raise ConfigError(
+            f"the space {name!r} has no study, wanted one of {', '.join(with_one)}, or a file "
+            "with a SPACE that has one; perft search searches the other spaces"
+        )
+    return found
+
+
 def of_length(training: TrainingConfig, seed: int, max_steps: int | None) -> TrainingConfig:
     """`training` with another seed and, unless None, another length; shortens the warm-up too."""
     if max_steps is None or max_steps == training.max_steps:
@@ -229,7 +246,7 @@ class Draw:
 
     Attributes:
         space: the search space.
-        builtin: whether the base is the built-in one.
+        builtin: whether the base is the built-in one, or a tiny one pretrained alike.
         seed: training seed of every trial, so that trials differ by configuration alone; what the
             space's own training configuration has is added to it.
         max_steps: full length in optimiser steps; None keeps the space's own.

@@ -44,6 +44,11 @@ class Curves(Study):
     number: str
     series: Sequence[Series]
 
+    @property
+    def kinds(self) -> Mapping[str, Sequence[str]]:
+        """The curves, each at the number that suits it."""
+        return {each.name: tuple(each.adapters.values()) for each in self.series}
+
     def findings(self, answers: Answers) -> list[Finding]:
         """For each curve: whether it rises, whether it falls again, whether the rate moves that."""
         found = []

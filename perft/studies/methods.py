@@ -1,6 +1,6 @@
 """Studies of methods: which is best once each is tuned, and whether tuning changes the ranking."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perft.selection.confirm import Confirmed, format_mean, gain
@@ -32,6 +32,11 @@ class Methods(Study):
     methods: Mapping[str, tuple[str, ...]]
     reference: str
     fixed: Mapping[str, Cell]
+
+    @property
+    def kinds(self) -> Mapping[str, Sequence[str]]:
+        """The methods."""
+        return self.methods
 
     def findings(self, answers: Answers) -> list[Finding]:
         """Each method against the reference, the two best, and both rankings."""
@@ -129,7 +134,11 @@ class Methods(Study):
 
     def _at_ends(self, tuned: Mapping[str, Tuned], answers: Answers) -> list[Finding]:
         """The methods whose best adapter or rate is the last one that was tried."""
-        largest = [n for n, each in tuned.items() if each.chosen.adapter == self.methods[n][-1]]
+        largest = [
+            name
+            for name, each in tuned.items()
+            if len(self.methods[name]) > 1 and each.chosen.adapter == self.methods[name][-1]
+        ]
         found = [f"more than its largest adapter: {', '.join(largest)}"] if largest else []
         found += [f"{what}: {names}" for what, names in rates_not_tried(tuned, answers)]
         if not found or len(answers.rates) == 1:

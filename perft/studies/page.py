@@ -63,13 +63,12 @@ def _lines(
         yield f"The base alone scores {score}."
     yield ""
     findings = study.findings(answers)
-    yield from _list("What is shown", [each for each in findings if each.is_shown])
-    yield from _list("What stays open", [each for each in findings if not each.is_shown])
+    yield from finding_lines(findings)
     yield from (f"![the findings as a picture]({STUDY_PNG})", "")
     for table in study.tables(answers):
-        yield from _table(table)
+        yield from table_lines(table)
     yield from ("## How it was found", "", _METHOD, *_failures(answers.failed), "")
-    yield from ("Repeat it by:", "", f"    {_command(study, settings)}", "")
+    yield from ("Repeat it by:", "", f"    {command_of(study, settings)}", "")
 
 
 def _design(study: Study, answers: Answers, settings: Mapping[str, Json]) -> str:
@@ -87,14 +86,16 @@ def _design(study: Study, answers: Answers, settings: Mapping[str, Json]) -> str
     )
 
 
-def _list(title: str, findings: Sequence[Finding]) -> Iterator[str]:
-    yield from (f"## {title}", "")
-    yield from (f"- {each.text}" for each in findings)
-    yield from ([] if findings else ["Nothing."])
-    yield ""
+def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """The sections of what is shown and what stays open."""
+    for title, shown in (("What is shown", True), ("What stays open", False)):
+        yield from (f"## {title}", "")
+        found = [f"- {each.text}" for each in findings if each.is_shown is shown]
+        yield from (*(found or ["Nothing."]), "")
 
 
-def _table(table: TextTable) -> Iterator[str]:
+def table_lines(table: TextTable) -> Iterator[str]:
+    """A section with a table."""
     yield from (f"## {table.title}", "")
     for row in (table.heading, ("---",) * len(table.heading), *table.rows):
         yield f"| {' | '.join(row)} |"
@@ -108,8 +109,13 @@ def _failures(failed: frozenset[Cell]) -> Iterator[str]:
         yield f"Trainings failed, and their cells are in no number: {names}."
 
 
-def _command(study: Study, settings: Mapping[str, Json]) -> str:
-    """The command that trains the same trials."""
+def command_of(study: Study, settings: Mapping[str, Json]) -> str:
+    """The command that trains the same trials.
+
+    Args:
+        study: the question.
+        settings: of the search that has run it.
+    """
     given = ("seed", "max_steps", "validation_size", "base_model", "data", "dtype", "quantize")
     seeds = -(-int(str(settings["num_trials"])) // study.design.cells)
     options = [

@@ -64,6 +64,11 @@ class Study(ABC):
     question: str
     design: Design
 
+    @property
+    def kinds(self) -> Mapping[str, Sequence[str]]:
+        """What several runs of it are compared by: names of adapters, tuned together."""
+        return {name: (name,) for name in self.design.adapters}
+
     @abstractmethod
     def findings(self, answers: Answers) -> list[Finding]:
         """What follows from the answers, and what stays open."""
@@ -75,6 +80,21 @@ class Study(ABC):
     @abstractmethod
     def plot(self, answers: Answers) -> Plot:
         """What the picture of the page shows."""
+
+
+def said(findings: Sequence[Finding]) -> Iterator[str]:
+    """The findings as lines of a terminal: those that are shown, then the open ones."""
+    for title, shown in (("shown", True), ("open", False)):
+        yield f"\n{title}:"
+        yield from (
+            f"- {each.text.replace('**', '')}" for each in findings if each.is_shown is shown
+        )
+
+
+def counted(findings: Sequence[Finding]) -> str:
+    """How many findings there are: "1 of 4 findings shown, 3 open"."""
+    known = sum(each.is_shown for each in findings)
+    return f"{known} of {len(findings)} findings shown, {len(findings) - known} open"
 
 
 def is_better(gain: Gain | None) -> bool:

@@ -1,5 +1,7 @@
 """A search does not depend on how its worker groups are laid out."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,17 +84,33 @@ def test_two_groups(exact: Job, start):
     close_to_undisturbed(job.home, "beside", exact)
 
 
-def test_the_groups_that_are_left_end_a_search_whose_machine_is_lost(
+def test_the_groups_that_are_left_go_on_from_what_a_warned_machine_kept(
     exact: Job, start, monkeypatch: pytest.MonkeyPatch
 ):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0})
     try:
-        lost = cluster.add_node(num_cpus=1, num_gpus=0)
+        taken = cluster.add_node(num_cpus=1, num_gpus=0)
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        job = start(*TWO_GROUPS, "--name", "lost")
+        job = start(*TWO_GROUPS, "--name", "taken")
         job.until(lambda: job.rungs >= FIRST_ROUND)
-        cluster.remove_node(lost, allow_graceful=False)
+        warn(cluster, taken.node_id)
+        job.until(lambda: "is about to be taken: the state of" in job.output)
+        kept = job.home / "searches/taken/batches"
+        with job.frozen():
+            assert list(kept.glob("*/*/checksums.json")), "the round has ended meanwhile"
+            cluster.remove_node(taken, allow_graceful=False)
         assert job.end() == 0, job.errors
-        close_to_undisturbed(job.home, "lost", exact)
+        assert "a worker group resumes with" in job.output
+        close_to_undisturbed(job.home, "taken", exact)
+        assert not kept.exists() or not list(kept.iterdir())
     finally:
         cluster.shutdown()
+
+
+def warn(cluster: Cluster, node: str) -> None:
+    """Says that a machine will be taken, as an operator or an autoscaler does."""
+    drain = [sys.executable, "-m", "ray.scripts.scripts", "drain-node"]
+    why = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+    after = ["--deadline-remaining-seconds", "600"]
+    of = ["--address", cluster.address, "--node-id", node]
+    subprocess.run([*drain, *of, *why, *after], check=True, stdout=subprocess.DEVNULL)

@@ -26,6 +26,7 @@ NEEDED = {
     "pareto": "--name first",
     "simulate": "--name first",
     "study": "bottleneck",
+    "compare": "bottleneck first again",
     "sync": "--name first",
 }
 NO_TEXT = ("", " ", "a\nb", "a\0b", "\x1b[31m", "\udcff", "a" * 5000)

@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,15 @@ from perft.selection import result_line, write_base, write_results, write_scores
 from perft.storage import Storage
 from perft.tracking.records import TrialRecord
 from pretend import BASE, search_of_six, store_adapters
+from studies.planted import trained
 
 REPOSITORY = Path(__file__).parents[2]
+PLANTED = """
+from perft import SearchSpace
+from studies.planted import CURVES
+
+SPACE = SearchSpace.of_study("arithmetic", CURVES)
+"""
 SERVERS = {"serve"}
 """Commands that go on until they are stopped."""
 
@@ -80,10 +87,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         plan = prepare(request)
         plan.settings.write(plan.search)
         _fill(plan.search)
+        _run_study(home, ("once", "again"))
         host = AdapterHost(load_base().model)
         host.add("lora", LoraQVConfig(rank=2))
         save_adapter(host, "lora", home / "lora")
         yield home
+
+
+def _run_study(home: Path, names: Sequence[str]) -> None:
+    (home / "planted.py").write_text(PLANTED)
+    for draw, name in enumerate(names):
+        plan = prepare(SearchRequest(space=str(home / "planted.py"), name=name, validation_size=4))
+        plan.settings.write(plan.search)
+        write_results(
+            plan.search, map(result_line, trained(lambda width, _: width / 20, draw=draw))
+        )
 
 
 def _fill(search: Storage) -> None:
@@ -101,6 +119,7 @@ def _fill(search: Storage) -> None:
 
 
 ENDING = {
+    "compare": "{home}/planted.py once again",
     "control": "first list",
     "doctor": "",
     "evaluate": "--adapter {home}/adapter",

@@ -88,7 +88,10 @@ def test_a_quiet_one_says_its_last_line_alone(study: Study) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("arithmetic",), "has no study, wanted one of baselines, bottleneck, paper, sparsity"),
+        (
+            ("arithmetic",),
+            "has no study, wanted one of baselines, bottleneck, generality, paper, sparsity",
+        ),
         (("bottlenek",), "did you mean 'bottleneck'?"),
         (("bottleneck", "--seeds", "1"), "wanted"),
         (("bottleneck", "--seeds", "6"), "wanted"),

@@ -1,17 +1,22 @@
 """The shipped base and its tokenizer, and the command that builds them again."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from perft.models.load import load_base
+from perft.models.pretrain.architectures import ARCHITECTURES
+from perft.models.pretrain.folder import write_base
 from perft.models.pretrain.trainer import PretrainConfig, build_model, pretrain
-from perft.models.source import BUILTIN
+from perft.models.source import BUILTIN, is_tiny
 from perft.synthetic.world import PEOPLE, THINGS
 from perft.tasks.word_problems import BAGS, DAYS, DROPS, GAINS, arithmetic
 
@@ -99,3 +104,27 @@ def test_same_seed_trains_the_same_weights() -> None:
         weights.append(model.state_dict())
     assert losses[:2] == losses[2:]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_tiny_bases_of_all_architectures_are_bases_like_the_built_in_one(
+    architecture: str, tmp_path: Path
+) -> None:
+    config = PretrainConfig(architecture=architecture, steps=2, batch_size=2, warmup_steps=1)
+    model = build_model(TOKENIZER, config)
+    pretrain(model, TOKENIZER, config, on_step=lambda _step, _loss: None)
+    write_base(tmp_path, model, TOKENIZER, config)
+    assert is_tiny(str(tmp_path))
+    base = load_base(str(tmp_path))
+    config_of = base.model.config
+    assert (config_of.hidden_size, config_of.num_hidden_layers) == (96, 3)
+    assert torch.equal(base.model.lm_head.weight, model.lm_head.weight.float())
+
+
+def test_a_base_that_perft_has_not_pretrained_is_not_tiny(tmp_path: Path) -> None:
+    for name in _MODEL_FILES:
+        shutil.copy(BUILTIN / name, tmp_path)
+    assert is_tiny(None)
+    assert is_tiny(str(BUILTIN))
+    assert not is_tiny(str(tmp_path))
+    assert not is_tiny("owner/name")

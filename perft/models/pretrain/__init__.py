@@ -1,1 +1,1 @@
-"""Rebuilds the built-in base: `python -m perft.models.pretrain --out DIR --seed 0`."""
+"""Pretrains tiny bases: `python -m perft.models.pretrain --out DIR --architecture olmoe`."""

@@ -1,4 +1,4 @@
-"""Pretrains the built-in base from nothing but a seed.
+"""Pretrains the built-in base, and its likes of other architectures, from nothing but a seed.
 
 The same seed, settings and library versions on the same kind of machine give the same weights.
 """
@@ -9,16 +9,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from perft.models.pretrain.architectures import ARCHITECTURES
 from perft.synthetic.pretraining import documents
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """How the built-in base is built.
+    """How a tiny base is built.
 
     Attributes:
+        architecture: one of `ARCHITECTURES`; the built-in base is "olmoe".
         seed: seeds tokenizer, initial weights and text.
         steps: optimiser steps.
         batch_size: rows per step.
@@ -29,6 +31,7 @@ class PretrainConfig:
         balance: coefficient of the base router's load-balancing loss.
     """
 
+    architecture: str = "olmoe"
     seed: int = 0
     steps: int = 3000
     batch_size: int = 32
@@ -43,29 +46,24 @@ class PretrainConfig:
 MAX_LENGTH = 1024
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> OlmoeForCausalLM:
-    """The untrained base: three layers of eight experts, two per token."""
+def build_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> PreTrainedModel:
+    """The untrained base."""
     torch.manual_seed(config.seed)
-    return OlmoeForCausalLM(
-        OlmoeConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=96,
-            intermediate_size=64,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_experts=8,
-            num_experts_per_tok=2,
-            max_position_embeddings=MAX_LENGTH,
-            router_aux_loss_coef=config.balance,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            bos_token_id=None,
-        )
+    settings = {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": MAX_LENGTH,
+        "router_aux_loss_coef": config.balance,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(
+        ARCHITECTURES[config.architecture](settings)
     )
+    return model
 
 
 def pretrain(
-    model: OlmoeForCausalLM,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     config: PretrainConfig,
     on_step: Callable[[int, float], None],

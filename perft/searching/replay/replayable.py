@@ -6,6 +6,7 @@ from pathlib import Path
 
 from perft.errors import ConfigError
 from perft.invocation import command_line
+from perft.models.source import is_tiny
 from perft.packing.shape import TRIALS_ON_CPUS
 from perft.searching.given_space import given_space
 from perft.searching.objectives import DEFAULT_OBJECTIVE
@@ -77,7 +78,7 @@ def of_search(search: Storage, *, trust_code: bool, tell: Callable[[str], None])
             second_chances=settings.second_chances,
         ),
         draw=Draw(
-            given_space(settings.space).space, settings.base_model is None, settings.seed,
+            given_space(settings.space).space, is_tiny(settings.base_model), settings.seed,
             settings.max_steps,
         ),
         seconds_per_step=measured.seconds_per_step,
