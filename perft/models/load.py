@@ -1,5 +1,6 @@
 """Loads a frozen base and its tokenizer. No code from a model repository is ever run."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from perft.models.sharding import shard, sharded_loading
 from perft.models.skeleton import read_config
 from perft.models.source import BUILTIN_NAMES, base_directory, check_base, fingerprint
 from perft.models.tokenizer import known_ids, load_tokenizer
+from perft.models.turn import turn
 from perft.models.weight_files import linked_files
 from perft.ranks import Ranks
 
@@ -107,12 +109,13 @@ def load_base(
     directory = base_directory(base)
     if dtype == "auto":
         dtype = "bfloat16" if device.type == "cuda" else "float32"
-    model = _load(directory, dtype, ranks, bars=base is not None)
-    tokenizer = load_tokenizer(directory, known_ids(model))
-    quantise(model, quantize)
     if quantize != NONE:
         compile = False
-    make_ready(model, device, experts=experts, compile=compile, ranks=ranks)
+    with loading_on(device, ranks):
+        model = _load(directory, dtype, ranks, bars=base is not None)
+        tokenizer = load_tokenizer(directory, known_ids(model))
+        quantise(model, quantize)
+        make_ready(model, device, experts=experts, compile=compile, ranks=ranks)
     return Base(
         base or BUILTIN_NAMES[0],
         model,
@@ -122,6 +125,16 @@ def load_base(
         activated_parameters(model),
         quantize,
     )
+
+
+def loading_on(device: torch.device, ranks: Ranks) -> AbstractContextManager[None]:
+    """Inside, weights may go through the host's memory to a device.
+
+    Processes with a GPU each take turns. On CPUs the base stays in the host's memory anyway, and
+    ranks that share one read a part each, at the same time.
+    """
+    takes_turns = device.type != "cpu" and ranks.size == 1
+    return turn() if takes_turns else nullcontext()
 
 
 def _load(directory: Path, dtype: str, ranks: Ranks, *, bars: bool) -> PreTrainedModel:
