@@ -19,7 +19,7 @@ MAX_SLOTS = 1000
 Dtype = Literal["auto", "float32", "bfloat16", "float64"]
 """What `--dtype` takes."""
 
-Precision = Literal["none", "nf4", "int8", "fp8"]
+Precision = Literal["none", "nf4", "mxfp4", "int8", "fp8"]
 """What `--quantize` takes."""
 
 

@@ -99,7 +99,7 @@ def search(
         gpus_per_worker: 1, a part of one, or 0 for CPUs; None for what the cluster has.
         dtype: of the base: "auto", "bfloat16" or "float32".
         experts: how the base's experts are computed.
-        quantize: how the base's large weights are held: "none", "nf4", "int8" or "fp8".
+        quantize: how the base's large weights are held: "none", "nf4", "mxfp4", "int8" or "fp8".
         checkpointing: whether the base's layers are computed again in the backward pass.
         compile: whether the base is compiled; None for on GPUs.
         storage: the directory or URI for searches; None for `~/.perft/searches`.

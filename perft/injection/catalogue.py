@@ -90,8 +90,9 @@ Asking for one of these anyway is refused, with an error that names block and re
 - fp8 in blocks, fp8 of compressed-tensors and the mxfp4 of gpt_oss are dequantised when they are
   loaded, on every machine; a line says what memory that takes. Where several ranks share a base in
   fp8, each reads all of it before it is divided. Other formats are refused by name.
-- Whatever the files hold, `--quantize nf4|int8|fp8` keeps the large weights in fewer bits once they
-  are loaded ([performance.md](performance.md#a-base-in-fewer-bits)), also what was dequantised.
+- Whatever the files hold, `--quantize nf4|mxfp4|int8|fp8` keeps the large weights in fewer bits
+  once they are loaded ([performance.md](performance.md#a-base-in-fewer-bits)), also what was
+  dequantised: what is stored in mxfp4 is the same to the bit in mxfp4.
 - A `tokenizer.json`, or a `tokenizer.model` of SentencePiece. What the tokenizer puts before a text
   is kept, in training, generation and likelihood. A text with a token that the base has no
   embedding for is refused, and named; padding may have any id, since it is masked.

@@ -1,4 +1,4 @@
-"""How a weight becomes few bits, and numbers again: nf4, int8, fp8.
+"""How a weight becomes few bits, and numbers again: nf4, mxfp4, int8, fp8.
 
 Each format keeps two tensors, codes and scales, whose first dimension is the weight's where that
 can be, so that one expert is read alone. Scales of int8 and fp8 have the base's dtype, which holds
@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from perft.models import mxfp4
+
 BLOCK = 64
 """Numbers that share a scale of nf4."""
 
@@ -34,6 +36,7 @@ class Packed:
         scales: what they are multiplied with.
         shape: the weight's.
         dtype: the weight's, in which it is unpacked.
+        inputs: the dimension of its inputs, -1 or -2.
     """
 
     precision: str
@@ -41,10 +44,13 @@ class Packed:
     scales: Tensor
     shape: torch.Size
     dtype: torch.dtype
+    inputs: int = -1
 
     @property
     def is_divisible(self) -> bool:
         """Whether a part of the first dimension can be unpacked alone."""
+        if len(self.shape) == 2 and self.inputs == -2:  # the first dimension is the inputs'
+            return False
         return len(self.codes) == len(self.scales) == self.shape[0]
 
     def part(self, which: slice) -> "Packed":
@@ -84,7 +90,7 @@ def pack(weight: Tensor, precision: str, inputs: int = -1) -> Packed:
     some = len(weight) if weight.dim() == 2 else max(1, _AT_ONCE // weight[0].numel())
     parts = [FORMATS[precision].pack(part, inputs) for part in torch.split(weight, some)]
     codes, scales = (torch.cat(each) for each in zip(*parts, strict=True))
-    return Packed(precision, codes, scales, weight.shape, weight.dtype)
+    return Packed(precision, codes, scales, weight.shape, weight.dtype, inputs)
 
 
 def _pack_scaled(
@@ -131,6 +137,17 @@ def _nf4_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype == torch.float64 else dtype
 
 
+def _pack_mxfp4(weight: Tensor, inputs: int) -> tuple[Tensor, Tensor]:
+    """Codes and scales of blocks along the inputs, which come last."""
+    return mxfp4.pack(weight.transpose(inputs, -1).contiguous())
+
+
+def _unpack_mxfp4(packed: Packed) -> Tensor:
+    last = packed.shape[packed.inputs]
+    numbers = mxfp4.unpack(packed.codes, packed.scales, last, packed.dtype)
+    return numbers.transpose(packed.inputs, -1).contiguous()
+
+
 def _bitsandbytes() -> Any:
     import bitsandbytes.functional  # noqa: PLC0415 - takes seconds, and is needed by nf4 alone
 
@@ -139,6 +156,7 @@ def _bitsandbytes() -> Any:
 
 FORMATS: Mapping[str, _Format] = {
     "nf4": _Format(_pack_nf4, _unpack_nf4),
+    "mxfp4": _Format(_pack_mxfp4, _unpack_mxfp4),
     "int8": _Format(partial(_pack_scaled, 127.0, torch.int8), _unpack_scaled),
     "fp8": _Format(
         partial(_pack_scaled, torch.finfo(torch.float8_e4m3fn).max, torch.float8_e4m3fn),

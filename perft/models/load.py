@@ -90,8 +90,8 @@ def load_base(
             batch shape; None for yes on a GPU, and no on a CPU or if it is quantised.
         experts: how its experts are computed: "auto", or one of transformers' implementations
             (`perft.models.implementations`).
-        quantize: how its large weights are held: "none" for in its dtype, "nf4", "int8" or "fp8"
-            (`perft.models.precision`).
+        quantize: how its large weights are held: "none" for in its dtype, "nf4", "mxfp4", "int8" or
+            "fp8" (`perft.models.precision`).
         ranks: the processes that share the base; all of them load it at the same time.
 
     Raises:

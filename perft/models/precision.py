@@ -2,6 +2,7 @@
 
     none   the base's dtype
     nf4    4 bits: one of 16 quantiles of a normal distribution, a scale for 64 numbers (QLoRA)
+    mxfp4  4 bits: one of 15 numbers, a power of two for 32 of them (gpt-oss; OCP Microscaling)
     int8   whole numbers up to 127, a scale for each row of outputs
     fp8    float8_e4m3fn, a scale for each row of outputs
 
@@ -17,7 +18,7 @@ from perft.checks import require_choice
 from perft.errors import ConfigError
 
 NONE = "none"
-PRECISIONS = (NONE, "nf4", "int8", "fp8")
+PRECISIONS = (NONE, "nf4", "mxfp4", "int8", "fp8")
 
 _NEEDED = {"nf4": "bitsandbytes"}
 
@@ -41,7 +42,7 @@ def require_precision(quantize: str, *, compile: bool | None = None, workers: in
     if library is not None and importlib.util.find_spec(library) is None:
         raise ConfigError(
             f"--quantize {quantize} needs {library}: python -m pip install 'perft[quantize]'; "
-            "int8 and fp8 need nothing more"
+            "mxfp4, int8 and fp8 need nothing more"
         )
     if compile:
         raise ConfigError(

@@ -76,7 +76,7 @@ def test_experts_are_computed_as_asked_for(data: str):
     assert losses[0] == pytest.approx(losses[1], abs=2e-3)
 
 
-@pytest.mark.parametrize("precision", ["nf4", "int8", "fp8"])
+@pytest.mark.parametrize("precision", ["nf4", "mxfp4", "int8", "fp8"])
 def test_a_quantised_base_is_trained_on_and_noted(data: str, precision: str, tmp_path: Path):
     folder, option = tmp_path / "adapter", ("--quantize", precision)
     done = train(ROUTED, *SHORT, "--data", data, *option, "--out", str(folder))

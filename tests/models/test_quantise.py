@@ -33,7 +33,7 @@ from perft.models.quantised_weight import QuantisedWeight
 from perft.options import Precision
 from perft.training.live_bytes import LiveBytes
 
-ERRORS = {"nf4": 0.11, "int8": 0.012, "fp8": 0.03}
+ERRORS = {"nf4": 0.11, "mxfp4": 0.13, "int8": 0.012, "fp8": 0.03}
 """By format, the error of normal numbers, relative to their size."""
 
 each_format = pytest.mark.parametrize("precision", FORMATS)
@@ -248,7 +248,9 @@ def test_small_weights_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not packed(frozen("olmoe", "int8"))
 
 
-@pytest.mark.parametrize(("precision", "least", "most"), [("nf4", 5.5, 7), ("int8", 3, 4)])
+@pytest.mark.parametrize(
+    ("precision", "least", "most"), [("nf4", 5.5, 7), ("mxfp4", 6, 7.5), ("int8", 3, 4)]
+)
 def test_the_builtin_base_takes_less_and_counts_the_same(
     precision: str, least: float, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,9 @@ from contracts.ranks import run_ranks
 from models import sharded_loads
 from models.odd_bases import edit, fp8_base, mxfp4_base, rewrite
 from perft.errors import BaseModelError
+from perft.models.blocks import find_moe_blocks
 from perft.models.load import load_base
+from perft.models.quantised_weight import QuantisedWeight
 from perft.models.rehearsal import rehearse
 from perft.models.sharding import sharded_loading
 from perft.models.skeleton import skeleton
@@ -38,6 +40,22 @@ def test_what_is_read_is_the_numbers_times_their_scales(form: str, dtype: str, t
     assert not hasattr(found.config, "quantization_config")
     for key, tensor in wanted.state_dict().items():
         assert torch.equal(found.state_dict()[key], tensor), key
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_is_stored_in_mxfp4_is_held_in_it_without_any_loss(
+    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("perft.models.quantise.SMALLEST", 8)
+    stored, _plain = map(str, mxfp4_base(tmp_path))
+    plain, found = (
+        load_base(stored, dtype=dtype, quantize=each).model for each in ("none", "mxfp4")
+    )
+    for block, packed in zip(find_moe_blocks(plain), find_moe_blocks(found), strict=True):
+        for name in ("gate_up_proj", "down_proj"):
+            weight = packed.experts.get_parameter(name)
+            assert isinstance(weight, QuantisedWeight)
+            assert torch.equal(weight.dequantise(), block.experts.get_parameter(name))
 
 
 @pytest.mark.parametrize("form", READ)

@@ -19,7 +19,7 @@ from perft.tasks import TaskSource
 from perft.training.pack import Pack
 
 STEPS = 12
-DTYPES = {"nf4": torch.float32, "int8": torch.float64, "fp8": torch.float64}
+DTYPES = {"nf4": torch.float32, "mxfp4": torch.float64, "int8": torch.float64, "fp8": torch.float64}
 BOUNDS = {torch.float64: 1e-9, torch.float32: 1e-5}
 
 each_format = pytest.mark.parametrize("precision", FORMATS)
