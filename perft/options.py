@@ -144,6 +144,16 @@ MaxStepsOption = Annotated[
     ),
 ]
 SearchSeedOption = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the search.")]
+OtherTextOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--other-text",
+        metavar="TEXT",
+        help="Measure what full-length trials forget of it: a text file, pretraining (what the "
+        "built-in base has read), or a built-in task; may be repeated.",
+        show_default="none",
+    ),
+]
 TrackerOption = Annotated[
     str,
     typer.Option(

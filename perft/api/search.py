@@ -50,6 +50,7 @@ def search(
     warm_start: Sequence[str] = (),
     validation_size: int = 400,
     rung_accuracy: bool | None = None,
+    other_texts: Sequence[str] | None = None,
     groups: int | None = None,
     slots: int | None = None,
     workers_per_group: int = 1,
@@ -93,6 +94,8 @@ def search(
         warm_start: names of earlier searches of this space and base to start from.
         validation_size: validation examples.
         rung_accuracy: whether answers are generated at every rung; None for the objective's.
+        other_texts: texts of which it is measured what full-length trials forget: a text file,
+            "pretraining" or a built-in task; None for those of the space's study.
         groups: worker groups, one base each; None for what fits the cluster.
         slots: trials that a group trains together; None for what fits.
         workers_per_group: processes that share one base.
@@ -141,6 +144,7 @@ def search(
         checkpointing=checkpointing,
         compile=compile,
         rung_accuracy=rung_accuracy,
+        other_texts=None if other_texts is None else tuple(other_texts),
         sampler=sampler,
         pruner=pruner,
         objective=objective,

@@ -21,6 +21,7 @@ from perft.options import (
     MaxStepsOption,
     NewNameOption,
     NewStorageOption,
+    OtherTextOption,
     QuantizeOption,
     QuietOption,
     SearchSeedOption,
@@ -123,6 +124,7 @@ def main(
             show_default="with --objective accuracy, on the built-in base",
         ),
     ] = None,
+    other_text: OtherTextOption = None,
     sampler: Annotated[
         str,
         typer.Option(
@@ -259,6 +261,7 @@ def main(
             checkpointing=checkpointing,
             compile=compile,
             rung_accuracy=rung_accuracy,
+            other_texts=tuple(other_text) if other_text else None,
             sampler=sampler,
             pruner=pruner,
             objective=objective,

@@ -18,6 +18,7 @@ class WorkSettings:
         compile: whether the base is compiled; None for only on GPUs.
         slots: trials that the group trains together.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
+        other_texts: texts of which it is measured what trials forget.
         task: where the task comes from.
         storage: folder of the search.
     """
@@ -30,6 +31,7 @@ class WorkSettings:
     compile: bool | None
     slots: int
     rung_accuracy: bool
+    other_texts: tuple[str, ...]
     task: TaskSource
     storage: str = field(repr=False)  # it may hold a key, and Ray prints its arguments
 

@@ -26,6 +26,7 @@ from perft.searching.base import require_base, require_experts, with_base_templa
 from perft.searching.extent import extent_of
 from perft.searching.given_space import GivenSpace, given_space
 from perft.searching.objectives import ACCURACY, DEFAULT_OBJECTIVE, OBJECTIVES
+from perft.searching.other_texts import other_text_sources
 from perft.searching.pruning.pruners import DEFAULT_PRUNERS, PRUNERS
 from perft.searching.sampling.points import drafts_at
 from perft.searching.sampling.samplers import DEFAULT_SAMPLER, require_installed, require_sampler
@@ -96,6 +97,7 @@ class SearchRequest:
     checkpointing: bool = False
     compile: bool | None = None
     rung_accuracy: bool | None = None
+    other_texts: tuple[str, ...] | None = None
     sampler: str = DEFAULT_SAMPLER
     pruner: str | None = None
     objective: str = DEFAULT_OBJECTIVE
@@ -202,6 +204,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         checkpointing=request.checkpointing,
         compile=request.compile if request.quantize == NONE else False,
         rung_accuracy=_rung_accuracy(request),
+        other_texts=other_text_sources(request.other_texts, space),
         sampler=request.sampler,
         pruner=request.pruner or DEFAULT_PRUNERS[request.objective],
         objective=request.objective,

@@ -108,6 +108,7 @@ class SearchSettings:
         checkpointing: whether the base's layers are recomputed in the backward pass.
         compile: whether the base is compiled; None for only on GPUs.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
+        other_texts: texts of which it is measured what full-length trials forget.
         sampler: what proposes trials, a name as `make_sampler` takes it.
         pruner: what stops trials at rungs, a name of `PRUNERS`.
         objective: what both aim at, a name of `OBJECTIVES`; earlier searches aimed at the loss.
@@ -146,6 +147,7 @@ class SearchSettings:
     checkpointing: bool = False
     compile: bool | None = None
     rung_accuracy: bool = True
+    other_texts: tuple[str, ...] = ()
     sampler: str = "tpe"
     pruner: str = "asha"
     objective: str = LOSS

@@ -167,6 +167,7 @@ def _worker_groups(plan: SearchPlan, shape: GroupShape, stages: Stages) -> Itera
             compile=settings.compile,
             slots=shape.slots,
             rung_accuracy=settings.rung_accuracy,
+            other_texts=settings.other_texts,
             task=plan.source,
             storage=plan.search.uri,
         ),

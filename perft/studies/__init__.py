@@ -6,8 +6,19 @@ follows from that and what does not. Everything here is a pure function of `Tria
 
 from perft.studies.curves import Curves, Series
 from perft.studies.design import MAX_SEEDS, SEEDS, Design
+from perft.studies.forgets import Forgets
 from perft.studies.methods import Methods
 from perft.studies.published import Published
 from perft.studies.study import Study
 
-__all__ = ["MAX_SEEDS", "SEEDS", "Curves", "Design", "Methods", "Published", "Series", "Study"]
+__all__ = [
+    "MAX_SEEDS",
+    "SEEDS",
+    "Curves",
+    "Design",
+    "Forgets",
+    "Methods",
+    "Published",
+    "Series",
+    "Study",
+]

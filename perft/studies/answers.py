@@ -7,7 +7,7 @@ never the same trainings.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TypeVar
 
@@ -54,6 +54,7 @@ class Answers:
         sizes: of the adapters, by name.
         rates: the learning rates, by their factor.
         failed: cells of which a training failed; they are in no estimate.
+        measures: by cell and seed, the other metrics by name.
     """
 
     values: Mapping[Cell, Mapping[int, float]]
@@ -61,11 +62,13 @@ class Answers:
     sizes: Mapping[str, AdapterSize]
     rates: Mapping[float, float]
     failed: frozenset[Cell]
+    measures: Mapping[Cell, Mapping[int, Mapping[str, float]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, results: Iterable[TrialResult]) -> "Answers":
         """The answers of trials that were drawn from a design; others are left out."""
         values: dict[Cell, dict[int, float]] = {}
+        measures: dict[Cell, dict[int, Mapping[str, float]]] = {}
         scored, sizes, rates, failed = math.inf, {}, {}, set()
         for trial in results:
             if trial.origin is not None or not {ADAPTER, RATE, SEED} <= trial.params.keys():
@@ -76,11 +79,14 @@ class Answers:
                 failed.add(cell)
                 continue
             sizes[cell.adapter] = trial.size
-            values.setdefault(cell, {})[int(str(trial.params[SEED]))] = objective(trial.last)
+            seed = int(str(trial.params[SEED]))
+            values.setdefault(cell, {})[seed] = objective(trial.last)
+            measures.setdefault(cell, {})[seed] = trial.last.measures
             scored = min(scored, trial.last.scored)
         whole = {cell: by_seed for cell, by_seed in values.items() if cell not in failed}
         examples = 0 if math.isinf(scored) else int(scored)
-        return cls(whole, examples, sizes, dict(sorted(rates.items())), frozenset(failed))
+        by_rate = dict(sorted(rates.items()))
+        return cls(whole, examples, sizes, by_rate, frozenset(failed), measures)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -96,17 +102,44 @@ class Answers:
 
     def tuned(self, adapters: Sequence[str]) -> Tuned | None:
         """The best of these adapters at its best rate; None without two seeds, or any cell."""
-        cells = sorted(cell for cell in self.values if cell.adapter in adapters)
-        if not cells or len(self.seeds) < 2:
+        chosen = self._chosen(adapters)
+        if not chosen:
             return None
-        chosen = [self._best(cells, leave_out=seed) for seed in self.seeds]
-        judged = [self.values[c][seed] for c, seed in zip(chosen, self.seeds, strict=True)]
-        return Tuned(self._found(judged), self._best(cells))
+        judged = [self.values[cell][seed] for seed, cell in chosen.items()]
+        return Tuned(self._found(judged), self._best(self._cells(adapters)))
+
+    def measured(self, adapters: Sequence[str], measure: str) -> Confirmed | None:
+        """Another metric of these adapters where they are tuned; None if it is not known of all.
+
+        The cells are those of `tuned`, chosen by the score of other seeds.
+        """
+        found = [
+            self._measure(cell, seed, measure) for seed, cell in self._chosen(adapters).items()
+        ]
+        return _of_metric(found, self.seeds)
+
+    def measured_at(self, cell: Cell, measure: str) -> Confirmed | None:
+        """Another metric of a cell; None if it is not known of all seeds."""
+        known = self.seeds if cell in self.values else ()
+        return _of_metric([self._measure(cell, seed, measure) for seed in known], self.seeds)
 
     def tuned_each(self, kinds: Mapping[K, Sequence[str]]) -> dict[K, Tuned]:
         """By kind, the best of its adapters at its best rate, where that is known."""
         found = {kind: self.tuned(adapters) for kind, adapters in kinds.items()}
         return {kind: tuned for kind, tuned in found.items() if tuned is not None}
+
+    def _cells(self, adapters: Sequence[str]) -> list[Cell]:
+        return sorted(cell for cell in self.values if cell.adapter in adapters)
+
+    def _chosen(self, adapters: Sequence[str]) -> dict[int, Cell]:
+        """By seed, the cell that the other seeds choose; empty without two seeds, or any cell."""
+        cells = self._cells(adapters)
+        if not cells or len(self.seeds) < 2:
+            return {}
+        return {seed: self._best(cells, leave_out=seed) for seed in self.seeds}
+
+    def _measure(self, cell: Cell, seed: int, measure: str) -> float | None:
+        return self.measures.get(cell, {}).get(seed, {}).get(measure)
 
     def _best(self, cells: Sequence[Cell], leave_out: int | None = None) -> Cell:
         """The cell with the highest mean over the seeds; the first of equal ones."""
@@ -115,3 +148,10 @@ class Answers:
 
     def _found(self, values: Sequence[float]) -> Confirmed:
         return Confirmed(trial=0, values=tuple(values), scored=self.scored, seeds=self.seeds)
+
+
+def _of_metric(found: Sequence[float | None], seeds: tuple[int, ...]) -> Confirmed | None:
+    known = [each for each in found if each is not None]
+    if not known or len(known) < len(found):
+        return None
+    return Confirmed(trial=0, values=tuple(known), seeds=seeds)

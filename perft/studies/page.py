@@ -124,4 +124,8 @@ def command_of(study: Study, settings: Mapping[str, Json]) -> str:
         if settings.get(name) not in (None, "auto", "none")
         for part in (f"--{name.replace('_', '-')}", str(settings[name]))
     ]
+    texts = settings.get("other_texts") or ()
+    assert isinstance(texts, Sequence)
+    if tuple(texts) != study.other_texts:
+        options += [part for text in texts for part in ("--other-text", str(text))]
     return shlex.join(["perft", "study", str(settings["space"]), "--seeds", str(seeds), *options])

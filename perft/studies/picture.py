@@ -1,6 +1,6 @@
 """The picture of a study: curves with 95% intervals over a number."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import cycle
 
 from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator
@@ -17,22 +17,22 @@ def to_picture(plot: Plot, scored: bool, base: float | None) -> bytes:
 
     Args:
         plot: its curves.
-        scored: whether the values are accuracies in [0, 1], and not losses with a minus.
+        scored: whether the score is an accuracy in [0, 1], and not a loss with a minus.
         base: the value of the base alone, drawn as a line; None if unknown.
     """
     figure, axes = new_axes()
+    drawn = _writer(plot, scored)
     for (name, values), colour in zip(plot.lines.items(), cycle(PALETTE), strict=False):
-        y = [_drawn(found.mean, scored) for found in values.values()]
+        y = [drawn(found.mean) for found in values.values()]
         axes.errorbar(
-            list(values), y, yerr=_reaches(values, scored), color=colour, marker="o",
+            list(values), y, yerr=_reaches(values, drawn), color=colour, marker="o",
             markersize=4, linewidth=1.2, capsize=3, label=name,
         )  # fmt: skip
-    if base is not None:
-        axes.axhline(
-            _drawn(base, scored), color=BASE, linewidth=1, linestyle="--", label="base alone"
-        )
+    alone = 0.0 if plot.y_label else base  # other metrics are differences from the base
+    if alone is not None:
+        axes.axhline(drawn(alone), color=BASE, linewidth=1, linestyle="--", label="base alone")
     axes.set_xlabel(f"{plot.x_label} (log scale)" if plot.is_log else plot.x_label)
-    axes.set_ylabel("validation accuracy (%)" if scored else "validation loss")
+    axes.set_ylabel(plot.y_label or ("validation accuracy (%)" if scored else "validation loss"))
     if plot.is_log:
         axes.set(xscale="log")
         numbers = sorted({x for values in plot.lines.values() for x in values})
@@ -44,15 +44,20 @@ def to_picture(plot: Plot, scored: bool, base: float | None) -> bytes:
     return to_png(figure)
 
 
-def _drawn(value: float, scored: bool) -> float:
-    return 100 * value if scored else -value
+def _writer(plot: Plot, scored: bool) -> Callable[[float], float]:
+    """What is drawn of a value."""
+    if plot.y_label:
+        return float
+    return lambda value: 100 * value if scored else -value
 
 
-def _reaches(values: Mapping[float, Confirmed], scored: bool) -> list[list[float]]:
+def _reaches(
+    values: Mapping[float, Confirmed], drawn: Callable[[float], float]
+) -> list[list[float]]:
     """How far the intervals reach below and above the means."""
     ends = [found.interval or (found.mean, found.mean) for found in values.values()]
-    drawn = [sorted(_drawn(end, scored) for end in pair) for pair in ends]
-    means = [_drawn(found.mean, scored) for found in values.values()]
-    pairs = list(zip(drawn, means, strict=True))
+    bars = [sorted(map(drawn, pair)) for pair in ends]
+    means = [drawn(found.mean) for found in values.values()]
+    pairs = list(zip(bars, means, strict=True))
     return [[max(0.0, mean - low) for (low, _), mean in pairs],
             [max(0.0, high - mean) for (_, high), mean in pairs]]  # fmt: skip

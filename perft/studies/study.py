@@ -45,11 +45,13 @@ class Plot:
         x_label: of the horizontal axis.
         lines: by name, values by the number on that axis, ascending.
         is_log: whether that axis is logarithmic.
+        y_label: what the values are, if not the score.
     """
 
     x_label: str
     lines: Mapping[str, Mapping[float, Confirmed]]
     is_log: bool = True
+    y_label: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +61,12 @@ class Study(ABC):
     Attributes:
         question: in a sentence, for the title of the page.
         design: what is trained.
+        other_texts: texts of which it is measured what each trial forgets.
     """
 
     question: str
     design: Design
+    other_texts: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> Mapping[str, Sequence[str]]:

@@ -22,12 +22,14 @@ from perft.evaluation import (
     predict,
     preferred,
     validate,
+    validate_base,
 )
 from perft.evaluation.preference import margins
 from perft.forward import AdapterLosses
 from perft.injection import AdapterHost
 from perft.ranks import Ranks
 from perft.tasks import Split
+from perft.tasks.tokenize import TokenizedSplit
 from perft.training.data import TokenizedTask
 from perft.training.objective import objective_of
 from perft.training.shapes import FixedShapes, RowCapacity, TrialShape, row_capacity
@@ -101,6 +103,23 @@ class Evaluator:
         for name, right in correct.items():
             measured[name] = replace(measured[name], correct=right, scored=examples)
         return measured
+
+    def losses(self, names: Sequence[str], rows: TokenizedSplit) -> dict[str, float]:
+        """The mean cross-entropy of trials on rows, nats per predicted token."""
+        found = validate(
+            self.host,
+            names,
+            [rows.row(i) for i in range(len(rows))],
+            self._pad,
+            self.ranks,
+            together=self._together(names, row_capacity(rows)),
+        )
+        return found.loss
+
+    def base_loss(self, rows: TokenizedSplit) -> float:
+        """The same of the base alone."""
+        each = [rows.row(i) for i in range(len(rows))]
+        return validate_base(self.host, each, self._pad, self.ranks)
 
     def predict(
         self, names: Sequence[str], split: Split, known_prefix: KnownPrefixes | None = None

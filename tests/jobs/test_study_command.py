@@ -90,7 +90,7 @@ def test_a_quiet_one_says_its_last_line_alone(study: Study) -> None:
     [
         (
             ("arithmetic",),
-            "has no study, wanted one of baselines, bottleneck, generality, paper, sparsity",
+            "has no study, wanted one of baselines, bottleneck, forgetting, generality, paper, ",
         ),
         (("bottlenek",), "did you mean 'bottleneck'?"),
         (("bottleneck", "--seeds", "1"), "wanted"),

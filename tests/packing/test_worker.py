@@ -105,7 +105,7 @@ def settings(folder: Path) -> GroupSettings:
     told = WorkSettings(
         base_model=None, dtype="auto", task=TaskSource(name="arithmetic"), storage=str(folder),
         experts="auto", quantize="none", checkpointing=False, rung_accuracy=True, compile=None,
-        slots=1,
+        slots=1, other_texts=(),
     )  # fmt: skip
     return GroupSettings(group=0, coordinator="m", namespace="n", threads=1, work=told)
 

@@ -7,7 +7,7 @@ from optuna.trial import FixedTrial
 
 from perft.config import SingleConfig, TrainingConfig
 from perft.searching.space import Draw, SearchSpace
-from perft.studies import Curves, Design, Methods, Published, Series
+from perft.studies import Curves, Design, Forgets, Methods, Published, Series
 from perft.studies.answers import Cell
 from perft.studies.published import Row
 from perft.trial import AdapterSize, Report, TrialResult
@@ -42,6 +42,13 @@ METHODS = Methods(
     reference="small",
     fixed={"small": Cell("s r4", 1.0), "large": Cell("s r8", 1.0)},
 )
+FORGETS = Forgets(
+    question="What is forgotten?",
+    design=DESIGN,
+    other_texts=("pretraining",),
+    methods={"small": ("s r2", "s r4"), "large": ("s r8", "s r16")},
+    reference="small",
+)
 PUBLISHED = Published(
     question="Does it come out again?",
     design=DESIGN,
@@ -54,8 +61,17 @@ Truth = Callable[[int, float], float]
 """The accuracy that is expected, by width and by factor of the rate."""
 
 
-def trained(truth: Truth, seeds: int = 3, spread: float = 0.01, draw: int = 0) -> list[TrialResult]:
-    """The trials of the design, as a search draws them, with scores of the truth and noise."""
+def trained(
+    truth: Truth,
+    seeds: int = 3,
+    spread: float = 0.01,
+    draw: int = 0,
+    forgot: Truth | None = None,
+) -> list[TrialResult]:
+    """The trials of the design, as a search draws them, with scores of the truth and noise.
+
+    With `forgot` each has forgotten so much of the text "pretraining", and noise.
+    """
     random = np.random.default_rng(draw)
     drawn = Draw(SearchSpace.of_study("arithmetic", CURVES), True, 7)
     results = []
@@ -63,9 +79,12 @@ def trained(truth: Truth, seeds: int = 3, spread: float = 0.01, draw: int = 0) -
         config = drawn(FixedTrial(dict(point)))
         width, rate = config.adapter.rank, float(point["rate"])
         share = np.clip(truth(width, rate) + spread * random.standard_normal(), 0, 1)
+        lost = {}
+        if forgot is not None:
+            lost = {"forgot_pretraining": forgot(width, rate) + spread * random.standard_normal()}
         report = Report(
             step=40, train_loss=1.0, val_loss=1.0, correct=round(SCORED * share), scored=SCORED,
-            lr=0.0, tokens_per_second=1.0,
+            lr=0.0, tokens_per_second=1.0, measures=lost,
         )  # fmt: skip
         results.append(
             TrialResult(
