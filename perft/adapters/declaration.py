@@ -34,6 +34,7 @@ class Variant:
         needs_base_routing: whether it follows the base router's choice.
         router_balance: from a configuration, the coefficient of the load-balancing loss of its own
             router; None without a router.
+        router: kind of the weights (M, D) of its own router; empty without one.
         starts: from a configuration, by kind, the start of tensors not initialised by `init`.
     """
 
@@ -47,6 +48,7 @@ class Variant:
     projections: tuple[ProjectionKind, ...] = ()
     needs_base_routing: bool = False
     router_balance: Callable[[Any], float] | None = None
+    router: str = ""
     starts: Callable[[Any], Mapping[str, Start]] = as_init_says
 
     @property

@@ -13,14 +13,17 @@ from perft.adapters.forms.parallel import Activation
 from perft.adapters.table import *  # noqa: F403 - a configuration for each variant
 from perft.adapters.table import VARIANTS
 from perft.config.flat import adapter_from_flat, config_of, fields_of, training_from_flat
+from perft.config.measures import NOTHING_FURTHER, FurtherMeasures
 from perft.config.training import TrainingConfig
 
 __all__ = [
+    "NOTHING_FURTHER",
     "VARIANTS",
     "Activation",
     "AdapterConfig",
     "ExpertForm",
     "ExpertsConfig",
+    "FurtherMeasures",
     "Init",
     "LoraWeightConfig",
     "TrainingConfig",

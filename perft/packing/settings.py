@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from perft.config import FurtherMeasures
 from perft.tasks import TaskSource
 
 
@@ -18,7 +19,7 @@ class WorkSettings:
         compile: whether the base is compiled; None for only on GPUs.
         slots: trials that the group trains together.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
-        other_texts: texts of which it is measured what trials forget.
+        further: what else is measured of full-length trials.
         task: where the task comes from.
         storage: folder of the search.
     """
@@ -31,7 +32,7 @@ class WorkSettings:
     compile: bool | None
     slots: int
     rung_accuracy: bool
-    other_texts: tuple[str, ...]
+    further: FurtherMeasures
     task: TaskSource
     storage: str = field(repr=False)  # it may hold a key, and Ray prints its arguments
 

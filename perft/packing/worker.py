@@ -103,7 +103,7 @@ def _load(
         slots=settings.slots,
         checkpointing=settings.checkpointing,
         rung_accuracy=settings.rung_accuracy,
-        other_texts=settings.other_texts,
+        further=settings.further,
         say=say,
     )
 

@@ -205,6 +205,7 @@ def prepare(request: SearchRequest, during: During = quietly) -> SearchPlan:
         compile=request.compile if request.quantize == NONE else False,
         rung_accuracy=_rung_accuracy(request),
         other_texts=other_text_sources(request.other_texts, space),
+        router_measures=space.study is not None and space.study.router_measures,
         sampler=request.sampler,
         pruner=request.pruner or DEFAULT_PRUNERS[request.objective],
         objective=request.objective,

@@ -109,6 +109,7 @@ class SearchSettings:
         compile: whether the base is compiled; None for only on GPUs.
         rung_accuracy: whether trials generate answers at every rung, not only at full length.
         other_texts: texts of which it is measured what full-length trials forget.
+        router_measures: whether the routers of full-length trials are measured.
         sampler: what proposes trials, a name as `make_sampler` takes it.
         pruner: what stops trials at rungs, a name of `PRUNERS`.
         objective: what both aim at, a name of `OBJECTIVES`; earlier searches aimed at the loss.
@@ -148,6 +149,7 @@ class SearchSettings:
     compile: bool | None = None
     rung_accuracy: bool = True
     other_texts: tuple[str, ...] = ()
+    router_measures: bool = False
     sampler: str = "tpe"
     pruner: str = "asha"
     objective: str = LOSS

@@ -8,6 +8,7 @@ from typing import TypeVarTuple
 
 import ray
 
+from perft.config import FurtherMeasures
 from perft.errors import SearchError
 from perft.packing.deaths import DEATHS
 from perft.packing.groups import WorkerGroups
@@ -167,7 +168,9 @@ def _worker_groups(plan: SearchPlan, shape: GroupShape, stages: Stages) -> Itera
             compile=settings.compile,
             slots=shape.slots,
             rung_accuracy=settings.rung_accuracy,
-            other_texts=settings.other_texts,
+            further=FurtherMeasures(
+                other_texts=settings.other_texts, routers=settings.router_measures
+            ),
             task=plan.source,
             storage=plan.search.uri,
         ),

@@ -9,6 +9,7 @@ from perft.studies.design import MAX_SEEDS, SEEDS, Design
 from perft.studies.forgets import Forgets
 from perft.studies.methods import Methods
 from perft.studies.published import Published
+from perft.studies.routers import Routers
 from perft.studies.study import Study
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Forgets",
     "Methods",
     "Published",
+    "Routers",
     "Series",
     "Study",
 ]

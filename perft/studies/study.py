@@ -62,11 +62,13 @@ class Study(ABC):
         question: in a sentence, for the title of the page.
         design: what is trained.
         other_texts: texts of which it is measured what each trial forgets.
+        router_measures: whether the trials' own routers are measured.
     """
 
     question: str
     design: Design
     other_texts: tuple[str, ...] = ()
+    router_measures: bool = False
 
     @property
     def kinds(self) -> Mapping[str, Sequence[str]]:

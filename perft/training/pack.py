@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor
 
 from perft.checkpoint import TrialState, adapter_files, from_bytes, to_bytes
+from perft.config import NOTHING_FURTHER, FurtherMeasures
 from perft.errors import ConfigError, StorageError
 from perft.evaluation import Prediction, count_correct
 from perft.injection import AdapterHost
@@ -19,7 +20,7 @@ from perft.tasks import Split, Task, TaskSource, code_files, to_record
 from perft.tasks.vocabulary import require_embeddings
 from perft.training.data import TokenizedTask
 from perft.training.evaluator import Evaluator
-from perft.training.forgetting import Forgetting
+from perft.training.further import Further
 from perft.training.guard import fault_of
 from perft.training.objective import require_readable
 from perft.training.optimizer import AdapterOptimizer
@@ -48,8 +49,7 @@ class Pack:
         checkpointing: whether the base's layers are recomputed in the backward pass, which takes a
             third more time and far less memory.
         rung_accuracy: whether trials generate answers at every rung; at full length they always do.
-        other_texts: what it forgets of them is measured of a trial at full length; sources as of
-            `perft.tasks.other_text`.
+        further: what else is measured of a trial at full length.
         say: called with a sentence that the user should see.
 
     Raises:
@@ -68,7 +68,7 @@ class Pack:
         slots: int = 1,
         checkpointing: bool = False,
         rung_accuracy: bool = True,
-        other_texts: Sequence[str] = (),
+        further: FurtherMeasures = NOTHING_FURTHER,
         say: Callable[[str], None] = print,
     ) -> None:
         require_embeddings(task.splits, base.tokenizer, base.embeddings)
@@ -84,7 +84,7 @@ class Pack:
             self.host, ranks, pad=pad, slots=slots, checkpointing=checkpointing, say=say
         )
         self._evaluator = Evaluator(self.host, self.rows, ranks, lambda: self._stepper.fixed)
-        self._forgetting = Forgetting.on(self._evaluator, other_texts)
+        self._further = Further(self._evaluator, further)
         self._rung_accuracy = rung_accuracy
         self._trained = 0
         if len(task.validation.examples) < ranks.size:
@@ -287,7 +287,7 @@ class Pack:
             trials = {name: self.running[name].config.training for name in some}
             found = self._evaluator.validate(trials, examples, scored=scored)
             if some is full:
-                found = self._forgetting.added_to(found)
+                found = self._further.added_to(found, trials)
             for name, measured in found.items():
                 reports[name] = self.running[name].report(measured)
         return reports

@@ -17,7 +17,7 @@ from pyarrow import parquet
 from contracts.packs import TEN, apart, tiny_pack, trial
 from packing.simulator import Simulator, StandIn, first
 from perft.checkpoint import from_bytes, read_adapter
-from perft.config import SingleConfig
+from perft.config import FurtherMeasures, SingleConfig
 from perft.errors import BaseModelError, ConfigError, StorageError
 from perft.packing import worker
 from perft.packing.messages import (
@@ -105,7 +105,7 @@ def settings(folder: Path) -> GroupSettings:
     told = WorkSettings(
         base_model=None, dtype="auto", task=TaskSource(name="arithmetic"), storage=str(folder),
         experts="auto", quantize="none", checkpointing=False, rung_accuracy=True, compile=None,
-        slots=1, other_texts=(),
+        slots=1, further=FurtherMeasures(),
     )  # fmt: skip
     return GroupSettings(group=0, coordinator="m", namespace="n", threads=1, work=told)
 

@@ -1,13 +1,13 @@
 """Trials of a design whose scores follow a planted rule."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from optuna.trial import FixedTrial
 
 from perft.config import SingleConfig, TrainingConfig
 from perft.searching.space import Draw, SearchSpace
-from perft.studies import Curves, Design, Forgets, Methods, Published, Series
+from perft.studies import Curves, Design, Forgets, Methods, Published, Routers, Series
 from perft.studies.answers import Cell
 from perft.studies.published import Row
 from perft.trial import AdapterSize, Report, TrialResult
@@ -49,6 +49,13 @@ FORGETS = Forgets(
     methods={"small": ("s r2", "s r4"), "large": ("s r8", "s r16")},
     reference="small",
 )
+ROUTERS = Routers(
+    question="Is it another router?",
+    design=DESIGN,
+    router_measures=True,
+    learned=("s r8", "s r16"),
+    frozen="s r4",
+)
 PUBLISHED = Published(
     question="Does it come out again?",
     design=DESIGN,
@@ -60,17 +67,19 @@ PUBLISHED = Published(
 Truth = Callable[[int, float], float]
 """The accuracy that is expected, by width and by factor of the rate."""
 
+NO_MEASURES: Mapping[str, Truth] = {}
+
 
 def trained(
     truth: Truth,
     seeds: int = 3,
     spread: float = 0.01,
     draw: int = 0,
-    forgot: Truth | None = None,
+    measures: Mapping[str, Truth] = NO_MEASURES,
 ) -> list[TrialResult]:
     """The trials of the design, as a search draws them, with scores of the truth and noise.
 
-    With `forgot` each has forgotten so much of the text "pretraining", and noise.
+    Each has these metrics, with noise.
     """
     random = np.random.default_rng(draw)
     drawn = Draw(SearchSpace.of_study("arithmetic", CURVES), True, 7)
@@ -79,12 +88,13 @@ def trained(
         config = drawn(FixedTrial(dict(point)))
         width, rate = config.adapter.rank, float(point["rate"])
         share = np.clip(truth(width, rate) + spread * random.standard_normal(), 0, 1)
-        lost = {}
-        if forgot is not None:
-            lost = {"forgot_pretraining": forgot(width, rate) + spread * random.standard_normal()}
+        metrics = {
+            name: of(width, rate) + spread * random.standard_normal()
+            for name, of in measures.items()
+        }
         report = Report(
             step=40, train_loss=1.0, val_loss=1.0, correct=round(SCORED * share), scored=SCORED,
-            lr=0.0, tokens_per_second=1.0, measures=lost,
+            lr=0.0, tokens_per_second=1.0, measures=metrics,
         )  # fmt: skip
         results.append(
             TrialResult(

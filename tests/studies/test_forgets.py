@@ -8,6 +8,8 @@ from perft.studies.page import pages
 from pretend import BASE
 from studies.planted import DESIGN, FORGETS, SETTINGS, Truth, trained
 
+TEXT = "forgot_pretraining"
+
 
 def score(width: int, rate: float) -> float:
     """Best at the usual rate."""
@@ -15,7 +17,7 @@ def score(width: int, rate: float) -> float:
 
 
 def found(forgot: Truth, spread: float = 0.01) -> dict[str, bool]:
-    answers = Answers.of(trained(score, forgot=forgot, spread=spread))
+    answers = Answers.of(trained(score, measures={TEXT: forgot}, spread=spread))
     return {each.text: each.is_shown for each in FORGETS.findings(answers)}
 
 
@@ -50,7 +52,7 @@ def test_noise_shows_nothing() -> None:
 
 
 def test_it_is_read_where_the_score_of_other_seeds_is_best() -> None:
-    answers = Answers.of(trained(score, forgot=lambda width, rate: rate, spread=1e-4))
+    answers = Answers.of(trained(score, measures={TEXT: lambda width, rate: rate}, spread=1e-4))
     where = answers.measured(["s r8"], "forgot_pretraining")
     assert where is not None
     assert where.mean == pytest.approx(1.0, abs=1e-3)
@@ -61,7 +63,7 @@ def test_it_is_read_where_the_score_of_other_seeds_is_best() -> None:
 
 
 def test_the_page_has_every_finding_and_every_cell() -> None:
-    results = trained(score, forgot=lambda width, rate: width / 20)
+    results = trained(score, measures={TEXT: lambda width, rate: width / 20})
     made = pages(FORGETS, results, BASE, {**SETTINGS, "other_texts": ["pretraining"]})
     page = made[STUDY_PAGE].decode()
     for each in FORGETS.findings(Answers.of(results)):

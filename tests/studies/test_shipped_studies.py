@@ -6,7 +6,7 @@ from perft.injection import AdapterHost
 from perft.models.load import load_base
 from perft.searching.sampling.points import drafts_at
 from perft.searching.space import Draw, find_space, spaces
-from perft.studies import MAX_SEEDS, Curves, Forgets, Methods, Published
+from perft.studies import MAX_SEEDS, Curves, Forgets, Methods, Published, Routers
 
 STUDIES = [name for name in spaces() if find_space(name).study is not None]
 
@@ -49,6 +49,8 @@ def test_it_speaks_of_adapters_of_its_design_alone_and_of_all(name: str) -> None
         named = [row.cell.adapter for row in study.rows]
         assert {each for claim in study.claims for each in claim} <= set(named)
         assert {row.cell.rate for row in study.rows} == set(study.design.rates)
+    elif isinstance(study, Routers):
+        named = [*study.learned, study.frozen]
     else:
         assert isinstance(study, Methods | Forgets)
         named = [each for adapters in study.methods.values() for each in adapters]

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from perft.config import EmbeddedConfig, LoraQVConfig, TrainingConfig
+from perft.config import EmbeddedConfig, FurtherMeasures, LoraQVConfig, TrainingConfig
 from perft.models.load import load_base
 from perft.ranks import Ranks
 from perft.tasks import TaskSource, load_task
@@ -27,7 +27,9 @@ TRIALS = {
 
 def pack_with(texts: tuple[str, ...], dtype: str = "float32") -> Pack:
     task = load_task(TaskSource(name="arithmetic", validation_size=4))
-    return Pack(load_base(dtype=dtype), task, Ranks(), slots=2, other_texts=texts)
+    return Pack(
+        load_base(dtype=dtype), task, Ranks(), slots=2, further=FurtherMeasures(other_texts=texts)
+    )
 
 
 def reports(pack: Pack, names: tuple[str, ...], steps: int = 6) -> dict[str, Report]:

@@ -88,5 +88,6 @@ VARIANT = Variant(
     mathematics="perft.adapters.routed.mathematics",
     hf_storage="PERFT",
     router_balance=balance,
+    router="perft_router",
     starts=starts,
 )
