@@ -1,7 +1,7 @@
 """The picture of a study: curves with 95% intervals over a number."""
 
 from collections.abc import Callable, Mapping
-from itertools import cycle
+from itertools import cycle, pairwise
 
 from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator
 
@@ -10,6 +10,8 @@ from perft.selection.plots.style import BASE, PALETTE, new_axes, to_png
 from perft.studies.study import Plot
 
 _MOST_TICKS = 12
+_APART = 1.15
+"""Ratio of two numbers whose labels do not touch, over two decades."""
 
 
 def to_picture(plot: Plot, scored: bool, base: float | None) -> bytes:
@@ -36,7 +38,8 @@ def to_picture(plot: Plot, scored: bool, base: float | None) -> bytes:
     if plot.is_log:
         axes.set(xscale="log")
         numbers = sorted({x for values in plot.lines.values() for x in values})
-        few = len(numbers) <= _MOST_TICKS
+        apart = all(high > _APART * low for low, high in pairwise(numbers))
+        few = apart and len(numbers) <= _MOST_TICKS
         axes.xaxis.set_major_locator(FixedLocator(numbers) if few else LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.minorticks_off()
