@@ -26,9 +26,8 @@ def mutual_information(first_T: Tensor, second_T: Tensor) -> float:
     joint = torch.zeros(int(first_T.max()) + 1, int(second_T.max()) + 1, dtype=torch.float64)
     ones = torch.ones(len(first_T), dtype=torch.float64)
     joint.index_put_((first_T.cpu(), second_T.cpu()), ones, accumulate=True)
-    joint /= len(first_T)
-    marginals = joint.sum(1), joint.sum(0)
-    entropies = [float(torch.special.entr(each).sum()) for each in marginals]
-    together = float(torch.special.entr(joint).sum())
+    # Counted first and divided then, so that the entropy of a single choice is exactly 0.
+    shares = [counts / len(first_T) for counts in (joint.sum(1), joint.sum(0), joint)]
+    *entropies, together = (float(torch.special.entr(each).sum()) for each in shares)
     mean = sum(entropies) / 2
     return max(0.0, sum(entropies) - together) / mean if mean > 0 else 0.0
