@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from itertools import cycle, pairwise
 
-from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, StrMethodFormatter
 
 from perft.selection.confirm import Confirmed
 from perft.selection.plots.style import BASE, PALETTE, new_axes, to_png
@@ -32,7 +32,7 @@ def to_picture(plot: Plot, scored: bool, base: float | None) -> bytes:
         )  # fmt: skip
     alone = 0.0 if plot.y_label else base  # other metrics are differences from the base
     if alone is not None:
-        axes.axhline(drawn(alone), color=BASE, linewidth=1, linestyle="--", label="base alone")
+        axes.axhline(drawn(alone), color=BASE, linewidth=1, linestyle="--", label=plot.zero)
     axes.set_xlabel(f"{plot.x_label} (log scale)" if plot.is_log else plot.x_label)
     axes.set_ylabel(plot.y_label or ("validation accuracy (%)" if scored else "validation loss"))
     if plot.is_log:
@@ -41,7 +41,10 @@ def to_picture(plot: Plot, scored: bool, base: float | None) -> bytes:
         apart = all(high > _APART * low for low, high in pairwise(numbers))
         few = apart and len(numbers) <= _MOST_TICKS
         axes.xaxis.set_major_locator(FixedLocator(numbers) if few else LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        large = numbers[-1:] >= [1000]
+        axes.xaxis.set_major_formatter(
+            EngFormatter(sep="") if large else StrMethodFormatter("{x:g}")
+        )
         axes.minorticks_off()
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return to_png(figure)

@@ -78,8 +78,8 @@ class Routers(Study):
             }
             for name in self.learned
         }
-        label = "validation loss above that with the learned router (nats per token)"
-        return Plot("learning rate", lines, y_label=label)
+        label = "loss added by the router's start (nats per token)"
+        return Plot("learning rate", lines, y_label=label, zero="learned router")
 
     def _against_frozen(self, name: str, answers: Answers) -> Iterator[Finding]:
         mine, other = answers.tuned([name]), answers.tuned([self.frozen])

@@ -45,13 +45,15 @@ class Plot:
         x_label: of the horizontal axis.
         lines: by name, values by the number on that axis, ascending.
         is_log: whether that axis is logarithmic.
-        y_label: what the values are, if not the score.
+        y_label: what the values are, if not the score; 0 then is the value of `zero`.
+        zero: what the line at 0, or at the score of the base, stands for.
     """
 
     x_label: str
     lines: Mapping[str, Mapping[float, Confirmed]]
     is_log: bool = True
     y_label: str = ""
+    zero: str = "base alone"
 
 
 @dataclass(frozen=True, kw_only=True)
