@@ -25,7 +25,7 @@ PERFT = Path(search_folder.__file__).parent
 FILE_NAME = re.compile(r"[\w.-]+\.[a-z]+")
 NAMESAKES = {
     ("commands/evaluate.py", "results.json"),  # of the folder of `--out`
-    ("models/pretrain/card.py", "README.md"),  # of the folder of a base
+    ("models/pretrain/folder.py", "README.md"),  # of the folder of a base
 }
 """Files of other folders that happen to have a name of these."""
 

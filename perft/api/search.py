@@ -50,7 +50,7 @@ def search(
     warm_start: Sequence[str] = (),
     validation_size: int = 400,
     rung_accuracy: bool | None = None,
-    other_texts: Sequence[str] | None = None,
+    other_text: Sequence[str] | None = None,
     groups: int | None = None,
     slots: int | None = None,
     workers_per_group: int = 1,
@@ -94,7 +94,7 @@ def search(
         warm_start: names of earlier searches of this space and base to start from.
         validation_size: validation examples.
         rung_accuracy: whether answers are generated at every rung; None for the objective's.
-        other_texts: texts of which it is measured what full-length trials forget: a text file,
+        other_text: texts of which it is measured what full-length trials forget: a text file,
             "pretraining" or a built-in task; None for those of the space's study.
         groups: worker groups, one base each; None for what fits the cluster.
         slots: trials that a group trains together; None for what fits.
@@ -144,7 +144,7 @@ def search(
         checkpointing=checkpointing,
         compile=compile,
         rung_accuracy=rung_accuracy,
-        other_texts=None if other_texts is None else tuple(other_texts),
+        other_texts=None if other_text is None else tuple(other_text),
         sampler=sampler,
         pruner=pruner,
         objective=objective,
