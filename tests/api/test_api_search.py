@@ -20,7 +20,7 @@ from perft.searching.run import Finished
 from perft.searching.stages import Stages
 from pretend import search_of_six
 
-OTHERWISE = {"confirm": "confirmations"}
+OTHERWISE = {"other_text": "other_texts", "confirm": "confirmations"}
 """Options whose field of `SearchRequest` has another name."""
 
 
