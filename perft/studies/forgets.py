@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from perft.selection.confirm import Confirmed, gain
 from perft.studies.answers import Answers, Cell
-from perft.studies.study import Finding, Plot, Study, TextTable, factor, tuned_cells
+from perft.studies.study import Finding, Plot, Study, TextTable, factor, tuned_cells, worded
 from perft.tasks.other_text import FORGOT
 
 
@@ -83,15 +83,13 @@ class Forgets(Study):
         tuned = self._tuned(text, answers)
         reference = tuned.pop(self.reference, None)
         for method, found in tuned.items():
-            over = None if reference is None else gain(found, reference)
-            verdict = "noise" if over is None else over.verdict
-            what = {"better": "forgets more of", "worse": "forgets less of"}.get(verdict)
-            says = (
-                f"{what} {text} than {self.reference}"
-                if what
-                else f"is not shown to differ from {self.reference} in what it forgets of {text}"
+            says, is_shown = worded(
+                None if reference is None else gain(found, reference),
+                f"forgets more of {text} than {self.reference}",
+                f"forgets less of {text} than {self.reference}",
+                f"is not shown to differ from {self.reference} in what it forgets of {text}",
             )
-            yield Finding(f"**{method}** {says}, both tuned.", what is not None)
+            yield Finding(f"**{method}** {says}, both tuned.", is_shown)
 
     def _by_size(self, text: str, answers: Answers) -> Iterator[Finding]:
         for method, adapters in self.methods.items():
@@ -118,18 +116,16 @@ class Forgets(Study):
         second: tuple[str, Confirmed],
         how: str,
     ) -> Finding:
-        over = gain(first[1], second[1])
-        verdict = "noise" if over is None else over.verdict
-        what = {"better": "more", "worse": "less"}.get(verdict)
-        rest = f" ({_number(first[1])} and {_number(second[1])}{f', {how}' if how else ''})"
-        if what is None:
-            return Finding(
-                f"**{method}** is not shown to forget more or less of {text} as {first[0]} than as "
-                f"{second[0]}{rest}.",
-                False,
-            )
+        what, is_shown = worded(
+            gain(first[1], second[1]),
+            "forgets more",
+            "forgets less",
+            "is not shown to forget more or less",
+        )
+        numbers = f"{_number(first[1])} and {_number(second[1])}{f', {how}' if how else ''}"
         return Finding(
-            f"**{method}** forgets {what} of {text} as {first[0]} than as {second[0]}{rest}.", True
+            f"**{method}** {what} of {text} as {first[0]} than as {second[0]} ({numbers}).",
+            is_shown,
         )
 
     def _methods_table(self, texts: list[str], answers: Answers) -> TextTable:

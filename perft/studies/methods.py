@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from perft.selection.confirm import Confirmed, format_mean, gain
+from perft.selection.confirm import format_mean, gain
 from perft.studies.answers import Answers, Cell, Tuned
 from perft.studies.study import (
     Finding,
@@ -12,6 +12,7 @@ from perft.studies.study import (
     TextTable,
     adapter_heading,
     adapter_row,
+    against,
     is_better,
     rates_not_tried,
     told,
@@ -45,7 +46,7 @@ class Methods(Study):
             return []
         reference = tuned[self.reference].found
         found = [
-            self._against(name, each.found, reference)
+            against(name, each.found, self.reference, reference)
             for name, each in tuned.items()
             if name != self.reference
         ]
@@ -85,17 +86,6 @@ class Methods(Study):
         """The methods, tuned, best first."""
         tuned = answers.tuned_each(self.methods)
         return dict(sorted(tuned.items(), key=lambda item: -item[1].found.mean))
-
-    def _against(self, name: str, found: Confirmed, reference: Confirmed) -> Finding:
-        over = gain(found, reference)
-        verdict = over.verdict if over is not None else "noise"
-        what = {"better": "is better than", "worse": "is worse than"}.get(
-            verdict, "is not shown to differ from"
-        )
-        return Finding(
-            f"**{name}** {what} {self.reference}, both tuned{told(over, found)}.",
-            verdict != "noise",
-        )
 
     def _best_two(self, tuned: Mapping[str, Tuned]) -> list[Finding]:
         if len(tuned) < 2:

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 
 from perft.selection.confirm import Confirmed, gain
 from perft.studies.answers import Answers, Cell
-from perft.studies.study import Finding, Plot, Study, TextTable, factor, told, tuned_cells
+from perft.studies.study import (
+    Finding,
+    Plot,
+    Study,
+    TextTable,
+    against,
+    factor,
+    is_better,
+    tuned_cells,
+    worded,
+)
 
 MEASURES: Mapping[str, str] = {
     "router_moved": "moved",
@@ -84,15 +94,7 @@ class Routers(Study):
     def _against_frozen(self, name: str, answers: Answers) -> Iterator[Finding]:
         mine, other = answers.tuned([name]), answers.tuned([self.frozen])
         if mine is not None and other is not None:
-            over = gain(mine.found, other.found)
-            verdict = "noise" if over is None else over.verdict
-            what = {"better": "is better than", "worse": "is worse than"}.get(
-                verdict, "is not shown to differ from"
-            )
-            yield Finding(
-                f"**{name}** {what} {self.frozen}, both tuned{told(over, mine.found)}.",
-                verdict != "noise",
-            )
+            yield against(name, mine.found, self.frozen, other.found)
 
     def _swapped(self, name: str, answers: Answers) -> Iterator[Finding]:
         for measure, whose in (("swap_start", "it started with"), ("swap_base", "of the base")):
@@ -114,23 +116,23 @@ class Routers(Study):
             before = answers.measured([name], f"start_{measure}")
             if now is None or before is None:
                 continue
-            over = gain(now, before)
-            verdict = "noise" if over is None else over.verdict
-            what = {"better": "is more like the base's", "worse": "is less like the base's"}.get(
-                verdict, "is not shown to be more or less like the base's"
+            what, is_shown = worded(
+                gain(now, before),
+                "is more like the base's",
+                "is less like the base's",
+                "is not shown to be more or less like the base's",
             )
             yield Finding(
                 f"**{name}**: its learned router {what} than the router it started with "
                 f"({called} {now.mean:.2f} and {before.mean:.2f}).",
-                verdict != "noise",
+                is_shown,
             )
 
     def _by_rate(self, name: str, answers: Answers) -> Iterator[Finding]:
         low, high = min(answers.rates), max(answers.rates)
         least, most = (answers.measured_at(Cell(name, r), "router_moved") for r in (low, high))
         if low < high and least is not None and most is not None:
-            over = gain(most, least)
-            shown = over is not None and over.verdict == "better"
+            shown = is_better(gain(most, least))
             what = "goes farther" if shown else "is not shown to go farther"
             yield Finding(
                 f"**{name}**: its router {what} at {factor(high)} than at {factor(low)} "

@@ -4,7 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from perft.selection.confirm import Confirmed, Gain, format_gain, format_interval, format_mean
+from perft.selection.confirm import (
+    Confirmed,
+    Gain,
+    format_gain,
+    format_interval,
+    format_mean,
+    gain,
+)
 from perft.studies.answers import Answers, Cell, Tuned
 from perft.studies.design import Design
 
@@ -105,14 +112,27 @@ def counted(findings: Sequence[Finding]) -> str:
     return f"{known} of {len(findings)} findings shown, {len(findings) - known} open"
 
 
-def is_better(gain: Gain | None) -> bool:
+def is_better(over: Gain | None) -> bool:
     """Whether the first of two is better by more than noise."""
-    return gain is not None and gain.verdict == "better"
+    return over is not None and over.verdict == "better"
 
 
-def told(gain: Gain | None, found: Confirmed) -> str:
+def worded(over: Gain | None, better: str, worse: str, noise: str) -> tuple[str, bool]:
+    """The words for what a test of two says of the first, and whether that is shown."""
+    verdict = "noise" if over is None else over.verdict
+    return {"better": better, "worse": worse}.get(verdict, noise), verdict != "noise"
+
+
+def told(over: Gain | None, found: Confirmed) -> str:
     """A difference in brackets: "(+2.1% p 0.03)"; empty if it cannot be said."""
-    return "" if gain is None else f" ({format_gain(gain, scored=bool(found.scored))})"
+    return "" if over is None else f" ({format_gain(over, scored=bool(found.scored))})"
+
+
+def against(name: str, found: Confirmed, other: str, its: Confirmed) -> Finding:
+    """Whether one is better than another, both tuned."""
+    over = gain(found, its)
+    what, is_shown = worded(over, "is better than", "is worse than", "is not shown to differ from")
+    return Finding(f"**{name}** {what} {other}, both tuned{told(over, found)}.", is_shown)
 
 
 def factor(rate: float) -> str:
