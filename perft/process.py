@@ -9,6 +9,7 @@ import faulthandler
 import logging
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -46,6 +47,31 @@ def handlers_kept() -> Iterator[None]:
         for number, handler in before.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def no_interrupt_lost() -> Iterator[None]:
+    """Raises at the end what a signal raised where Python drops it, as in a callback of a fork.
+
+    Raises:
+        KeyboardInterrupt: if a signal's handler raised one, or a `SystemExit`, in such a place.
+    """
+    lost: list[object] = []
+    before = sys.unraisablehook
+
+    def keep(found: "sys.UnraisableHookArgs") -> None:
+        if issubclass(found.exc_type, KeyboardInterrupt | SystemExit):
+            lost.append(found.exc_value)
+        else:
+            before(found)
+
+    sys.unraisablehook = keep
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+    if lost:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -4,13 +4,14 @@ import faulthandler
 import logging
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable
 
 import pytest
 
-from perft.process import handlers_kept, unchanged
+from perft.process import handlers_kept, no_interrupt_lost, unchanged
 from process_state import process_state
 
 
@@ -100,3 +101,39 @@ def test_a_thread_leaves_the_signal_handlers_alone() -> None:
     thread.start()
     thread.join()
     assert done
+
+
+class Dropped:
+    """Raises where Python shows an exception, and drops it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __del__(self) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(signal.SIGTERM)])
+def test_an_interrupt_that_python_drops_is_raised_at_the_end(error: BaseException) -> None:
+    before, seen = sys.unraisablehook, []
+
+    def work() -> None:
+        with no_interrupt_lost():
+            Dropped(error)
+            seen.append("goes on")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert seen == ["goes on"]
+    assert sys.unraisablehook is before
+
+
+def test_other_exceptions_that_python_drops_are_shown_as_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: shown.append(found.exc_value))
+    error = ValueError("dropped")
+    with no_interrupt_lost():
+        Dropped(error)
+    assert shown == [error]

@@ -33,7 +33,7 @@ from perft.compat.ray_train import (
 )
 from perft.compat.ray_tune import OUTPUT_VARIABLE
 from perft.errors import SearchError
-from perft.process import handlers_kept
+from perft.process import handlers_kept, no_interrupt_lost
 from perft.searching.own_ray import start_own_ray
 
 WORKER_ENVIRONMENT = {
@@ -142,7 +142,8 @@ def start_ray(cluster: Cluster, tell: Callable[[str], None]) -> None:
     if cluster.is_up:
         os.environ.update(WORKER_ENVIRONMENT)  # Ray Train passes its environment to its processes
         return
-    with handlers_kept():  # Ray installs a SIGTERM handler
+    # Ray installs a SIGTERM handler, and forks while it starts.
+    with no_interrupt_lost(), handlers_kept():
         if cluster.address is None:
             start_own_ray(OWN_ENVIRONMENT, tell)
         else:
